@@ -1,0 +1,75 @@
+//! Compiles the contracts without protoc, and writes for each request what idempotency needs.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, error::Error, fs};
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use prost_types::field_descriptor_proto::Type;
+
+/// The contracts that reflection shows.
+const PUBLIC: [&str; 4] = [
+    "perdiem/plan/v1/plan.proto",
+    "perdiem/billing/v1/billing.proto",
+    "perdiem/account/v1/account.proto",
+    "perdiem/payments/v1/payments.proto",
+];
+/// The contract that it does not show.
+const CLOCK: &str = "perdiem/clock/v1/clock.proto";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=perdiem");
+    println!("cargo:rerun-if-changed=build.rs");
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+
+    fs::write(out.join("descriptors.bin"), compiled(&root, &PUBLIC)?)?;
+    let everything = [PUBLIC.as_slice(), &[CLOCK]].concat();
+    let bytes = compiled(&root, &everything)?;
+    let set = FileDescriptorSet::decode(bytes.as_slice())?;
+    fs::write(out.join("mutations.rs"), mutations(&set))?;
+
+    tonic_prost_build::configure()
+        .codec_path("crate::Codec")
+        .bytes(".")
+        .compile_fds(tonic_prost_build::FileDescriptorSet::decode(bytes.as_slice())?)?;
+    Ok(())
+}
+
+fn compiled(root: &Path, files: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut compiler = protox::Compiler::new([root])?;
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_files(files.iter().map(|file| root.join(file)))?;
+    Ok(compiler.encode_file_descriptor_set())
+}
+
+/// An implementation of `Mutation` for each message that has a `request_id`.
+fn mutations(set: &FileDescriptorSet) -> String {
+    let mut code = String::new();
+    for file in &set.file {
+        let module = file.package().split('.').skip(1).collect::<Vec<_>>().join("::");
+        for message in &file.message_type {
+            let has = |name: &str| {
+                message.field.iter().any(|f| f.name() == name && f.r#type() == Type::String)
+            };
+            if !has("request_id") || !message.name().ends_with("Request") {
+                continue;
+            }
+            let scope = ["account_id", "parent_account_id", "payer_account_id"];
+            let scope = scope.into_iter().find(|name| has(name));
+            let scope = scope.map_or("\"\"".to_owned(), |name| format!("&self.{name}"));
+            let method = message.name().trim_end_matches("Request");
+            let _ = write!(
+                code,
+                "impl crate::Mutation for crate::{module}::{} {{\n\
+                 const METHOD: &'static str = \"{method}\";\n\
+                 fn request_id(&self) -> &str {{ &self.request_id }}\n\
+                 fn account_scope(&self) -> &str {{ {scope} }}\n\
+                 fn clear_request_id(&mut self) {{ self.request_id.clear(); }}\n}}\n",
+                message.name()
+            );
+        }
+    }
+    code
+}

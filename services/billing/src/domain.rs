@@ -1,0 +1,12 @@
+//! The rules of billing: pure functions of their arguments, with no wire, database or clock.
+#![warn(clippy::missing_errors_doc)]
+
+pub mod charge;
+pub mod credit;
+pub mod explanation;
+pub mod lots;
+pub mod numbers;
+pub mod rating;
+pub mod recharge;
+pub mod tax;
+pub mod usage;

@@ -1,0 +1,78 @@
+//! A line in words and figures, so that anyone can recompute it (REQ-011).
+
+use values::{Amount, Currency, Money, Ratio, Rounding};
+
+use super::charge::Charge;
+
+/// What a line was computed from.
+#[derive(Debug, Clone, Copy)]
+pub struct Computed<'a> {
+    /// How a month is charged.
+    pub charge: &'a Charge,
+    /// The currency.
+    pub currency: Currency,
+    /// The usage that percentages are taken of.
+    pub base_micros: i64,
+    /// The whole month's charge, in exact minor units.
+    pub monthly_total: Ratio,
+    /// The days that it counts.
+    pub active_days: i64,
+    /// Days in the month.
+    pub days_in_month: i64,
+    /// The result, in minor units.
+    pub minor: i64,
+}
+
+/// The whole month's charge to six places, for people.
+pub fn total_amount(monthly_total: Ratio, currency: Currency) -> Amount {
+    let micros = monthly_total.times(i128::from(currency.micros_per_minor())).map_or(0, |it| it.rounded(Rounding::HalfUp));
+    Amount::from_micros(i64::try_from(micros).unwrap_or(i64::MAX), currency)
+}
+
+/// "max(40000.00 × 6%, 1500.00) = 2400.00; 2400.00 × 16/30 days = 1280.00".
+pub fn in_words(line: &Computed<'_>) -> String {
+    let total = total_amount(line.monthly_total, line.currency);
+    let money = Money::from_minor(line.minor, line.currency);
+    let days = format!("{total:#} × {}/{} days = {money}", line.active_days, line.days_in_month);
+    match line.charge {
+        Charge::Free => format!("free for {} of {} days", line.active_days, line.days_in_month),
+        Charge::Flat { .. } => days,
+        Charge::Percent { .. } => {
+            let base = Amount::from_micros(line.base_micros, line.currency);
+            format!("{} on usage of {base:#} = {total:#}; {days}", line.charge.in_words(line.currency))
+        }
+    }
+}
+
+/// The word for a rounding.
+pub const fn rounding_name(rounding: Rounding) -> &'static str {
+    match rounding {
+        Rounding::HalfUp => "HALF_UP",
+        Rounding::HalfEven => "HALF_EVEN",
+        Rounding::Down => "DOWN",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::charge::Tier;
+
+    #[test]
+    fn a_line_says_how_it_came_about() {
+        let charge = Charge::Percent { tiers: vec![Tier { up_to_micros: None, rate_bps: 600 }], minimum_minor: 1500_00, maximum_minor: None };
+        let line = Computed {
+            charge: &charge,
+            currency: Currency::Usd,
+            base_micros: 40_000_000_000,
+            monthly_total: Ratio::whole(2400_00),
+            active_days: 16,
+            days_in_month: 30,
+            minor: 1280_00,
+        };
+        assert_eq!(
+            in_words(&line),
+            "6% of usage, at least 1500.00 on usage of 40000.00 = 2400.00; 2400.00 × 16/30 days = 1280.00"
+        );
+    }
+}

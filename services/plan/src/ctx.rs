@@ -1,0 +1,65 @@
+//! What an RPC needs besides its input.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use chassis::{Clock, Owned};
+use sqlx::{PgConnection, PgPool};
+
+use crate::document;
+use crate::domain::catalogue::Catalogue;
+use crate::error::Error;
+use crate::store;
+
+/// What an RPC needs besides its input.
+#[derive(Clone)]
+pub struct Ctx {
+    /// The database, limited to this service's schema by its role.
+    pub db: PgPool,
+    /// The time.
+    pub clock: Clock,
+    /// Versions read before: a version never changes.
+    catalogues: Arc<RwLock<HashMap<String, Arc<Catalogue>>>>,
+}
+
+impl Ctx {
+    /// A context on `db`, by the machine's clock or the standing one.
+    pub fn new(db: PgPool, standing_clock: bool) -> Self {
+        let clock = if standing_clock { Clock::Standing { db: db.clone(), schema: "plan" } } else { Clock::System };
+        Self { db, clock, catalogues: Arc::default() }
+    }
+
+    /// The catalogue version `version`.
+    pub async fn catalogue(&self, db: &mut PgConnection, version: &str) -> Result<Arc<Catalogue>, Error> {
+        let cached = self.catalogues.read().ok().and_then(|cache| cache.get(version).cloned());
+        if let Some(catalogue) = cached {
+            return Ok(catalogue);
+        }
+        let stored = store::catalogues::get(db, version).await?;
+        let stored = stored.ok_or_else(|| Error::CatalogueVersionNotFound(version.to_owned()))?;
+        let catalogue = document::read(&stored.document).map_err(|_| Error::StoredCatalogue(version.to_owned()))?;
+        let catalogue = Arc::new(catalogue);
+        if let Ok(mut cache) = self.catalogues.write() {
+            cache.insert(version.to_owned(), catalogue.clone());
+        }
+        Ok(catalogue)
+    }
+
+    /// The catalogue version in force for new purchases.
+    pub async fn active_catalogue(&self, db: &mut PgConnection) -> Result<Arc<Catalogue>, Error> {
+        let version = store::catalogues::active(db).await?.ok_or(Error::NoActiveCatalogue)?;
+        self.catalogue(db, &version).await
+    }
+}
+
+impl Owned for Ctx {
+    const SCHEMA: &'static str = "plan";
+
+    fn db(&self) -> &PgPool {
+        &self.db
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}

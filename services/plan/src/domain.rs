@@ -1,0 +1,7 @@
+//! The rules of plans: pure functions of their arguments, with no wire, database or clock.
+#![warn(clippy::missing_errors_doc)]
+
+pub mod catalogue;
+pub mod change;
+pub mod entitlement;
+pub mod timeline;

@@ -1,0 +1,206 @@
+//! What a catalogue version says, checked.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use values::{Currency, Money, Rounding, Zone};
+
+use super::change::Rule;
+use super::entitlement::Feature;
+
+/// One version of the catalogue. A value of this type has passed every load-time check.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    /// Its name.
+    pub version: String,
+    /// From when the document says it is meant.
+    pub effective_at: DateTime<Utc>,
+    /// The families by code.
+    pub families: BTreeMap<String, Family>,
+    /// The plans of every family, by family and rank.
+    pub plans: Vec<Plan>,
+    /// The features that plans give, by code.
+    pub features: BTreeMap<String, Feature>,
+    /// The account profiles by code.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Who sends invoices, by code.
+    pub issuers: BTreeMap<String, Issuer>,
+}
+
+/// A family of plans and its policies.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// Its code.
+    pub code: String,
+    /// The currency of its prices.
+    pub currency: Currency,
+    /// The zone that makes its days.
+    pub zone: Zone,
+    /// Whether its plans are billed after the period; else before.
+    pub in_arrears: bool,
+    /// Usage left out of the percentage base (C-06).
+    pub excluded_categories: Vec<String>,
+    /// Whether a day's share is charged.
+    pub prorated_daily: bool,
+    /// How a line is rounded.
+    pub rounding: Rounding,
+    /// How long the scheduled run waits for late usage, in hours.
+    pub usage_grace_hours: i32,
+    /// Whether a run waits for approval.
+    pub run_approval_required: bool,
+    /// The plan every account starts on (REQ-002).
+    pub default_plan: String,
+    /// How a subscription is cancelled (C-03).
+    pub cancel: Cancel,
+    /// Confirmations an order needs (C-32).
+    pub confirmations_required: i32,
+    /// How long a quote lives, in minutes.
+    pub quote_ttl_minutes: i32,
+    /// What becomes of a change, first match wins (C-01).
+    pub rules: Vec<Rule>,
+    /// The billing cycles by code; empty for calendar months.
+    pub cycles: BTreeMap<String, Cycle>,
+}
+
+/// How a subscription is cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancel {
+    /// By choosing the free plan (REQ-029).
+    SelectFreePlan,
+    /// At the end of the period (REQ-120).
+    AtPeriodEnd,
+}
+
+/// A billing cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cycle {
+    /// Its length in months.
+    pub months: u32,
+    /// The discount on its price, in basis points.
+    pub discount_bps: u32,
+}
+
+/// A plan.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its family.
+    pub family: String,
+    /// Its code.
+    pub code: String,
+    /// Its place among the plans of the family, 0 the lowest.
+    pub rank: i32,
+    /// What a month costs; `None` where the price is the entitlement `monthly_minimum`.
+    pub charge: Option<Charge>,
+    /// The support channels.
+    pub channels: Vec<String>,
+    /// How soon a ticket of each priority is answered first.
+    pub responses: Vec<Response>,
+    /// Whether a customer may buy it.
+    pub self_serve_purchase: bool,
+    /// Whether a customer may leave it.
+    pub self_serve_cancel: bool,
+    /// The label of its buy action.
+    pub action_label: String,
+    /// Whether it is offered at all.
+    pub available: bool,
+    /// The value of each feature, by code.
+    pub entitlements: BTreeMap<String, String>,
+    /// Whether it is had from sales only (REQ-094).
+    pub quote_only: bool,
+    /// Where that is.
+    pub contact: String,
+    /// The least credit of a first purchase (REQ-100).
+    pub minimum_initial_credit: Option<Money>,
+}
+
+/// What a month of a plan costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Charge {
+    /// Nothing.
+    Free,
+    /// The same each month.
+    Flat(Money),
+    /// A graduated percentage of usage within bounds (D10).
+    Percent {
+        /// The tiers, lowest first.
+        tiers: Vec<Tier>,
+        /// The least.
+        minimum: Money,
+        /// The most.
+        maximum: Option<Money>,
+    },
+}
+
+/// A tier of a percentage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tier {
+    /// Inclusive upper bound of usage; `None` for the last.
+    pub up_to: Option<values::Amount>,
+    /// Basis points.
+    pub rate_bps: i32,
+}
+
+/// How soon a ticket is answered first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// P1, P2 or P3.
+    pub priority: String,
+    /// Minutes; 0 for no guarantee.
+    pub minutes: i32,
+    /// Whether they run around the clock.
+    pub always: bool,
+}
+
+/// An account profile.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Its code.
+    pub code: String,
+    /// The currency of its accounts' ledger.
+    pub currency: Currency,
+    /// The zone of its business days.
+    pub zone: Zone,
+    /// The families of its accounts.
+    pub families: Vec<String>,
+    /// The roles that a user may hold.
+    pub roles: Vec<String>,
+    /// Which roles may do what.
+    pub permissions: BTreeMap<String, Vec<String>>,
+    /// How many subaccounts a root may have; `None` for no bound.
+    pub max_subaccounts: Option<i32>,
+    /// The order in which lots are spent (C-14).
+    pub consume_order: Vec<String>,
+    /// The issuer of its invoices.
+    pub issuer: String,
+}
+
+/// Who sends invoices.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// Its code.
+    pub code: String,
+    /// Its legal name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its tax number; empty for none.
+    pub tax_id: String,
+    /// Its country, ISO 3166-1.
+    pub country: String,
+    /// Its state's code.
+    pub state: String,
+    /// The month in which its fiscal year starts, 1 to 12.
+    pub fiscal_year_start_month: i32,
+}
+
+impl Catalogue {
+    /// The plan `code` of `family`.
+    pub fn plan(&self, family: &str, code: &str) -> Option<&Plan> {
+        self.plans.iter().find(|plan| plan.family == family && plan.code == code)
+    }
+
+    /// The plans of `family`, lowest rank first.
+    pub fn plans_of<'a>(&'a self, family: &'a str) -> impl Iterator<Item = &'a Plan> {
+        self.plans.iter().filter(move |plan| plan.family == family)
+    }
+}

@@ -1,0 +1,176 @@
+//! What becomes of a plan change: the family's rule table, evaluated.
+
+use thiserror::Error;
+
+/// When a change takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// At the commit.
+    Immediate,
+    /// When its payment has settled.
+    ImmediateOnPayment,
+    /// At the start of the next cycle.
+    NextCycle,
+    /// At the next renewal, the end of the running cycle.
+    NextRenewal,
+}
+
+/// Which way a change goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To a higher rank.
+    Upgrade,
+    /// To a lower rank.
+    Downgrade,
+    /// Between plans of one rank.
+    Lateral,
+}
+
+/// A row of a family's rule table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// When it applies; what is `None` matches anything.
+    pub when: Conditions,
+    /// What it says: an effect, or the reason of a refusal.
+    pub outcome: Option<Effect>,
+    /// The reason, where it refuses.
+    pub reason: String,
+}
+
+/// What a rule asks of a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// `CONTRACT` or `ACCOUNT`.
+    pub governed_by: Option<String>,
+    /// `CUSTOMER` or `OPERATOR`.
+    pub actor: Option<String>,
+    /// The plan in force.
+    pub from_plan: Option<String>,
+    /// The plan asked for.
+    pub to_plan: Option<String>,
+    /// `UPGRADE` or `DOWNGRADE`.
+    pub direction: Option<String>,
+    /// Whether an accepted offer is there.
+    pub has_contract_offer: Option<bool>,
+    /// The account's mode.
+    pub from_mode: Option<String>,
+    /// `PLAN` or `CYCLE_SWITCH`.
+    pub change: Option<String>,
+}
+
+/// What is true of a change.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Whether a contract governs the plan in force.
+    pub in_contract: bool,
+    /// Whether an operator asks; else the customer.
+    pub by_operator: bool,
+    /// The plan in force.
+    pub from_plan: &'a str,
+    /// The plan asked for.
+    pub to_plan: &'a str,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Whether an accepted offer is there.
+    pub has_contract_offer: bool,
+    /// The account's mode, such as NORMAL.
+    pub from_mode: &'a str,
+    /// Whether only the cycle changes.
+    pub cycle_only: bool,
+}
+
+/// The family's rules turn the change down.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the change is not open to this actor: {reason}")]
+pub struct Rejected {
+    /// The rule's reason, such as CONTACT_SUPPORT.
+    pub reason: String,
+}
+
+/// Which way a change between two ranks goes.
+pub const fn direction(from_rank: i32, to_rank: i32) -> Direction {
+    if from_rank < to_rank {
+        Direction::Upgrade
+    } else if to_rank < from_rank {
+        Direction::Downgrade
+    } else {
+        Direction::Lateral
+    }
+}
+
+/// When the change takes effect: what the first rule says that matches all of `facts` (C-01).
+///
+/// # Errors
+/// `Rejected` with the rule's reason, or with `NOT_OFFERED` when no rule matches.
+pub fn effect(rules: &[Rule], facts: &Facts<'_>) -> Result<Effect, Rejected> {
+    let rule = rules.iter().find(|rule| rule.when.matches(facts));
+    let Some(rule) = rule else { return Err(Rejected { reason: "NOT_OFFERED".to_owned() }) };
+    rule.outcome.ok_or_else(|| Rejected { reason: rule.reason.clone() })
+}
+
+impl Conditions {
+    fn matches(&self, facts: &Facts<'_>) -> bool {
+        let is = |asked: &Option<String>, fact: &str| asked.as_deref().is_none_or(|asked| asked == fact);
+        let direction = match facts.direction {
+            Direction::Upgrade => "UPGRADE",
+            Direction::Downgrade => "DOWNGRADE",
+            Direction::Lateral => "LATERAL",
+        };
+        is(&self.governed_by, if facts.in_contract { "CONTRACT" } else { "ACCOUNT" })
+            && is(&self.actor, if facts.by_operator { "OPERATOR" } else { "CUSTOMER" })
+            && is(&self.from_plan, facts.from_plan)
+            && is(&self.to_plan, facts.to_plan)
+            && is(&self.direction, direction)
+            && is(&self.from_mode, facts.from_mode)
+            && is(&self.change, if facts.cycle_only { "CYCLE_SWITCH" } else { "PLAN" })
+            && self.has_contract_offer.is_none_or(|asked| asked == facts.has_contract_offer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FACTS: Facts<'static> = Facts {
+        in_contract: false,
+        by_operator: false,
+        from_plan: "business",
+        to_plan: "developer",
+        direction: Direction::Downgrade,
+        has_contract_offer: false,
+        from_mode: "NORMAL",
+        cycle_only: false,
+    };
+
+    fn support_rules() -> Vec<Rule> {
+        let customer = Some("CUSTOMER".to_owned());
+        let contact = |when| Rule { when, outcome: None, reason: "CONTACT_SUPPORT".to_owned() };
+        vec![
+            contact(Conditions { governed_by: Some("CONTRACT".to_owned()), actor: customer.clone(), ..Conditions::default() }),
+            contact(Conditions {
+                from_plan: Some("personalized".to_owned()),
+                direction: Some("DOWNGRADE".to_owned()),
+                actor: customer,
+                ..Conditions::default()
+            }),
+            Rule { outcome: Some(Effect::Immediate), ..Rule::default() },
+        ]
+    }
+
+    #[track_caller]
+    fn check(facts: &Facts<'_>, expected: Result<Effect, &str>) {
+        let got = effect(&support_rules(), facts).map_err(|rejected| rejected.reason);
+        assert_eq!(got, expected.map_err(str::to_owned), "{facts:?}");
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        check(&FACTS, Ok(Effect::Immediate));
+        check(&Facts { in_contract: true, ..FACTS }, Err("CONTACT_SUPPORT"));
+        check(&Facts { in_contract: true, by_operator: true, ..FACTS }, Ok(Effect::Immediate));
+        check(&Facts { from_plan: "personalized", ..FACTS }, Err("CONTACT_SUPPORT"));
+        check(&Facts { from_plan: "personalized", by_operator: true, ..FACTS }, Ok(Effect::Immediate));
+        check(&Facts { from_plan: "personalized", direction: Direction::Lateral, ..FACTS }, Ok(Effect::Immediate));
+        assert_eq!(effect(&[], &FACTS), Err(Rejected { reason: "NOT_OFFERED".to_owned() }));
+    }
+}

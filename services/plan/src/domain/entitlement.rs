@@ -1,0 +1,159 @@
+//! What a plan allows: typed features and their values.
+
+/// A feature, and what its values mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Feature {
+    /// A sum of money, or CONTRACT.
+    Money,
+    /// A count, UNLIMITED or CONTRACT.
+    Quantity,
+    /// One of these levels, each including those before it; the first means none.
+    Level(Vec<String>),
+    /// NONE, ADDON or INCLUDED.
+    Access,
+    /// A number of days, or CONTRACT.
+    Days,
+    /// Any of these, several at once.
+    Set(Vec<String>),
+    /// A percentage, CONTRACT, or nothing.
+    Percent,
+    /// One of these classes and its figure.
+    Class(Vec<(String, String)>),
+}
+
+/// Why a plan does not allow what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// The plan does not have it, or not at that level.
+    NotInPlan,
+    /// It is had as an add-on.
+    AddOnRequired,
+    /// One more would be over the quota.
+    OverQuota,
+}
+
+impl Feature {
+    /// The kind's name, as the catalogue writes it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Money => "MONEY",
+            Self::Quantity => "QUANTITY",
+            Self::Level(_) => "LEVEL",
+            Self::Access => "ACCESS",
+            Self::Days => "DURATION_DAYS",
+            Self::Set(_) => "SET",
+            Self::Percent => "PERCENT",
+            Self::Class(_) => "CLASS",
+        }
+    }
+
+    /// Whether `value` is one that this feature can have.
+    pub fn admits(&self, value: &str) -> bool {
+        let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let decimal = |text: &str| {
+            let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+            plain(whole) && plain(fraction)
+        };
+        match self {
+            Self::Money => value == "CONTRACT" || decimal(value),
+            Self::Quantity => value == "UNLIMITED" || value == "CONTRACT" || plain(value),
+            Self::Level(order) => order.iter().any(|level| level == value),
+            Self::Access => matches!(value, "NONE" | "ADDON" | "INCLUDED"),
+            Self::Days => value == "CONTRACT" || plain(value),
+            Self::Set(all) => value.is_empty() || value.split(',').all(|one| all.iter().any(|it| it == one)),
+            Self::Percent => value.is_empty() || value == "CONTRACT" || decimal(value),
+            Self::Class(classes) => classes.iter().any(|(class, _)| class == value),
+        }
+    }
+
+    /// Whether a plan whose value is `value` allows `level` of it (any, when empty), or one more
+    /// beside `used` for a quantity.
+    ///
+    /// # Errors
+    /// The denial.
+    pub fn allows(&self, value: &str, level: &str, used: i64) -> Result<(), Denial> {
+        let in_plan = |yes: bool| if yes { Ok(()) } else { Err(Denial::NotInPlan) };
+        match self {
+            Self::Quantity => match value {
+                "UNLIMITED" | "CONTRACT" => Ok(()),
+                count if used < count.parse().unwrap_or(0) => Ok(()),
+                _ => Err(Denial::OverQuota),
+            },
+            Self::Level(order) => {
+                let place = |name: &str| order.iter().position(|it| it == name);
+                let least = if level.is_empty() { Some(1) } else { place(level) };
+                in_plan(least.zip(place(value)).is_some_and(|(least, has)| least <= has))
+            }
+            Self::Access => match value {
+                "INCLUDED" => Ok(()),
+                "ADDON" => Err(Denial::AddOnRequired),
+                _ => Err(Denial::NotInPlan),
+            },
+            Self::Set(_) => in_plan(value.split(',').any(|one| !one.is_empty() && (level.is_empty() || one == level))),
+            Self::Class(_) => in_plan(level.is_empty() || level == value),
+            Self::Money | Self::Days | Self::Percent => in_plan(!value.is_empty()),
+        }
+    }
+
+    /// Whether `to` gives less than `from`.
+    pub fn is_loss(&self, from: &str, to: &str) -> bool {
+        let number = |text: &str| match text {
+            "UNLIMITED" | "CONTRACT" => i64::MAX,
+            other => other.parse().unwrap_or(0),
+        };
+        match self {
+            Self::Money => false,
+            Self::Quantity | Self::Days => number(to) < number(from),
+            Self::Level(order) => {
+                let place = |name: &str| order.iter().position(|it| it == name);
+                place(to) < place(from)
+            }
+            Self::Access => from == "INCLUDED" && to != "INCLUDED",
+            Self::Set(_) => from.split(',').any(|one| !to.split(',').any(|it| it == one)),
+            Self::Percent => !from.is_empty() && (to.is_empty() || number(&to.replace('.', "")) < number(&from.replace('.', ""))),
+            Self::Class(classes) => {
+                let figure = |class: &str| classes.iter().find(|(name, _)| name == class).map(|(_, f)| number(f));
+                figure(to) < figure(from)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn levels() -> Feature {
+        Feature::Level(["NONE", "BASIC", "ADVANCED", "FULL_SUITE"].map(str::to_owned).to_vec())
+    }
+
+    #[test]
+    fn a_level_includes_those_below_it() {
+        assert_eq!(levels().allows("ADVANCED", "BASIC", 0), Ok(()));
+        assert_eq!(levels().allows("BASIC", "ADVANCED", 0), Err(Denial::NotInPlan));
+        assert_eq!(levels().allows("NONE", "", 0), Err(Denial::NotInPlan));
+        assert_eq!(levels().allows("BASIC", "UNHEARD", 0), Err(Denial::NotInPlan));
+    }
+
+    #[test]
+    fn a_quantity_allows_one_more_up_to_its_count() {
+        assert_eq!(Feature::Quantity.allows("5", "", 4), Ok(()));
+        assert_eq!(Feature::Quantity.allows("5", "", 5), Err(Denial::OverQuota));
+        assert_eq!(Feature::Quantity.allows("UNLIMITED", "", i64::MAX), Ok(()));
+    }
+
+    #[test]
+    fn an_add_on_is_told_from_what_a_plan_never_has() {
+        assert_eq!(Feature::Access.allows("ADDON", "", 0), Err(Denial::AddOnRequired));
+        assert_eq!(Feature::Access.allows("NONE", "", 0), Err(Denial::NotInPlan));
+        assert_eq!(Feature::Access.allows("INCLUDED", "", 0), Ok(()));
+    }
+
+    #[test]
+    fn less_is_a_loss_and_more_is_not() {
+        assert!(Feature::Quantity.is_loss("20", "5") && !Feature::Quantity.is_loss("5", "UNLIMITED"));
+        assert!(levels().is_loss("ADVANCED", "BASIC") && !levels().is_loss("BASIC", "BASIC"));
+        let channels = Feature::Set(["EMAIL", "CHAT", "PHONE"].map(str::to_owned).to_vec());
+        assert!(channels.is_loss("EMAIL,CHAT", "EMAIL") && !channels.is_loss("EMAIL", "EMAIL,CHAT"));
+    }
+}

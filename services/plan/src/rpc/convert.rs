@@ -1,0 +1,204 @@
+//! Between the wire and the domain of plan.
+
+use chassis::wire::{pb_amount, pb_money, timestamp};
+use proto::plan::v1 as pb;
+use values::{AccountId, Rounding};
+
+use crate::domain::catalogue::{Catalogue, Charge, Family, Issuer, Plan, Profile};
+use crate::domain::change::{Direction, Effect};
+use crate::domain::timeline::Segment;
+use crate::store;
+
+pub fn version(stored: &store::catalogues::Stored) -> pb::Catalogue {
+    let state = match stored.state.as_str() {
+        "ACTIVE" => pb::catalogue::State::Active,
+        "RETIRED" => pb::catalogue::State::Retired,
+        _ => pb::catalogue::State::Imported,
+    };
+    pb::Catalogue {
+        version: stored.version.clone(),
+        digest: stored.digest.clone(),
+        state: state.into(),
+        effective_time: Some(timestamp(stored.effective_at)),
+        import_time: Some(timestamp(stored.imported_at)),
+        ..pb::Catalogue::default()
+    }
+}
+
+pub fn catalogue(stored: &store::catalogues::Stored, catalogue: &Catalogue) -> pb::Catalogue {
+    pb::Catalogue {
+        families: catalogue.families.values().map(family).collect(),
+        plans: catalogue.plans.iter().map(|it| plan(catalogue, it)).collect(),
+        profiles: catalogue.profiles.values().map(profile).collect(),
+        issuers: catalogue.issuers.values().map(issuer).collect(),
+        document: stored.document.clone(),
+        ..version(stored)
+    }
+}
+
+fn family(family: &Family) -> pb::Family {
+    let billing_mode =
+        if family.in_arrears { pb::family::BillingMode::Arrears } else { pb::family::BillingMode::Advance };
+    let rounding = match family.rounding {
+        Rounding::HalfEven => pb::family::Rounding::HalfEven,
+        Rounding::HalfUp | Rounding::Down => pb::family::Rounding::HalfUp,
+    };
+    pb::Family {
+        family_code: family.code.clone(),
+        currency_code: family.currency.to_string(),
+        time_zone: family.zone.name().to_owned(),
+        billing_mode: billing_mode.into(),
+        excluded_categories: family.excluded_categories.clone(),
+        prorated_daily: family.prorated_daily,
+        rounding: rounding.into(),
+        usage_grace_hours: family.usage_grace_hours,
+        run_approval_required: family.run_approval_required,
+        default_plan_code: family.default_plan.clone(),
+        confirmations_required: family.confirmations_required,
+        quote_ttl_minutes: family.quote_ttl_minutes,
+    }
+}
+
+fn profile(profile: &Profile) -> pb::Profile {
+    let permissions = profile.permissions.iter().map(|(action, roles)| pb::profile::Permission {
+        action_code: action.clone(),
+        role_codes: roles.clone(),
+    });
+    pb::Profile {
+        profile_code: profile.code.clone(),
+        currency_code: profile.currency.to_string(),
+        time_zone: profile.zone.name().to_owned(),
+        family_codes: profile.families.clone(),
+        role_codes: profile.roles.clone(),
+        permissions: permissions.collect(),
+        max_subaccounts: profile.max_subaccounts.unwrap_or(0),
+        consume_order: profile.consume_order.clone(),
+        issuer_code: profile.issuer.clone(),
+    }
+}
+
+fn issuer(issuer: &Issuer) -> pb::Issuer {
+    pb::Issuer {
+        issuer_code: issuer.code.clone(),
+        display_name: issuer.name.clone(),
+        address: issuer.address.clone(),
+        tax_id: issuer.tax_id.clone(),
+        country_code: issuer.country.clone(),
+        state_code: issuer.state.clone(),
+        fiscal_year_start_month: issuer.fiscal_year_start_month,
+    }
+}
+
+pub fn plan(catalogue: &Catalogue, plan: &Plan) -> pb::Plan {
+    let responses = plan.responses.iter().map(|response| pb::ResponseTarget {
+        priority_code: response.priority.clone(),
+        minutes: response.minutes,
+        always: response.always,
+    });
+    pb::Plan {
+        family_code: plan.family.clone(),
+        plan_code: plan.code.clone(),
+        catalogue_version: catalogue.version.clone(),
+        display_name: display_name(&plan.code),
+        rank: plan.rank,
+        charge: plan.charge.as_ref().map(charge),
+        channels: plan.channels.clone(),
+        response_targets: responses.collect(),
+        self_serve_purchase: plan.self_serve_purchase,
+        self_serve_cancel: plan.self_serve_cancel,
+        action_label: plan.action_label.clone(),
+        available: plan.available,
+        entitlements: entitlements(catalogue, plan),
+        quote_only: plan.quote_only,
+        contact: plan.contact.clone(),
+        minimum_initial_credit: plan.minimum_initial_credit.map(pb_money),
+    }
+}
+
+/// "production_flat" as people read it: "Production flat".
+fn display_name(code: &str) -> String {
+    let spaced = code.replace('_', " ");
+    let mut letters = spaced.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn charge(charge: &Charge) -> pb::Charge {
+    match charge {
+        Charge::Free => pb::Charge { model: pb::charge::Model::Free.into(), ..pb::Charge::default() },
+        Charge::Flat(amount) => pb::Charge {
+            model: pb::charge::Model::Flat.into(),
+            amount: Some(pb_money(*amount)),
+            ..pb::Charge::default()
+        },
+        Charge::Percent { tiers, minimum, maximum } => pb::Charge {
+            model: pb::charge::Model::PercentWithMinimum.into(),
+            tiers: tiers
+                .iter()
+                .map(|tier| pb::charge::Tier { up_to: tier.up_to.map(pb_amount), rate_bps: tier.rate_bps })
+                .collect(),
+            minimum: Some(pb_money(*minimum)),
+            maximum: maximum.map(pb_money),
+            amount: None,
+        },
+    }
+}
+
+pub fn entitlements(catalogue: &Catalogue, plan: &Plan) -> Vec<pb::Entitlement> {
+    plan.entitlements.iter().map(|(code, value)| entitlement(catalogue, code, value)).collect()
+}
+
+pub fn entitlement(catalogue: &Catalogue, code: &str, value: &str) -> pb::Entitlement {
+    let kind = catalogue.features.get(code).map_or("", |feature| feature.kind());
+    pb::Entitlement { feature_code: code.to_owned(), value: value.to_owned(), kind: kind.to_owned() }
+}
+
+pub fn segment(root: AccountId, family: &str, segment: &Segment) -> pb::Segment {
+    pb::Segment {
+        account_id: root.to_string(),
+        family_code: family.to_owned(),
+        plan_code: segment.plan_code.clone(),
+        catalogue_version: segment.catalogue_version.clone(),
+        start_time: Some(timestamp(segment.start_at)),
+        end_time: segment.end_at.map(timestamp),
+        contract_id: segment.contract.map(|id| id.to_string()).unwrap_or_default(),
+        payer_account_id: segment.payer.to_string(),
+        billing_cycle_code: segment.cycle.as_ref().map(|(code, _)| code.clone()).unwrap_or_default(),
+        order_id: segment.order.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+pub fn contract(contract: &store::contracts::Contract, members: &[store::contracts::Member]) -> pb::Contract {
+    pb::Contract {
+        contract_id: values::ContractId::from_uuid(contract.contract_id).to_string(),
+        family_code: contract.family_code.clone(),
+        plan_code: contract.plan_code.clone(),
+        catalogue_version: contract.catalogue_version.clone(),
+        payer_account_id: AccountId::from_uuid(contract.payer_id).to_string(),
+        create_time: Some(timestamp(contract.created_at)),
+        members: members
+            .iter()
+            .map(|member| pb::contract::Member {
+                account_id: AccountId::from_uuid(member.root_id).to_string(),
+                join_time: Some(timestamp(member.joined_at)),
+                leave_time: member.left_at.map(timestamp),
+            })
+            .collect(),
+    }
+}
+
+pub fn effect(effect: Effect) -> pb::change::Effect {
+    match effect {
+        Effect::Immediate => pb::change::Effect::Immediate,
+        Effect::ImmediateOnPayment => pb::change::Effect::ImmediateOnPayment,
+        Effect::NextCycle => pb::change::Effect::NextCycle,
+        Effect::NextRenewal => pb::change::Effect::NextRenewal,
+    }
+}
+
+pub fn direction(direction: Direction) -> pb::change::Direction {
+    match direction {
+        Direction::Upgrade => pb::change::Direction::Upgrade,
+        Direction::Downgrade => pb::change::Direction::Downgrade,
+        Direction::Lateral => pb::change::Direction::Lateral,
+    }
+}

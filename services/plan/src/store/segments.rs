@@ -1,0 +1,145 @@
+//! `plan.segments`: the timelines.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+use values::{AccountId, ContractId, OrderId};
+
+use crate::domain::timeline::{Edit, Segment};
+
+struct Row {
+    start_at: DateTime<Utc>,
+    end_at: Option<DateTime<Utc>>,
+    plan_code: String,
+    catalogue_version: String,
+    payer_id: Uuid,
+    contract_id: Option<Uuid>,
+    cycle_code: Option<String>,
+    anchor_on: Option<NaiveDate>,
+    order_id: Option<Uuid>,
+}
+
+impl From<Row> for Segment {
+    fn from(row: Row) -> Self {
+        Self {
+            start_at: row.start_at,
+            end_at: row.end_at,
+            plan_code: row.plan_code,
+            catalogue_version: row.catalogue_version,
+            payer: AccountId::from_uuid(row.payer_id),
+            contract: row.contract_id.map(ContractId::from_uuid),
+            cycle: row.cycle_code.zip(row.anchor_on),
+            order: row.order_id.map(OrderId::from_uuid),
+        }
+    }
+}
+
+/// The latest thousand segments of an account in a family, oldest first.
+pub async fn list(db: &mut PgConnection, root: AccountId, family: &str) -> sqlx::Result<Vec<Segment>> {
+    let rows = sqlx::query_as!(
+        Row,
+        "-- plan.segments.list
+        SELECT start_at, end_at, plan_code, catalogue_version, payer_id, contract_id, cycle_code, anchor_on, order_id
+        FROM plan.segments WHERE root_id = $1 AND family_code = $2 ORDER BY start_at DESC LIMIT 1000",
+        root.uuid(),
+        family
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().rev().map(Segment::from).collect())
+}
+
+/// The root of `account`, and the segment in force at `at`; the outer `None` says that there is no
+/// such account.
+pub async fn in_force(
+    db: &mut PgConnection,
+    account: AccountId,
+    family: &str,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Option<(AccountId, Option<Segment>)>> {
+    let row = sqlx::query!(
+        r#"-- plan.segments.in_force
+        SELECT a.root_id, s.start_at AS "start_at?", s.end_at, s.plan_code AS "plan_code?",
+               s.catalogue_version AS "catalogue_version?", s.payer_id AS "payer_id?", s.contract_id, s.cycle_code,
+               s.anchor_on, s.order_id
+        FROM plan.accounts a
+        LEFT JOIN LATERAL (
+            SELECT * FROM plan.segments s
+            WHERE s.root_id = a.root_id AND s.family_code = $2 AND s.start_at <= $3
+            ORDER BY s.start_at DESC LIMIT 1
+        ) s ON s.end_at IS NULL OR $3 < s.end_at
+        WHERE a.account_id = $1"#,
+        account.uuid(),
+        family,
+        at
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let segment = match (row.start_at, row.plan_code, row.catalogue_version, row.payer_id) {
+        (Some(start_at), Some(plan_code), Some(catalogue_version), Some(payer_id)) => Some(Segment::from(Row {
+            start_at,
+            end_at: row.end_at,
+            plan_code,
+            catalogue_version,
+            payer_id,
+            contract_id: row.contract_id,
+            cycle_code: row.cycle_code,
+            anchor_on: row.anchor_on,
+            order_id: row.order_id,
+        })),
+        _ => None,
+    };
+    Ok(Some((AccountId::from_uuid(row.root_id), segment)))
+}
+
+/// Adds a segment; the database refuses one that overlaps another (`segments_do_not_overlap`).
+pub async fn insert(db: &mut PgConnection, root: AccountId, family: &str, segment: &Segment) -> sqlx::Result<()> {
+    let (cycle, anchor) = segment.cycle.clone().unzip();
+    sqlx::query!(
+        "-- plan.segments.insert
+        INSERT INTO plan.segments (root_id, family_code, start_at, end_at, plan_code, catalogue_version, payer_id,
+                                   contract_id, cycle_code, anchor_on, order_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        root.uuid(),
+        family,
+        segment.start_at,
+        segment.end_at,
+        segment.plan_code,
+        segment.catalogue_version,
+        segment.payer.uuid(),
+        segment.contract.map(ContractId::uuid),
+        cycle,
+        anchor,
+        segment.order.map(OrderId::uuid)
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Writes an edit of a timeline whose account is locked.
+pub async fn edit(db: &mut PgConnection, root: AccountId, family: &str, edit: &Edit) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- plan.segments.remove
+        DELETE FROM plan.segments WHERE root_id = $1 AND family_code = $2 AND start_at >= $3",
+        root.uuid(),
+        family,
+        edit.remove_from
+    )
+    .execute(&mut *db)
+    .await?;
+    if let Some(start_at) = edit.shorten {
+        sqlx::query!(
+            "-- plan.segments.shorten
+            UPDATE plan.segments SET end_at = $4 WHERE root_id = $1 AND family_code = $2 AND start_at = $3",
+            root.uuid(),
+            family,
+            start_at,
+            edit.insert.start_at
+        )
+        .execute(&mut *db)
+        .await?;
+    }
+    insert(db, root, family, &edit.insert).await
+}

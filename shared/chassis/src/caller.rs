@@ -1,0 +1,168 @@
+//! Who calls: services and operators by certificate or token, people by an OIDC token (D2).
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tonic::transport::CertificateDer;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+/// Who sent a request, as verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A service of the suite.
+    Service {
+        /// Its name, such as `billing`.
+        name: String,
+    },
+    /// A person who runs the suite.
+    Operator {
+        /// Their name.
+        name: String,
+        /// Their roles, such as `SALES`.
+        roles: Vec<String>,
+    },
+    /// A user of an account; what they may do there, `account-lifecycle` knows.
+    Person {
+        /// The user's id.
+        user: String,
+        /// When they last proved who they are.
+        authenticated_at: Option<DateTime<Utc>>,
+    },
+}
+
+/// One word for a caller: the scope of its request ids, and its name in the audit.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service { name } => write!(f, "service:{name}"),
+            Self::Operator { name, .. } => write!(f, "operator:{name}"),
+            Self::Person { user, .. } => write!(f, "person:{user}"),
+        }
+    }
+}
+
+/// What a token says of its bearer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claims {
+    /// The name of a service or operator, the id of a user.
+    pub sub: String,
+    /// `service`, `operator` or `person`.
+    pub kind: String,
+    /// An operator's roles.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Whom it is for: `perdiem`.
+    pub aud: String,
+    /// Until when it is good, Unix seconds.
+    pub exp: i64,
+    /// When a person last proved who they are, Unix seconds.
+    #[serde(default)]
+    pub auth_time: Option<i64>,
+}
+
+/// The keys that tokens are verified with.
+#[derive(Clone)]
+pub struct Keys(Arc<Vec<DecodingKey>>);
+
+/// A key set that does not read.
+#[derive(Debug, Error)]
+#[error("not a JSON Web Key Set of Ed25519 keys")]
+pub struct BadKeys;
+
+/// How callers are told apart: by certificate when there is one, else by token.
+#[derive(Clone)]
+pub struct Identities {
+    /// The keys of tokens.
+    pub keys: Keys,
+}
+
+impl Keys {
+    /// The keys of a JSON Web Key Set.
+    pub fn from_jwks(json: &str) -> Result<Self, BadKeys> {
+        let set: JwkSet = serde_json::from_str(json).map_err(|_| BadKeys)?;
+        let keys = set.keys.iter().map(DecodingKey::from_jwk).collect::<Result<Vec<_>, _>>();
+        Ok(Self(Arc::new(keys.map_err(|_| BadKeys)?)))
+    }
+
+    fn claims(&self, token: &str) -> Option<Claims> {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&["perdiem"]);
+        validation.set_required_spec_claims(&["exp", "aud", "sub"]);
+        let verified = |key| jsonwebtoken::decode::<Claims>(token, key, &validation).ok();
+        self.0.iter().find_map(verified).map(|token| token.claims)
+    }
+}
+
+impl Identities {
+    /// The caller of a request; `None` when nothing about it is verified.
+    pub fn caller<B>(&self, request: &http::Request<B>) -> Option<Caller> {
+        let certificates = request
+            .extensions()
+            .get::<tonic::transport::server::TlsConnectInfo<tonic::transport::server::TcpConnectInfo>>()
+            .and_then(tonic::transport::server::TlsConnectInfo::peer_certs);
+        // A person's token passed on by a service counts for the person: it is read first.
+        let token = request.headers().get(http::header::AUTHORIZATION);
+        let by_token = token.and_then(|value| self.by_token(value.to_str().ok()?));
+        let by_certificate = || certificates.and_then(|chain| by_certificate(chain.first()?));
+        if token.is_some() { by_token } else { by_certificate() }
+    }
+
+    fn by_token(&self, header: &str) -> Option<Caller> {
+        let claims = self.keys.claims(header.strip_prefix("Bearer ")?)?;
+        match claims.kind.as_str() {
+            "service" => Some(Caller::Service { name: claims.sub }),
+            "operator" => Some(Caller::Operator { name: claims.sub, roles: claims.roles }),
+            "person" => Some(Caller::Person {
+                user: claims.sub,
+                authenticated_at: claims.auth_time.and_then(|at| DateTime::from_timestamp(at, 0)),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// `spiffe://<trust domain>/service/<name>` or `…/operator/<name>/<role>[/<role>…]`.
+fn by_certificate(certificate: &CertificateDer<'_>) -> Option<Caller> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => by_spiffe(uri),
+        _ => None,
+    })
+}
+
+fn by_spiffe(uri: &str) -> Option<Caller> {
+    let mut path = uri.strip_prefix("spiffe://")?.split('/').skip(1);
+    match (path.next()?, path.next()?) {
+        ("service", name) => Some(Caller::Service { name: name.to_owned() }),
+        ("operator", name) => {
+            Some(Caller::Operator { name: name.to_owned(), roles: path.map(str::to_owned).collect() })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spiffe_ids_name_services_and_operators_and_nothing_else() {
+        assert_eq!(
+            by_spiffe("spiffe://perdiem.local/service/billing"),
+            Some(Caller::Service { name: "billing".to_owned() })
+        );
+        assert_eq!(
+            by_spiffe("spiffe://perdiem.local/operator/ann/SALES"),
+            Some(Caller::Operator { name: "ann".to_owned(), roles: vec!["SALES".to_owned()] })
+        );
+        for other in ["https://perdiem.local/service/billing", "spiffe://perdiem.local/person/x", "spiffe://perdiem.local"] {
+            assert_eq!(by_spiffe(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Everything a service reads from its environment and command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The command line of a service.
+#[derive(Debug, Parser)]
+#[command(about = "A service of Perdiem.", long_about = None)]
+pub struct Options {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What a service's binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves RPCs and runs jobs until SIGTERM.
+    Serve(Config),
+    /// Brings the schema up to date, as the role that owns it, and ends.
+    Migrate {
+        /// The database, as the role that owns the schema.
+        #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
+        migrate_database_url: String,
+    },
+    /// Reads the configuration, says what is wrong with it, and ends.
+    CheckConfig(Config),
+}
+
+/// The configuration of `serve`. Each option is also an environment variable.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Address to serve on.
+    #[arg(long, env = "LISTEN")]
+    pub listen: SocketAddr,
+    /// The database, as the role that only uses the schema.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Connections to the database.
+    #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 16)]
+    pub database_connections: u32,
+    /// JSON Web Key Set (Ed25519) that tokens are verified with.
+    #[arg(long, env = "AUTH_KEYS_FILE")]
+    pub auth_keys_file: PathBuf,
+    /// Token that this service shows to its peers; a certificate does as well.
+    #[arg(long, env = "SERVICE_TOKEN", hide_env_values = true, default_value = "")]
+    pub service_token: String,
+    /// Certificate chain (PEM); with it, the key and the CA, TLS is mutual and required.
+    #[arg(long, env = "TLS_CERTIFICATE_FILE", requires_all = ["tls_key_file", "tls_ca_file"])]
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Private key (PEM).
+    #[arg(long, env = "TLS_KEY_FILE")]
+    pub tls_key_file: Option<PathBuf>,
+    /// CA that signs the certificates of callers and peers (PEM).
+    #[arg(long, env = "TLS_CA_FILE")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// Address of the Prometheus endpoint.
+    #[arg(long, env = "METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where traces and metrics go (OTLP over gRPC).
+    #[arg(long, env = "OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Whether to answer reflection.
+    #[arg(long, env = "REFLECTION")]
+    pub reflection: bool,
+    /// Loopback address of the test clock; turns the standing clock on.
+    #[arg(long, env = "TEST_CLOCK_LISTEN", value_parser = loopback)]
+    pub test_clock_listen: Option<SocketAddr>,
+    /// The profile; `production` refuses the test clock and tokens without TLS.
+    #[arg(long, env = "PROFILE", default_value = "production", value_parser = ["production", "local"])]
+    pub profile: String,
+    /// Requests in flight before more are shed.
+    #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 256)]
+    pub max_in_flight: usize,
+    /// Deadline of a request that brings none, and the most that one may bring, in seconds.
+    #[arg(long, env = "DEADLINE_SECONDS", default_value_t = 30)]
+    pub deadline_seconds: u64,
+    /// Whether to run jobs.
+    #[arg(long, env = "JOBS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub jobs: bool,
+    /// Workers of a billing run in this process.
+    #[arg(long, env = "RUN_WORKERS", default_value_t = 2)]
+    pub run_workers: usize,
+    /// Payers in a chunk of a billing run.
+    #[arg(long, env = "RUN_CHUNK", default_value_t = 10_000)]
+    pub run_chunk: usize,
+    /// Seconds after which a lease may be taken over.
+    #[arg(long, env = "LEASE_SECONDS", default_value_t = 10)]
+    pub lease_seconds: u32,
+    /// The other services.
+    #[command(flatten)]
+    pub peers: Peers,
+}
+
+/// Where the other services are.
+#[derive(Debug, Clone, Args)]
+pub struct Peers {
+    /// `plan`.
+    #[arg(long, env = "PLAN_URL", default_value = "http://127.0.0.1:7301")]
+    pub plan_url: String,
+    /// `billing`.
+    #[arg(long, env = "BILLING_URL", default_value = "http://127.0.0.1:7302")]
+    pub billing_url: String,
+    /// `payments`.
+    #[arg(long, env = "PAYMENTS_URL", default_value = "http://127.0.0.1:7304")]
+    pub payments_url: String,
+}
+
+impl Config {
+    /// What is wrong with it beyond what a single option can say; one line each.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let production = self.profile == "production";
+        if production && self.test_clock_listen.is_some() {
+            faults.push("TEST_CLOCK_LISTEN is refused in the production profile".to_owned());
+        }
+        if production && self.tls_certificate_file.is_none() {
+            faults.push("the production profile needs TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_CA_FILE".to_owned());
+        }
+        if !production && !self.listen.ip().is_loopback() && self.tls_certificate_file.is_none() {
+            faults.push("LISTEN must be a loopback address when there is no TLS".to_owned());
+        }
+        for (name, value) in [("RUN_CHUNK", self.run_chunk), ("RUN_WORKERS", self.run_workers), ("MAX_IN_FLIGHT", self.max_in_flight)] {
+            if value == 0 {
+                faults.push(format!("{name} must be above zero"));
+            }
+        }
+        if 10_000 < self.run_chunk {
+            faults.push("RUN_CHUNK is at most 10000".to_owned());
+        }
+        faults
+    }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "an address and port".to_owned())?;
+    if address.ip().is_loopback() { Ok(address) } else { Err("must be a loopback address".to_owned()) }
+}

@@ -1,0 +1,36 @@
+//! What travels with a request: its trace and its deadline.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What travels with a request through every call that it leads to.
+#[derive(Debug, Clone)]
+pub struct Trip {
+    /// W3C `traceparent`.
+    pub trace_parent: String,
+    /// When the caller stops waiting; `None` for streams and jobs.
+    pub deadline: Option<Instant>,
+}
+
+tokio::task_local! {
+    static TRIP: Trip;
+}
+
+impl Trip {
+    /// The trip of the running task; `None` outside a request.
+    pub fn current() -> Option<Self> {
+        TRIP.try_with(Clone::clone).ok()
+    }
+
+    /// Runs `work` on this trip.
+    pub async fn scope<T>(self, work: impl Future<Output = T>) -> T {
+        TRIP.scope(self, work).await
+    }
+
+    /// What is left of the deadline, less a margin for the way back.
+    pub fn remaining(&self) -> Option<Duration> {
+        const MARGIN: Duration = Duration::from_millis(20);
+        self.deadline.map(|at| at.saturating_duration_since(Instant::now()).saturating_sub(MARGIN))
+    }
+}

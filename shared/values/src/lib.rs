@@ -1,0 +1,23 @@
+//! The words that every service speaks: money, amounts, exact fractions, ids, days and periods.
+//!
+//! Invariants: nothing here does I/O or reads a clock; no float; every operation that can leave
+//! its range says so in its type.
+#![warn(clippy::missing_errors_doc)]
+
+mod currency;
+mod decimal;
+mod id;
+mod money;
+mod period;
+mod ratio;
+mod zone;
+
+pub use currency::{Currency, UnknownCurrency};
+pub use id::{
+    Account, AccountId, BadId, Contract, ContractId, Entry, EntryId, Id, Invoice, InvoiceId, Kind, Lot, LotId,
+    Order, OrderId, Run, RunId, Ticket, TicketId, User, UserId,
+};
+pub use money::{Amount, Money, MoneyError};
+pub use period::{BadPeriod, Period, anniversary, elapsed_cycles};
+pub use ratio::{Ratio, Rounding};
+pub use zone::{UnknownZone, Zone};
