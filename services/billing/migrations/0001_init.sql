@@ -64,13 +64,10 @@ CREATE TABLE billing.usage_events (
     -- The month it is billed in: its own, or the next open one (D14).
     billing_month date NOT NULL CHECK (usage_month <= billing_month),
     received_at timestamptz NOT NULL,
-    -- When a correction took its place; null while it counts.
+    -- When a correction took its place; null while it counts, as only the last revision does.
     superseded_at timestamptz,
     PRIMARY KEY (root_id, usage_month, event_key, revision)
 );
-CREATE UNIQUE INDEX usage_events_one_counts
-    ON billing.usage_events (root_id, usage_month, event_key) WHERE superseded_at IS NULL;
-
 -- Sums of what counts, by day of use.
 CREATE TABLE billing.usage_days (
     root_id uuid NOT NULL,
@@ -94,12 +91,12 @@ CREATE TABLE billing.usage_months (
     PRIMARY KEY (billing_month, root_id, category)
 ) WITH (fillfactor = 80);
 
--- Months whose usage a run has frozen; later usage joins the next month.
+-- Months whose usage a run has frozen for the accounts of a profile; later usage joins the next.
 CREATE TABLE billing.usage_closings (
-    family_code text NOT NULL,
+    profile_code text NOT NULL,
     month date NOT NULL,
     closed_at timestamptz NOT NULL,
-    PRIMARY KEY (family_code, month)
+    PRIMARY KEY (profile_code, month)
 );
 
 -- The accounts between which the ledger moves money.

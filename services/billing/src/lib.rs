@@ -1,4 +1,87 @@
-//! stub
+//! The billing service: what is owed, for which days, and why.
+//!
+//! It owns usage, rating, the ledger, invoices and billing runs. A request enters at [`rpc`], which
+//! reads the wire; `domain` decides, `store` remembers; [`jobs`] enters beside `rpc`, woken by the
+//! clock; `ops` holds the scripts that both run; `clients` asks `plan`.
+//!
+//! Invariants: `domain` knows neither the wire nor the database; a ledger row is one transfer and
+//! is never changed; a payer has at most one invoice a family and period (the database refuses a
+//! second); invoice numbers have no gap; no transaction waits for another service; money moves only
+//! under the lock of its root account's balance.
+
+mod access;
+mod clients;
+mod ctx;
 pub mod domain;
+mod error;
+mod jobs;
+mod ops;
+mod rpc;
+mod store;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::{Command, Config, Server, serve};
+use futures::FutureExt as _;
+use futures::future::join_all;
+use proto::billing::v1::billing_service_server::BillingServiceServer;
+use tonic::service::Routes;
+
+pub use access::ACCESS;
+pub use ctx::Ctx;
+
 /// The schema of this service, as migrations.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Its full name in the contract.
+const GRPC_NAME: &str = "perdiem.billing.v1.BillingService";
+/// The largest message that it takes: 10,000 usage events.
+const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a job without work waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Does what the command line asks.
+pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Migrate { migrate_database_url } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
+        Command::CheckConfig(config) => match config.faults().as_slice() {
+            [] => Ok(()),
+            faults => Err(faults.join("\n").into()),
+        },
+        Command::Serve(config) => start(&config).await,
+    }
+}
+
+async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
+    let workers = config.run_workers;
+    serve(config, async |_| {
+        let db = chassis::connect(&config.database_url, "billing", config.database_connections)?;
+        let ctx = Ctx::new(db, config)?;
+        let service = BillingServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let due = ctx.clone();
+        Ok(Server {
+            name: "billing",
+            grpc_name: GRPC_NAME,
+            routes: Routes::new(service),
+            access: ACCESS,
+            clock: ctx.clock.clone(),
+            // A run that is under way is work due now.
+            next_due: Arc::new(move |until| {
+                let ctx = due.clone();
+                async move {
+                    let running = store::runs::any_running(&mut *ctx.db.acquire().await?).await?;
+                    Ok(running.then_some(until))
+                }
+                .boxed()
+            }),
+            jobs: async move |stop| {
+                let work = join_all((0..workers).map(|_| chassis::repeat("work_runs", PAUSE, &stop, async || jobs::work_runs::step(&ctx).await)));
+                let finish = chassis::repeat("finish_runs", PAUSE, &stop, async || jobs::finish_runs::step(&ctx).await);
+                tokio::join!(work, finish);
+            },
+        })
+    })
+    .await
+}

@@ -90,7 +90,7 @@ pub fn normalised(status: Status) -> Status {
 /// Calls `call` up to three times while the peer is away, within the deadline of the request.
 ///
 /// Only for what is safe to repeat: reads, and writes that carry a `request_id`.
-pub async fn retried<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
+pub async fn retried<T, F: Future<Output = Result<T, Status>>>(call: impl Fn() -> F) -> Result<T, Status> {
     const TRIES: u32 = 3;
     let mut pause = Duration::from_millis(25);
     for _ in 1..TRIES {

@@ -112,6 +112,13 @@ where
         let call = Call { message, caller, now, key };
         attempts(&ctx, &call, handle).await
     };
+    detached(work).await.map(Response::new)
+}
+
+/// Runs `work` in a task of its own and waits for it: a caller that goes away stops nothing (R18).
+pub async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
     let trip = Trip::current();
     let work = async move {
         match trip {
@@ -122,7 +129,7 @@ where
     #[expect(clippy::disallowed_methods, reason = "joined at once; the caller may leave, the work may not")]
     let task = tokio::spawn(tracing::Instrument::in_current_span(work));
     // A panic in it was logged by the hook; the caller learns nothing of it.
-    task.await.map_err(|_| internal())?.map(Response::new)
+    task.await.map_err(|_| internal())?
 }
 
 async fn attempts<C, M, R, E, F>(

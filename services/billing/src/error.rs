@@ -1,0 +1,195 @@
+//! Everything that can go wrong in billing, and how the wire shows it.
+
+use chassis::{Chain, FieldError, Refusal};
+use thiserror::Error;
+use tonic::{Code, Status};
+use values::{AccountId, InvoiceId, RunId};
+
+use crate::domain::usage::SumOutOfRange;
+use crate::store::usage::SumError;
+
+const DOMAIN: &str = "billing.perdiem";
+
+/// Why a request or a job of this service did not succeed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Fields of the request do not read as what they must be.
+    #[error("{}", said(.0))]
+    Fields(Vec<FieldError>),
+    /// No such account.
+    #[error("account {0} does not exist")]
+    AccountNotFound(AccountId),
+    /// The account is open with other facts.
+    #[error("account {0} exists with other facts")]
+    AccountExists(AccountId),
+    /// The ledger belongs to the root account.
+    #[error("account {account} is a subaccount: use its root account {root}")]
+    UseRootAccount {
+        /// The subaccount.
+        account: AccountId,
+        /// Its root.
+        root: AccountId,
+    },
+    /// No such profile.
+    #[error("profile {0} does not exist")]
+    ProfileNotFound(String),
+    /// No such family.
+    #[error("family {0} does not exist")]
+    FamilyNotFound(String),
+    /// The account's profile does not have the family.
+    #[error("family {family} is not offered to account {account}")]
+    FamilyNotOffered {
+        /// The account.
+        account: AccountId,
+        /// The family.
+        family: String,
+    },
+    /// The family's plans are renewed, not run (D14).
+    #[error("family {0} is billed in advance: its renewals are not runs")]
+    FamilyBilledInAdvance(String),
+    /// The period has not ended.
+    #[error("month {0} has not ended")]
+    PeriodNotEnded(String),
+    /// The event's currency is not the account's.
+    #[error("event {event}: account {account} has a ledger in {currency}")]
+    CurrencyDiffers {
+        /// Index of the event.
+        event: usize,
+        /// The account.
+        account: AccountId,
+        /// The currency of its ledger.
+        currency: &'static str,
+    },
+    /// No such invoice.
+    #[error("invoice {0} does not exist")]
+    InvoiceNotFound(InvoiceId),
+    /// No such run.
+    #[error("billing run {0} does not exist")]
+    RunNotFound(RunId),
+    /// The run is not in the state that the operation needs.
+    #[error("billing run {run} is not {state}")]
+    RunNotInState {
+        /// The run.
+        run: RunId,
+        /// What it would have to be: waiting, halted, running.
+        state: &'static str,
+    },
+    /// The account is not parked in the run.
+    #[error("account {account} is not parked in billing run {run}")]
+    ParkedAccountNotFound {
+        /// The run.
+        run: RunId,
+        /// The account.
+        account: AccountId,
+    },
+    /// What parked the account is not mended.
+    #[error("account {account} still can't be rated: {reason}, {detail}")]
+    StillParked {
+        /// The account.
+        account: AccountId,
+        /// Why.
+        reason: &'static str,
+        /// Details.
+        detail: String,
+    },
+    /// A chunk that is done again found another number of invoices; its inputs are frozen, so this
+    /// is a bug.
+    #[error("chunk {chunk} of shard {shard}: {found} invoices, {reserved} numbers set aside")]
+    BlockMismatch {
+        /// The shard.
+        shard: i32,
+        /// The chunk.
+        chunk: i32,
+        /// Invoices found.
+        found: i64,
+        /// Numbers set aside.
+        reserved: i64,
+    },
+    /// A sum left its range.
+    #[error(transparent)]
+    SumOutOfRange(#[from] SumOutOfRange),
+    /// A stored value does not read; we wrote it, so this is a bug.
+    #[error("stored {0} does not read")]
+    Stored(&'static str),
+    /// Another service refused or is away.
+    #[error("calling another service: {}", .0.message())]
+    Peer(#[from] Status),
+    /// The database failed, or held what it must not.
+    #[error("database")]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<FieldError> for Error {
+    fn from(fault: FieldError) -> Self {
+        Self::Fields(vec![fault])
+    }
+}
+
+impl From<SumError> for Error {
+    fn from(error: SumError) -> Self {
+        match error {
+            SumError::OutOfRange(error) => Self::SumOutOfRange(error),
+            SumError::Database(error) => Self::Database(error),
+        }
+    }
+}
+
+fn said(faults: &[FieldError]) -> String {
+    faults.iter().map(|fault| format!("{}: expected {}", fault.field, fault.expected)).collect::<Vec<_>>().join("; ")
+}
+
+impl From<Error> for Status {
+    /// The one table from errors to the wire. It has no catch-all: a new variant must choose.
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let not_found = |reason| Refusal::new(Code::NotFound, reason);
+        let wrong_state = |reason| Refusal::new(Code::FailedPrecondition, reason);
+        let refusal = match &error {
+            Error::Fields(faults) => {
+                let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+                Refusal::invalid("INVALID_FIELD").with("field", fields.join(",")).with_fields(faults)
+            }
+            Error::AccountNotFound(id) => not_found("ACCOUNT_NOT_FOUND").with("accountId", id),
+            Error::AccountExists(id) => Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id),
+            Error::UseRootAccount { account, root } => {
+                wrong_state("USE_ROOT_ACCOUNT").with("accountId", account).with("rootAccountId", root)
+            }
+            Error::ProfileNotFound(code) => not_found("PROFILE_NOT_FOUND").with("profileCode", code),
+            Error::FamilyNotFound(code) => not_found("FAMILY_NOT_FOUND").with("familyCode", code),
+            Error::FamilyNotOffered { account, family } => {
+                wrong_state("FAMILY_NOT_OFFERED").with("accountId", account).with("familyCode", family)
+            }
+            Error::FamilyBilledInAdvance(code) => wrong_state("FAMILY_BILLED_IN_ADVANCE").with("familyCode", code),
+            Error::PeriodNotEnded(month) => wrong_state("PERIOD_NOT_ENDED").with("month", month),
+            Error::CurrencyDiffers { event, account, currency } => {
+                wrong_state("CURRENCY_DIFFERS").with("event", event).with("accountId", account).with("currencyCode", currency)
+            }
+            Error::InvoiceNotFound(id) => not_found("INVOICE_NOT_FOUND").with("invoiceId", id),
+            Error::RunNotFound(id) => not_found("BILLING_RUN_NOT_FOUND").with("billingRunId", id),
+            Error::RunNotInState { run, state } => {
+                let reason = match *state {
+                    "waiting" => "BILLING_RUN_NOT_WAITING",
+                    "halted" => "BILLING_RUN_NOT_HALTED",
+                    _ => "BILLING_RUN_NOT_RUNNING",
+                };
+                wrong_state(reason).with("billingRunId", run)
+            }
+            Error::ParkedAccountNotFound { run, account } => {
+                not_found("PARKED_ACCOUNT_NOT_FOUND").with("billingRunId", run).with("accountId", account)
+            }
+            Error::StillParked { account, reason, detail } => {
+                wrong_state("STILL_PARKED").with("accountId", account).with("cause", reason).with("detail", detail)
+            }
+            Error::SumOutOfRange(SumOutOfRange) => Refusal::invalid("AMOUNT_OUT_OF_RANGE")
+                .with_fields(&[chassis::field_error("events", "amounts whose sums fit 64 bits of millionths")]),
+            Error::BlockMismatch { .. } | Error::Stored(_) => {
+                tracing::error!(error = %Chain(&error), "request failed");
+                return chassis::internal();
+            }
+            // Its refusals are ours; its faults and absences keep their codes.
+            Error::Peer(status) => return status.clone(),
+            Error::Database(_) => return chassis::database_status(&error),
+        };
+        refusal.into_status(DOMAIN, message)
+    }
+}

@@ -1,0 +1,7 @@
+//! The work that the clock starts: one file for each job, one `step` in each.
+//!
+//! A `step` is called again and again, at once while it finds work, else after a pause. It may be
+//! run twice or killed anywhere: what it does for one chunk, it does in one transaction.
+
+pub mod finish_runs;
+pub mod work_runs;

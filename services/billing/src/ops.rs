@@ -1,0 +1,6 @@
+//! Scripts with more than one caller: an RPC and a job, or several RPCs.
+
+pub mod ingest;
+pub mod rate;
+pub mod segments;
+pub mod settle;

@@ -1,0 +1,264 @@
+//! Usage events, recorded: a batch is one transaction, all of it or nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chassis::{FieldError, field_error, wire};
+use chrono::{DateTime, Months, NaiveDate, TimeDelta, Utc};
+use proto::billing::v1 as pb;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+use uuid::Uuid;
+use values::{AccountId, Amount, Currency, Zone};
+
+use crate::ctx::{AccountFacts, Ctx};
+use crate::domain::usage::{self, Arrival, Changes, EventKey, SumKey, Values};
+use crate::error::Error;
+use crate::store;
+use crate::store::usage::{Event, Stored};
+
+/// The most events in a batch.
+const EVENTS_MAX: usize = 10_000;
+/// How many months back usage may lie (D17, D14).
+const MONTHS_BACK: Months = Months::new(25);
+/// How far ahead of our clock a source's may be.
+const AHEAD: TimeDelta = TimeDelta::days(1);
+/// Accounts remembered before the memory starts anew.
+const ACCOUNTS_MAX: usize = 200_000;
+/// Faults told at once.
+const FAULTS_MAX: usize = 20;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Seen for the first time.
+    pub recorded: i64,
+    /// Seen before with the same values.
+    pub repeated: i64,
+    /// Took the place of earlier values.
+    pub corrected: i64,
+    /// Billed in a later month than their own.
+    pub late: i64,
+}
+
+/// Records a batch of events of one source.
+pub async fn record(ctx: &Ctx, source: &str, events: &[pb::UsageEvent], now: DateTime<Utc>) -> Result<Counts, Error> {
+    let source = code("source", source)?.to_owned();
+    if events.is_empty() || EVENTS_MAX < events.len() {
+        return Err(field_error("events", "1 to 10000 events").into());
+    }
+    let read = read(events, now)?;
+    let accounts = accounts(ctx, &read).await?;
+    let mut events = Vec::with_capacity(read.len());
+    for (index, event) in read.into_iter().enumerate() {
+        events.push(placed(&source, index, event, &accounts)?);
+    }
+    let mut tx = ctx.db.begin().await?;
+    let counts = write(&mut tx, &source, events, now).await?;
+    tx.commit().await?;
+    Ok(counts)
+}
+
+/// An event as sent, its fields read.
+struct Read<'a> {
+    event_id: &'a str,
+    values: Values,
+    currency: Option<Currency>,
+}
+
+/// Reads every event; all the faults are told, by index, up to a limit.
+fn read(events: &[pb::UsageEvent], now: DateTime<Utc>) -> Result<Vec<Read<'_>>, Error> {
+    let mut read = Vec::with_capacity(events.len());
+    let mut faults = Vec::new();
+    let earliest = now.checked_sub_months(MONTHS_BACK).unwrap_or(now);
+    for (index, event) in events.iter().enumerate() {
+        match read_one(event, earliest, now + AHEAD) {
+            Ok(event) => read.push(event),
+            Err(FieldError { field, expected }) => faults.push(field_error(format!("events[{index}].{field}"), expected)),
+        }
+        if FAULTS_MAX <= faults.len() {
+            break;
+        }
+    }
+    if faults.is_empty() { Ok(read) } else { Err(Error::Fields(faults)) }
+}
+
+fn read_one(event: &pb::UsageEvent, earliest: DateTime<Utc>, latest: DateTime<Utc>) -> Result<Read<'_>, FieldError> {
+    let event_id = wire::text("event_id", &event.event_id, 128)?;
+    let account: AccountId = wire::id("account_id", &event.account_id)?;
+    let category = code("category", &event.category)?;
+    let used_at = wire::instant("usage_time", event.usage_time)?;
+    if used_at < earliest || latest < used_at {
+        return Err(field_error("usage_time", "at most 25 months ago and at most a day ahead"));
+    }
+    // Any currency reads six places.
+    let quantity = Amount::parse(&event.quantity, Currency::Usd)
+        .map_err(|_| field_error("quantity", "a plain decimal of at most 6 places"))?;
+    let price = event.price.as_ref().ok_or_else(|| field_error("price", "a price; usage without one is not rated yet"))?;
+    let price = wire::amount("price", price)?;
+    Ok(Read {
+        event_id,
+        values: Values {
+            account: account.uuid(),
+            category: category.to_owned(),
+            used_at,
+            quantity_micros: quantity.micros(),
+            price_micros: price.micros(),
+        },
+        currency: Some(price.currency()),
+    })
+}
+
+/// 1 to 64 of a-z, 0-9, '-', '_': what sources and categories are named by.
+fn code<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
+        return Ok(text);
+    }
+    Err(field_error(field, "1 to 64 of a-z, 0-9, '-', '_'"))
+}
+
+/// The accounts of a batch.
+async fn accounts(ctx: &Ctx, events: &[Read<'_>]) -> Result<HashMap<Uuid, AccountFacts>, Error> {
+    let mut known = HashMap::new();
+    let mut unknown = HashSet::new();
+    if let Ok(cache) = ctx.accounts.read() {
+        for event in events {
+            match cache.get(&event.values.account) {
+                Some(facts) => {
+                    known.insert(event.values.account, facts.clone());
+                }
+                None => {
+                    unknown.insert(event.values.account);
+                }
+            }
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(known);
+    }
+    let unknown: Vec<Uuid> = unknown.into_iter().collect();
+    let mut profiles: HashMap<String, Arc<str>> = HashMap::new();
+    let mut found = Vec::new();
+    for account in store::accounts::get_all(&mut *ctx.db.acquire().await?, &unknown).await? {
+        let zone = Zone::parse(&account.time_zone).map_err(|_| Error::Stored("time zone"))?;
+        let facts = AccountFacts {
+            root: account.root_id,
+            profile: profiles.entry(account.profile_code).or_insert_with_key(|code| code.as_str().into()).clone(),
+            zone,
+            currency: account.currency.parse().map_err(|_| Error::Stored("currency"))?,
+            created_on: zone.day(account.created_at),
+        };
+        found.push((account.account_id, facts));
+    }
+    if let Ok(mut cache) = ctx.accounts.write() {
+        if ACCOUNTS_MAX < cache.len() {
+            cache.clear();
+        }
+        cache.extend(found.iter().cloned());
+    }
+    known.extend(found);
+    Ok(known)
+}
+
+/// An event with its root account, day and month.
+struct Placed {
+    event: Event,
+    profile: Arc<str>,
+    zone: Zone,
+}
+
+fn placed(source: &str, index: usize, read: Read<'_>, accounts: &HashMap<Uuid, AccountFacts>) -> Result<Placed, Error> {
+    let account = AccountId::from_uuid(read.values.account);
+    let facts = accounts.get(&read.values.account).ok_or(Error::AccountNotFound(account))?;
+    if read.currency.is_some_and(|currency| currency != facts.currency) {
+        return Err(Error::CurrencyDiffers { event: index, account, currency: facts.currency.code() });
+    }
+    let day = facts.zone.day(read.values.used_at);
+    if day < facts.created_on {
+        let expected = format!("not before the account was created, {}", facts.created_on);
+        return Err(field_error(format!("events[{index}].usage_time"), expected).into());
+    }
+    let month = usage::month_of(day);
+    let key = EventKey { root: facts.root, month, key: event_key(source, read.event_id) };
+    let event = Event { key, event_id: read.event_id.to_owned(), values: read.values, day, billing_month: month };
+    Ok(Placed { event, profile: facts.profile.clone(), zone: facts.zone })
+}
+
+/// First 16 bytes of SHA-256 over source and event id, told apart by a zero byte.
+fn event_key(source: &str, event_id: &str) -> Uuid {
+    let digest = Sha256::new().chain_update(source).chain_update([0]).chain_update(event_id).finalize();
+    Uuid::from_slice(digest.get(..16).unwrap_or_default()).unwrap_or_default()
+}
+
+async fn write(db: &mut PgConnection, source: &str, mut events: Vec<Placed>, now: DateTime<Utc>) -> Result<Counts, Error> {
+    let months: HashSet<NaiveDate> = events.iter().map(|it| it.event.key.month).collect();
+    let earliest = months.iter().min().copied().unwrap_or_default();
+    let profiles: HashSet<&str> = events.iter().map(|it| it.profile.as_ref()).collect();
+    let profiles: Vec<String> = profiles.into_iter().map(str::to_owned).collect();
+    store::usage::hold_months(db, &months.into_iter().collect::<Vec<_>>()).await?;
+    let closed = store::usage::closed_months(db, &profiles, earliest).await?;
+    let mut counts = Counts::default();
+    for placed in &mut events {
+        let closed = closed.get(placed.profile.as_ref()).map_or(&[][..], Vec::as_slice);
+        placed.event.billing_month = usage::billing_month(placed.event.key.month, closed);
+    }
+    // In order of key, so that two batches never wait in a circle; of one key in order of arrival.
+    events.sort_by_key(|placed| placed.event.key);
+
+    let same_key = |a: &Placed, b: &Placed| a.event.key == b.event.key;
+    let firsts: Vec<&Event> = events.chunk_by(same_key).filter_map(|same| same.first()).map(|it| &it.event).collect();
+    let new: HashSet<EventKey> = store::usage::insert_new(db, source, &firsts, now).await?.into_iter().collect();
+    let mut changes = Changes::default();
+    for same in events.chunk_by(same_key) {
+        let mut again = same;
+        if let [Placed { event: first, .. }, rest @ ..] = same && new.contains(&first.key) {
+            changes.note(sum_key(first), &first.values, 1)?;
+            counts.recorded += 1;
+            counts.late += late(first);
+            again = rest;
+        }
+        for Placed { event, zone, .. } in again {
+            let known = store::usage::lock_counting(db, event.key).await?;
+            let values = values_of(&known);
+            match usage::arrival(&event.values, Some(&values)) {
+                Arrival::New | Arrival::Repeated => counts.repeated += 1,
+                Arrival::Correction => {
+                    // In the month that the new values are billed in, the difference: a month that
+                    // is closed keeps what it was billed on.
+                    let old = SumKey {
+                        root: event.key.root,
+                        billing_month: event.billing_month,
+                        day: zone.day(known.used_at),
+                        category: values.category.clone(),
+                    };
+                    changes.note(old, &values, -1)?;
+                    changes.note(sum_key(event), &event.values, 1)?;
+                    store::usage::supersede(db, source, &known, event, now).await?;
+                    counts.corrected += 1;
+                    counts.late += late(event);
+                }
+            }
+        }
+    }
+    store::usage::add(db, &changes).await?;
+    Ok(counts)
+}
+
+fn values_of(stored: &Stored) -> Values {
+    Values {
+        account: stored.account_id,
+        category: stored.category.clone(),
+        used_at: stored.used_at,
+        quantity_micros: stored.quantity_micros,
+        price_micros: stored.price_micros,
+    }
+}
+
+fn sum_key(event: &Event) -> SumKey {
+    SumKey { root: event.key.root, billing_month: event.billing_month, day: event.day, category: event.values.category.clone() }
+}
+
+fn late(event: &Event) -> i64 {
+    i64::from(event.key.month < event.billing_month)
+}

@@ -1,0 +1,172 @@
+//! Between the wire and the domain of billing.
+
+use std::collections::HashMap;
+use std::str::FromStr as _;
+
+use chassis::wire::{pb_amount, pb_money, timestamp};
+use proto::billing::v1 as pb;
+use sqlx::PgConnection;
+use uuid::Uuid;
+use values::{AccountId, Amount, ContractId, Currency, EntryId, InvoiceId, LotId, Money, RunId};
+
+use crate::domain::charge::Terms;
+use crate::domain::explanation::{Computed, in_words, rounding_name, total_amount};
+use crate::domain::numbers;
+use crate::error::Error;
+use crate::store::invoices::{Invoice, Line};
+use crate::store::numbers::Series;
+use crate::store::runs::{Progress, Run};
+use crate::store::{self, ledger::StoredEntry};
+
+pub fn currency(stored: &str) -> Result<Currency, Error> {
+    Currency::from_str(stored).map_err(|_| Error::Stored("currency"))
+}
+
+pub fn account_id(uuid: Uuid) -> String {
+    AccountId::from_uuid(uuid).to_string()
+}
+
+/// "2026-04".
+pub fn month(start: chrono::NaiveDate) -> String {
+    start.format("%Y-%m").to_string()
+}
+
+/// The root account `id`, as billing knows it.
+pub async fn root_account(db: &mut PgConnection, id: AccountId) -> Result<store::accounts::Account, Error> {
+    let account = store::accounts::get(db, id.uuid()).await?.ok_or(Error::AccountNotFound(id))?;
+    if account.root_id != account.account_id {
+        return Err(Error::UseRootAccount { account: id, root: AccountId::from_uuid(account.root_id) });
+    }
+    Ok(account)
+}
+
+pub async fn run(db: &mut PgConnection, run: &Run) -> Result<pb::BillingRun, Error> {
+    let progress = store::runs::progress(db, run).await?;
+    shown(run, progress)
+}
+
+pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
+    let state = match run.state.as_str() {
+        "RUNNING" => pb::billing_run::State::Running,
+        "HALTED" => pb::billing_run::State::Halted,
+        "AWAITING_APPROVAL" => pb::billing_run::State::AwaitingApproval,
+        "COMPLETED" => pb::billing_run::State::Completed,
+        _ => return Err(Error::Stored("state of a run")),
+    };
+    Ok(pb::BillingRun {
+        billing_run_id: RunId::from_uuid(run.run_id).to_string(),
+        family_code: run.family_code.clone(),
+        month: month(run.period_start),
+        dry_run: run.dry_run,
+        state: state.into(),
+        cut_off_time: Some(timestamp(run.cut_off_at)),
+        create_time: Some(timestamp(run.created_at)),
+        complete_time: run.completed_at.map(timestamp),
+        shard_count: run.shard_count,
+        done_shard_count: i32::try_from(progress.done_shards).unwrap_or(i32::MAX),
+        account_count: progress.accounts,
+        invoice_count: progress.invoices,
+        line_count: progress.lines,
+        parked_count: progress.parked,
+        total: Some(pb_money(Money::from_minor(progress.total_minor, currency(&run.currency)?))),
+        expected_account_count: run.expected_count,
+    })
+}
+
+/// An invoice without its lines.
+pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> {
+    let currency = currency(&from.currency)?;
+    let own = series.iter().find(|series| series.series_id == from.series_id).ok_or(Error::Stored("series"))?;
+    let state = match from.state {
+        1 => pb::invoice::State::Open,
+        2 => pb::invoice::State::Paid,
+        3 => pb::invoice::State::Void,
+        4 => pb::invoice::State::Uncollectible,
+        _ => return Err(Error::Stored("state of an invoice")),
+    };
+    let money = |minor| Some(pb_money(Money::from_minor(minor, currency)));
+    Ok(pb::Invoice {
+        invoice_id: InvoiceId::from_uuid(from.invoice_id).to_string(),
+        number: numbers::shown(&own.issuer_code, i32::from(own.fiscal_year), from.number),
+        account_id: account_id(from.root_id),
+        family_code: from.family_code.clone(),
+        period_start_date: from.period_start.to_string(),
+        period_end_date: from.period_end.to_string(),
+        billing_run_id: from.run_id.map(|id| RunId::from_uuid(id).to_string()).unwrap_or_default(),
+        total: money(from.total_minor),
+        paid_from_balance: money(from.from_balance_minor),
+        amount_due: money(from.total_minor - from.from_balance_minor),
+        state: state.into(),
+        issue_time: Some(timestamp(from.issued_at)),
+        lines: Vec::new(),
+    })
+}
+
+/// The invoice with its number and lines, as stored.
+pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::Invoice, Error> {
+    let series = store::numbers::get_all(db, &[from.series_id]).await?;
+    let lines = store::invoices::lines(db, from.invoice_id).await?;
+    let ids: Vec<i32> = lines.iter().map(|line| line.terms_id).collect();
+    let terms: HashMap<i32, Terms> = store::terms::get_all(db, &ids).await?.into_iter().collect();
+    let days_in_month = (from.period_end - from.period_start).num_days();
+    let mut shown = invoice(from, &series)?;
+    for stored in &lines {
+        let terms = terms.get(&stored.terms_id).ok_or(Error::Stored("terms"))?;
+        shown.lines.push(line(stored, terms, days_in_month)?);
+    }
+    Ok(shown)
+}
+
+/// A line with all that it was computed from; the whole month's charge is computed again from its
+/// base and its terms.
+pub fn line(from: &Line, terms: &Terms, days_in_month: i64) -> Result<pb::InvoiceLine, Error> {
+    let currency = terms.currency;
+    let monthly_total = terms.charge.monthly_total(from.base_micros, currency).ok_or(Error::Stored("usage base"))?;
+    let active_days = (from.end_on - from.start_on).num_days();
+    let computed = Computed {
+        charge: &terms.charge,
+        currency,
+        base_micros: from.base_micros,
+        monthly_total,
+        active_days,
+        days_in_month,
+        minor: from.amount_minor,
+    };
+    let days = |days: i64| i32::try_from(days).unwrap_or(0);
+    Ok(pb::InvoiceLine {
+        line_number: i32::from(from.line_number),
+        plan_code: terms.plan_code.clone(),
+        catalogue_version: terms.catalogue_version.clone(),
+        contract_id: from.contract_id.map(|id| ContractId::from_uuid(id).to_string()).unwrap_or_default(),
+        start_date: from.start_on.to_string(),
+        end_date: from.end_on.to_string(),
+        active_days: days(active_days),
+        days_in_month: days(days_in_month),
+        usage_base: Some(pb_amount(Amount::from_micros(from.base_micros, currency))),
+        terms: terms.charge.in_words(currency),
+        total_numerator: monthly_total.numerator().to_string(),
+        total_denominator: monthly_total.denominator().to_string(),
+        total_monthly_charge: Some(pb_amount(total_amount(monthly_total, currency))),
+        rounding: rounding_name(terms.rounding).to_owned(),
+        amount: Some(pb_money(Money::from_minor(from.amount_minor, currency))),
+        explanation: in_words(&computed),
+    })
+}
+
+pub fn entry(from: &StoredEntry) -> Result<pb::LedgerEntry, Error> {
+    Ok(pb::LedgerEntry {
+        entry_id: EntryId::from_uuid(from.entry_id).to_string(),
+        debit_account: from.debit.clone(),
+        credit_account: from.credit.clone(),
+        amount: Some(pb_amount(Amount::from_micros(from.amount_micros, currency(&from.currency)?))),
+        reason: from.reason.clone(),
+        lot_id: from.lot_id.map(|id| LotId::from_uuid(id).to_string()).unwrap_or_default(),
+        invoice_id: from.invoice_id.map(|id| InvoiceId::from_uuid(id).to_string()).unwrap_or_default(),
+        post_time: Some(timestamp(from.posted_at)),
+    })
+}
+
+/// A count of millionths as a plain decimal.
+pub fn quantity(micros: i64) -> String {
+    Amount::from_micros(micros, Currency::Usd).to_string()
+}

@@ -1,0 +1,54 @@
+//! `BillingService.GetBalance`
+
+use std::collections::HashMap;
+
+use chassis::wire;
+use proto::billing::v1 as pb;
+use uuid::Uuid;
+use values::{Amount, Currency, LotId};
+
+use super::convert;
+use crate::ctx::Ctx;
+use crate::domain::lots::{self, Lot, LotKind};
+use crate::error::Error;
+use crate::store::ledger;
+
+pub async fn handle(ctx: &Ctx, request: pb::GetBalanceRequest) -> Result<pb::GetBalanceResponse, Error> {
+    let id = wire::id("account_id", &request.account_id)?;
+    let catalogue = ctx.active_catalogue().await?;
+    let mut db = ctx.db.acquire().await?;
+    let account = convert::root_account(&mut db, id).await?;
+    let root = account.root_id;
+    let (overdraft, currency) = ledger::overdraft(&mut db, root).await?.ok_or(Error::Stored("balance"))?;
+    let currency = convert::currency(&currency)?;
+    let mut own: Vec<Lot> = ledger::lots(&mut db, &[root]).await?.into_iter().map(|(_, lot)| lot).collect();
+    let amounts: HashMap<Uuid, i64> = ledger::lot_amounts(&mut db, root).await?.into_iter().collect();
+    if let Some(profile) = catalogue.profiles.get(&account.profile_code) {
+        lots::sort(&mut own, &profile.consume_order);
+    }
+    let balance = own.iter().fold(0_i64, |sum, lot| sum.saturating_add(lot.remaining_micros)).saturating_sub(overdraft);
+    let amount = |micros| Some(wire::pb_amount(Amount::from_micros(micros, currency)));
+    Ok(pb::GetBalanceResponse {
+        balance: amount(balance),
+        overdraft: amount(overdraft),
+        lots: own.iter().map(|lot| shown(lot, amounts.get(&lot.id).copied().unwrap_or(0), currency)).collect(),
+    })
+}
+
+/// A lot as the wire shows it.
+pub fn shown(lot: &Lot, amount_micros: i64, currency: Currency) -> pb::Lot {
+    let kind = match lot.kind {
+        LotKind::Trial => pb::lot::Kind::Trial,
+        LotKind::Promo => pb::lot::Kind::Promo,
+        LotKind::Paid => pb::lot::Kind::Paid,
+    };
+    let amount = |micros| Some(wire::pb_amount(Amount::from_micros(micros, currency)));
+    pb::Lot {
+        lot_id: LotId::from_uuid(lot.id).to_string(),
+        kind: kind.into(),
+        amount: amount(amount_micros),
+        remaining: amount(lot.remaining_micros),
+        create_time: Some(wire::timestamp(lot.created_at)),
+        expire_time: lot.expires_at.map(wire::timestamp),
+    }
+}

@@ -1,0 +1,38 @@
+//! `BillingService.ListInvoices`
+
+use chassis::{Page, wire};
+use chrono::NaiveDate;
+use proto::billing::v1 as pb;
+use uuid::Uuid;
+use values::{AccountId, RunId};
+
+use super::convert;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::{invoices, numbers};
+
+pub async fn handle(ctx: &Ctx, request: pb::ListInvoicesRequest) -> Result<pb::ListInvoicesResponse, Error> {
+    let account: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
+    let run: Option<RunId> = wire::optional_id("billing_run_id", &request.billing_run_id)?;
+    let page = Page::read(request.page_size, &request.page_token)?;
+    let after = page.after(position)?;
+    let mut db = ctx.db.acquire().await?;
+    let root = match account {
+        Some(id) => Some(convert::root_account(&mut db, id).await?.root_id),
+        None => None,
+    };
+    let found = invoices::list(&mut db, root, run.map(RunId::uuid), after, page.size + 1).await?;
+    let (found, last) = page.cut(found);
+    let mut series: Vec<i32> = found.iter().map(|invoice| invoice.series_id).collect();
+    series.dedup();
+    let series = numbers::get_all(&mut db, &series).await?;
+    Ok(pb::ListInvoicesResponse {
+        next_page_token: last.map(|it| format!("{}.{}", it.period_start, it.root_id.simple())).unwrap_or_default(),
+        invoices: found.iter().map(|invoice| convert::invoice(invoice, &series)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn position(text: &str) -> Option<(NaiveDate, Uuid)> {
+    let (period, root) = text.split_once('.')?;
+    Some((period.parse().ok()?, Uuid::try_parse(root).ok()?))
+}

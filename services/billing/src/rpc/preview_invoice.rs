@@ -1,0 +1,69 @@
+//! `BillingService.PreviewInvoice`
+
+use chassis::wire;
+use chrono::Days;
+use proto::billing::v1 as pb;
+use values::{AccountId, Money};
+
+use super::convert;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::ops::rate::{self, Terms};
+use crate::ops::segments::{Pools, Selection};
+use crate::store::invoices::Line;
+
+pub async fn handle(ctx: &Ctx, request: pb::PreviewInvoiceRequest) -> Result<pb::PreviewInvoiceResponse, Error> {
+    let id: AccountId = wire::id("account_id", &request.account_id)?;
+    let family_code = wire::code("family_code", &request.family_code)?;
+    let period = wire::month("month", &request.month)?;
+    let catalogue = ctx.active_catalogue().await?;
+    let account = convert::root_account(&mut *ctx.db.acquire().await?, id).await?;
+    let family = catalogue.families.get(family_code).ok_or_else(|| Error::FamilyNotFound(family_code.to_owned()))?;
+    let profile = catalogue.profiles.get(&account.profile_code);
+    if !profile.is_some_and(|profile| profile.families.iter().any(|code| code == family_code)) {
+        return Err(Error::FamilyNotOffered { account: id, family: family_code.to_owned() });
+    }
+    if !family.in_arrears {
+        return Err(Error::FamilyBilledInAdvance(family_code.to_owned()));
+    }
+
+    let selection = Selection { family: family_code, period, shard: (0, 1), after: None, payer: Some(id.uuid()) };
+    let mut pools = Pools::open(ctx, &selection).await?;
+    let pool = pools.next(ctx, 1).await?;
+    let terms = Terms { period, currency: family.currency, excluded: &family.excluded_categories, book: &pools.book };
+    let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;
+    if let Some(unrated) = ratings.unrated.first() {
+        return Err(Error::StillParked { account: id, reason: unrated.reason, detail: unrated.detail.clone() });
+    }
+    let money = |minor| Some(wire::pb_money(Money::from_minor(minor, family.currency)));
+    let rated = ratings.rated.first();
+    let total = rated.map_or(0, |rated| rated.total_minor);
+    let mut lines = Vec::new();
+    for (line, line_number) in rated.map_or(&[][..], |rated| &rated.lines).iter().zip(1..) {
+        let terms = pools.book.terms.get(line.terms).ok_or(Error::Stored("terms"))?;
+        let start_on = period.start() + Days::new(u64::from(line.first_day));
+        let stored = Line {
+            line_number,
+            terms_id: 0,
+            contract_id: line.contract,
+            start_on,
+            end_on: start_on + Days::new(u64::from(line.days)),
+            base_micros: line.base_micros,
+            amount_minor: line.minor,
+        };
+        lines.push(convert::line(&stored, terms, period.days())?);
+    }
+    Ok(pb::PreviewInvoiceResponse {
+        invoice: Some(pb::Invoice {
+            account_id: id.to_string(),
+            family_code: family_code.to_owned(),
+            period_start_date: period.start().to_string(),
+            period_end_date: period.end().to_string(),
+            total: money(total),
+            amount_due: money(total),
+            paid_from_balance: money(0),
+            lines,
+            ..pb::Invoice::default()
+        }),
+    })
+}

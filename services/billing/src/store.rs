@@ -1,0 +1,34 @@
+//! The SQL of billing: one file for each table, one function for each statement.
+//!
+//! Every function takes the caller's connection, so that the caller decides what is one
+//! transaction. Names are schema-qualified; nothing depends on `search_path`.
+
+pub mod accounts;
+pub mod copy;
+pub mod invoices;
+pub mod ledger;
+pub mod numbers;
+pub mod outbox;
+pub mod outcomes;
+pub mod parked;
+pub mod runs;
+pub mod shards;
+pub mod terms;
+pub mod usage;
+
+/// Begins a part of the transaction that can be undone alone.
+pub async fn savepoint(db: &mut sqlx::PgConnection) -> sqlx::Result<()> {
+    sqlx::query("SAVEPOINT one").execute(db).await?;
+    Ok(())
+}
+
+/// Undoes what was done since the savepoint.
+pub async fn rollback_to_savepoint(db: &mut sqlx::PgConnection) -> sqlx::Result<()> {
+    sqlx::query("ROLLBACK TO SAVEPOINT one").execute(db).await?;
+    Ok(())
+}
+
+/// The name of the constraint that refused a row.
+pub fn violated(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error()?.constraint()
+}

@@ -1,0 +1,104 @@
+//! `billing.accounts`
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// An account as billing knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub account_id: Uuid,
+    /// Its root; itself for a root account.
+    pub root_id: Uuid,
+    /// Its profile.
+    pub profile_code: String,
+    /// The zone that makes the days of its usage.
+    pub time_zone: String,
+    /// The currency of its ledger.
+    pub currency: String,
+    /// Whether it pays by invoice; else from its balance.
+    pub invoiced: bool,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Adds an account; `false` when the id is there already.
+pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "-- billing.accounts.insert
+        INSERT INTO billing.accounts (account_id, root_id, profile_code, time_zone, currency, invoiced, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        account.account_id,
+        account.root_id,
+        account.profile_code,
+        account.time_zone,
+        account.currency,
+        account.invoiced,
+        account.created_at
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The accounts among `ids` that exist, in no order.
+pub async fn get_all(db: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Account>> {
+    sqlx::query_as!(
+        Account,
+        "-- billing.accounts.get_all
+        SELECT account_id, root_id, profile_code, time_zone, currency, invoiced, created_at
+        FROM billing.accounts WHERE account_id = ANY($1)",
+        ids
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The account `id`.
+pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account>> {
+    Ok(get_all(db, &[id]).await?.pop())
+}
+
+/// How many root accounts have one of these profiles.
+pub async fn count_roots(db: &mut PgConnection, profiles: &[String]) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- billing.accounts.count_roots
+        SELECT count(*) AS "count!" FROM billing.accounts WHERE root_id = account_id AND profile_code = ANY($1)"#,
+        profiles
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What may change of an account; `None` leaves a column as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Whether it pays by invoice.
+    pub invoiced: Option<bool>,
+    /// ISO 3166-1 code of its tax country.
+    pub country_code: Option<String>,
+    /// Its state's code.
+    pub state_code: Option<String>,
+    /// The recipient block of its invoices.
+    pub recipient: Option<String>,
+}
+
+/// Changes what is known of an account; `false` when there is none.
+pub async fn set_facts(db: &mut PgConnection, id: Uuid, facts: &Facts) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "-- billing.accounts.set_facts
+        UPDATE billing.accounts
+        SET invoiced = coalesce($2, invoiced), country_code = coalesce($3, country_code),
+            state_code = coalesce($4, state_code), recipient = coalesce($5, recipient)
+        WHERE account_id = $1",
+        id,
+        facts.invoiced,
+        facts.country_code,
+        facts.state_code,
+        facts.recipient
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,175 @@
+//! `billing.invoices` and `billing.invoice_lines`
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::copy::Rows;
+
+/// An invoice as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invoice {
+    /// Its id.
+    pub invoice_id: Uuid,
+    /// Its series.
+    pub series_id: i32,
+    /// Its number in the series.
+    pub number: i64,
+    /// The root account that pays.
+    pub root_id: Uuid,
+    /// The family.
+    pub family_code: String,
+    /// The first day of the period.
+    pub period_start: NaiveDate,
+    /// The day after its last.
+    pub period_end: NaiveDate,
+    /// The run that made it.
+    pub run_id: Option<Uuid>,
+    /// The currency.
+    pub currency: String,
+    /// The sum of its lines.
+    pub total_minor: i64,
+    /// What the balance paid.
+    pub from_balance_minor: i64,
+    /// 1 OPEN, 2 PAID, 3 VOID, 4 UNCOLLECTIBLE.
+    pub state: i16,
+    /// When it was issued.
+    pub issued_at: DateTime<Utc>,
+}
+
+/// A line as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its place, from 1.
+    pub line_number: i16,
+    /// The terms it was computed from.
+    pub terms_id: i32,
+    /// The contract that governs it.
+    pub contract_id: Option<Uuid>,
+    /// The first of its days.
+    pub start_on: NaiveDate,
+    /// The day after the last.
+    pub end_on: NaiveDate,
+    /// The usage that percentages are taken of.
+    pub base_micros: i64,
+    /// The result.
+    pub amount_minor: i64,
+}
+
+/// Invoices and lines to be copied.
+pub struct Batch {
+    invoices: Rows,
+    lines: Rows,
+}
+
+impl Batch {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        let invoices = [
+            "invoice_id", "series_id", "number", "root_id", "family_code", "period_start", "period_end", "run_id",
+            "currency", "total_minor", "from_balance_minor", "state", "issued_at",
+        ];
+        let lines = ["invoice_id", "line_number", "terms_id", "contract_id", "start_on", "end_on", "base_micros", "amount_minor"];
+        Self { invoices: Rows::new("billing.invoices", &invoices), lines: Rows::new("billing.invoice_lines", &lines) }
+    }
+
+    /// Adds an invoice.
+    pub fn add(&mut self, invoice: &Invoice) {
+        let rows = &mut self.invoices;
+        rows.row();
+        rows.uuid(invoice.invoice_id);
+        rows.integer(invoice.series_id);
+        rows.bigint(invoice.number);
+        rows.uuid(invoice.root_id);
+        rows.text(&invoice.family_code);
+        rows.date(invoice.period_start);
+        rows.date(invoice.period_end);
+        rows.optional_uuid(invoice.run_id);
+        rows.text(&invoice.currency);
+        rows.bigint(invoice.total_minor);
+        rows.bigint(invoice.from_balance_minor);
+        rows.smallint(invoice.state);
+        rows.timestamptz(invoice.issued_at);
+    }
+
+    /// Adds a line of an invoice.
+    pub fn add_line(&mut self, invoice_id: Uuid, line: &Line) {
+        let rows = &mut self.lines;
+        rows.row();
+        rows.uuid(invoice_id);
+        rows.smallint(line.line_number);
+        rows.integer(line.terms_id);
+        rows.optional_uuid(line.contract_id);
+        rows.date(line.start_on);
+        rows.date(line.end_on);
+        rows.bigint(line.base_micros);
+        rows.bigint(line.amount_minor);
+    }
+
+    /// Copies invoices, then lines. A second invoice of a payer, family and period is refused
+    /// (`invoices_one_a_period`).
+    pub async fn copy(self, db: &mut PgConnection) -> sqlx::Result<()> {
+        self.invoices.copy(&mut *db).await?;
+        self.lines.copy(db).await?;
+        Ok(())
+    }
+}
+
+/// The invoice `id`.
+pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Invoice>> {
+    sqlx::query_as!(
+        Invoice,
+        "-- billing.invoices.get
+        SELECT invoice_id, series_id, number, root_id, family_code, period_start, period_end, run_id, currency,
+               total_minor, from_balance_minor, state, issued_at
+        FROM billing.invoices WHERE invoice_id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The lines of an invoice, in order.
+pub async fn lines(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Line>> {
+    sqlx::query_as!(
+        Line,
+        "-- billing.invoice_lines.list
+        SELECT line_number, terms_id, contract_id, start_on, end_on, base_micros, amount_minor
+        FROM billing.invoice_lines WHERE invoice_id = $1 ORDER BY line_number",
+        id
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Up to `limit` invoices after `after` (period and root), newest period first; of a root account,
+/// of a run, or of all.
+///
+/// Invoices are kept by period, family and account: the runs name the periods to look into.
+pub async fn list(
+    db: &mut PgConnection,
+    root: Option<Uuid>,
+    run: Option<Uuid>,
+    after: Option<(NaiveDate, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<Invoice>> {
+    let (period, after_root) = after.unzip();
+    sqlx::query_as!(
+        Invoice,
+        "-- billing.invoices.list
+        SELECT i.invoice_id, i.series_id, i.number, i.root_id, i.family_code, i.period_start, i.period_end, i.run_id,
+               i.currency, i.total_minor, i.from_balance_minor, i.state, i.issued_at
+        FROM billing.runs r
+        JOIN billing.invoices i ON i.period_start = r.period_start AND i.family_code = r.family_code AND i.run_id = r.run_id
+        WHERE NOT r.dry_run AND ($1::uuid IS NULL OR i.root_id = $1) AND ($2::uuid IS NULL OR r.run_id = $2)
+          AND ($3::date IS NULL OR i.period_start < $3 OR (i.period_start = $3 AND i.root_id > $4::uuid))
+        ORDER BY i.period_start DESC, i.root_id LIMIT $5",
+        root,
+        run,
+        period,
+        after_root,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,331 @@
+//! `billing.balances`, `billing.lots` and `billing.ledger_entries`
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::copy::Rows;
+use crate::domain::lots::{Lot, LotKind};
+
+/// An account of the ledger, as `billing.ledger_accounts` numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerAccount {
+    /// A customer's credit.
+    Lot(LotKind),
+    /// What a customer owes beyond the lots.
+    Overdraft,
+    /// Open invoices.
+    Receivable,
+    /// What was earned.
+    Revenue,
+    /// Money received from outside.
+    Clearing,
+    /// Credit given without payment.
+    Granted,
+}
+
+impl LedgerAccount {
+    /// Its number.
+    pub const fn number(self) -> i16 {
+        match self {
+            Self::Lot(kind) => kind_number(kind),
+            Self::Overdraft => 4,
+            Self::Receivable => 5,
+            Self::Revenue => 6,
+            Self::Clearing => 8,
+            Self::Granted => 13,
+        }
+    }
+}
+
+/// The number of the ledger account of a kind of lot.
+pub const fn kind_number(kind: LotKind) -> i16 {
+    match kind {
+        LotKind::Trial => 1,
+        LotKind::Promo => 2,
+        LotKind::Paid => 3,
+    }
+}
+
+fn kind(number: i16) -> sqlx::Result<LotKind> {
+    match number {
+        1 => Ok(LotKind::Trial),
+        2 => Ok(LotKind::Promo),
+        3 => Ok(LotKind::Paid),
+        _ => Err(sqlx::Error::Decode("kind of lot".into())),
+    }
+}
+
+/// A transfer to post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The root account.
+    pub root_id: Uuid,
+    /// The ledger account that is debited.
+    pub debit: LedgerAccount,
+    /// The ledger account that is credited.
+    pub credit: LedgerAccount,
+    /// Millionths, above zero.
+    pub amount_micros: i64,
+    /// The lot that it touches.
+    pub lot_id: Option<Uuid>,
+    /// The invoice that it belongs to.
+    pub invoice_id: Option<Uuid>,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Entries to be copied; each gets an id of its own, the same when the chunk is written again.
+pub struct Entries {
+    rows: Rows,
+    currency: String,
+    posted_at: DateTime<Utc>,
+}
+
+impl Entries {
+    /// No entries yet, posted at one instant in one currency.
+    pub fn new(currency: &str, posted_at: DateTime<Utc>) -> Self {
+        let columns = ["root_id", "posted_at", "entry_id", "debit", "credit", "amount_micros", "currency", "reason", "lot_id", "invoice_id"];
+        Self { rows: Rows::new("billing.ledger_entries", &columns), currency: currency.to_owned(), posted_at }
+    }
+
+    /// Adds an entry with this id.
+    pub fn add(&mut self, entry_id: Uuid, entry: &Entry) {
+        let rows = &mut self.rows;
+        rows.row();
+        rows.uuid(entry.root_id);
+        rows.timestamptz(self.posted_at);
+        rows.uuid(entry_id);
+        rows.smallint(entry.debit.number());
+        rows.smallint(entry.credit.number());
+        rows.bigint(entry.amount_micros);
+        rows.text(&self.currency);
+        rows.text(entry.reason);
+        rows.optional_uuid(entry.lot_id);
+        rows.optional_uuid(entry.invoice_id);
+    }
+
+    /// Copies them.
+    pub async fn copy(self, db: &mut PgConnection) -> sqlx::Result<u64> {
+        self.rows.copy(db).await
+    }
+}
+
+/// Begins the balance of a root account.
+pub async fn open(db: &mut PgConnection, root: Uuid, currency: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.balances.open
+        INSERT INTO billing.balances (root_id, currency) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        root,
+        currency
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Locks the balances of `roots` in their order, so that two who lock several never wait in a
+/// circle; gives each with its overdraft.
+pub async fn lock(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uuid, i64)>> {
+    let rows = sqlx::query!(
+        "-- billing.balances.lock
+        SELECT root_id, overdraft_micros FROM billing.balances WHERE root_id = ANY($1) ORDER BY root_id FOR UPDATE",
+        roots
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.root_id, row.overdraft_micros)).collect())
+}
+
+/// The overdraft of a root account and its currency.
+pub async fn overdraft(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<(i64, String)>> {
+    let row = sqlx::query!(
+        "-- billing.balances.get\nSELECT overdraft_micros, currency FROM billing.balances WHERE root_id = $1",
+        root
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.overdraft_micros, row.currency)))
+}
+
+/// The lots of `roots` with something left, by root.
+pub async fn lots(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Lot)>> {
+    let rows = sqlx::query!(
+        "-- billing.lots.list
+        SELECT root_id, lot_id, kind, remaining_micros, created_at, expires_at FROM billing.lots
+        WHERE root_id = ANY($1) AND 0 < remaining_micros ORDER BY root_id",
+        roots
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let lot = Lot {
+                id: row.lot_id,
+                kind: kind(row.kind)?,
+                remaining_micros: row.remaining_micros,
+                created_at: row.created_at,
+                expires_at: row.expires_at,
+            };
+            Ok((row.root_id, lot))
+        })
+        .collect()
+}
+
+/// What each lot began with.
+pub async fn lot_amounts(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<(Uuid, i64)>> {
+    let rows = sqlx::query!(
+        "-- billing.lots.amounts\nSELECT lot_id, amount_micros FROM billing.lots WHERE root_id = $1 AND 0 < remaining_micros",
+        root
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.lot_id, row.amount_micros)).collect())
+}
+
+/// Adds a lot.
+pub async fn insert_lot(db: &mut PgConnection, root: Uuid, lot: &Lot, reason: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.lots.insert
+        INSERT INTO billing.lots (root_id, lot_id, kind, amount_micros, remaining_micros, created_at, expires_at, reason)
+        VALUES ($1, $2, $3, $4, $4, $5, $6, $7)",
+        root,
+        lot.id,
+        kind_number(lot.kind),
+        lot.remaining_micros,
+        lot.created_at,
+        lot.expires_at,
+        reason
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes from lots what each paid; gives how many rows changed. The balances are locked.
+pub async fn spend(db: &mut PgConnection, roots: &[Uuid], lots: &[Uuid], micros: &[i64]) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "-- billing.lots.spend
+        UPDATE billing.lots l SET remaining_micros = l.remaining_micros - d.micros
+        FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS d (root_id, lot_id, micros)
+        WHERE l.root_id = d.root_id AND l.lot_id = d.lot_id",
+    )
+    .bind(roots)
+    .bind(lots)
+    .bind(micros)
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Changes overdrafts by `micros`. The balances are locked.
+pub async fn overdraw(db: &mut PgConnection, roots: &[Uuid], micros: &[i64]) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "-- billing.balances.overdraw
+        UPDATE billing.balances b SET overdraft_micros = b.overdraft_micros + d.micros
+        FROM unnest($1::uuid[], $2::bigint[]) AS d (root_id, micros) WHERE b.root_id = d.root_id",
+    )
+    .bind(roots)
+    .bind(micros)
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// An entry as stored.
+#[derive(Debug, Clone)]
+pub struct StoredEntry {
+    /// Its id.
+    pub entry_id: Uuid,
+    /// When it was posted.
+    pub posted_at: DateTime<Utc>,
+    /// Name of the ledger account that is debited.
+    pub debit: String,
+    /// Name of the ledger account that is credited.
+    pub credit: String,
+    /// Millionths.
+    pub amount_micros: i64,
+    /// The currency.
+    pub currency: String,
+    /// Why.
+    pub reason: String,
+    /// The lot.
+    pub lot_id: Option<Uuid>,
+    /// The invoice.
+    pub invoice_id: Option<Uuid>,
+}
+
+/// Up to `limit` entries of a root account before `before`, newest first.
+pub async fn list(
+    db: &mut PgConnection,
+    root: Uuid,
+    before: Option<(DateTime<Utc>, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<StoredEntry>> {
+    let (posted_at, entry_id) = before.unzip();
+    sqlx::query_as!(
+        StoredEntry,
+        "-- billing.ledger_entries.list
+        SELECT e.entry_id, e.posted_at, d.name AS debit, c.name AS credit, e.amount_micros, e.currency, e.reason,
+               e.lot_id, e.invoice_id
+        FROM billing.ledger_entries e
+        JOIN billing.ledger_accounts d ON d.ledger_account = e.debit
+        JOIN billing.ledger_accounts c ON c.ledger_account = e.credit
+        WHERE e.root_id = $1 AND ($2::timestamptz IS NULL OR (e.posted_at, e.entry_id) < ($2, $3::uuid))
+        ORDER BY e.posted_at DESC, e.entry_id DESC LIMIT $4",
+        root,
+        posted_at,
+        entry_id,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Differences between lots, overdrafts and invoices and what the entries add up to, at most 100,
+/// and how many root accounts were compared.
+pub async fn differences(db: &mut PgConnection, root: Option<Uuid>) -> sqlx::Result<(Vec<String>, i64)> {
+    let differences = sqlx::query_scalar!(
+        r#"-- billing.ledger_entries.differences
+        WITH moved AS (
+            SELECT root_id, credit AS ledger_account, lot_id, amount_micros AS micros FROM billing.ledger_entries
+            WHERE $1::uuid IS NULL OR root_id = $1
+            UNION ALL
+            SELECT root_id, debit, lot_id, -amount_micros FROM billing.ledger_entries
+            WHERE $1::uuid IS NULL OR root_id = $1
+        ), by_lot AS (
+            SELECT root_id, lot_id, sum(micros) AS micros FROM moved
+            WHERE ledger_account IN (1, 2, 3) GROUP BY root_id, lot_id
+        ), by_account AS (
+            SELECT root_id, sum(-micros) FILTER (WHERE ledger_account = 4) AS overdraft,
+                   sum(-micros) FILTER (WHERE ledger_account = 5) AS receivable
+            FROM moved GROUP BY root_id
+        ), due AS (
+            SELECT root_id, sum(total_minor - from_balance_minor) AS minor FROM billing.invoices
+            WHERE state = 1 AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
+        )
+        SELECT format('lot %s of %s: %s left, entries say %s', l.lot_id, l.root_id, l.remaining_micros, coalesce(e.micros, 0)) AS "difference!"
+        FROM billing.lots l LEFT JOIN by_lot e USING (root_id, lot_id)
+        WHERE ($1::uuid IS NULL OR l.root_id = $1) AND l.remaining_micros <> coalesce(e.micros, 0)
+        UNION ALL
+        SELECT format('overdraft of %s: %s, entries say %s', b.root_id, b.overdraft_micros, coalesce(e.overdraft, 0))
+        FROM billing.balances b LEFT JOIN by_account e USING (root_id)
+        WHERE ($1::uuid IS NULL OR b.root_id = $1) AND b.overdraft_micros <> coalesce(e.overdraft, 0)
+        UNION ALL
+        SELECT format('open invoices of %s: due differs from receivable %s', e.root_id, e.receivable)
+        FROM by_account e LEFT JOIN due d USING (root_id)
+        WHERE (coalesce(e.receivable, 0) = 0) <> (coalesce(d.minor, 0) = 0)
+        LIMIT 100"#,
+        root
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let count = sqlx::query_scalar!(
+        r#"-- billing.balances.count
+        SELECT count(*) AS "count!" FROM billing.balances WHERE $1::uuid IS NULL OR root_id = $1"#,
+        root
+    )
+    .fetch_one(db)
+    .await?;
+    Ok((differences, count))
+}

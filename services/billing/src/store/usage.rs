@@ -1,0 +1,456 @@
+//! `billing.usage_events`, its sums, and which months are closed.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::domain::usage::{Changes, EventKey, SumOutOfRange, Values};
+
+/// The class of the advisory locks that stand for months of usage.
+const MONTH_LOCKS: i32 = 7302;
+
+/// An event to store.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What identifies it.
+    pub key: EventKey,
+    /// The source's own id.
+    pub event_id: String,
+    /// Its values.
+    pub values: Values,
+    /// The day of use.
+    pub day: NaiveDate,
+    /// The month it is billed in.
+    pub billing_month: NaiveDate,
+}
+
+/// An event as stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Root account.
+    pub root_id: Uuid,
+    /// Month of use.
+    pub usage_month: NaiveDate,
+    /// Key of source and event id.
+    pub event_key: Uuid,
+    /// Which revision.
+    pub revision: i32,
+    /// Who measured.
+    pub source: String,
+    /// The source's own id.
+    pub event_id: String,
+    /// The account.
+    pub account_id: Uuid,
+    /// The category.
+    pub category: String,
+    /// When it was used.
+    pub used_at: DateTime<Utc>,
+    /// How much.
+    pub quantity_micros: i64,
+    /// What it cost.
+    pub price_micros: i64,
+    /// The month it is billed in.
+    pub billing_month: NaiveDate,
+    /// When it was received.
+    pub received_at: DateTime<Utc>,
+    /// When a correction took its place.
+    pub superseded_at: Option<DateTime<Utc>>,
+}
+
+/// Holds months open until the end of the transaction: no run can close them meanwhile.
+pub async fn hold_months(db: &mut PgConnection, months: &[NaiveDate]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.usage_closings.hold
+        SELECT pg_advisory_xact_lock_shared($1, m - date '2000-01-01') FROM unnest($2::date[]) m ORDER BY m",
+        MONTH_LOCKS,
+        months
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(())
+}
+
+/// Closes a month for the accounts of `profiles`; waits for usage of the month that is being
+/// written.
+pub async fn close_month(db: &mut PgConnection, profiles: &[String], month: NaiveDate, at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.usage_closings.lock\nSELECT pg_advisory_xact_lock($1, $2::date - date '2000-01-01')",
+        MONTH_LOCKS,
+        month
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    sqlx::query!(
+        "-- billing.usage_closings.insert
+        INSERT INTO billing.usage_closings (profile_code, month, closed_at)
+        SELECT p, $2, $3 FROM unnest($1::text[]) p ON CONFLICT DO NOTHING",
+        profiles,
+        month,
+        at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The closed months of each of `profiles`, of `from` and later.
+pub async fn closed_months(
+    db: &mut PgConnection,
+    profiles: &[String],
+    from: NaiveDate,
+) -> sqlx::Result<HashMap<String, Vec<NaiveDate>>> {
+    let rows = sqlx::query!(
+        "-- billing.usage_closings.list
+        SELECT profile_code, month FROM billing.usage_closings WHERE profile_code = ANY($1) AND month >= $2",
+        profiles,
+        from
+    )
+    .fetch_all(db)
+    .await?;
+    let mut closed: HashMap<String, Vec<NaiveDate>> = HashMap::new();
+    for row in rows {
+        closed.entry(row.profile_code).or_default().push(row.month);
+    }
+    Ok(closed)
+}
+
+/// Stores the events whose keys are new, in order of key, and gives those keys.
+///
+/// A key that another transaction is storing is waited for.
+pub async fn insert_new(
+    db: &mut PgConnection,
+    source: &str,
+    events: &[&Event],
+    now: DateTime<Utc>,
+) -> sqlx::Result<Vec<EventKey>> {
+    let mut columns = Columns::default();
+    for event in events {
+        columns.push(event);
+    }
+    let rows: Vec<(Uuid, NaiveDate, Uuid)> = sqlx::query_as(
+        "-- billing.usage_events.insert_new
+        INSERT INTO billing.usage_events (root_id, usage_month, event_key, revision, source, event_id, account_id,
+            category, used_at, quantity_micros, price_micros, billing_month, received_at)
+        SELECT root, month, key, 1, $1, id, account, category, used, quantity, price, billing, $2
+        FROM unnest($3::uuid[], $4::date[], $5::uuid[], $6::text[], $7::uuid[], $8::text[], $9::timestamptz[],
+                    $10::bigint[], $11::bigint[], $12::date[])
+            AS e (root, month, key, id, account, category, used, quantity, price, billing)
+        ON CONFLICT DO NOTHING
+        RETURNING root_id, usage_month, event_key",
+    )
+    .bind(source)
+    .bind(now)
+    .bind(columns.roots)
+    .bind(columns.months)
+    .bind(columns.keys)
+    .bind(columns.ids)
+    .bind(columns.accounts)
+    .bind(columns.categories)
+    .bind(columns.used)
+    .bind(columns.quantities)
+    .bind(columns.prices)
+    .bind(columns.billing)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(root, month, key)| EventKey { root, month, key }).collect())
+}
+
+#[derive(Default)]
+struct Columns<'a> {
+    roots: Vec<Uuid>,
+    months: Vec<NaiveDate>,
+    keys: Vec<Uuid>,
+    ids: Vec<&'a str>,
+    accounts: Vec<Uuid>,
+    categories: Vec<&'a str>,
+    used: Vec<DateTime<Utc>>,
+    quantities: Vec<i64>,
+    prices: Vec<i64>,
+    billing: Vec<NaiveDate>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, event: &'a Event) {
+        self.roots.push(event.key.root);
+        self.months.push(event.key.month);
+        self.keys.push(event.key.key);
+        self.ids.push(&event.event_id);
+        self.accounts.push(event.values.account);
+        self.categories.push(&event.values.category);
+        self.used.push(event.values.used_at);
+        self.quantities.push(event.values.quantity_micros);
+        self.prices.push(event.values.price_micros);
+        self.billing.push(event.billing_month);
+    }
+}
+
+/// The revision of a key that counts, locked.
+pub async fn lock_counting(db: &mut PgConnection, key: EventKey) -> sqlx::Result<Stored> {
+    sqlx::query_as!(
+        Stored,
+        "-- billing.usage_events.lock_counting
+        SELECT root_id, usage_month, event_key, revision, source, event_id, account_id, category, used_at,
+               quantity_micros, price_micros, billing_month, received_at, superseded_at
+        FROM billing.usage_events WHERE root_id = $1 AND usage_month = $2 AND event_key = $3
+        ORDER BY revision DESC LIMIT 1 FOR UPDATE",
+        key.root,
+        key.month,
+        key.key
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Puts a correction in the place of `old`, whose row is locked.
+pub async fn supersede(
+    db: &mut PgConnection,
+    source: &str,
+    old: &Stored,
+    event: &Event,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.usage_events.supersede
+        UPDATE billing.usage_events SET superseded_at = $5
+        WHERE root_id = $1 AND usage_month = $2 AND event_key = $3 AND revision = $4",
+        old.root_id,
+        old.usage_month,
+        old.event_key,
+        old.revision,
+        now
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "-- billing.usage_events.correct
+        INSERT INTO billing.usage_events (root_id, usage_month, event_key, revision, source, event_id, account_id,
+            category, used_at, quantity_micros, price_micros, billing_month, received_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        old.root_id,
+        old.usage_month,
+        old.event_key,
+        old.revision + 1,
+        source,
+        event.event_id,
+        event.values.account,
+        event.values.category,
+        event.values.used_at,
+        event.values.quantity_micros,
+        event.values.price_micros,
+        event.billing_month,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Why sums could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SumError {
+    /// A sum left its range.
+    #[error(transparent)]
+    OutOfRange(#[from] SumOutOfRange),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Changes the sums by day and by month, in order of their keys, so that two batches never wait in
+/// a circle.
+pub async fn add(db: &mut PgConnection, changes: &Changes) -> Result<(), SumError> {
+    let (mut roots, mut months, mut days, mut categories) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut quantities, mut prices, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, sum) in changes.by_day() {
+        roots.push(key.root);
+        months.push(key.billing_month);
+        days.push(key.day);
+        categories.push(key.category.as_str());
+        quantities.push(sum.quantity_micros);
+        prices.push(sum.price_micros);
+        counts.push(sum.events);
+    }
+    let added = sqlx::query(
+        "-- billing.usage_days.add
+        INSERT INTO billing.usage_days AS d
+            (root_id, billing_month, used_on, category, quantity_micros, price_micros, event_count)
+        SELECT * FROM unnest($1::uuid[], $2::date[], $3::date[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[])
+        ON CONFLICT (root_id, billing_month, used_on, category) DO UPDATE
+        SET quantity_micros = d.quantity_micros + excluded.quantity_micros,
+            price_micros = d.price_micros + excluded.price_micros,
+            event_count = d.event_count + excluded.event_count",
+    )
+    .bind(roots)
+    .bind(months)
+    .bind(days)
+    .bind(categories)
+    .bind(quantities)
+    .bind(prices)
+    .bind(counts)
+    .execute(&mut *db)
+    .await;
+    in_range(added)?;
+
+    let by_month = changes.by_month()?;
+    let (mut months, mut roots, mut categories) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut quantities, mut prices, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    for ((month, root, category), sum) in &by_month {
+        months.push(*month);
+        roots.push(*root);
+        categories.push(*category);
+        quantities.push(sum.quantity_micros);
+        prices.push(sum.price_micros);
+        counts.push(sum.events);
+    }
+    let added = sqlx::query(
+        "-- billing.usage_months.add
+        INSERT INTO billing.usage_months AS m (billing_month, root_id, category, quantity_micros, price_micros, event_count)
+        SELECT * FROM unnest($1::date[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+        ON CONFLICT (billing_month, root_id, category) DO UPDATE
+        SET quantity_micros = m.quantity_micros + excluded.quantity_micros,
+            price_micros = m.price_micros + excluded.price_micros,
+            event_count = m.event_count + excluded.event_count",
+    )
+    .bind(months)
+    .bind(roots)
+    .bind(categories)
+    .bind(quantities)
+    .bind(prices)
+    .bind(counts)
+    .execute(db)
+    .await;
+    in_range(added)
+}
+
+/// An overflow that the database found is a sum out of range.
+fn in_range<T>(result: sqlx::Result<T>) -> Result<(), SumError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("22003") => Err(SumOutOfRange.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What counted usage of a month cost each root account between `low` and `high`; `None` for a sum
+/// out of range.
+pub async fn month_sums(
+    db: &mut PgConnection,
+    month: NaiveDate,
+    (low, high): (Uuid, Uuid),
+    excluded: &[String],
+) -> sqlx::Result<Vec<(Uuid, Option<i64>)>> {
+    let rows = sqlx::query!(
+        r#"-- billing.usage_months.sums
+        SELECT root_id, CASE WHEN abs(sum(price_micros)) <= 9223372036854775807 THEN sum(price_micros)::bigint END AS micros
+        FROM billing.usage_months
+        WHERE billing_month = $1 AND root_id >= $2 AND root_id <= $3 AND category <> ALL($4)
+        GROUP BY root_id"#,
+        month,
+        low,
+        high,
+        excluded
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.root_id, row.micros)).collect())
+}
+
+/// What counted usage of a month cost the given root accounts, day by day.
+pub async fn day_sums(
+    db: &mut PgConnection,
+    month: NaiveDate,
+    roots: &[Uuid],
+    excluded: &[String],
+) -> sqlx::Result<Vec<(Uuid, NaiveDate, Option<i64>)>> {
+    let rows = sqlx::query!(
+        r#"-- billing.usage_days.sums
+        SELECT root_id, used_on, CASE WHEN abs(sum(price_micros)) <= 9223372036854775807 THEN sum(price_micros)::bigint END AS micros
+        FROM billing.usage_days
+        WHERE root_id = ANY($2) AND billing_month = $1 AND category <> ALL($3)
+        GROUP BY root_id, used_on"#,
+        month,
+        roots,
+        excluded
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.root_id, row.used_on, row.micros)).collect())
+}
+
+/// A sum as stored.
+#[derive(Debug, Clone)]
+pub struct StoredSum {
+    /// The day of use or the first day of the month.
+    pub on_date: NaiveDate,
+    /// The category.
+    pub category: String,
+    /// Millionths of the quantity.
+    pub quantity_micros: i64,
+    /// Millionths of the price.
+    pub price_micros: i64,
+    /// Events that count.
+    pub event_count: i64,
+}
+
+/// The sums of a root account by day of use, for a month of billing.
+pub async fn list_days(db: &mut PgConnection, root: Uuid, month: NaiveDate) -> sqlx::Result<Vec<StoredSum>> {
+    sqlx::query_as!(
+        StoredSum,
+        "-- billing.usage_days.list
+        SELECT used_on AS on_date, category, quantity_micros, price_micros, event_count
+        FROM billing.usage_days WHERE root_id = $1 AND billing_month = $2 ORDER BY used_on, category",
+        root,
+        month
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The sums of a root account for a month of billing.
+pub async fn list_months(db: &mut PgConnection, root: Uuid, month: NaiveDate) -> sqlx::Result<Vec<StoredSum>> {
+    sqlx::query_as!(
+        StoredSum,
+        "-- billing.usage_months.list
+        SELECT billing_month AS on_date, category, quantity_micros, price_micros, event_count
+        FROM billing.usage_months WHERE root_id = $1 AND billing_month = $2 ORDER BY category",
+        root,
+        month
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Up to `limit` events of a root account's month of use, newest first, superseded ones included;
+/// of all its accounts or of one, of all categories or of one.
+pub async fn list(
+    db: &mut PgConnection,
+    (root, month): (Uuid, NaiveDate),
+    account: Option<Uuid>,
+    category: Option<&str>,
+    (after, limit): (Option<(DateTime<Utc>, Uuid, i32)>, i64),
+) -> sqlx::Result<Vec<Stored>> {
+    let (used_at, key, revision) = after.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
+    sqlx::query_as!(
+        Stored,
+        "-- billing.usage_events.list
+        SELECT root_id, usage_month, event_key, revision, source, event_id, account_id, category, used_at,
+               quantity_micros, price_micros, billing_month, received_at, superseded_at
+        FROM billing.usage_events
+        WHERE root_id = $1 AND usage_month = $2 AND ($3::uuid IS NULL OR account_id = $3)
+          AND ($4::text IS NULL OR category = $4)
+          AND ($5::timestamptz IS NULL OR (used_at, event_key, revision) < ($5, $6::uuid, $7::int))
+        ORDER BY used_at DESC, event_key DESC, revision DESC LIMIT $8",
+        root,
+        month,
+        account,
+        category,
+        used_at,
+        key,
+        revision,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
