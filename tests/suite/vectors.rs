@@ -31,130 +31,17 @@ const USD: Currency = Currency::Usd;
 const ROOT: Uuid = Uuid::from_u128(1);
 /// The order in which credit is spent (C-14).
 const ORDER: [LotKind; 3] = [LotKind::Trial, LotKind::Promo, LotKind::Paid];
-
-/// Which case runs which vector.
-const CASES: &[(&str, Case)] = &[
-    // Changes of plan, pro-rated by day.
-    ("3s-002", a_change_in_the_middle),
-    ("cb-001", a_downgrade_with_a_net_credit),
-    ("cb-002", a_downgrade_on_the_fifth),
-    ("fp-002", a_downgrade_in_a_month_of_31_days),
-    ("fp-003", a_change_of_quantity),
-    ("fp-005", an_add_on_removed),
-    ("kb-rep-002", a_downgrade_with_a_repair),
-    ("lago-001", three_plans_in_a_week_of_a_calendar_month),
-    ("lago-002", three_plans_in_a_week_of_an_anchored_month),
-    ("met-002", a_change_on_the_first_day),
-    ("met-004", a_change_on_the_last_day),
-    ("met-005", components_changed_added_and_removed),
-    ("met-006", seats_changed_in_the_middle),
-    ("met-012", a_downgrade_of_two_components),
-    ("met-013", components_rounded_apart),
-    ("met-014", components_rounded_apart),
-    ("met-016", a_component_that_stays),
-    ("met-017", down_and_up_again_on_one_day),
-    ("met-018", a_third_change),
-    ("met-019", credit_that_absorbs_a_change_and_a_renewal),
-    ("met-021", capacity_changed_in_the_middle),
-    ("met-022", a_change_in_february),
-    ("ref-007", a_second_upgrade_soon_after_the_first),
-    // Months billed in arrears.
-    ("kb-arr-001", a_plan_paused),
-    ("kb-arr-004", a_plan_and_an_add_on_changed),
-    ("kb-arr-005", a_cancelled_anchored_month),
-    ("kb-gen-003", a_share_of_days),
-    ("lago-doc-001", an_upgrade_in_arrears),
-    ("met-007", no_rule_of_ours_yet),
-    ("met-arr-001", a_split_of_february),
-    ("met-arr-002", a_split_of_february),
-    ("min-003", a_first_month_with_tax),
-    ("om-001", a_change_after_one_day),
-    ("om-002", shares_of_two_prices),
-    ("pct-001", a_percentage_above_its_minimum),
-    ("pct-011", no_rule_of_ours_yet),
-    ("tier-013", no_rule_of_ours_yet),
-    ("trial-002", a_plan_upgraded_during_its_trial),
-    ("trial-004", a_share_kept_exact_until_it_is_rounded),
-    ("tw-003", minimums_of_both_slices),
-    ("tw-005", usage_of_subaccounts),
-    ("tw-008", three_slices_that_tile_a_month),
-    ("tw-009", slices_of_one_price_that_add_up),
-    // Cycles, days and zones.
-    ("fp-006", days_between_instants_of_a_zone),
-    ("kb-cyc-002", an_anchor_clamped_to_a_leap_day),
-    ("kb-fac-007", a_part_of_an_anchored_month),
-    ("kb-fac-008", a_part_of_an_anchored_month),
-    ("kb-fac-009", a_part_of_an_anchored_month),
-    ("kb-fac-012", years_with_and_without_a_leap_day),
-    ("kb-fac-013", one_stretch_of_three_cycles),
-    ("lago-cyc-001", a_boundary_clamped_to_february),
-    ("lago-cyc-002", boundaries_after_a_leap_day),
-    ("met-cyc-005", cycles_elapsed_at_clamped_days),
-    ("met-cyc-006", cycles_elapsed_of_three_intervals),
-    ("met-cyc-008", a_stub_quarter),
-    ("om-cyc-003", a_cycle_that_holds_an_instant),
-    ("stripe-cyc-001", bills_of_an_anchor_on_the_31st),
-    ("tz-001", a_month_in_new_york),
-    ("tz-002", a_month_between_instants),
-    ("tz-004", a_month_between_instants),
-    ("tz-005", usage_of_a_month_in_two_zones),
-    ("tz-006", usage_around_the_first_of_a_month),
-    // Usage, credits, tax.
-    ("evt-001", repeated_events_count_once),
-    ("evt-002", late_usage_bills_the_difference),
-    ("fp-009", a_credit_of_a_discounted_bill),
-    ("inv-002", a_discount_before_tax),
-    ("kb-rep-001", a_repair_after_an_adjustment),
-    ("lago-004", a_refund_of_what_was_paid),
-    ("lago-008", credit_notes_capped_by_the_invoice),
-    ("ref-001", no_rule_of_ours_yet),
-    ("ref-006", credits_capped_by_what_is_left),
-    // Wallets and top-ups.
-    ("kb-inv-001", a_credit_against_a_charge),
-    ("top-002", a_threshold_not_crossed),
-    ("top-003", one_top_up_for_the_whole_gap),
-    ("top-004", a_target_raised_to_the_minimum),
-    ("top-007", a_top_up_under_way),
-    ("top-011", a_monthly_limit),
-    ("top-012", three_failures),
-    ("top-013", no_rule_of_ours_yet),
-    ("wal-001", lots_pay_in_order),
-    ("wal-002", lots_pay_in_order),
-    ("wal-003", lots_pay_in_order),
-    ("wal-007", no_rule_of_ours_yet),
-    ("wal-010", credits_rounded_to_the_currency),
-    ("wal-011", a_fee_that_crosses_the_threshold),
-    ("wal-012", credit_then_invoice),
-    ("wal-015", no_rule_of_ours_yet),
-    ("wal-018", the_earliest_of_very_many_lots),
-    ("wal-021", a_lot_that_expires_now),
-    ("wal-026", coupon_then_tax_then_credits),
-];
-
-/// Why the other vectors don't bind us.
-const REASONS: &[(&str, &str)] = &[
-    ("exo-cyc-001", "Cycles end with their months, so that five months from 31 October end on 31 March, not on the document's 30th."),
-    ("exo-life-001", "What follows ten days of a negative balance is a policy of the account's profile; denial follows the balance at once (D4)."),
-    ("fp-007", "We charge the ten whole days that were active, in arrears; seconds are not counted (C-05)."),
-    ("kb-fac-005", "A month has its calendar days, never thirty (REQ-016)."),
-    ("kb-fix-001", "A month has its calendar days, never thirty (REQ-016), so that the two amounts split elsewhere."),
-    ("lago-003", "Nothing is paid in advance, so nothing is credited; a plan ended at the start of a day does not hold that day."),
-    ("lago-005", "Nothing is paid in advance, so there is no credit note whose rounded parts could miss the whole."),
-    ("lago-006", "Segments are half-open: a plan ended at the start of a day does not hold that day."),
-    ("lago-sw-001", "A change goes up or down by the plan's rank and waits as the family's rule table says (C-01, C-23), not by daily price."),
-    ("met-010", "The percentage is a charge on the usage of the whole month, and such a charge is shared by days (C-06)."),
-    ("myop-001", "A change in mid-month makes slices by day instead of rating the whole month again (C-04)."),
-    ("om-003", "The first month is shared by whole days, eleven here, and not by seconds (C-05)."),
-    ("pct-006", "The first month is shared by its days, 16 of 31 here, and not rounded to a half (C-05)."),
-    ("ref-003", "Fee and least sum of a refund are figures of the profile, and those of `india` are 5 % and 1,000 (C-13)."),
-    ("str-001", "We bill May by the day and in arrears; June is not on that invoice."),
-    ("tier-005", "A tier's bound is the inclusive upper bound of usage, not the size of the tier (D10)."),
-    ("top-005", "A cap that the customer sets must hold for automatic charges above all."),
-    ("trial-009", "What becomes of trial credit at the upgrade is a policy of the profile; the default forfeits it too (C-21)."),
-    ("tw-004", "The article's newer text gives each plan its days; the older one charged whole months (C-04)."),
-    ("wal-013", "Whether credit that does not suffice blocks or leaves an invoice is how the account settles, and ours may be overdrawn (D8)."),
-    ("wal-025", "Promotional credit is spent as usage arrives and before paid credit, not once a month (C-14)."),
-];
+/// An account that tops up and does not need to; sums in millionths.
+const IDLE: Recharge = Recharge {
+    mode: Mode::TopUpTo(200_000_000),
+    threshold: 0,
+    minimum: 0,
+    balance: 0,
+    pending: 0,
+    made: 0,
+    maximum: None,
+    failures: 0,
+};
 
 #[test]
 fn every_vector_of_ours_is_executed_and_passes() {
@@ -192,12 +79,711 @@ fn every_other_vector_has_its_reason() {
 
 /// Which case runs which vector.
 fn cases() -> Vec<(&'static str, Case)> {
-    CASES.to_vec()
+    [CHANGES, MONTHS, CYCLES, USAGE, WALLETS].concat()
 }
+
+/// Changes of plan, pro-rated by day.
+const CHANGES: &[(&str, Case)] = &[
+    ("3s-002", a_change),
+    ("cb-001", a_change),
+    ("cb-002", a_change),
+    ("fp-002", a_change),
+    ("fp-003", |v| {
+        let (given, expect) = parts(v);
+        let (before, after) = text(&given["qty"]).split_once(" -> ").unwrap();
+        let of = |quantity: &str| price(&format!("{quantity} x {}", text(&given["unit"])));
+        Change { old: of(before), new: of(after), ..Change::read(given) }.check(expect, 0);
+    }),
+    ("fp-005", |v| {
+        let (given, expect) = parts(v);
+        let (removed, on) = (money(&given["removed"]), day(text(&given["change"])));
+        let month = Period::month_of(on).unwrap();
+        let lines = flat_month(month.days(), &[(-1, removed)], index(month, on));
+        assert_eq!(lines, [(14, money(&v["ours"]["expect"]["charge_14_days"]))]);
+        assert_eq!(lines[0].1, removed + money(&expect["credit"]));
+    }),
+    ("kb-rep-002", a_change),
+    ("lago-001", |v| {
+        let (given, ours) = (&v["given"], &v["ours"]["expect"]);
+        let month = Period::month_of(day(text(&given["start"]))).unwrap();
+        let start = |at: &str, plan: &str| (index(month, day(text(&given[at]))), money(&given[plan]));
+        let starts = [start("start", "plan1"), start("change1", "plan2"), start("change2", "plan3")];
+        let lines = flat_month(month.days(), &starts, month.days());
+        assert_eq!(lines, slices(&ours["slices"]));
+        assert_eq!(sum(&lines), money(&ours["total"]));
+        assert_eq!(sum(&lines), money(&v["expect"]["net_before_tax"]));
+        check_credit_notes(v, &lines);
+    }),
+    ("lago-002", |v| {
+        let (given, expect) = parts(v);
+        let month = cycle(day(text(&given["start"])), 1, 0);
+        let on = |change: usize| index(month, day(text(&given["changes"][change])));
+        let starts = [(0, money(&given["plan1"])), (on(0), money(&given["plan2"])), (on(1), money(&given["plan3"]))];
+        let lines = flat_month(month.days(), &starts, month.days());
+        assert_eq!(lines[1..], [(0, 0), (number(&expect["days_left"]), moneys(&expect["fees"])[2])]);
+        check_credit_notes(v, &lines);
+    }),
+    ("met-002", a_change),
+    ("met-004", a_change),
+    ("met-005", |v| {
+        let (given, expect) = parts(v);
+        let (before, after) = text(&given["changed"]).split_once(" -> ").unwrap();
+        let (old, new) = (price(before) + money(&given["removed"]), price(after) + money(&given["added"]));
+        Change { old, new, ..Change::read(given) }.check(expect, 0);
+    }),
+    ("met-006", a_change),
+    ("met-012", a_change),
+    // They round each component apart, we the plan as a whole: one minor unit may lie between.
+    ("met-013", |v| Change::read(&v["given"]).check(&v["expect"], 1)),
+    ("met-014", |v| Change::read(&v["given"]).check(&v["expect"], 1)),
+    ("met-016", a_change),
+    // The prices are those of met-012, which the figure 43.87 comes from.
+    ("met-017", |v| {
+        let (before, expect) = (vector("met-012"), &v["expect"]);
+        let down = Change::read(&before["given"]);
+        assert_eq!(sum(&down.lines()), down.old - money(&expect["balance_after_1"]));
+
+        let plans = [flat(down.old), flat(down.new)];
+        let lines = rated(down.days, &plans, &[(-1, 0), (down.on, 1), (down.on, 0)], down.days, &[]);
+        assert!(lines.iter().all(|line| line.terms == 0), "the middle plan owns a day");
+        let charged: i64 = lines.iter().map(|line| line.minor).sum();
+        assert_eq!(charged - down.old, money(&expect["amount_due"]));
+
+        let applied = micros(&expect["applied_credit"]);
+        assert_eq!(spend(&[paid_lot(&expect["balance_after_1"])], applied), (vec![applied], 0));
+    }),
+    ("met-018", a_change),
+    ("met-019", |v| {
+        let (given, expect) = parts(v);
+        let before = vector(text(&given["after"]));
+        let third = Change::read(&before["given"]);
+        let dearer = price(text(&given["change"]).split_once("-> ").unwrap().1);
+        let lines = flat_month(third.days, &[(-1, third.old), (third.on, third.new), (third.on, dearer)], third.days);
+        assert_eq!((lines[1], lines[2].1), ((0, 0), moneys(&expect["lines"])[2]));
+        assert_eq!(sum(&lines), third.old + money(&before["expect"]["net"]) + money(&expect["net"]));
+
+        let (paid, due) = spend(&[paid_lot(&given["balance"])], micros(&expect["net"]));
+        assert_eq!((micros(&given["balance"]) - paid[0], due), (micros(&expect["balance_left"]), 0));
+        assert_eq!(dearer, money(&expect["next_renewal"]));
+        let (_, due) = spend(&[paid_lot(&expect["balance_left"])], micros(&expect["next_renewal"]));
+        assert_eq!(due, micros(&expect["next_due"]));
+    }),
+    ("met-021", a_change),
+    ("met-022", a_change),
+    // Their figures are "about": by the second, in a month that they don't name. Ours are of whole
+    // days, so that one day's price may lie between; the wrong figures lie much farther off.
+    ("ref-007", |v| {
+        let (given, expect) = parts(v);
+        let plans = moneys(&given["plans"]);
+        let once = flat_month(31, &[(-1, plans[0]), (1, plans[1])], 31);
+        let twice = flat_month(31, &[(-1, plans[0]), (1, plans[1]), (2, plans[2])], 31);
+        assert_eq!(once[0], twice[0], "the second upgrade changes what the first plan costs");
+        // What the second upgrade leaves unused of the plan held, and what remains of the new price.
+        let credit = once[1].1 - twice[1].1;
+        let charge = plans[2] - credit;
+        let about = |ours: i64, theirs: &str| (ours - money(&expect[theirs])).abs() <= slice(plans[1], 1, 31);
+        assert!(about(credit, "right_credit_about") && about(charge, "right_charge_about"));
+        assert!(!about(credit, "buggy_credit") && !about(charge, "buggy_charge"));
+    }),
+];
+
+/// Months billed in arrears.
+const MONTHS: &[(&str, Case)] = &[
+    ("kb-arr-001", |v| {
+        let (given, expect) = parts(v);
+        let active = period(text(&given["active"]));
+        let month = Period::month_of(active.start()).unwrap();
+        let lines = flat_month(month.days(), &[(0, money(&given["monthly"]))], index(month, active.end()));
+        assert_eq!(lines, [(number(&expect["days"]), money(&expect["charge"]))]);
+        assert_eq!(month.days(), number(&expect["days_in_month"]));
+    }),
+    ("kb-arr-004", |v| {
+        let (given, expect) = parts(v);
+        let month = month(text(&given["month"]));
+        let active = index(month, day(text(&given["changed_on"])));
+        assert_eq!(slice(money(&given["addon_monthly"]), active, month.days()), money(&expect["addon"]));
+        assert_eq!(slice(money(&given["base_monthly"]), active, month.days()), money(&expect["base"]));
+    }),
+    ("kb-arr-005", |v| {
+        let (given, expect) = parts(v);
+        let month = cycle(period(text(&given["period"])).start(), 1, 0);
+        let end = index(month, day(text(&given["cancelled_on"])));
+        let lines = flat_month(month.days(), &[(0, money(&given["monthly"]))], end);
+        assert_eq!(lines, [(number(&expect["days"]), money(&expect["charge"]))]);
+        assert_eq!((month, month.days()), (period(text(&given["period"])), number(&expect["denominator"])));
+    }),
+    ("kb-gen-003", |v| {
+        let (active, days) = text(&v["given"]["days"]).split_once('/').unwrap();
+        assert_eq!(slice(money(&v["given"]["monthly"]), count(active), count(days)), money(&v["expect"]["amount"]));
+    }),
+    ("lago-doc-001", |v| Change::read(&v["given"]).check_own(&v["expect"])),
+    ("met-007", no_rule_of_ours_yet),
+    ("met-arr-001", |v| Change::read(&v["given"]).check_own(&v["expect"])),
+    ("met-arr-002", |v| Change::read(&v["given"]).check_own(&v["expect"])),
+    ("min-003", |v| {
+        let (given, expect) = parts(v);
+        let start = day(text(&given["start"]));
+        let month = Period::month_of(start).unwrap();
+        let lines = flat_month(month.days(), &[(index(month, start), money(&given["monthly"]))], month.days());
+        assert_eq!(lines[0].0, number(&expect["days"]));
+        assert_eq!(with_tax(lines[0].1, &given["tax"]), money(&expect["total"]));
+    }),
+    ("om-001", |v| {
+        let (given, expect) = parts(v);
+        let (days, on) = (count(text(&given["period"])), count(text(&given["change"])));
+        Change { days, on, old: money(&given["old"]), new: money(&given["new"]) }.check_own(expect);
+    }),
+    ("om-002", |v| {
+        let parts: Vec<_> = items(&v["given"]["amounts"]).iter().map(|it| text(it).split_once(" x ").unwrap()).collect();
+        let (active, days) = parts[0].1.split_once('/').unwrap();
+        let starts = [(-1, price(parts[0].0)), (count(active), price(parts[1].0))];
+        let lines = flat_month(count(days), &starts, count(days));
+        assert_eq!([lines[0].0, lines[1].0], [count(active), count(parts[1].1)]);
+        assert_eq!(vec![lines[0].1, lines[1].1], moneys(&v["expect"]["lines"]));
+    }),
+    ("pct-001", |v| {
+        let given = &v["given"];
+        let plan = percent(0, &given["rate"], &given["minimum"]);
+        let lines = rated(30, &[plan], &[(-1, 0)], 30, &[micros(&given["usage"])]);
+        assert_eq!(lines[0].minor, money(&v["expect"]["charge"]));
+    }),
+    ("pct-011", no_rule_of_ours_yet),
+    ("tier-013", no_rule_of_ours_yet),
+    // A trial is a free plan; upgraded it stays one, up to the day counted from its own start.
+    ("trial-002", |v| {
+        let (given, expect) = parts(v);
+        let (start, upgraded) = (day(text(&given["start"])), day(text(&given["upgraded"])));
+        let month = Period::month_of(start).unwrap();
+        let trial_days = u32::try_from(number(&given["trial_days"])).unwrap();
+        let trial_end = Period::new(start, month.end()).unwrap().day(trial_days).unwrap();
+        assert_eq!(trial_end, day(text(&expect["trial_end"])));
+        let plans = [terms(0, Charge::Free), terms(1, Charge::Free), flat(money(&given["monthly"]))];
+        let starts = [(index(month, start), 0), (index(month, upgraded), 1), (index(month, trial_end), 2)];
+        let lines = rated(month.days(), &plans, &starts, month.days(), &[]);
+        assert_eq!([lines[0].minor, lines[1].minor], [0, 0]);
+        assert_eq!((i64::from(lines[2].days), lines[2].minor), (number(&expect["days"]), money(&expect["charge"])));
+    }),
+    // Their figure is in cents and has two decimals of its own: it is not rounded to the cent.
+    ("trial-004", |v| {
+        let (given, expect) = parts(v);
+        let days = number(&given["month_days"]);
+        let plans = [terms(0, Charge::Free), flat(money(&given["monthly"]))];
+        let lines = rated(days, &plans, &[(0, 0), (number(&given["trial_days"]), 1)], days, &[]);
+        let share = lines[1].monthly_total.times(i128::from(lines[1].days)).unwrap().over(i128::from(days)).unwrap();
+        let hundredths = share.times(100).unwrap().rounded(Rounding::HalfUp);
+        assert_eq!(hundredths, i128::from(money(&expect["charge_cents"])));
+        assert_eq!(i128::from(lines[1].minor), share.rounded(Rounding::HalfUp));
+    }),
+    ("tw-003", |v| {
+        let (given, expect) = parts(v);
+        let month = month(text(&given["month"]));
+        let plan = |rank: i32, plan: &Value| percent(rank, &plan["rate"], &plan["min"]);
+        let plans = [plan(1, &given["old"]), plan(2, &given["new"])];
+        let starts = [(-1, 0), (index(month, day(text(&given["upgrade_on"]))), 1)];
+        let lines = rated(month.days(), &plans, &starts, month.days(), &[micros(&given["usage_total"])]);
+        let whole = |name: &str| Ratio::whole(i128::from(money(&expect[name])));
+        assert_eq!([lines[0].monthly_total, lines[1].monthly_total], [whole("old_full_month"), whole("new_full_month")]);
+        assert_eq!([lines[0].minor, lines[1].minor], [money(&expect["old_charge"]), money(&expect["new_charge"])]);
+        assert_eq!(lines[0].minor + lines[1].minor, money(&expect["total"]));
+    }),
+    ("tw-005", |v| {
+        let (given, expect) = parts(v);
+        let days = month(text(&given["month"])).days();
+        let used: Vec<i64> = given["usage"].as_object().unwrap().values().map(micros).collect();
+        let lines = rated(days, &[percent(0, &given["rate"], &given["minimum"])], &[(-1, 0)], days, &used);
+        assert_eq!((lines.len(), lines[0].base_micros), (1, micros(&expect["base"])));
+        assert_eq!(lines[0].minor, money(&expect["charge"]));
+    }),
+    ("tw-008", |v| {
+        let (given, expect) = parts(v);
+        let month = month(text(&given["month"]));
+        let start = |it: &Value| (index(month, day(text(&it["on"]))), money(&it["monthly"]));
+        let starts: Vec<_> = items(&given["changes"]).iter().map(start).collect();
+        let lines = flat_month(month.days(), &starts, month.days());
+        assert_eq!((sum(&lines), lines), (money(&expect["total"]), slices(&expect["slices"])));
+    }),
+    ("tw-009", |v| {
+        let (given, expect) = parts(v);
+        let (days, each) = (month(text(&given["month"])).days(), money(&given["monthly_each"]));
+        let lengths = numbers(&given["slices_days"]);
+        let lines = flat_month(days, &[(-1, each), (lengths[0], each), (lengths[0] + lengths[1], each)], days);
+        let (active, minor): (Vec<i64>, Vec<i64>) = lines.iter().copied().unzip();
+        assert_eq!((&active, minor), (&lengths, moneys(&expect["largest_remainder"])));
+        assert_eq!(sum(&lines), money(&expect["sum"]));
+        let apart: Vec<i64> = lengths.iter().map(|active| slice(each, *active, days)).collect();
+        assert_eq!(apart, moneys(&expect["naive_half_up"]));
+        assert_eq!(apart.iter().sum::<i64>(), money(&expect["naive_sum"]));
+    }),
+];
+
+/// Cycles, days and zones.
+const CYCLES: &[(&str, Case)] = &[
+    ("fp-006", |v| {
+        let local_day = |zone: Zone, text: &str| {
+            // Only cases in UTC have a time of day, so that it can be added to the day's start.
+            let clock = text.split_once('T').map_or("00:00", |(_, clock)| clock);
+            let clock = NaiveTime::parse_from_str(clock, "%H:%M").unwrap();
+            zone.day(zone.start_of(day(text)) + (clock - NaiveTime::MIN))
+        };
+        let days = |case: &Value| {
+            let zone = Zone::parse(case["tz"].as_str().unwrap_or("UTC")).unwrap();
+            let ends = [&case["start"], &case["end"]].map(|end| local_day(zone, text(end)));
+            Period::new(ends[0], ends[1]).map_or(0, Period::days)
+        };
+        let counted: Vec<i64> = items(&v["given"]["cases"]).iter().map(days).collect();
+        assert_eq!(counted, numbers(&v["expect"]["days"]));
+    }),
+    ("kb-cyc-002", |v| {
+        let given = &v["given"];
+        let running = running(anchor(given, "from_"), months_of(given), day(text(&given["from_"])));
+        assert_eq!(running.end(), day(text(&v["expect"]["next"])));
+    }),
+    ("kb-fac-007", a_part_of_an_anchored_month),
+    ("kb-fac-008", a_part_of_an_anchored_month),
+    ("kb-fac-009", a_part_of_an_anchored_month),
+    // The vector gives no days: these are seven before a cycle, and 47 after the one that follows.
+    ("kb-fac-012", |v| {
+        let cycles = cycles_between(day("2010-01-08"), months_of(&v["given"]), day("2011-01-01"), day("2012-02-24"));
+        assert_eq!(cycles, ratio(text(&v["expect"]["cycles"])));
+    }),
+    ("kb-fac-013", |v| {
+        let (given, expect) = parts(v);
+        let (start, end) = (day(text(&given["start"])), day(text(&given["cancelled"])));
+        for (interval, months) in [("monthly", 1), ("quarterly", 3), ("annual", 12)] {
+            assert_eq!(cycles_between(start, months, start, end), ratio(text(&expect[interval])), "{interval}");
+        }
+    }),
+    ("lago-cyc-001", |v| {
+        let (given, expect) = parts(v);
+        let year = month(text(&given["month"])).start().year();
+        let first = cycle(day_of(year, text(&given["subscription_at"])), 1, 0);
+        let last = first.day(u32::try_from(first.days() - 1).unwrap());
+        assert_eq!(first.end(), day(text(&expect["boundary"])));
+        assert_eq!(last, Some(day(text(&expect["last_day_of_previous_period"]))));
+    }),
+    ("lago-cyc-002", |v| {
+        let anchor = day(text(&v["given"]["subscription_at"]));
+        for (expected, number) in items(&v["expect"]["billing_days"]).iter().zip(1..) {
+            assert_eq!(anniversary(anchor, 1, number), Some(day(text(expected))));
+        }
+    }),
+    ("met-cyc-005", |v| {
+        let (given, expect) = parts(v);
+        let elapsed = |at: &Value| i64::from(elapsed_cycles(day(text(&given["start"])), months_of(given), day(text(at))));
+        let counted: Vec<i64> = items(&given["at"]).iter().map(elapsed).collect();
+        assert_eq!(counted, numbers(&expect["elapsed"]));
+    }),
+    ("met-cyc-006", |v| {
+        let elapsed = |case: &Value| i64::from(elapsed_cycles(anchor(case, "start"), months_of(case), day(text(&case["at"]))));
+        let counted: Vec<i64> = items(&v["given"]["cases"]).iter().map(elapsed).collect();
+        assert_eq!(counted, numbers(&v["expect"]["elapsed"]));
+    }),
+    ("met-cyc-008", |v| {
+        let (given, expect) = parts(v);
+        let (anchor, start) = (anchor(given, "start"), day(text(&given["start"])));
+        let end = running(anchor, 3, start).end();
+        let factor = cycles_between(anchor, 3, start, end);
+        assert_eq!([start, end], [0, 1].map(|side: usize| day(text(&expect["period"][side]))));
+        assert_eq!(factor, ratio(text(&expect["factor"])));
+        assert_eq!(scaled(money(&given["plan"]), factor), money(&expect["first_invoice"]));
+    }),
+    // Our periods are whole days: the hour of their anchor has no counterpart.
+    ("om-cyc-003", |v| {
+        let (given, expect) = parts(v);
+        let running = running(day(text(&given["anchor"])), months_of(given), day(text(&given["at"])));
+        let expected = [0, 1].map(|side: usize| day(text(&expect["period"][side])));
+        assert_eq!([running.start(), running.end()], expected);
+    }),
+    ("stripe-cyc-001", |v| {
+        let (given, expect) = parts(v);
+        let bill = |year: i32, number: u32| {
+            let anchor = day_of(year, text(&given["anchor"]));
+            anniversary(anchor, 1, number).unwrap().format("%b %d").to_string()
+        };
+        for (expected, number) in items(&expect["bills"]).iter().zip(1..) {
+            assert!(text(expected).starts_with(&bill(2026, number)), "{expected}");
+        }
+        assert!(text(&expect["bills"][0]).contains("29 in leap"));
+        assert_eq!(bill(2028, 1), "Feb 29");
+    }),
+    ("tz-001", |v| {
+        let (given, expect) = parts(v);
+        let (zone, month) = (zone(&given["tz"]), month(text(&given["month"])));
+        let end = zone.start_of(month.end());
+        assert_eq!(zone.start_of(month.start()), instant(text(&expect["from_"])));
+        assert_eq!(end, instant(text(&v["ours"]["expect"]["to_exclusive"])));
+        assert_eq!(end - TimeDelta::seconds(1), instant(text(&expect["to"])));
+    }),
+    ("tz-002", a_month_between_instants),
+    ("tz-004", a_month_between_instants),
+    ("tz-005", |v| {
+        let (given, expect) = parts(v);
+        let month = month(text(&given["month"])).start();
+        let at = |event: &Value| match text(event) {
+            "mid-March 2024" => instant("2024-03-15T12:00Z"),
+            exact => instant(exact),
+        };
+        for (name, expected) in items(&given["tz"]).iter().zip(numbers(&expect["counted"])) {
+            let counted = items(&given["events"]).iter().filter(|event| month_used(zone(name), at(event)) == month);
+            assert_eq!(i64::try_from(counted.count()), Ok(expected), "{name}");
+        }
+    }),
+    ("tz-006", |v| {
+        let (given, expect) = parts(v);
+        let mut per_month: BTreeMap<String, i64> = BTreeMap::new();
+        for at in items(&given["usage_at"]) {
+            let month = month_used(zone(&given["tz"]), instant(text(at))).format("%B").to_string();
+            *per_month.entry(month).or_default() += 1;
+        }
+        let expected = expect["per_month"].as_object().unwrap().iter();
+        let expected: BTreeMap<String, i64> = expected.map(|(month, count)| (month.clone(), number(count))).collect();
+        assert_eq!(per_month, expected);
+    }),
+];
+
+/// Usage, credits, tax.
+const USAGE: &[(&str, Case)] = &[
+    ("evt-001", |v| {
+        let mut known: BTreeMap<&str, Values> = BTreeMap::new();
+        let mut changes = Changes::default();
+        for it in items(&v["given"]["events"]) {
+            let (id, values) = (text(&it["id"]), event(number(&it["qty"]) * 1_000_000, 0));
+            if usage::arrival(&values, known.get(id)) == Arrival::New {
+                changes.note(sum_key(day("2026-04-01")), &values, 1).unwrap();
+                known.insert(id, values);
+            }
+        }
+        let counted: i64 = changes.by_day().map(|(_, sum)| sum.quantity_micros).sum();
+        assert_eq!(counted, number(&v["expect"]["counted"]) * 1_000_000);
+    }),
+    // The month of use is billed and closed: the correction joins the next one, by the difference.
+    ("evt-002", |v| {
+        let (given, expect) = parts(v);
+        let (billed, corrected) = (event(0, micros(&given["already_billed"])), event(0, micros(&given["recomputed"])));
+        assert_eq!(usage::arrival(&corrected, Some(&billed)), Arrival::Correction);
+        let joined = usage::billing_month(day("2026-03-01"), &[day("2026-03-01")]);
+        let mut changes = Changes::default();
+        changes.note(sum_key(joined), &billed, -1).unwrap();
+        changes.note(sum_key(joined), &corrected, 1).unwrap();
+        let months = changes.by_month().unwrap();
+        let delta: Vec<_> = months.iter().map(|((month, ..), sum)| (*month, sum.price_micros)).collect();
+        assert_eq!(delta, [(day("2026-04-01"), micros(&expect["delta"]))]);
+    }),
+    ("fp-009", |v| {
+        let (given, expect) = parts(v);
+        let credited = credit::creditable(money(&given["unused_list"]), money(&given["billed"]), 0);
+        assert_eq!(credited, money(&expect["credit"]));
+    }),
+    ("inv-002", |v| {
+        let (given, expect) = parts(v);
+        let kept = Ratio::new(10_000 - i128::from(bps(&given["discount"])), 10_000);
+        let taxable = scaled(money(&given["net"]), kept);
+        let total = with_tax(taxable, &given["tax"]);
+        assert_eq!(taxable, money(&expect["taxable"]));
+        assert_eq!((total - taxable, total), (money(&expect["tax"]), money(&expect["total"])));
+    }),
+    ("kb-rep-001", |v| {
+        let (given, expect) = parts(v);
+        let paid = money(&given["paid"]);
+        let lines = Change { old: paid, new: money(&given["new_monthly"]), ..Change::read(given) }.lines();
+        let unused = paid - lines[0].1;
+        assert_eq!((unused, lines[1].1), (money(&expect["unused_list_price"]), money(&expect["new_charge"])));
+        let repair = credit::creditable(unused, paid, -money(&given["item_adjustment"]));
+        assert_eq!(-repair, money(&expect["repair"]));
+        assert_eq!(repair - lines[1].1, money(&expect["account_credit"]));
+    }),
+    ("lago-004", |v| {
+        let (given, expect) = parts(v);
+        let split = credit::refundable(money(&given["paid"]), money(&given["used_value"]), money(&given["unused_value"]));
+        assert_eq!(split, (money(&expect["refund"]), money(&expect["credit"])));
+    }),
+    ("lago-008", |v| {
+        let (given, expect) = parts(v);
+        let billed = with_tax(money(&given["line_net"]), &given["tax"]);
+        let notes: Vec<i64> = moneys(&given["line_net"]).into_iter().map(|net| with_tax(net, &given["tax"])).collect();
+        assert_eq!(billed, money(&expect["invoice_total"]));
+        assert_eq!(notes.iter().sum::<i64>(), money(&expect["sum_of_credit_notes_per_line"]));
+        let credited = notes.iter().fold(0, |credited, note| credited + credit::creditable(*note, billed, credited));
+        assert_eq!(credited, billed, "what is credited differs from what was billed");
+    }),
+    ("ref-001", no_rule_of_ours_yet),
+    ("ref-006", |v| {
+        let (given, expect) = parts(v);
+        let credit = |it: &Value| credit::creditable(money(&it["potential"]), money(&it["billed"]), money(&it["prior_credits"]));
+        let credits: Vec<i64> = items(&given["cases"]).iter().map(credit).collect();
+        assert_eq!(credits, moneys(&expect["credit"]));
+    }),
+];
+
+/// Wallets and top-ups.
+const WALLETS: &[(&str, Case)] = &[
+    ("kb-inv-001", |v| {
+        let (given, expect) = parts(v);
+        let (_, balance) = spend(&[paid_lot(&given["account_credit"])], micros(&given["charge"]));
+        assert_eq!(balance, micros(&expect["balance"]));
+    }),
+    ("top-002", no_top_up),
+    ("top-003", |v| {
+        let (given, expect) = parts(v);
+        let before = topping_up(given, Mode::AddAmount(micros(&given["fixed"])));
+        let charge = recharge::due(&before).unwrap();
+        let after = Recharge { balance: before.balance + charge, ..before };
+        assert_eq!((charge, after.balance), (micros(&expect["top_up"]), micros(&expect["balance_after"])));
+        assert_eq!(recharge::due(&after), None);
+    }),
+    ("top-004", |v| {
+        let (given, expect) = parts(v);
+        let free = topping_up(given, Mode::TopUpTo(micros(&given["target"])));
+        let bound = Recharge { minimum: micros(&given["min_top_up"]), ..free };
+        assert_eq!(recharge::due(&free), Some(micros(&expect["gap"])));
+        assert_eq!(recharge::due(&bound), Some(micros(&expect["top_up"])));
+    }),
+    ("top-007", no_top_up),
+    // Their limit is a sum, ours a number of recharges.
+    ("top-011", |v| {
+        let (given, expect) = parts(v);
+        let free = Recharge { made: 4, maximum: Some(5), ..topping_up(given, Mode::TopUpTo(micros(&given["target"]))) };
+        assert_eq!(recharge::due(&free), Some(micros(&expect["top_up_if_not_reached"])));
+        assert!(expect["if_reached"].is_null());
+        assert_eq!(recharge::due(&Recharge { made: 5, ..free }), None);
+    }),
+    ("top-012", |v| {
+        let failures = u32::try_from(number(&v["given"]["consecutive_failures"])).unwrap();
+        let low = Recharge { threshold: 1, ..IDLE };
+        assert!(recharge::due(&Recharge { failures: failures - 1, ..low }).is_some());
+        assert_eq!(recharge::due(&Recharge { failures, ..low }), None);
+        assert_eq!(text(&v["expect"]["auto_top_up"]), "disabled");
+    }),
+    ("top-013", no_rule_of_ours_yet),
+    ("wal-001", lots_pay_in_order),
+    ("wal-002", lots_pay_in_order),
+    ("wal-003", lots_pay_in_order),
+    ("wal-007", no_rule_of_ours_yet),
+    ("wal-010", |v| {
+        let (given, expect) = parts(v);
+        let credits = Amount::from_micros(micros(&given["paid_credits"]), USD);
+        assert_eq!(i64::from(USD.decimals()), number(&given["currency_decimals"]));
+        assert_eq!(credits.rounded(Rounding::HalfUp).minor(), money(&expect["credited"]));
+    }),
+    ("wal-011", |v| {
+        let (given, expect) = parts(v);
+        let (paid, left) = spend(&[paid_lot(&given["granted"])], micros(&given["subscription_fee"]));
+        assert_eq!((paid[0], left), (micros(&expect["paid_from_wallet"]), 0));
+        let balance = micros(&given["granted"]) - paid[0];
+        assert_eq!(balance, micros(&expect["balance_before_top_up"]));
+        // No minimum, as the rule ignores limits.
+        let mode = Mode::AddAmount(micros(&given["fixed_paid"]));
+        let charge = recharge::due(&Recharge { mode, threshold: micros(&given["threshold"]), balance, ..IDLE });
+        assert_eq!(balance + charge.unwrap(), micros(&expect["balance_after"]));
+    }),
+    ("wal-012", |v| {
+        let (given, expect) = parts(v);
+        let (paid, left) = spend(&[paid_lot(&given["credit_balance"])], micros(&given["charge"]));
+        assert_eq!((paid[0], left), (micros(&expect["credits_used"]), micros(&expect["invoice"])));
+    }),
+    ("wal-015", no_rule_of_ours_yet),
+    ("wal-018", |v| {
+        let (given, expect) = parts(v);
+        let (how_many, each) = text(&given["lots"]).split_once(" lots of ").unwrap();
+        let made = |id: u32| {
+            let expires_at = Some(at(if id == 50_000 { 2_000_000 } else { 2_086_400 }));
+            Lot { expires_at, ..lot(id, LotKind::Promo, count(each) * 1_000_000) }
+        };
+        let held: Vec<Lot> = (0..u32::try_from(count(how_many)).unwrap()).map(made).collect();
+        let (paid, left) = spend(&held, micros(&given["usage"]));
+        assert_eq!(left, 0);
+        for (id, paid) in paid.iter().enumerate() {
+            let name = if id == 50_000 { "earliest" } else { "all_others" };
+            assert_eq!(held[id].remaining_micros - paid, micros(&expect["remaining"][name]), "{id}");
+        }
+    }),
+    ("wal-021", |v| {
+        let (given, expect) = parts(v);
+        let expiring = Lot { expires_at: Some(now()), ..paid_lot(&given["lot"]) };
+        assert_eq!(spend(&[expiring], 1), (vec![micros(&expect["lot_used"])], 1));
+    }),
+    ("wal-026", |v| {
+        let (given, expect) = parts(v);
+        let net = money(&given["subscription"]) + money(&given["charges"]) - money(&given["coupon"]);
+        let total = with_tax(net, &given["tax"]);
+        assert_eq!((net, total - net), (money(&expect["net"]), money(&expect["tax"])));
+        let open = total - credit::creditable(money(&given["credit_note"]), total, 0);
+        let open = Money::from_minor(open, USD).amount().unwrap().micros();
+        assert_eq!(spend(&[paid_lot(&given["prepaid"])], open).1, micros(&expect["due"]));
+    }),
+];
+
+/// Why the other vectors don't bind us.
+const REASONS: &[(&str, &str)] = &[
+    ("exo-cyc-001", "Cycles end with their months, so that five months from 31 October end on 31 March, not on the document's 30th."),
+    ("exo-life-001", "What follows ten days of a negative balance is a policy of the account's profile; denial follows the balance at once (D4)."),
+    ("fp-007", "We charge the ten whole days that were active, in arrears; seconds are not counted (C-05)."),
+    ("kb-fac-005", "A month has its calendar days, never thirty (REQ-016)."),
+    ("kb-fix-001", "A month has its calendar days, never thirty (REQ-016), so that the two amounts split elsewhere."),
+    ("lago-003", "Nothing is paid in advance, so nothing is credited; a plan ended at the start of a day does not hold that day."),
+    ("lago-005", "Nothing is paid in advance, so there is no credit note whose rounded parts could miss the whole."),
+    ("lago-006", "Segments are half-open: a plan ended at the start of a day does not hold that day."),
+    ("lago-sw-001", "A change goes up or down by the plan's rank and waits as the family's rule table says (C-01, C-23), not by daily price."),
+    ("met-010", "The percentage is a charge on the usage of the whole month, and such a charge is shared by days (C-06)."),
+    ("myop-001", "A change in mid-month makes slices by day instead of rating the whole month again (C-04)."),
+    ("om-003", "The first month is shared by whole days, eleven here, and not by seconds (C-05)."),
+    ("pct-006", "The first month is shared by its days, 16 of 31 here, and not rounded to a half (C-05)."),
+    ("ref-003", "Fee and least sum of a refund are figures of the profile, and those of `india` are 5 % and 1,000 (C-13)."),
+    ("str-001", "We bill May by the day and in arrears; June is not on that invoice."),
+    ("tier-005", "A tier's bound is the inclusive upper bound of usage, not the size of the tier (D10)."),
+    ("top-005", "A cap that the customer sets must hold for automatic charges above all."),
+    ("trial-009", "What becomes of trial credit at the upgrade is a policy of the profile; the default forfeits it too (C-21)."),
+    ("tw-004", "The article's newer text gives each plan its days; the older one charged whole months (C-04)."),
+    ("wal-013", "Whether credit that does not suffice blocks or leaves an invoice is how the account settles, and ours may be overdrawn (D8)."),
+    ("wal-025", "Promotional credit is spent as usage arrives and before paid credit, not once a month (C-14)."),
+];
+
+// Cases of several vectors.
 
 /// A vector whose point none of our functions decides.
 fn no_rule_of_ours_yet(_: &Value) {
     panic!("no rule of ours yet");
+}
+
+/// A change of one plan for another.
+fn a_change(v: &Value) {
+    let change = Change::read(&v["given"]);
+    change.check(&v["expect"], 0);
+    if let Some(ours) = v["ours"].get("expect") {
+        change.check_own(ours);
+    }
+}
+
+/// A stretch of a month that is counted from its anchor.
+fn a_part_of_an_anchored_month(v: &Value) {
+    let (given, expect) = parts(v);
+    let month = cycle(anchor(given, "start"), 1, 0);
+    let (start, end) = (index(month, day(text(&given["start"]))), index(month, day(text(&given["end"]))));
+    let (days, minor) = flat_month(month.days(), &[(start, 100_00)], end)[0];
+    let fraction = ratio(text(&expect["fraction"]));
+    assert_eq!(Ratio::new(i128::from(days), i128::from(month.days())), fraction);
+    assert_eq!(minor, scaled(100_00, fraction));
+}
+
+/// A calendar month of a zone.
+fn a_month_between_instants(v: &Value) {
+    let (given, expect) = parts(v);
+    let (zone, month) = (zone(&given["tz"]), month(text(&given["month"])));
+    let expected = [0, 1].map(|side: usize| instant(text(&expect["period"][side])));
+    assert_eq!([zone.start_of(month.start()), zone.start_of(month.end())], expected);
+}
+
+/// A balance that is not topped up, in neither mode: not below its threshold, or a top-up is under way.
+fn no_top_up(v: &Value) {
+    assert!(v["expect"]["top_up"].is_null());
+    let pending = v["given"].get("pending_top_up").map_or(0, micros);
+    for mode in [Mode::TopUpTo(200_000_000), Mode::AddAmount(10_000_000)] {
+        let idle = topping_up(&v["given"], mode);
+        assert_eq!(recharge::due(&idle).is_some(), pending != 0, "only what is under way stops it");
+        assert_eq!(recharge::due(&Recharge { pending, ..idle }), None);
+    }
+}
+
+/// Lots without expiry; what comes first by priority is for us a kind that comes first.
+fn lots_pay_in_order(v: &Value) {
+    let (given, expect) = parts(v);
+    let kind = |it: &Value| if it["priority"] == 2 { LotKind::Paid } else { LotKind::Promo };
+    let held = items(&given["lots"]).iter().zip(1..).map(|(it, id)| lot(id, kind(it), micros(&it["amount"])));
+    let held: Vec<Lot> = held.collect();
+    let amounts = |value: &Value| items(value).iter().map(micros).collect::<Vec<i64>>();
+    let (paid, left) = spend(&held, micros(&given["charge"]));
+    let remaining: Vec<i64> = held.iter().zip(&paid).map(|(lot, paid)| lot.remaining_micros - paid).collect();
+    assert_eq!((left, remaining), (0, amounts(&expect["remaining"])));
+    assert!(expect.get("consumed").is_none_or(|consumed| amounts(consumed) == paid), "{paid:?}");
+}
+
+/// Checks that fees less credit notes, tax included, are what our lines come to with theirs.
+fn check_credit_notes(v: &Value, lines: &[(i64, i64)]) {
+    let (rate, expect) = (&v["given"]["tax"], &v["expect"]);
+    let theirs = with_tax(money(&expect["fees"]), rate) - money(&expect["credit_notes_incl_tax"]);
+    assert_eq!(with_tax(sum(lines), rate), theirs);
+}
+
+/// A change of plan within a month; days are counted from its first, prices are in minor units.
+struct Change {
+    /// The days of the month.
+    days: i64,
+    /// The first day of the new plan.
+    on: i64,
+    /// The old plan's price.
+    old: i64,
+    /// The new plan's price.
+    new: i64,
+}
+
+impl Change {
+    /// What a vector gives of a change: without a day it falls in the middle of 30.
+    fn read(given: &Value) -> Self {
+        let price = |name: &str| given.get(name).map_or(0, money);
+        let (old, new) = (price("old"), price("new"));
+        let named = ["change", "change_on", "upgrade_on"].iter().find_map(|name| given.get(*name)).map(text);
+        let Some(on) = named.filter(|on| *on != "middle of month") else {
+            return Self { days: 30, on: 15, old, new };
+        };
+        let on = if on.starts_with(|c: char| c.is_ascii_digit()) {
+            day(on)
+        } else {
+            // Where the vector names no year, April and any year will do.
+            day_of(given.get("month").map_or(2026, |it| month(text(it)).start().year()), on)
+        };
+        // Half-open, unless it says that its end counts: then it is the calendar month.
+        let half_open = given.get("period").map(text).filter(|it| it.contains("..") && !it.contains("inclusive"));
+        let period = half_open.map_or_else(|| Period::month_of(on).unwrap(), period);
+        Self { days: period.days(), on: index(period, on), old, new }
+    }
+
+    /// Our lines for the old plan and the new one: days and minor units.
+    fn lines(&self) -> Vec<(i64, i64)> {
+        flat_month(self.days, &[(-1, self.old), (self.on, self.new)], self.days)
+    }
+
+    /// Checks our lines against what others credit and charge, and against their net, to `within`
+    /// minor units.
+    fn check(&self, expect: &Value, within: i64) {
+        let all = |names: &[&str]| {
+            let found: Vec<i64> = names.iter().filter_map(|name| expect.get(*name)).map(|it| money(it).abs()).collect();
+            if found.is_empty() { None } else { Some(found.iter().sum::<i64>()) }
+        };
+        let mut credit = all(&["credit", "credits", "credit_platform", "credit_seats", "unused_credit", "repair"]);
+        let mut charge = all(&["charge", "charges", "charge_platform", "charge_seats", "new_charge"]);
+        if let Some(lines) = expect.get("lines").map(moneys) {
+            credit = Some(lines.iter().map(|line| (-line).max(0)).sum());
+            charge = Some(lines.iter().map(|line| (*line).max(0)).sum());
+        }
+        let net = expect.get("net").or(expect.get("total")).map(money);
+        let net = net.or(all(&["net_credit", "account_credit"]).map(|credit| -credit));
+        let net = net.unwrap_or_else(|| charge.unwrap() - credit.unwrap());
+
+        let lines = self.lines();
+        let near = |ours: i64, theirs: i64| assert!((ours - theirs).abs() <= within, "{ours} instead of {theirs}");
+        near(sum(&lines), self.old + net);
+        near(lines[0].1, credit.map_or(lines[0].1, |credit| self.old - credit));
+        near(lines[1].1, charge.unwrap_or(lines[1].1));
+        assert!(expect.get("days").is_none_or(|days| number(days) == lines[1].0));
+        let factor = Ratio::new(i128::from(lines[1].0), i128::from(self.days));
+        assert!(expect.get("factor").is_none_or(|it| ratio(text(it)) == factor));
+    }
+
+    /// Checks our lines against figures of lines: "old", "new_days", "old_20_days", "total".
+    fn check_own(&self, figures: &Value) {
+        let lines = self.lines();
+        for (name, value) in figures.as_object().unwrap() {
+            let (days, minor) = match name.get(..3) {
+                Some("old") => lines[0],
+                Some("new") => lines[1],
+                Some("tot") => (self.days, sum(&lines)),
+                _ => panic!("not a figure of a line: {name}"),
+            };
+            assert_eq!(value.as_i64().unwrap_or(days), days, "{name}");
+            assert_eq!(if value.is_string() { money(value) } else { minor }, minor, "{name}");
+            assert_eq!(if name.contains(|c: char| c.is_ascii_digit()) { count(name) } else { days }, days, "{name}");
+        }
+    }
 }
 
 // Reading vectors.
@@ -226,6 +812,11 @@ fn is_ours(vector: &Value) -> bool {
 fn message(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&'static str>().copied();
     panic.downcast_ref::<String>().map(String::as_str).or(literal).unwrap_or("panicked")
+}
+
+/// What a vector gives and what it expects.
+fn parts(v: &Value) -> (&Value, &Value) {
+    (&v["given"], &v["expect"])
 }
 
 /// The string in `value`.
@@ -287,6 +878,11 @@ fn moneys(value: &Value) -> Vec<i64> {
     items(value).iter().map(money).collect()
 }
 
+/// The days and minor units of the slices in `value`.
+fn slices(value: &Value) -> Vec<(i64, i64)> {
+    items(value).iter().map(|it| (number(&it["days"]), money(&it["amount"]))).collect()
+}
+
 /// The millionths in `value`.
 fn micros(value: &Value) -> i64 {
     Amount::parse(figure(text(value)), USD).unwrap().micros()
@@ -319,11 +915,6 @@ fn day_of(year: i32, text: &str) -> NaiveDate {
 /// The calendar month that `text` begins with.
 fn month(text: &str) -> Period {
     Period::parse_month(text.get(..7).unwrap()).unwrap()
-}
-
-/// The calendar month that holds the day that `text` begins with.
-fn month_around(text: &str) -> Period {
-    Period::month_of(day(text)).unwrap()
 }
 
 /// The days of "2012-04-01..2012-05-01", the last one not among them.
@@ -442,9 +1033,21 @@ fn cycles_between(anchor: NaiveDate, months: u32, start: NaiveDate, end: NaiveDa
     })
 }
 
-/// The months of an interval.
-fn months_of(interval: &str) -> u32 {
-    match interval {
+/// The cycle that holds `day`.
+fn running(anchor: NaiveDate, months: u32, day: NaiveDate) -> Period {
+    cycle(anchor, months, elapsed_cycles(anchor, months, day))
+}
+
+/// The day under `name`, moved to the anchor's day of the month if the vector gives one.
+fn anchor(given: &Value, name: &str) -> NaiveDate {
+    let start = day(text(&given[name]));
+    let anchor_day = given["anchor_day"].as_u64().map(|day| u32::try_from(day).unwrap());
+    start.with_day(anchor_day.unwrap_or(start.day())).unwrap()
+}
+
+/// The months of the interval that a vector gives.
+fn months_of(given: &Value) -> u32 {
+    match text(&given["interval"]) {
         "monthly" => 1,
         "quarterly" => 3,
         "annual" => 12,
@@ -457,704 +1060,24 @@ fn month_used(zone: Zone, at: DateTime<Utc>) -> NaiveDate {
     usage::month_of(zone.day(at))
 }
 
-/// A change of plan: the length of the period, the day of the change counted from its first, both
-/// prices in minor units.
-struct Change {
-    days: i64,
-    on: i64,
-    old: i64,
-    new: i64,
-}
-
-impl Change {
-    /// A change within `period`.
-    fn within(period: Period, on: NaiveDate, old: i64, new: i64) -> Self {
-        Self { days: period.days(), on: index(period, on), old, new }
-    }
-
-    /// The change of a vector that names period, day and prices in full.
-    fn read(given: &Value) -> Self {
-        let on = day(text(&given["change"]));
-        Self::within(period(text(&given["period"])), on, money(&given["old"]), money(&given["new"]))
-    }
-
-    /// A change after half of a month.
-    fn half_way(old: i64, new: i64) -> Self {
-        Self { days: 30, on: 15, old, new }
-    }
-
-    /// Our lines for the old plan and the new one: days and minor units.
-    fn lines(&self) -> Vec<(i64, i64)> {
-        flat_month(self.days, &[(-1, self.old), (self.on, self.new)], self.days)
-    }
-
-    /// Our two slices, which it checks against a net of credit and charge.
-    fn check_net(&self, net: i64) -> [i64; 2] {
-        let lines = self.lines();
-        assert_eq!(sum(&lines), self.old + net);
-        [lines[0].1, lines[1].1]
-    }
-
-    /// Checks our slices against a credit (zero or less), a charge and their net.
-    fn check(&self, credit: i64, charge: i64, net: i64) {
-        assert_eq!(self.check_net(net), [self.old + credit, charge]);
-    }
-
-    /// Checks our slices against credits and charges in one list, and their net.
-    fn check_lines(&self, lines: &Value, net: i64) {
-        let (charges, credits): (Vec<i64>, Vec<i64>) = moneys(lines).into_iter().partition(|line| 0 < *line);
-        self.check(credits.iter().sum(), charges.iter().sum(), net);
-    }
-}
-
-// Changes of plan, pro-rated by day.
-
-fn a_change_in_the_middle(v: &Value) {
-    let change = Change::half_way(money(&v["given"]["old"]), money(&v["given"]["new"]));
-    change.check_lines(&v["expect"]["lines"], money(&v["expect"]["total"]));
-}
-
-fn a_downgrade_with_a_net_credit(v: &Value) {
-    let (expect, ours) = (&v["expect"], &v["ours"]["expect"]);
-    let change = Change::read(&v["given"]);
-    change.check(-money(&expect["unused_credit"]), money(&expect["new_charge"]), -money(&expect["net_credit"]));
-    let lines = change.lines();
-    assert_eq!(lines, [(20, money(&ours["old_20_days"])), (10, money(&ours["new_10_days"]))]);
-    assert_eq!((lines[0].1, sum(&lines)), (money(&expect["used"]), money(&ours["total"])));
-}
-
-fn a_downgrade_on_the_fifth(v: &Value) {
-    let (given, ours) = (&v["given"], &v["ours"]["expect"]);
-    let on = day_of(2026, text(&given["change"]));
-    let change = Change::within(Period::month_of(on).unwrap(), on, money(&given["old"]), money(&given["new"]));
-    let (credit, charge) = (-money(&v["expect"]["credit"]), money(&v["expect"]["charge"]));
-    change.check(credit, charge, credit + charge);
-    assert_eq!(change.lines(), [(4, money(&ours["old_4_days"])), (26, money(&ours["new_26_days"]))]);
-    assert_eq!(sum(&change.lines()), money(&ours["total"]));
-}
-
-fn a_downgrade_in_a_month_of_31_days(v: &Value) {
-    let (given, expect, ours) = (&v["given"], &v["expect"], &v["ours"]["expect"]);
-    let on = text(&given["change"]);
-    let change = Change::within(month_around(on), day(on), money(&given["old"]), money(&given["new"]));
-    change.check(money(&expect["credit"]), money(&expect["charge"]), money(&expect["net"]));
-    assert_eq!(change.lines(), [(14, money(&ours["old_14_days"])), (17, money(&ours["new_17_days"]))]);
-    assert_eq!(change.lines()[1].0, number(&expect["days"]));
-}
-
-fn a_change_of_quantity(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let (before, after) = text(&given["qty"]).split_once(" -> ").unwrap();
-    let of = |quantity: &str| price(&format!("{quantity} x {}", text(&given["unit"])));
-    let change = Change::within(month(text(&given["period"])), day(text(&given["change"])), of(before), of(after));
-    change.check(money(&expect["credit"]), money(&expect["charge"]), money(&expect["net"]));
-}
-
-fn an_add_on_removed(v: &Value) {
-    let removed = money(&v["given"]["removed"]);
-    let on = text(&v["given"]["change"]);
-    let month = month_around(on);
-    let charged = flat_month(month.days(), &[(-1, removed)], index(month, day(on)));
-    assert_eq!(charged, [(14, money(&v["ours"]["expect"]["charge_14_days"]))]);
-    assert_eq!(charged[0].1, removed + money(&v["expect"]["credit"]));
-}
-
-fn a_downgrade_with_a_repair(v: &Value) {
-    let (given, expect, ours) = (&v["given"], &v["expect"], &v["ours"]["expect"]);
-    let on = day(text(&given["change_on"]));
-    let change = Change::within(period(text(&given["period"])), on, money(&given["old"]), money(&given["new"]));
-    change.check(money(&expect["repair"]), money(&expect["new_charge"]), -money(&expect["account_credit"]));
-    assert_eq!(change.lines(), [(6, money(&ours["old_6_days"])), (25, money(&ours["new_25_days"]))]);
-    assert_eq!(sum(&change.lines()), money(&ours["total"]));
-}
-
-/// Checks that fees less credit notes, tax included, are what our lines come to with theirs.
-fn check_credit_notes(v: &Value, lines: &[(i64, i64)]) {
-    let (rate, expect) = (&v["given"]["tax"], &v["expect"]);
-    let theirs = with_tax(money(&expect["fees"]), rate) - money(&expect["credit_notes_incl_tax"]);
-    assert_eq!(with_tax(sum(lines), rate), theirs);
-}
-
-fn three_plans_in_a_week_of_a_calendar_month(v: &Value) {
-    let (given, ours) = (&v["given"], &v["ours"]["expect"]);
-    let month = month_around(text(&given["start"]));
-    let start = |at: &str, plan: &str| (index(month, day(text(&given[at]))), money(&given[plan]));
-    let starts = [start("start", "plan1"), start("change1", "plan2"), start("change2", "plan3")];
-    let lines = flat_month(month.days(), &starts, month.days());
-    let slices: Vec<_> = items(&ours["slices"]).iter().map(|it| (number(&it["days"]), money(&it["amount"]))).collect();
-    assert_eq!(lines, slices);
-    assert_eq!((sum(&lines), sum(&lines)), (money(&ours["total"]), money(&v["expect"]["net_before_tax"])));
-    check_credit_notes(v, &lines);
-}
-
-fn three_plans_in_a_week_of_an_anchored_month(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let period = cycle(day(text(&given["start"])), 1, 0);
-    let on = |change: usize| index(period, day(text(&given["changes"][change])));
-    let starts = [(0, money(&given["plan1"])), (on(0), money(&given["plan2"])), (on(1), money(&given["plan3"]))];
-    let lines = flat_month(period.days(), &starts, period.days());
-    let last = moneys(&expect["fees"])[2];
-    assert_eq!((lines[1], lines[2]), ((0, 0), (number(&expect["days_left"]), last)));
-    check_credit_notes(v, &lines);
-}
-
-fn a_change_on_the_first_day(v: &Value) {
-    let (expect, ours) = (&v["expect"], &v["ours"]["expect"]);
-    let change = Change::read(&v["given"]);
-    change.check(money(&expect["credit"]), money(&expect["charge"]), money(&expect["net"]));
-    assert_eq!(change.lines(), [(0, money(&ours["old"])), (change.days, money(&ours["new"]))]);
-}
-
-fn a_change_on_the_last_day(v: &Value) {
-    let expect = &v["expect"];
-    let change = Change::read(&v["given"]);
-    change.check(money(&expect["credit"]), money(&expect["charge"]), money(&expect["net"]));
-    let factor = Ratio::new(i128::from(change.lines()[1].0), i128::from(change.days));
-    assert_eq!(factor, ratio(text(&expect["factor"])));
-}
-
-fn components_changed_added_and_removed(v: &Value) {
-    let given = &v["given"];
-    let (before, after) = text(&given["changed"]).split_once(" -> ").unwrap();
-    let (old, new) = (price(before) + money(&given["removed"]), price(after) + money(&given["added"]));
-    Change::half_way(old, new).check_net(money(&v["expect"]["net"]));
-}
-
-fn seats_changed_in_the_middle(v: &Value) {
-    let expect = &v["expect"];
-    let change = Change::half_way(money(&v["given"]["old"]), money(&v["given"]["new"]));
-    change.check(money(&expect["credit"]), money(&expect["charge"]), money(&expect["net"]));
-}
-
-fn a_downgrade_of_two_components(v: &Value) {
-    let (expect, ours) = (&v["expect"], &v["ours"]["expect"]);
-    let credit = money(&expect["credit_platform"]) + money(&expect["credit_seats"]);
-    let charge = money(&expect["charge_platform"]) + money(&expect["charge_seats"]);
-    let change = Change::read(&v["given"]);
-    change.check(credit, charge, money(&expect["net"]));
-    assert_eq!(change.check_net(money(&expect["net"])), [money(&ours["old_slice"]), money(&ours["new_slice"])]);
-    assert_eq!(sum(&change.lines()), money(&ours["total"]));
-}
-
-/// They round each component apart, we the plan as a whole: one minor unit may lie between.
-fn components_rounded_apart(v: &Value) {
-    let expect = &v["expect"];
-    let change = Change::read(&v["given"]);
-    let credit = money(expect.get("credits").unwrap_or(&expect["credit"]));
-    let lines = change.lines();
-    let near = |ours: i64, theirs: i64| assert!((ours - theirs).abs() <= 1, "{ours} is not about {theirs}");
-    near(lines[0].1, change.old + credit);
-    near(lines[1].1, money(&expect["charges"]));
-    near(sum(&lines), change.old + money(&expect["net"]));
-}
-
-fn a_component_that_stays(v: &Value) {
-    Change::read(&v["given"]).check_lines(&v["expect"]["lines"], money(&v["expect"]["net"]));
-}
-
-/// The prices are those of the vector that their figure 43.87 comes from.
-fn down_and_up_again_on_one_day(v: &Value) {
-    let expect = &v["expect"];
-    let down = Change::read(&vector("met-012")["given"]);
-    down.check_net(-money(&expect["balance_after_1"]));
-
-    let plans = [flat(down.old), flat(down.new)];
-    let lines = rated(down.days, &plans, &[(-1, 0), (down.on, 1), (down.on, 0)], down.days, &[]);
-    assert!(lines.iter().all(|line| line.terms == 0), "the middle plan owns a day");
-    let due = lines.iter().map(|line| line.minor).sum::<i64>() - down.old;
-    assert_eq!(due, money(&expect["amount_due"]));
-
-    let balance = [lot(1, LotKind::Paid, micros(&expect["balance_after_1"]))];
-    assert_eq!(spend(&balance, micros(&expect["applied_credit"])), (vec![micros(&expect["applied_credit"])], 0));
-}
-
-/// The change of met-018, which met-019 follows on.
-fn third_change(given: &Value) -> Change {
-    let on = text(&given["change"]);
-    Change::within(month_around(on), day(on), money(&given["old"]), money(&given["new"]))
-}
-
-fn a_third_change(v: &Value) {
-    third_change(&v["given"]).check_lines(&v["expect"]["lines"], money(&v["expect"]["net"]));
-}
-
-fn credit_that_absorbs_a_change_and_a_renewal(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let before = vector(text(&given["after"]));
-    let third = third_change(&before["given"]);
-    let dearer = price(text(&given["change"]).split_once("-> ").unwrap().1);
-    assert_eq!(dearer, money(&expect["next_renewal"]));
-
-    let starts = [(-1, third.old), (third.on, third.new), (third.on, dearer)];
-    let lines = flat_month(third.days, &starts, third.days);
-    assert_eq!((lines[1], lines[2].1), ((0, 0), moneys(&expect["lines"])[2]));
-    assert_eq!(sum(&lines), third.old + money(&before["expect"]["net"]) + money(&expect["net"]));
-
-    let balance = micros(&given["balance"]);
-    let (paid, open) = spend(&[lot(1, LotKind::Paid, balance)], micros(&expect["net"]));
-    let rest = balance - paid[0];
-    assert_eq!((open, rest), (0, micros(&expect["balance_left"])));
-    let (_, due) = spend(&[lot(1, LotKind::Paid, rest)], micros(&expect["next_renewal"]));
-    assert_eq!(due, micros(&expect["next_due"]));
-}
-
-fn capacity_changed_in_the_middle(v: &Value) {
-    let change = Change::half_way(money(&v["given"]["old"]), money(&v["given"]["new"]));
-    change.check_net(money(&v["expect"]["net"]));
-}
-
-fn a_change_in_february(v: &Value) {
-    Change::read(&v["given"]).check_net(money(&v["expect"]["net"]));
-}
-
-/// Their figures are "about": by the second, in a month that they don't name. Ours are of whole
-/// days, so that one day's price may lie between; the wrong figures lie much farther off.
-fn a_second_upgrade_soon_after_the_first(v: &Value) {
-    let expect = &v["expect"];
-    let [first, second, third] = moneys(&v["given"]["plans"])[..] else { panic!("not three plans") };
-    let once = flat_month(31, &[(-1, first), (1, second)], 31);
-    let twice = flat_month(31, &[(-1, first), (1, second), (2, third)], 31);
-    assert_eq!(once[0], twice[0], "the second upgrade changes what the first plan costs");
-
-    // What the second upgrade leaves unused of the plan held; and what then remains of the new price.
-    let credit = once[1].1 - twice[1].1;
-    let charge = third - credit;
-    let day = slice(second, 1, 31);
-    let about = |ours: i64, theirs: &str| (ours - money(&expect[theirs])).abs() <= day;
-    assert!(about(credit, "right_credit_about") && about(charge, "right_charge_about"));
-    assert!(!about(credit, "buggy_credit") && !about(charge, "buggy_charge"));
-}
-
-// Months billed in arrears.
-
-fn a_plan_paused(v: &Value) {
-    let expect = &v["expect"];
-    let active = period(text(&v["given"]["active"]));
-    let month = Period::month_of(active.start()).unwrap();
-    let lines = flat_month(month.days(), &[(0, money(&v["given"]["monthly"]))], index(month, active.end()));
-    assert_eq!(month.days(), number(&expect["days_in_month"]));
-    assert_eq!(lines, [(number(&expect["days"]), money(&expect["charge"]))]);
-}
-
-fn a_plan_and_an_add_on_changed(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let month = month(text(&given["month"]));
-    let active = index(month, day(text(&given["changed_on"])));
-    let of = |price: &str| slice(money(&given[price]), active, month.days());
-    assert_eq!(of("addon_monthly"), money(&expect["addon"]));
-    assert_eq!(of("base_monthly"), money(&expect["base"]));
-}
-
-fn a_cancelled_anchored_month(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let anchored = period(text(&given["period"]));
-    assert_eq!(cycle(anchored.start(), 1, 0), anchored);
-    let end = index(anchored, day(text(&given["cancelled_on"])));
-    let lines = flat_month(anchored.days(), &[(0, money(&given["monthly"]))], end);
-    assert_eq!(anchored.days(), number(&expect["denominator"]));
-    assert_eq!(lines, [(number(&expect["days"]), money(&expect["charge"]))]);
-}
-
-fn a_share_of_days(v: &Value) {
-    let (active, days) = text(&v["given"]["days"]).split_once('/').unwrap();
-    let charged = slice(money(&v["given"]["monthly"]), count(active), count(days));
-    assert_eq!(charged, money(&v["expect"]["amount"]));
-}
-
-fn an_upgrade_in_arrears(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let month = month(text(&given["month"]));
-    let on = day_of(month.start().year(), text(&given["upgrade_on"]));
-    let lines = Change::within(month, on, money(&given["old"]), money(&given["new"])).lines();
-    let line = |days: &str, minor: &str| (number(&expect[days]), money(&expect[minor]));
-    assert_eq!(lines, [line("old_days", "old"), line("new_days", "new")]);
-    assert_eq!(sum(&lines), money(&expect["total"]));
-}
-
-fn a_split_of_february(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let month = month(text(&given["month"]));
-    let on = day_of(month.start().year(), text(&given["change_on"]));
-    let lines = Change::within(month, on, money(&given["old"]), money(&given["new"])).lines();
-    assert_eq!(lines, [(14, money(&expect["old"])), (14, money(&expect["new"]))]);
-    assert_eq!(sum(&lines), money(&expect["total"]));
-}
-
-fn a_first_month_with_tax(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let start = text(&given["start"]);
-    let month = month_around(start);
-    let lines = flat_month(month.days(), &[(index(month, day(start)), money(&given["monthly"]))], month.days());
-    assert_eq!(lines[0].0, number(&expect["days"]));
-    assert_eq!(with_tax(lines[0].1, &given["tax"]), money(&expect["total"]));
-}
-
-fn a_change_after_one_day(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let (days, on) = (count(text(&given["period"])), count(text(&given["change"])));
-    let lines = flat_month(days, &[(0, money(&given["old"])), (on, money(&given["new"]))], days);
-    assert_eq!(lines, [(1, money(&expect["old"])), (30, money(&expect["new"]))]);
-}
-
-fn shares_of_two_prices(v: &Value) {
-    let part = |it: &Value| {
-        let (each, days) = text(it).split_once(" x ").unwrap();
-        let (active, days) = days.split_once('/').unwrap();
-        (price(each), count(active), count(days))
-    };
-    let parts: Vec<_> = items(&v["given"]["amounts"]).iter().map(part).collect();
-    let [(first, active, days), (second, rest, _)] = parts[..] else { panic!("not two parts") };
-    let lines = flat_month(days, &[(-1, first), (active, second)], days);
-    let lines_expected = moneys(&v["expect"]["lines"]);
-    assert_eq!(lines, [(active, lines_expected[0]), (rest, lines_expected[1])]);
-}
-
-fn a_percentage_above_its_minimum(v: &Value) {
-    let given = &v["given"];
-    let plan = percent(0, &given["rate"], &given["minimum"]);
-    let lines = rated(30, &[plan], &[(-1, 0)], 30, &[micros(&given["usage"])]);
-    assert_eq!(lines[0].minor, money(&v["expect"]["charge"]));
-}
-
-/// The trial is a free plan; being upgraded it stays one, up to the day counted from its start.
-fn a_plan_upgraded_during_its_trial(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let (start, upgraded) = (day(text(&given["start"])), day(text(&given["upgraded"])));
-    let month = Period::month_of(start).unwrap();
-    let trial_days = u32::try_from(number(&given["trial_days"])).unwrap();
-    let trial_end = Period::new(start, month.end()).unwrap().day(trial_days).unwrap();
-    assert_eq!(trial_end, day(text(&expect["trial_end"])));
-
-    let plans = [terms(0, Charge::Free), terms(1, Charge::Free), flat(money(&given["monthly"]))];
-    let starts = [(index(month, start), 0), (index(month, upgraded), 1), (index(month, trial_end), 2)];
-    let lines = rated(month.days(), &plans, &starts, month.days(), &[]);
-    let charged: Vec<_> = lines.iter().filter(|line| line.minor != 0).map(|line| (i64::from(line.days), line.minor)).collect();
-    assert_eq!(charged, [(number(&expect["days"]), money(&expect["charge"]))]);
-}
-
-fn a_share_kept_exact_until_it_is_rounded(v: &Value) {
-    let given = &v["given"];
-    let days = number(&given["month_days"]);
-    let plans = [terms(0, Charge::Free), flat(money(&given["monthly"]))];
-    let lines = rated(days, &plans, &[(0, 0), (number(&given["trial_days"]), 1)], days, &[]);
-    let share = lines[1].monthly_total.times(i128::from(lines[1].days)).unwrap().over(i128::from(days)).unwrap();
-    // Their figure is in cents and has two decimals of its own.
-    let hundredths = share.times(100).unwrap().rounded(Rounding::HalfUp);
-    assert_eq!(hundredths, i128::from(money(&v["expect"]["charge_cents"])));
-    assert_eq!(i128::from(lines[1].minor), share.rounded(Rounding::HalfUp));
-}
-
-fn minimums_of_both_slices(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let month = month(text(&given["month"]));
-    let plan = |rank: i32, plan: &Value| percent(rank, &plan["rate"], &plan["min"]);
-    let plans = [plan(1, &given["old"]), plan(2, &given["new"])];
-    let starts = [(-1, 0), (index(month, day(text(&given["upgrade_on"]))), 1)];
-    let lines = rated(month.days(), &plans, &starts, month.days(), &[micros(&given["usage_total"])]);
-    let whole = |name: &str| Ratio::whole(i128::from(money(&expect[name])));
-    assert_eq!([lines[0].monthly_total, lines[1].monthly_total], [whole("old_full_month"), whole("new_full_month")]);
-    assert_eq!([lines[0].minor, lines[1].minor], [money(&expect["old_charge"]), money(&expect["new_charge"])]);
-    assert_eq!(lines[0].minor + lines[1].minor, money(&expect["total"]));
-}
-
-fn usage_of_subaccounts(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let days = month(text(&given["month"])).days();
-    let plan = percent(0, &given["rate"], &given["minimum"]);
-    let used: Vec<i64> = ["parent", "sub_a", "sub_b"].iter().map(|account| micros(&given["usage"][*account])).collect();
-    let lines = rated(days, &[plan], &[(-1, 0)], days, &used);
-    assert_eq!(lines.len(), 1);
-    assert_eq!((lines[0].base_micros, lines[0].minor), (micros(&expect["base"]), money(&expect["charge"])));
-}
-
-fn three_slices_that_tile_a_month(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let month = month(text(&given["month"]));
-    let start = |it: &Value| (index(month, day(text(&it["on"]))), money(&it["monthly"]));
-    let starts: Vec<_> = items(&given["changes"]).iter().map(start).collect();
-    let lines = flat_month(month.days(), &starts, month.days());
-    let slices: Vec<_> = items(&expect["slices"]).iter().map(|it| (number(&it["days"]), money(&it["amount"]))).collect();
-    assert_eq!(lines, slices);
-    assert_eq!(sum(&lines), money(&expect["total"]));
-}
-
-fn slices_of_one_price_that_add_up(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let (days, each) = (month(text(&given["month"])).days(), money(&given["monthly_each"]));
-    let lengths = numbers(&given["slices_days"]);
-    let starts = [(-1, each), (lengths[0], each), (lengths[0] + lengths[1], each)];
-    let lines = flat_month(days, &starts, days);
-    let (active, minor): (Vec<i64>, Vec<i64>) = lines.iter().copied().unzip();
-    assert_eq!((active, minor), (lengths.clone(), moneys(&expect["largest_remainder"])));
-    assert_eq!(sum(&lines), money(&expect["sum"]));
-
-    let apart: Vec<i64> = lengths.iter().map(|active| slice(each, *active, days)).collect();
-    assert_eq!(apart, moneys(&expect["naive_half_up"]));
-    assert_eq!(apart.iter().sum::<i64>(), money(&expect["naive_sum"]));
-}
-
-// Cycles, days and zones.
-
-fn days_between_instants_of_a_zone(v: &Value) {
-    let days = |case: &Value| {
-        let zone = Zone::parse(case["tz"].as_str().unwrap_or("UTC")).unwrap();
-        let local_day = |text: &str| {
-            // Only cases in UTC have a time of day, so that it can be added to the day's start.
-            let clock = text.split_once('T').map_or("00:00", |(_, clock)| clock);
-            let clock = NaiveTime::parse_from_str(clock, "%H:%M").unwrap();
-            zone.day(zone.start_of(day(text)) + (clock - NaiveTime::MIN))
-        };
-        Period::new(local_day(text(&case["start"])), local_day(text(&case["end"]))).map_or(0, Period::days)
-    };
-    let counted: Vec<i64> = items(&v["given"]["cases"]).iter().map(days).collect();
-    assert_eq!(counted, numbers(&v["expect"]["days"]));
-}
-
-/// The anchor in the month of `text`, on the day of the month that the vector gives.
-fn anchor(text: &str, anchor_day: &Value) -> NaiveDate {
-    day(text).with_day(u32::try_from(number(anchor_day)).unwrap()).unwrap()
-}
-
-fn an_anchor_clamped_to_a_leap_day(v: &Value) {
-    let given = &v["given"];
-    let from = text(&given["from_"]);
-    let anchor = anchor(from, &given["anchor_day"]);
-    let months = months_of(text(&given["interval"]));
-    let running = cycle(anchor, months, elapsed_cycles(anchor, months, day(from)));
-    assert_eq!(running.end(), day(text(&v["expect"]["next"])));
-}
-
-fn a_part_of_an_anchored_month(v: &Value) {
-    let given = &v["given"];
-    let whole = cycle(anchor(text(&given["start"]), &given["anchor_day"]), 1, 0);
-    let (start, end) = (day(text(&given["start"])), day(text(&given["end"])));
-    let charged = flat_month(whole.days(), &[(index(whole, start), 100_00)], index(whole, end))[0];
-    let expected = ratio(text(&v["expect"]["fraction"]));
-    assert_eq!(Ratio::new(i128::from(charged.0), i128::from(whole.days())), expected);
-    assert_eq!(charged.1, scaled(100_00, expected));
-}
-
-/// The vector gives no days: these are seven before a cycle, and 47 after the one that follows it.
-fn years_with_and_without_a_leap_day(v: &Value) {
-    let months = months_of(text(&v["given"]["interval"]));
-    let cycles = cycles_between(day("2010-01-08"), months, day("2011-01-01"), day("2012-02-24"));
-    assert_eq!(cycles, ratio(text(&v["expect"]["cycles"])));
-}
-
-fn one_stretch_of_three_cycles(v: &Value) {
-    let (start, end) = (day(text(&v["given"]["start"])), day(text(&v["given"]["cancelled"])));
-    for interval in ["monthly", "quarterly", "annual"] {
-        let expected = ratio(text(&v["expect"][interval]));
-        assert_eq!(cycles_between(start, months_of(interval), start, end), expected, "{interval}");
-    }
-}
-
-fn a_boundary_clamped_to_february(v: &Value) {
-    let expect = &v["expect"];
-    let year = month(text(&v["given"]["month"])).start().year();
-    let first = cycle(day_of(year, text(&v["given"]["subscription_at"])), 1, 0);
-    let last_index = u32::try_from(first.days() - 1).unwrap();
-    assert_eq!(first.end(), day(text(&expect["boundary"])));
-    assert_eq!(first.day(last_index), Some(day(text(&expect["last_day_of_previous_period"]))));
-}
-
-fn boundaries_after_a_leap_day(v: &Value) {
-    let anchor = day(text(&v["given"]["subscription_at"]));
-    for (expected, number) in items(&v["expect"]["billing_days"]).iter().zip(1..) {
-        assert_eq!(anniversary(anchor, 1, number), Some(day(text(expected))));
-    }
-}
-
-fn cycles_elapsed_at_clamped_days(v: &Value) {
-    let given = &v["given"];
-    let (start, months) = (day(text(&given["start"])), months_of(text(&given["interval"])));
-    let elapsed = |at: &Value| i64::from(elapsed_cycles(start, months, day(text(at))));
-    let counted: Vec<i64> = items(&given["at"]).iter().map(elapsed).collect();
-    assert_eq!(counted, numbers(&v["expect"]["elapsed"]));
-}
-
-fn cycles_elapsed_of_three_intervals(v: &Value) {
-    let elapsed = |case: &Value| {
-        let start = text(&case["start"]);
-        let anchor = if case["anchor_day"].is_null() { day(start) } else { anchor(start, &case["anchor_day"]) };
-        i64::from(elapsed_cycles(anchor, months_of(text(&case["interval"])), day(text(&case["at"]))))
-    };
-    let counted: Vec<i64> = items(&v["given"]["cases"]).iter().map(elapsed).collect();
-    assert_eq!(counted, numbers(&v["expect"]["elapsed"]));
-}
-
-fn a_stub_quarter(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let start = text(&given["start"]);
-    let anchor = anchor(start, &given["anchor_day"]);
-    let end = cycle(anchor, 3, elapsed_cycles(anchor, 3, day(start))).end();
-    let factor = cycles_between(anchor, 3, day(start), end);
-    assert_eq!([day(start), end], [0, 1].map(|side: usize| day(text(&expect["period"][side]))));
-    assert_eq!(factor, ratio(text(&expect["factor"])));
-    assert_eq!(scaled(money(&given["plan"]), factor), money(&expect["first_invoice"]));
-}
-
-/// Our periods are whole days: the hour of their anchor has no counterpart.
-fn a_cycle_that_holds_an_instant(v: &Value) {
-    let given = &v["given"];
-    let (anchor, at) = (day(text(&given["anchor"])), day(text(&given["at"])));
-    let months = months_of(text(&given["interval"]));
-    let running = cycle(anchor, months, elapsed_cycles(anchor, months, at));
-    assert!(running.contains(at));
-    assert_eq!([running.start(), running.end()], [0, 1].map(|side: usize| day(text(&v["expect"]["period"][side]))));
-}
-
-fn bills_of_an_anchor_on_the_31st(v: &Value) {
-    let bills = items(&v["expect"]["bills"]);
-    let bill = |year: i32, number: u32| {
-        let anchor = day_of(year, text(&v["given"]["anchor"]));
-        anniversary(anchor, 1, number).unwrap().format("%b %d").to_string()
-    };
-    for (expected, number) in bills.iter().zip(1..) {
-        assert!(text(expected).starts_with(&bill(2026, number)), "{expected}");
-    }
-    assert!(text(&bills[0]).contains("29 in leap"));
-    assert_eq!(bill(2028, 1), "Feb 29");
-}
-
-fn a_month_in_new_york(v: &Value) {
-    let (expect, ours) = (&v["expect"], &v["ours"]["expect"]);
-    let (zone, month) = (zone(&v["given"]["tz"]), month(text(&v["given"]["month"])));
-    let end = zone.start_of(month.end());
-    assert_eq!(zone.start_of(month.start()), instant(text(&expect["from_"])));
-    assert_eq!(end, instant(text(&ours["to_exclusive"])));
-    assert_eq!(end - TimeDelta::seconds(1), instant(text(&expect["to"])));
-}
-
-fn a_month_between_instants(v: &Value) {
-    let (zone, month) = (zone(&v["given"]["tz"]), month(text(&v["given"]["month"])));
-    let last = month.end().pred_opt().unwrap();
-    let expected = [0, 1].map(|side: usize| instant(text(&v["expect"]["period"][side])));
-    assert_eq!([zone.start_of(month.start()), zone.end_of(last)], expected);
-}
-
-fn usage_of_a_month_in_two_zones(v: &Value) {
-    let given = &v["given"];
-    let month = month(text(&given["month"]));
-    let at = |event: &Value| match text(event) {
-        "mid-March 2024" => instant("2024-03-15T12:00Z"),
-        exact => instant(exact),
-    };
-    let counted = |zone: Zone| items(&given["events"]).iter().filter(|event| month_used(zone, at(event)) == month.start()).count();
-    let expected = numbers(&v["expect"]["counted"]);
-    for (name, expected) in items(&given["tz"]).iter().zip(expected) {
-        assert_eq!(i64::try_from(counted(zone(name))), Ok(expected), "{name}");
-    }
-}
-
-fn usage_around_the_first_of_a_month(v: &Value) {
-    let zone = zone(&v["given"]["tz"]);
-    let mut per_month: BTreeMap<String, i64> = BTreeMap::new();
-    for at in items(&v["given"]["usage_at"]) {
-        let month = month_used(zone, instant(text(at))).format("%B").to_string();
-        *per_month.entry(month).or_default() += 1;
-    }
-    let expected = v["expect"]["per_month"].as_object().unwrap();
-    let expected: BTreeMap<String, i64> = expected.iter().map(|(month, count)| (month.clone(), number(count))).collect();
-    assert_eq!(per_month, expected);
-}
-
-// Usage, credits, tax.
-
 /// The values of an event.
 fn event(quantity_micros: i64, price_micros: i64) -> Values {
-    Values { account: ROOT, category: "sms".to_owned(), used_at: at(0), quantity_micros, price_micros }
+    Values { account: ROOT, category: "sms".to_owned(), used_at: now(), quantity_micros, price_micros }
 }
 
-/// Where the usage of a day is summed, billed in a month given by its first day.
-fn sum_key(billing_month: NaiveDate, day: NaiveDate) -> SumKey {
-    SumKey { root: ROOT, billing_month, day, category: "sms".to_owned() }
+/// Where usage is summed that is billed in this month.
+fn sum_key(billing_month: NaiveDate) -> SumKey {
+    SumKey { root: ROOT, billing_month, day: day("2026-03-01"), category: "sms".to_owned() }
 }
-
-fn repeated_events_count_once(v: &Value) {
-    let on = day("2026-04-01");
-    let mut known: BTreeMap<&str, Values> = BTreeMap::new();
-    let mut changes = Changes::default();
-    for it in items(&v["given"]["events"]) {
-        let (id, values) = (text(&it["id"]), event(number(&it["qty"]) * 1_000_000, 0));
-        if usage::arrival(&values, known.get(id)) == Arrival::New {
-            changes.note(sum_key(on, on), &values, 1).unwrap();
-            known.insert(id, values);
-        }
-    }
-    let counted: i64 = changes.by_day().map(|(_, sum)| sum.quantity_micros).sum();
-    assert_eq!(counted, number(&v["expect"]["counted"]) * 1_000_000);
-}
-
-/// The month of use is billed and closed: what is corrected joins the next month, by the difference.
-fn late_usage_bills_the_difference(v: &Value) {
-    let (march, april) = (day("2026-03-01"), day("2026-04-01"));
-    let (billed, corrected) = (event(0, micros(&v["given"]["already_billed"])), event(0, micros(&v["given"]["recomputed"])));
-    assert_eq!(usage::arrival(&corrected, Some(&billed)), Arrival::Correction);
-    let key = || sum_key(usage::billing_month(march, &[march]), march);
-    let mut changes = Changes::default();
-    changes.note(key(), &billed, -1).unwrap();
-    changes.note(key(), &corrected, 1).unwrap();
-    let months = changes.by_month().unwrap();
-    let delta: Vec<_> = months.iter().map(|((month, ..), sum)| (*month, sum.price_micros)).collect();
-    assert_eq!(delta, [(april, micros(&v["expect"]["delta"]))]);
-}
-
-fn a_credit_of_a_discounted_bill(v: &Value) {
-    let given = &v["given"];
-    let credited = credit::creditable(money(&given["unused_list"]), money(&given["billed"]), 0);
-    assert_eq!(credited, money(&v["expect"]["credit"]));
-}
-
-fn a_discount_before_tax(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let kept = Ratio::new(10_000 - i128::from(bps(&given["discount"])), 10_000);
-    let taxable = scaled(money(&given["net"]), kept);
-    let total = with_tax(taxable, &given["tax"]);
-    assert_eq!(taxable, money(&expect["taxable"]));
-    assert_eq!((total - taxable, total), (money(&expect["tax"]), money(&expect["total"])));
-}
-
-fn a_repair_after_an_adjustment(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let (on, paid) = (text(&given["change_on"]), money(&given["paid"]));
-    let lines = Change::within(month_around(on), day(on), paid, money(&given["new_monthly"])).lines();
-    let unused = paid - lines[0].1;
-    assert_eq!((unused, lines[1].1), (money(&expect["unused_list_price"]), money(&expect["new_charge"])));
-    let repair = credit::creditable(unused, paid, -money(&given["item_adjustment"]));
-    assert_eq!(-repair, money(&expect["repair"]));
-    assert_eq!(repair - lines[1].1, money(&expect["account_credit"]));
-}
-
-fn a_refund_of_what_was_paid(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let split = credit::refundable(money(&given["paid"]), money(&given["used_value"]), money(&given["unused_value"]));
-    assert_eq!(split, (money(&expect["refund"]), money(&expect["credit"])));
-}
-
-fn credit_notes_capped_by_the_invoice(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let billed = with_tax(money(&given["line_net"]), &given["tax"]);
-    let notes: Vec<i64> = moneys(&given["line_net"]).into_iter().map(|net| with_tax(net, &given["tax"])).collect();
-    assert_eq!(billed, money(&expect["invoice_total"]));
-    assert_eq!(notes.iter().sum::<i64>(), money(&expect["sum_of_credit_notes_per_line"]));
-    let credited = notes.iter().fold(0, |credited, note| credited + credit::creditable(*note, billed, credited));
-    assert_eq!(credited, billed, "what is credited differs from what was billed");
-}
-
-fn credits_capped_by_what_is_left(v: &Value) {
-    let credit = |case: &Value| {
-        credit::creditable(money(&case["potential"]), money(&case["billed"]), money(&case["prior_credits"]))
-    };
-    let credits: Vec<i64> = items(&v["given"]["cases"]).iter().map(credit).collect();
-    assert_eq!(credits, moneys(&v["expect"]["credit"]));
-}
-
-// Wallets and top-ups.
 
 /// This many seconds after the epoch.
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap()
+}
+
+/// When lots are spent.
+fn now() -> DateTime<Utc> {
+    at(1_000_000)
 }
 
 /// A lot that never expires; the greater its id, the younger it is.
@@ -1163,165 +1086,22 @@ fn lot(id: u32, kind: LotKind, micros: i64) -> Lot {
     Lot { id: Uuid::from_u128(u128::from(id)), kind, remaining_micros: micros, created_at, expires_at: None }
 }
 
+/// A lot that was paid in.
+fn paid_lot(amount: &Value) -> Lot {
+    lot(1, LotKind::Paid, micros(amount))
+}
+
 /// What each of the lots pays of `micros`, and what none covers.
 fn spend(held: &[Lot], micros: i64) -> (Vec<i64>, i64) {
     let mut sorted = held.to_vec();
     sorted.reverse(); // So that their order is the rule's and not the vector's.
     lots::sort(&mut sorted, &ORDER);
-    let (payments, left) = lots::consume(&sorted, micros, at(1_000_000));
+    let (payments, left) = lots::consume(&sorted, micros, now());
     let paid = |lot: &Lot| payments.iter().filter(|payment| payment.lot == lot.id).map(|payment| payment.micros).sum();
     (held.iter().map(paid).collect(), left)
 }
 
-/// Lots without expiry; what comes first by priority is for us a kind that comes first.
-fn lots_pay_in_order(v: &Value) {
-    let expect = &v["expect"];
-    let given = items(&v["given"]["lots"]).iter().zip(1_u32..);
-    let held: Vec<Lot> = given
-        .map(|(it, id)| lot(id, if it["priority"] == 2 { LotKind::Paid } else { LotKind::Promo }, micros(&it["amount"])))
-        .collect();
-    let amounts = |value: &Value| items(value).iter().map(micros).collect::<Vec<i64>>();
-
-    let (paid, left) = spend(&held, micros(&v["given"]["charge"]));
-
-    let remaining: Vec<i64> = held.iter().zip(&paid).map(|(lot, paid)| lot.remaining_micros - paid).collect();
-    assert_eq!((left, remaining), (0, amounts(&expect["remaining"])));
-    assert!(expect.get("consumed").is_none_or(|consumed| amounts(consumed) == paid), "{paid:?}");
-}
-
-fn a_credit_against_a_charge(v: &Value) {
-    let given = &v["given"];
-    let (_, balance) = spend(&[lot(1, LotKind::Promo, micros(&given["account_credit"]))], micros(&given["charge"]));
-    assert_eq!(balance, micros(&v["expect"]["balance"]));
-}
-
-fn credits_rounded_to_the_currency(v: &Value) {
-    let credits = Amount::from_micros(micros(&v["given"]["paid_credits"]), USD);
-    assert_eq!(i64::from(USD.decimals()), number(&v["given"]["currency_decimals"]));
-    assert_eq!(credits.rounded(Rounding::HalfUp).minor(), money(&v["expect"]["credited"]));
-}
-
-fn credit_then_invoice(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let (paid, left) = spend(&[lot(1, LotKind::Paid, micros(&given["credit_balance"]))], micros(&given["charge"]));
-    assert_eq!((paid[0], left), (micros(&expect["credits_used"]), micros(&expect["invoice"])));
-}
-
-fn the_earliest_of_very_many_lots(v: &Value) {
-    let expect = &v["expect"]["remaining"];
-    let (how_many, each) = text(&v["given"]["lots"]).split_once(" lots of ").unwrap();
-    let each = count(each) * 1_000_000;
-    let earliest = 50_000;
-    let (day_after, two_days_after) = (at(1_000_000 + 86_400), at(1_000_000 + 2 * 86_400));
-    let held: Vec<Lot> = (0..u32::try_from(count(how_many)).unwrap())
-        .map(|id| Lot { expires_at: Some(if id == earliest { day_after } else { two_days_after }), ..lot(id, LotKind::Promo, each) })
-        .collect();
-
-    let (paid, left) = spend(&held, micros(&v["given"]["usage"]));
-
-    assert_eq!(left, 0);
-    for (lot, paid) in held.iter().zip(paid) {
-        let which = if lot.expires_at == Some(day_after) { "earliest" } else { "all_others" };
-        assert_eq!(lot.remaining_micros - paid, micros(&expect[which]), "{lot:?}");
-    }
-}
-
-fn a_lot_that_expires_now(v: &Value) {
-    let expiring = Lot { expires_at: Some(at(1_000_000)), ..lot(1, LotKind::Promo, micros(&v["given"]["lot"])) };
-    let (paid, left) = spend(&[expiring], 1);
-    assert_eq!((paid[0], left), (micros(&v["expect"]["lot_used"]), 1));
-}
-
-fn coupon_then_tax_then_credits(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let net = money(&given["subscription"]) + money(&given["charges"]) - money(&given["coupon"]);
-    let total = with_tax(net, &given["tax"]);
-    assert_eq!((net, total - net), (money(&expect["net"]), money(&expect["tax"])));
-    let open = total - credit::creditable(money(&given["credit_note"]), total, 0);
-    let open = Money::from_minor(open, USD).amount().unwrap().micros();
-    let (_, due) = spend(&[lot(1, LotKind::Paid, micros(&given["prepaid"]))], open);
-    assert_eq!(due, micros(&expect["due"]));
-}
-
 /// An account that tops up in this mode, with the threshold and the balance that a vector gives.
 fn topping_up(given: &Value, mode: Mode) -> Recharge {
-    let (threshold, balance) = (micros(&given["threshold"]), micros(&given["balance"]));
-    Recharge { mode, threshold, minimum: 0, balance, pending: 0, made: 0, maximum: None, failures: 0 }
-}
-
-fn a_threshold_not_crossed(v: &Value) {
-    assert!(v["expect"]["top_up"].is_null());
-    for mode in [Mode::TopUpTo(200_000_000), Mode::AddAmount(10_000_000)] {
-        assert_eq!(recharge::due(&topping_up(&v["given"], mode)), None);
-    }
-}
-
-fn one_top_up_for_the_whole_gap(v: &Value) {
-    let before = topping_up(&v["given"], Mode::AddAmount(micros(&v["given"]["fixed"])));
-    let charge = recharge::due(&before).unwrap();
-    let after = Recharge { balance: before.balance + charge, ..before };
-    assert_eq!((charge, after.balance), (micros(&v["expect"]["top_up"]), micros(&v["expect"]["balance_after"])));
-    assert_eq!(recharge::due(&after), None);
-}
-
-fn a_target_raised_to_the_minimum(v: &Value) {
-    let given = &v["given"];
-    let free = topping_up(given, Mode::TopUpTo(micros(&given["target"])));
-    let bound = Recharge { minimum: micros(&given["min_top_up"]), ..free };
-    assert_eq!(recharge::due(&free), Some(micros(&v["expect"]["gap"])));
-    assert_eq!(recharge::due(&bound), Some(micros(&v["expect"]["top_up"])));
-}
-
-fn a_top_up_under_way(v: &Value) {
-    assert!(v["expect"]["top_up"].is_null());
-    for mode in [Mode::TopUpTo(200_000_000), Mode::AddAmount(10_000_000)] {
-        let idle = topping_up(&v["given"], mode);
-        assert!(recharge::due(&idle).is_some());
-        assert_eq!(recharge::due(&Recharge { pending: micros(&v["given"]["pending_top_up"]), ..idle }), None);
-    }
-}
-
-/// Their limit is a sum, ours a number of recharges.
-fn a_monthly_limit(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let free = Recharge { made: 4, maximum: Some(5), ..topping_up(given, Mode::TopUpTo(micros(&given["target"]))) };
-    assert_eq!(recharge::due(&free), Some(micros(&expect["top_up_if_not_reached"])));
-    assert!(expect["if_reached"].is_null());
-    assert_eq!(recharge::due(&Recharge { made: 5, ..free }), None);
-}
-
-fn three_failures(v: &Value) {
-    let failures = u32::try_from(number(&v["given"]["consecutive_failures"])).unwrap();
-    let low = Recharge {
-        mode: Mode::TopUpTo(50),
-        threshold: 20,
-        minimum: 0,
-        balance: 0,
-        pending: 0,
-        made: 0,
-        maximum: None,
-        failures: failures - 1,
-    };
-    assert_eq!(recharge::due(&low), Some(50));
-    assert_eq!(text(&v["expect"]["auto_top_up"]), "disabled");
-    assert_eq!(recharge::due(&Recharge { failures, ..low }), None);
-}
-
-fn a_fee_that_crosses_the_threshold(v: &Value) {
-    let (given, expect) = (&v["given"], &v["expect"]);
-    let granted = micros(&given["granted"]);
-    let (paid, left) = spend(&[lot(1, LotKind::Promo, granted)], micros(&given["subscription_fee"]));
-    assert_eq!((paid[0], left), (micros(&expect["paid_from_wallet"]), 0));
-    let low = Recharge {
-        mode: Mode::AddAmount(micros(&given["fixed_paid"])),
-        threshold: micros(&given["threshold"]),
-        minimum: 0, // The rule ignores limits.
-        balance: granted - paid[0],
-        pending: 0,
-        made: 0,
-        maximum: None,
-        failures: 0,
-    };
-    assert_eq!(low.balance, micros(&expect["balance_before_top_up"]));
-    assert_eq!(low.balance + recharge::due(&low).unwrap(), micros(&expect["balance_after"]));
+    Recharge { mode, threshold: micros(&given["threshold"]), balance: micros(&given["balance"]), ..IDLE }
 }

@@ -1,1 +1,82 @@
-//! Stub.
+//! The account-lifecycle service: who is it, may they, and the journeys that cross services.
+//!
+//! It owns accounts, users and roles, orders and tickets. A person's request enters here: roles are
+//! checked here, and `plan`, `billing` and `payments` are asked on the person's behalf. A request
+//! enters at [`rpc`]; `domain` decides, `store` remembers; `ops` holds the sagas that an RPC begins
+//! and [`jobs`] finishes; `clients` asks the other services.
+//!
+//! Invariants: a transaction sees one tenant's rows; a stranger gets the answers of things that do
+//! not exist; no transaction waits for another service; a saga's remote steps carry ids derived
+//! from its row, so that any of them may be asked again; `domain` knows neither the wire nor the
+//! database.
+
+mod access;
+mod clients;
+mod ctx;
+mod domain;
+mod error;
+mod jobs;
+mod ops;
+mod rpc;
+mod store;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::{Command, Config, Server, serve};
+use futures::FutureExt as _;
+use proto::account::v1::account_service_server::AccountServiceServer;
+use tonic::service::Routes;
+
+pub use access::ACCESS;
+pub use ctx::Ctx;
+
+/// The schema of this service, as migrations.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Its full name in the contract.
+const GRPC_NAME: &str = "perdiem.account.v1.AccountService";
+/// The largest message that it takes.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// How long a job without work waits before it looks again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Does what the command line asks.
+pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Migrate { migrate_database_url } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
+        Command::CheckConfig(config) => match config.faults().as_slice() {
+            [] => Ok(()),
+            faults => Err(faults.join("\n").into()),
+        },
+        Command::Serve(config) => start(&config).await,
+    }
+}
+
+async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
+    serve(config, async |_| {
+        let db = chassis::connect(&config.database_url, "account-lifecycle", config.database_connections)?;
+        let ctx = Ctx::new(db, config)?;
+        let service = AccountServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let due = ctx.clone();
+        Ok(Server {
+            name: "account-lifecycle",
+            grpc_name: GRPC_NAME,
+            routes: Routes::new(service),
+            access: ACCESS,
+            clock: ctx.clock.clone(),
+            // A saga that is under way is work due now.
+            next_due: Arc::new(move |until| {
+                let ctx = due.clone();
+                async move { Ok(jobs::any_due(&ctx).await?.then_some(until)) }.boxed()
+            }),
+            jobs: async move |stop| {
+                let open = chassis::repeat("open_accounts", PAUSE, &stop, async || jobs::open_accounts::step(&ctx).await);
+                let finish = chassis::repeat("finish_orders", PAUSE, &stop, async || jobs::finish_orders::step(&ctx).await);
+                tokio::join!(open, finish);
+            },
+        })
+    })
+    .await
+}

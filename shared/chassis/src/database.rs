@@ -8,6 +8,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Executor as _, PgPool};
 
+use crate::write::Twin;
+
 /// How long a request may wait for a connection; below every deadline.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -41,11 +43,11 @@ pub async fn migrate(url: &str, migrator: &Migrator) -> Result<(), MigrateError>
     Ok(())
 }
 
-/// Whether the same unit of work may succeed when run again: a deadlock or a serialization
-/// failure somewhere among the causes of `error`.
+/// Whether the same unit of work may succeed when run again: a deadlock, a serialization failure
+/// or a twin that was first, somewhere among the causes of `error`.
 pub fn retryable(error: &(dyn Error + 'static)) -> bool {
     let code = database_code(error);
-    matches!(code.as_deref(), Some("40001" | "40P01"))
+    matches!(code.as_deref(), Some("40001" | "40P01")) || causes(error).any(|cause| cause.is::<Twin>())
 }
 
 /// Whether a lock was waited for too long, or a statement was cancelled by its timeout.

@@ -45,4 +45,4 @@ pub use server::{Server, serve};
 pub use test_clock::NextDue;
 pub use telemetry::{Telemetry, init_telemetry};
 pub use trip::Trip;
-pub use write::{Call, Owned, Unit, database_status, detached, write};
+pub use write::{Call, Owned, Twin, Unit, database_status, detached, saga, write};

@@ -64,6 +64,21 @@ impl<M> Call<M> {
     }
 }
 
+/// Another try of the same intent was first; run again, it finds the answer.
+#[derive(Debug, thiserror::Error)]
+#[error("another try of the same intent was first")]
+pub struct Twin;
+
+impl<M> Call<M> {
+    /// Begins the next step of a saga.
+    pub async fn step<E: From<sqlx::Error> + From<Twin>>(&self, db: &PgPool) -> Result<Unit, E> {
+        match self.begin(db).await? {
+            Begun::First(unit) => Ok(unit),
+            Begun::Answered(_) | Begun::Refused(_) | Begun::Reused => Err(Twin.into()),
+        }
+    }
+}
+
 impl Unit {
     /// Keeps `response` as the answer of the intent and commits.
     pub async fn commit<R: prost::Message>(mut self, response: R) -> sqlx::Result<R> {
@@ -113,6 +128,28 @@ where
         attempts(&ctx, &call, handle).await
     };
     detached(work).await.map(Response::new)
+}
+
+/// Like [`write`], for work that asks other services: `handle` begins each of its steps by
+/// [`Call::step`], so that no transaction is open while it waits.
+pub async fn saga<C, M, R, E, F>(
+    ctx: &C,
+    request: Request<M>,
+    handle: impl Fn(C, Call<M>) -> F + Send + Sync + 'static,
+) -> Result<Response<R>, Status>
+where
+    C: Owned,
+    M: proto::Mutation,
+    R: prost::Message + Default + 'static,
+    E: Error + Into<Status> + From<sqlx::Error> + Send + 'static,
+    F: Future<Output = Result<R, E>> + Send,
+{
+    write(ctx, request, move |ctx, call, unit| {
+        // The unit has told that the intent is not answered yet, and has done nothing.
+        drop(unit);
+        handle(ctx, call)
+    })
+    .await
 }
 
 /// Runs `work` in a task of its own and waits for it: a caller that goes away stops nothing (R18).

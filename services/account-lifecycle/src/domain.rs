@@ -1,0 +1,5 @@
+//! The rules of accounts and orders: pure functions, with no wire, database or clock.
+#![warn(clippy::missing_errors_doc)]
+
+pub mod order;
+pub mod permission;

@@ -1,0 +1,117 @@
+//! What an order may do next.
+
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Quoted; nothing confirmed.
+    Quoted,
+    /// Confirmed at least once.
+    Confirmed,
+    /// Committed; the other services are being asked.
+    Committing,
+    /// Done.
+    Completed,
+    /// Turned down for good.
+    Failed,
+    /// Not committed in time, or the quote does not hold any more.
+    Expired,
+}
+
+/// The part of an order that decides what it may do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Where it stands.
+    pub state: State,
+    /// Confirmations that it needs before its commit.
+    pub required: i32,
+    /// Confirmations given, at most as many.
+    pub given: i32,
+    /// From when the quote does not hold any more.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Why an order does not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OrderRefused {
+    /// The quote does not hold any more (REQ-034).
+    #[error("the quote does not hold any more: quote again")]
+    Requote,
+    /// Confirmations are missing (REQ-022).
+    #[error("{given} of {required} confirmations given")]
+    ConfirmationMissing {
+        /// How many are needed.
+        required: i32,
+        /// How many are given.
+        given: i32,
+    },
+    /// It is committed or ended.
+    #[error("the order is not open")]
+    NotQuoted,
+}
+
+impl Standing {
+    /// The order, confirmed once more at `now`; more than it needs changes nothing.
+    ///
+    /// # Errors
+    /// `Requote` after its expiry; `NotQuoted` once it is committed or ended.
+    pub fn confirmed(self, now: DateTime<Utc>) -> Result<Self, OrderRefused> {
+        match self.state {
+            State::Quoted | State::Confirmed if now < self.expires_at => {
+                Ok(Self { state: State::Confirmed, given: (self.given + 1).min(self.required), ..self })
+            }
+            State::Quoted | State::Confirmed | State::Expired => Err(OrderRefused::Requote),
+            State::Committing | State::Completed | State::Failed => Err(OrderRefused::NotQuoted),
+        }
+    }
+
+    /// The order, committed at `now`. One that is committed already stays as it is.
+    ///
+    /// # Errors
+    /// `Requote` after its expiry; `ConfirmationMissing`; `NotQuoted` when it has failed.
+    pub fn committed(self, now: DateTime<Utc>) -> Result<Self, OrderRefused> {
+        let Self { required, given, .. } = self;
+        match self.state {
+            State::Committing | State::Completed => Ok(self),
+            State::Failed => Err(OrderRefused::NotQuoted),
+            State::Expired => Err(OrderRefused::Requote),
+            State::Quoted | State::Confirmed if self.expires_at <= now => Err(OrderRefused::Requote),
+            State::Quoted | State::Confirmed if given < required => Err(OrderRefused::ConfirmationMissing { required, given }),
+            State::Quoted | State::Confirmed => Ok(Self { state: State::Committing, ..self }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(60 * minute, 0).unwrap()
+    }
+
+    const QUOTED: Standing = Standing { state: State::Quoted, required: 2, given: 0, expires_at: DateTime::<Utc>::MAX_UTC };
+
+    #[test]
+    fn req_022_a_commit_needs_every_confirmation() {
+        assert_eq!(QUOTED.committed(at(0)), Err(OrderRefused::ConfirmationMissing { required: 2, given: 0 }));
+        let once = QUOTED.confirmed(at(0)).unwrap();
+        assert_eq!(once.committed(at(0)), Err(OrderRefused::ConfirmationMissing { required: 2, given: 1 }));
+        let twice = once.confirmed(at(0)).unwrap();
+        assert_eq!(twice.committed(at(0)).map(|it| it.state), Ok(State::Committing));
+        assert_eq!(twice.confirmed(at(0)), Ok(twice));
+    }
+
+    #[test]
+    fn req_034_a_quote_ends_at_its_expiry_and_a_commit_stays() {
+        let expiring = Standing { required: 0, expires_at: at(30), ..QUOTED };
+        assert!(expiring.committed(at(29)).is_ok());
+        assert_eq!(expiring.committed(at(30)), Err(OrderRefused::Requote));
+        assert_eq!(expiring.confirmed(at(30)), Err(OrderRefused::Requote));
+        let done = Standing { state: State::Completed, ..expiring };
+        assert_eq!(done.committed(at(99)), Ok(done));
+        assert_eq!(done.confirmed(at(0)), Err(OrderRefused::NotQuoted));
+    }
+}

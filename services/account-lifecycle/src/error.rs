@@ -1,0 +1,146 @@
+//! Everything that can go wrong in account-lifecycle, and how the wire shows it.
+
+use chassis::{Chain, FieldError, Refusal, Twin};
+use thiserror::Error;
+use tonic::{Code, Status};
+use values::{AccountId, OrderId, TicketId, UserId};
+
+use crate::domain::order::OrderRefused;
+
+const DOMAIN: &str = "account.perdiem";
+
+/// Why a request or a job of this service did not succeed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Fields of the request do not read as what they must be.
+    #[error("{}", said(.0))]
+    Fields(Vec<FieldError>),
+    /// No such account, or not one that this caller may know of.
+    #[error("account {0} does not exist")]
+    AccountNotFound(AccountId),
+    /// No such user.
+    #[error("user {0} does not exist")]
+    UserNotFound(UserId),
+    /// The address is a user's already.
+    #[error("a user with this address exists")]
+    UserExists,
+    /// No such order, or not one that this caller may know of.
+    #[error("order {0} does not exist")]
+    OrderNotFound(OrderId),
+    /// No such ticket, or not one that this caller may know of.
+    #[error("ticket {0} does not exist")]
+    TicketNotFound(TicketId),
+    /// No such profile.
+    #[error("profile {0} does not exist")]
+    ProfileNotFound(String),
+    /// The profile has no such role.
+    #[error("role {0} does not exist")]
+    RoleNotFound(String),
+    /// The person's roles do not reach.
+    #[error("none of the caller's roles in account {0} may do this")]
+    RoleNotAllowed(AccountId),
+    /// Only an operator may ask for this.
+    #[error("only operators may set {0}")]
+    OperatorsOnly(&'static str),
+    /// The role is not held.
+    #[error("user {0} does not hold the role")]
+    MemberNotFound(UserId),
+    /// An account keeps an owner.
+    #[error("account {0} would have no owner")]
+    LastOwner(AccountId),
+    /// Subaccounts have no subaccounts.
+    #[error("account {account} is a subaccount: use its root account {root}")]
+    UseRootAccount {
+        /// The subaccount.
+        account: AccountId,
+        /// Its root.
+        root: AccountId,
+    },
+    /// The root has as many subaccounts as its profile allows.
+    #[error("account {account} has {limit} subaccounts, the most its profile allows")]
+    TooManySubaccounts {
+        /// The root.
+        account: AccountId,
+        /// The most.
+        limit: i64,
+    },
+    /// The order does not move.
+    #[error(transparent)]
+    Order(#[from] OrderRefused),
+    /// The plan does not open this channel.
+    #[error("channel {0} is not in the plan")]
+    ChannelNotInPlan(String),
+    /// The method is not built for this kind of thing yet.
+    #[error("not available yet")]
+    NotYet(&'static str),
+    /// A stored value does not read; we wrote it, so this is a bug.
+    #[error("stored {0} does not read")]
+    Stored(&'static str),
+    /// Another service refused or is away.
+    #[error("calling another service: {}", .0.message())]
+    Peer(#[from] Status),
+    /// Another try of the same intent was first.
+    #[error(transparent)]
+    Twin(#[from] Twin),
+    /// The database failed, or held what it must not.
+    #[error("database")]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<FieldError> for Error {
+    fn from(fault: FieldError) -> Self {
+        Self::Fields(vec![fault])
+    }
+}
+
+fn said(faults: &[FieldError]) -> String {
+    faults.iter().map(|fault| format!("{}: expected {}", fault.field, fault.expected)).collect::<Vec<_>>().join("; ")
+}
+
+impl From<Error> for Status {
+    /// The one table from errors to the wire. It has no catch-all: a new variant must choose.
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let not_found = |reason| Refusal::new(Code::NotFound, reason);
+        let wrong_state = |reason| Refusal::new(Code::FailedPrecondition, reason);
+        let refusal = match &error {
+            Error::Fields(faults) => {
+                let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
+                Refusal::invalid("INVALID_FIELD").with("field", fields.join(",")).with_fields(faults)
+            }
+            Error::AccountNotFound(id) => not_found("ACCOUNT_NOT_FOUND").with("accountId", id),
+            Error::UserNotFound(id) => not_found("USER_NOT_FOUND").with("userId", id),
+            Error::UserExists => Refusal::new(Code::AlreadyExists, "USER_EXISTS"),
+            Error::OrderNotFound(id) => not_found("ORDER_NOT_FOUND").with("orderId", id),
+            Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),
+            Error::ProfileNotFound(code) => not_found("PROFILE_NOT_FOUND").with("profileCode", code),
+            Error::RoleNotFound(code) => not_found("ROLE_NOT_FOUND").with("roleCode", code),
+            Error::RoleNotAllowed(id) => Refusal::new(Code::PermissionDenied, "ROLE_NOT_ALLOWED").with("accountId", id),
+            Error::OperatorsOnly(what) => Refusal::new(Code::PermissionDenied, "OPERATORS_ONLY").with("field", what),
+            Error::MemberNotFound(id) => not_found("MEMBER_NOT_FOUND").with("userId", id),
+            Error::LastOwner(id) => wrong_state("LAST_OWNER").with("accountId", id),
+            Error::UseRootAccount { account, root } => {
+                wrong_state("USE_ROOT_ACCOUNT").with("accountId", account).with("rootAccountId", root)
+            }
+            Error::TooManySubaccounts { account, limit } => Refusal::new(Code::ResourceExhausted, "TOO_MANY_SUBACCOUNTS")
+                .with("accountId", account)
+                .with("limit", limit),
+            Error::Order(OrderRefused::Requote) => Refusal::new(Code::Aborted, "REQUOTE"),
+            Error::Order(OrderRefused::ConfirmationMissing { required, given }) => {
+                wrong_state("CONFIRMATION_MISSING").with("required", required).with("given", given)
+            }
+            Error::Order(OrderRefused::NotQuoted) => wrong_state("ORDER_NOT_QUOTED"),
+            Error::ChannelNotInPlan(channel) => wrong_state("CHANNEL_NOT_IN_PLAN").with("channelCode", channel),
+            Error::NotYet(what) => return chassis::not_yet(what),
+            Error::Stored(_) => {
+                tracing::error!(error = %Chain(&error), "request failed");
+                return chassis::internal();
+            }
+            // Its refusals are ours; its faults and absences keep their codes.
+            Error::Peer(status) => return status.clone(),
+            Error::Twin(Twin) => Refusal::new(Code::Aborted, "CONFLICT"),
+            Error::Database(_) => return chassis::database_status(&error),
+        };
+        refusal.into_status(DOMAIN, message)
+    }
+}

@@ -1,0 +1,5 @@
+//! Sagas: an RPC begins them, and a job finishes those whose RPC was cut short.
+
+pub mod commit_order;
+pub mod open_account;
+pub mod permit;

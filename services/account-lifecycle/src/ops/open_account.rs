@@ -1,0 +1,18 @@
+//! Opening an account in the other services (D1).
+
+use chrono::{DateTime, Utc};
+
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::accounts::{self, Account};
+use crate::store::{self, Tenant};
+
+/// Opens a stored account in the other services and notes it; safe to repeat.
+pub async fn finish(ctx: &Ctx, account: &Account, now: DateTime<Utc>) -> Result<(), Error> {
+    ctx.open_elsewhere(account).await?;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    accounts::set_opened(&mut tx, account.account_id, now).await?;
+    tx.commit().await?;
+    Ok(())
+}

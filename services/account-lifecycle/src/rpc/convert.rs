@@ -1,0 +1,162 @@
+//! Between the wire and the store of account-lifecycle.
+
+use chassis::wire::timestamp;
+use proto::account::v1 as pb;
+use proto::plan::v1 as plan;
+use proto::r#type::v1::Money;
+use values::{AccountId, OrderId, TicketId, UserId};
+
+use crate::store::accounts::Account;
+use crate::store::members::Member;
+use crate::store::orders::Order;
+use crate::store::tickets::Ticket;
+use crate::store::users::User;
+
+pub fn account(from: &Account) -> pb::Account {
+    let r#type = if from.r#type == "FULL" { pb::account::Type::Full } else { pb::account::Type::Trial };
+    let mode = if from.invoiced { pb::account::BillingMode::Invoiced } else { pb::account::BillingMode::Prepaid };
+    pb::Account {
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        parent_account_id: from.parent_id.map(|id| AccountId::from_uuid(id).to_string()).unwrap_or_default(),
+        profile_code: from.profile_code.clone(),
+        display_name: from.display_name.clone(),
+        owner_user_id: UserId::from_uuid(from.owner_id).to_string(),
+        r#type: r#type.into(),
+        status: pb::account::Status::Active.into(),
+        mode: pb::account::Mode::Normal.into(),
+        billing_mode: mode.into(),
+        create_time: Some(timestamp(from.created_at)),
+        currency_code: from.currency.clone(),
+        ..pb::Account::default()
+    }
+}
+
+pub fn user(from: &User) -> pb::User {
+    pb::User {
+        user_id: UserId::from_uuid(from.user_id).to_string(),
+        email: from.email.clone(),
+        display_name: from.display_name.clone(),
+        create_time: Some(timestamp(from.created_at)),
+        delete_time: None,
+    }
+}
+
+pub fn member(from: &Member) -> pb::Member {
+    pb::Member {
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        user_id: UserId::from_uuid(from.user_id).to_string(),
+        role_code: from.role_code.clone(),
+        grant_time: Some(timestamp(from.granted_at)),
+    }
+}
+
+pub fn order(from: &Order) -> pb::Order {
+    let state = match from.state.as_str() {
+        "QUOTED" => pb::order::State::Quoted,
+        "CONFIRMED" | "COMMITTING" => pb::order::State::Confirmed,
+        "COMPLETED" => pb::order::State::Completed,
+        "FAILED" => pb::order::State::Failed,
+        _ => pb::order::State::Expired,
+    };
+    let effect = match from.effect.as_str() {
+        "IMMEDIATE_ON_PAYMENT" => pb::order::Effect::ImmediateOnPayment,
+        "NEXT_CYCLE" => pb::order::Effect::NextCycle,
+        "NEXT_RENEWAL" => pb::order::Effect::NextRenewal,
+        _ => pb::order::Effect::Immediate,
+    };
+    pb::Order {
+        order_id: OrderId::from_uuid(from.order_id).to_string(),
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        kind: pb::order::Kind::PlanChange.into(),
+        state: state.into(),
+        from_plan_code: from.from_plan_code.clone(),
+        to_plan_code: from.to_plan_code.clone(),
+        family_code: from.family_code.clone(),
+        effect: effect.into(),
+        effective_time: Some(timestamp(from.effective_at)),
+        billing_date: from.billing_on.map(|day| day.to_string()).unwrap_or_default(),
+        lines: from.lines.as_array().into_iter().flatten().map(line).collect(),
+        warnings: from.warnings.clone(),
+        confirmations_required: from.confirmations_required,
+        confirmations_given: from.confirmations_given,
+        action_label: from.action_label.clone(),
+        catalogue_version: from.catalogue_version.clone(),
+        create_time: Some(timestamp(from.created_at)),
+        expire_time: Some(timestamp(from.expires_at)),
+        complete_time: from.completed_at.map(timestamp),
+        failure_reason: from.failure_reason.clone(),
+        billing_cycle_code: from.billing_cycle_code.clone(),
+        commit_time: from.committed_at.map(timestamp),
+        actor: from.actor.clone(),
+        ..pb::Order::default()
+    }
+}
+
+fn line(stored: &serde_json::Value) -> pb::order::Line {
+    let text = |key: &str| stored.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    pb::order::Line {
+        description: text("description"),
+        amount: Some(Money { currency_code: text("currency"), amount: text("amount") }),
+        estimated: true,
+        kind_code: "SUBSCRIPTION".to_owned(),
+    }
+}
+
+pub fn ticket(from: &Ticket) -> pb::Ticket {
+    pb::Ticket {
+        ticket_id: TicketId::from_uuid(from.ticket_id).to_string(),
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        channel_code: from.channel_code.clone(),
+        priority_code: from.priority_code.clone(),
+        subject: from.subject.clone(),
+        plan_code: from.plan_code.clone(),
+        platform_plan_code: from.platform_plan_code.clone(),
+        response_minutes: from.response_minutes,
+        response_always: from.response_always,
+        create_time: Some(timestamp(from.created_at)),
+        support_priority_code: String::new(),
+    }
+}
+
+pub fn offer(plan: plan::Plan, current: bool) -> pb::PlanOffer {
+    let features = plan.entitlements.into_iter().map(|it| pb::Feature { feature_code: it.feature_code, value: it.value, kind: it.kind });
+    pb::PlanOffer {
+        charge: plan.charge.as_ref().map(charge).unwrap_or_default(),
+        features: features.collect(),
+        plan_code: plan.plan_code,
+        display_name: plan.display_name,
+        rank: plan.rank,
+        channels: plan.channels,
+        current,
+        action_label: plan.action_label,
+        minimum_initial_credit: plan.minimum_initial_credit,
+        contact: plan.contact,
+        ..pb::PlanOffer::default()
+    }
+}
+
+/// A charge in words: "6% of usage, at least 1500.00 USD a month".
+fn charge(from: &plan::Charge) -> String {
+    let money = |money: &Option<Money>| money.as_ref().map(|it| format!("{} {}", it.amount, it.currency_code)).unwrap_or_default();
+    match from.model() {
+        plan::charge::Model::Unspecified => String::new(),
+        plan::charge::Model::Free => "free".to_owned(),
+        plan::charge::Model::Flat => format!("{} a month", money(&from.amount)),
+        plan::charge::Model::PercentWithMinimum => {
+            let tiers: Vec<String> = from
+                .tiers
+                .iter()
+                .map(|tier| {
+                    let (whole, rest) = (tier.rate_bps / 100, tier.rate_bps % 100);
+                    let rate = if rest == 0 { format!("{whole}%") } else { format!("{whole}.{rest:02}%") };
+                    match &tier.up_to {
+                        Some(bound) => format!("{rate} up to {}", bound.amount),
+                        None => format!("{rate} of usage"),
+                    }
+                })
+                .collect();
+            let most = from.maximum.as_ref().map(|it| format!(", at most {} {}", it.amount, it.currency_code)).unwrap_or_default();
+            format!("{}, at least {}{most} a month", tiers.join(", then "), money(&from.minimum))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `AccountService.CreateAccount`, and what it shares with `CreateSubaccount`.
+
+use chassis::{Call, Caller, Unit, field_error, wire};
+use proto::account::v1 as pb;
+use values::{AccountId, UserId};
+
+use super::convert;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::ops::{open_account, permit};
+use crate::store::accounts::{self, Account};
+use crate::store::members::{self, Member};
+use crate::store::{self, Tenant, roots, users};
+
+pub async fn handle(ctx: Ctx, call: Call<pb::CreateAccountRequest>) -> Result<pb::CreateAccountResponse, Error> {
+    let request = &call.message;
+    let profile_code = wire::code("profile_code", &request.profile_code)?.to_owned();
+    let display_name = wire::text("display_name", &request.display_name, 100)?.to_owned();
+    let by_operator = matches!(call.caller, Caller::Operator { .. });
+    let owner: UserId = match permit::person(&call.caller) {
+        Some(person) => UserId::from_uuid(person),
+        None => wire::id("owner_user_id", &request.owner_user_id)?,
+    };
+    let full = match pb::account::Type::try_from(request.r#type) {
+        Ok(pb::account::Type::Unspecified | pb::account::Type::Trial) => false,
+        Ok(pb::account::Type::Full) => true,
+        Err(_) => return Err(field_error("type", "TYPE_TRIAL or TYPE_FULL").into()),
+    };
+    let invoiced = match pb::account::BillingMode::try_from(request.billing_mode) {
+        Ok(pb::account::BillingMode::Unspecified | pb::account::BillingMode::Prepaid) => false,
+        Ok(pb::account::BillingMode::Invoiced) => true,
+        Err(_) => return Err(field_error("billing_mode", "BILLING_MODE_PREPAID or BILLING_MODE_INVOICED").into()),
+    };
+    if full && !by_operator {
+        return Err(Error::OperatorsOnly("type"));
+    }
+    if invoiced && !by_operator {
+        return Err(Error::OperatorsOnly("billing_mode"));
+    }
+    let profile = ctx.profile(&profile_code).await?.ok_or_else(|| Error::ProfileNotFound(profile_code.clone()))?;
+    users::get(&mut *ctx.db.acquire().await?, owner.uuid()).await?.ok_or(Error::UserNotFound(owner))?;
+
+    let id = call.derived_id("account");
+    let account = Account {
+        root_id: id,
+        account_id: id,
+        parent_id: None,
+        profile_code,
+        display_name,
+        owner_id: owner.uuid(),
+        r#type: if full { "FULL" } else { "TRIAL" }.to_owned(),
+        invoiced,
+        currency: profile.currency,
+        created_at: call.now,
+        opened_at: None,
+    };
+    let mut unit = permit::step(&ctx, &call, &account).await?;
+    insert(&mut unit, &account).await?;
+    let owners = profile.roles.first().cloned().ok_or(Error::Stored("roles of a profile"))?;
+    let member = Member { root_id: id, account_id: id, user_id: owner.uuid(), role_code: owners, granted_at: call.now };
+    members::grant(&mut unit.tx, &member).await?;
+    unit.commit_step().await?;
+    let shown = opened(&ctx, &account, &call).await?;
+    let unit = permit::step(&ctx, &call, &account).await?;
+    Ok(unit.commit(pb::CreateAccountResponse { account: Some(shown) }).await?)
+}
+
+/// Writes an account, unless an earlier try of the same intent has.
+pub async fn insert(unit: &mut Unit, account: &Account) -> Result<(), Error> {
+    roots::insert(&mut unit.tx, AccountId::from_uuid(account.account_id), AccountId::from_uuid(account.root_id)).await?;
+    accounts::insert(&mut unit.tx, account).await?;
+    Ok(())
+}
+
+/// Opens an account elsewhere and gives it as it is stored: a retry finds what its first try wrote.
+pub async fn opened<M>(ctx: &Ctx, account: &Account, call: &Call<M>) -> Result<pb::Account, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let stored = accounts::get(&mut tx, account.account_id).await?.ok_or(Error::Stored("account"))?;
+    tx.commit().await?;
+    open_account::finish(ctx, &stored, call.now).await?;
+    Ok(convert::account(&stored))
+}

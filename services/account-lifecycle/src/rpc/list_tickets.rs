@@ -1,0 +1,29 @@
+//! `AccountService.ListTickets`
+
+use chassis::{Caller, Page, wire};
+use proto::account::v1 as pb;
+
+use super::convert;
+use super::list_accounts::position;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::{self, Tenant, tickets};
+
+pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListTicketsRequest) -> Result<pb::ListTicketsResponse, Error> {
+    let id = wire::id("account_id", &request.account_id)?;
+    let page = Page::read(request.page_size, &request.page_token)?;
+    let before = page.after(position)?;
+    let account = permit::allowed(ctx, caller, id, Action::See).await?;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let found = tickets::list(&mut tx, account.account_id, before, page.size + 1).await?;
+    tx.commit().await?;
+    let (found, last) = page.cut(found);
+    let token = |it: tickets::Ticket| format!("{}.{}", it.created_at.timestamp_micros(), it.ticket_id.simple());
+    Ok(pb::ListTicketsResponse {
+        tickets: found.iter().map(convert::ticket).collect(),
+        next_page_token: last.map(token).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,214 @@
+//! `account.orders`
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::domain::order::{Standing, State};
+
+/// An order as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Its root account.
+    pub root_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// Its id.
+    pub order_id: Uuid,
+    /// PLAN_CHANGE.
+    pub kind: String,
+    /// QUOTED, CONFIRMED, COMMITTING, COMPLETED, FAILED or EXPIRED.
+    pub state: String,
+    /// Whether an operator quoted it.
+    pub by_operator: bool,
+    /// Who quoted it.
+    pub actor: String,
+    /// The family.
+    pub family_code: String,
+    /// The plan in force at the quote.
+    pub from_plan_code: String,
+    /// The plan asked for.
+    pub to_plan_code: String,
+    /// The cycle asked for; empty keeps the present one.
+    pub billing_cycle_code: String,
+    /// When it takes effect.
+    pub effect: String,
+    /// The instant.
+    pub effective_at: DateTime<Utc>,
+    /// The day of the next charge.
+    pub billing_on: Option<NaiveDate>,
+    /// The timeline it was quoted on.
+    pub timeline_etag: String,
+    /// The catalogue version it was quoted from.
+    pub catalogue_version: String,
+    /// The label of the buy action.
+    pub action_label: String,
+    /// What the customer should know.
+    pub warnings: Vec<String>,
+    /// Estimated lines.
+    pub lines: Value,
+    /// Confirmations that it needs.
+    pub confirmations_required: i32,
+    /// Confirmations given.
+    pub confirmations_given: i32,
+    /// When it was quoted.
+    pub created_at: DateTime<Utc>,
+    /// From when the quote does not hold.
+    pub expires_at: DateTime<Utc>,
+    /// When it was committed.
+    pub committed_at: Option<DateTime<Utc>>,
+    /// When it was done.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub failure_reason: String,
+}
+
+impl Order {
+    /// What decides what it may do next.
+    pub fn standing(&self) -> sqlx::Result<Standing> {
+        let state = match self.state.as_str() {
+            "QUOTED" => State::Quoted,
+            "CONFIRMED" => State::Confirmed,
+            "COMMITTING" => State::Committing,
+            "COMPLETED" => State::Completed,
+            "FAILED" => State::Failed,
+            "EXPIRED" => State::Expired,
+            _ => return Err(sqlx::Error::Decode("state of an order".into())),
+        };
+        Ok(Standing { state, required: self.confirmations_required, given: self.confirmations_given, expires_at: self.expires_at })
+    }
+}
+
+/// The name of a state in its column.
+const fn name(state: State) -> &'static str {
+    match state {
+        State::Quoted => "QUOTED",
+        State::Confirmed => "CONFIRMED",
+        State::Committing => "COMMITTING",
+        State::Completed => "COMPLETED",
+        State::Failed => "FAILED",
+        State::Expired => "EXPIRED",
+    }
+}
+
+/// Adds an order.
+pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.orders.insert
+        INSERT INTO account.orders (root_id, account_id, order_id, kind, state, by_operator, actor, family_code,
+            from_plan_code, to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag,
+            catalogue_version, action_label, warnings, lines, confirmations_required, confirmations_given, created_at,
+            expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
+        order.root_id,
+        order.account_id,
+        order.order_id,
+        order.kind,
+        order.state,
+        order.by_operator,
+        order.actor,
+        order.family_code,
+        order.from_plan_code,
+        order.to_plan_code,
+        order.billing_cycle_code,
+        order.effect,
+        order.effective_at,
+        order.billing_on,
+        order.timeline_etag,
+        order.catalogue_version,
+        order.action_label,
+        &order.warnings,
+        order.lines,
+        order.confirmations_required,
+        order.confirmations_given,
+        order.created_at,
+        order.expires_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The order `id`.
+pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
+    sqlx::query_as!(Order, "-- account.orders.get\nSELECT * FROM account.orders WHERE order_id = $1", id)
+        .fetch_optional(db)
+        .await
+}
+
+/// The order `id`, locked.
+pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
+    sqlx::query_as!(Order, "-- account.orders.lock\nSELECT * FROM account.orders WHERE order_id = $1 FOR UPDATE", id)
+        .fetch_optional(db)
+        .await
+}
+
+/// Keeps how an order stands; `now` is kept as the time of its commit.
+pub async fn set_standing(db: &mut PgConnection, id: Uuid, standing: Standing, now: DateTime<Utc>) -> sqlx::Result<()> {
+    let committed = (standing.state == State::Committing).then_some(now);
+    sqlx::query!(
+        "-- account.orders.set_standing
+        UPDATE account.orders
+        SET state = $2, confirmations_given = $3, committed_at = coalesce(committed_at, $4) WHERE order_id = $1",
+        id,
+        name(standing.state),
+        standing.given,
+        committed
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Ends a committed order; one that has ended stays as it is.
+pub async fn end(
+    db: &mut PgConnection,
+    id: Uuid,
+    state: State,
+    effective_at: Option<DateTime<Utc>>,
+    (reason, now): (&str, DateTime<Utc>),
+) -> sqlx::Result<()> {
+    let completed = (state == State::Completed).then_some(now);
+    sqlx::query!(
+        "-- account.orders.end
+        UPDATE account.orders
+        SET state = $2, effective_at = coalesce($3, effective_at), failure_reason = $4, completed_at = $5
+        WHERE order_id = $1 AND state = 'COMMITTING'",
+        id,
+        name(state),
+        effective_at,
+        reason,
+        completed
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Up to `limit` orders of an account before `before`, newest first.
+pub async fn list(db: &mut PgConnection, account: Uuid, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Order>> {
+    sqlx::query_as!(
+        Order,
+        "-- account.orders.list
+        SELECT * FROM account.orders WHERE account_id = $1 AND ($2::uuid IS NULL OR order_id < $2)
+        ORDER BY order_id DESC LIMIT $3",
+        account,
+        before,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Up to `limit` orders that were committed and not ended, the oldest first.
+pub async fn to_finish(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Order>> {
+    sqlx::query_as!(
+        Order,
+        "-- account.orders.to_finish
+        SELECT * FROM account.orders WHERE state = 'COMMITTING' ORDER BY committed_at LIMIT $1",
+        limit
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,59 @@
+//! `payments.accounts` and `payments.roots`
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// An account as payments knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its root; itself for a root account.
+    pub root_id: Uuid,
+    /// Its id.
+    pub account_id: Uuid,
+    /// Its profile.
+    pub profile_code: String,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+}
+
+/// The root of an account.
+pub async fn root_of(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!("-- payments.roots.of\nSELECT root_id FROM payments.roots WHERE account_id = $1", account)
+        .fetch_optional(db)
+        .await
+}
+
+/// Adds an account, unless it is there, and gives the one that is. The transaction is then in the
+/// tenant of its root.
+pub async fn open(db: &mut PgConnection, account: &Account) -> sqlx::Result<Option<Account>> {
+    sqlx::query!("-- payments.enter\nSELECT set_config('app.tenant', $1, true)", account.root_id.to_string())
+        .fetch_one(&mut *db)
+        .await?;
+    sqlx::query!(
+        "-- payments.roots.insert\nINSERT INTO payments.roots (account_id, root_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        account.account_id,
+        account.root_id
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "-- payments.accounts.insert
+        INSERT INTO payments.accounts (root_id, account_id, profile_code, created_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING",
+        account.root_id,
+        account.account_id,
+        account.profile_code,
+        account.created_at
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query_as!(
+        Account,
+        "-- payments.accounts.get
+        SELECT root_id, account_id, profile_code, created_at FROM payments.accounts WHERE account_id = $1",
+        account.account_id
+    )
+    .fetch_optional(db)
+    .await
+}
