@@ -33,7 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .codec_path("crate::Codec")
         .bytes(".")
-        .compile_fds(tonic_prost_build::FileDescriptorSet::decode(bytes.as_slice())?)?;
+        .compile_fds(tonic_prost_build::FileDescriptorSet::decode(
+            bytes.as_slice(),
+        )?)?;
     Ok(())
 }
 
@@ -48,10 +50,18 @@ fn compiled(root: &Path, files: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
 fn mutations(set: &FileDescriptorSet) -> String {
     let mut code = String::new();
     for file in &set.file {
-        let module = file.package().split('.').skip(1).collect::<Vec<_>>().join("::");
+        let module = file
+            .package()
+            .split('.')
+            .skip(1)
+            .collect::<Vec<_>>()
+            .join("::");
         for message in &file.message_type {
             let has = |name: &str| {
-                message.field.iter().any(|f| f.name() == name && f.r#type() == Type::String)
+                message
+                    .field
+                    .iter()
+                    .any(|f| f.name() == name && f.r#type() == Type::String)
             };
             if !has("request_id") || !message.name().ends_with("Request") {
                 continue;

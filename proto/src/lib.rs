@@ -107,8 +107,16 @@ impl<U: Message + Default> Decoder for StrictDecoder<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         U::decode(buf).map(Some).map_err(|_| {
-            let details = ErrorDetails::with_error_info("MALFORMED_MESSAGE", "perdiem", [] as [(String, String); 0]);
-            Status::with_error_details(Code::InvalidArgument, "the message does not decode", details)
+            let details = ErrorDetails::with_error_info(
+                "MALFORMED_MESSAGE",
+                "perdiem",
+                [] as [(String, String); 0],
+            );
+            Status::with_error_details(
+                Code::InvalidArgument,
+                "the message does not decode",
+                details,
+            )
         })
     }
 }

@@ -43,71 +43,116 @@ macro_rules! ask {
 impl Ctx {
     /// The profile `code` of the catalogue in force.
     pub async fn profile(&self, code: &str) -> Result<Option<Profile>, Status> {
-        let answer = ask!(self.plan, get_catalogue, plan::GetCatalogueRequest::default())?;
-        let profiles = answer.catalogue.map(|catalogue| catalogue.profiles).unwrap_or_default();
-        let found = profiles.into_iter().find(|profile| profile.profile_code == code);
+        let answer = ask!(
+            self.plan,
+            get_catalogue,
+            plan::GetCatalogueRequest::default()
+        )?;
+        let profiles = answer
+            .catalogue
+            .map(|catalogue| catalogue.profiles)
+            .unwrap_or_default();
+        let found = profiles
+            .into_iter()
+            .find(|profile| profile.profile_code == code);
         Ok(found.map(|profile| Profile {
             currency: profile.currency_code,
             roles: profile.role_codes,
-            permissions: profile.permissions.into_iter().map(|it| (it.action_code, it.role_codes)).collect(),
-            max_subaccounts: (0 < profile.max_subaccounts).then_some(i64::from(profile.max_subaccounts)),
+            permissions: profile
+                .permissions
+                .into_iter()
+                .map(|it| (it.action_code, it.role_codes))
+                .collect(),
+            max_subaccounts: (0 < profile.max_subaccounts)
+                .then_some(i64::from(profile.max_subaccounts)),
         }))
     }
 
     /// The profile of an account.
     pub async fn profile_of(&self, account: &Account) -> Result<Profile, Error> {
         let code = &account.profile_code;
-        self.profile(code).await?.ok_or_else(|| Error::ProfileNotFound(code.clone()))
+        self.profile(code)
+            .await?
+            .ok_or_else(|| Error::ProfileNotFound(code.clone()))
     }
 
     /// Opens an account in the three other services (D1); safe to repeat.
     pub async fn open_elsewhere(&self, account: &Account) -> Result<(), Status> {
         let account_id = AccountId::from_uuid(account.account_id).to_string();
-        let parent_account_id = account.parent_id.map(|id| AccountId::from_uuid(id).to_string()).unwrap_or_default();
+        let parent_account_id = account
+            .parent_id
+            .map(|id| AccountId::from_uuid(id).to_string())
+            .unwrap_or_default();
         let profile_code = account.profile_code.clone();
         let create_time = Some(timestamp(account.created_at));
         let request_id = derived(account.account_id, "open");
-        ask!(self.plan, open_account, plan::OpenAccountRequest {
-            account_id: account_id.clone(),
-            parent_account_id: parent_account_id.clone(),
-            profile_code: profile_code.clone(),
-            create_time,
-            request_id: request_id.clone(),
-        })?;
-        let mode = if account.invoiced { billing::BillingMode::Invoiced } else { billing::BillingMode::Prepaid };
-        ask!(self.billing, open_account, billing::OpenAccountRequest {
-            account_id: account_id.clone(),
-            parent_account_id: parent_account_id.clone(),
-            profile_code: profile_code.clone(),
-            billing_mode: mode.into(),
-            create_time,
-            request_id: request_id.clone(),
-        })?;
-        ask!(self.payments, open_account, payments::OpenAccountRequest {
-            account_id,
-            parent_account_id,
-            profile_code,
-            create_time,
-            request_id,
-        })?;
+        ask!(
+            self.plan,
+            open_account,
+            plan::OpenAccountRequest {
+                account_id: account_id.clone(),
+                parent_account_id: parent_account_id.clone(),
+                profile_code: profile_code.clone(),
+                create_time,
+                request_id: request_id.clone(),
+            }
+        )?;
+        let mode = if account.invoiced {
+            billing::BillingMode::Invoiced
+        } else {
+            billing::BillingMode::Prepaid
+        };
+        ask!(
+            self.billing,
+            open_account,
+            billing::OpenAccountRequest {
+                account_id: account_id.clone(),
+                parent_account_id: parent_account_id.clone(),
+                profile_code: profile_code.clone(),
+                billing_mode: mode.into(),
+                create_time,
+                request_id: request_id.clone(),
+            }
+        )?;
+        ask!(
+            self.payments,
+            open_account,
+            payments::OpenAccountRequest {
+                account_id,
+                parent_account_id,
+                profile_code,
+                create_time,
+                request_id,
+            }
+        )?;
         Ok(())
     }
 
     /// What a change would do.
-    pub async fn preview_change(&self, request: plan::PreviewChangeRequest) -> Result<plan::Change, Status> {
+    pub async fn preview_change(
+        &self,
+        request: plan::PreviewChangeRequest,
+    ) -> Result<plan::Change, Status> {
         let answer = ask!(self.plan, preview_change, request)?;
         answer.change.ok_or_else(chassis::internal)
     }
 
     /// The invoice of a month as it would be with a change.
-    pub async fn preview_invoice(&self, request: billing::PreviewInvoiceRequest) -> Result<billing::Invoice, Status> {
+    pub async fn preview_invoice(
+        &self,
+        request: billing::PreviewInvoiceRequest,
+    ) -> Result<billing::Invoice, Status> {
         let answer = ask!(self.billing, preview_invoice, request)?;
         answer.invoice.ok_or_else(chassis::internal)
     }
 
     /// Applies the change of an order, exactly as quoted; safe to repeat.
     pub async fn apply_change(&self, order: &Order) -> Result<plan::Segment, Status> {
-        let actor = if order.by_operator { plan::Actor::Operator } else { plan::Actor::Customer };
+        let actor = if order.by_operator {
+            plan::Actor::Operator
+        } else {
+            plan::Actor::Customer
+        };
         let request = plan::ApplyChangeRequest {
             account_id: AccountId::from_uuid(order.account_id).to_string(),
             family_code: order.family_code.clone(),
@@ -124,7 +169,12 @@ impl Ctx {
     }
 
     /// Stamps a ticket with the plan in force; safe to repeat.
-    pub async fn stamp_ticket(&self, account: AccountId, ticket: Uuid, priority: &str) -> Result<plan::TicketStamp, Status> {
+    pub async fn stamp_ticket(
+        &self,
+        account: AccountId,
+        ticket: Uuid,
+        priority: &str,
+    ) -> Result<plan::TicketStamp, Status> {
         let request = plan::StampTicketRequest {
             account_id: account.to_string(),
             ticket_id: TicketId::from_uuid(ticket).to_string(),
@@ -136,19 +186,38 @@ impl Ctx {
     }
 
     /// The plans that an account may choose.
-    pub async fn available_plans(&self, account: AccountId, family: &str) -> Result<plan::ListAvailablePlansResponse, Status> {
-        let request = plan::ListAvailablePlansRequest { account_id: account.to_string(), family_code: family.to_owned() };
+    pub async fn available_plans(
+        &self,
+        account: AccountId,
+        family: &str,
+    ) -> Result<plan::ListAvailablePlansResponse, Status> {
+        let request = plan::ListAvailablePlansRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+        };
         ask!(self.plan, list_available_plans, request)
     }
 
     /// The plan in force.
-    pub async fn current_plan(&self, account: AccountId, family: &str) -> Result<plan::GetCurrentPlanResponse, Status> {
-        let request = plan::GetCurrentPlanRequest { account_id: account.to_string(), family_code: family.to_owned() };
+    pub async fn current_plan(
+        &self,
+        account: AccountId,
+        family: &str,
+    ) -> Result<plan::GetCurrentPlanResponse, Status> {
+        let request = plan::GetCurrentPlanRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+        };
         ask!(self.plan, get_current_plan, request)
     }
 
     /// Cancels a subscription; safe to repeat.
-    pub async fn cancel_subscription(&self, account: AccountId, family: &str, request_id: Uuid) -> Result<plan::CancelSubscriptionResponse, Status> {
+    pub async fn cancel_subscription(
+        &self,
+        account: AccountId,
+        family: &str,
+        request_id: Uuid,
+    ) -> Result<plan::CancelSubscriptionResponse, Status> {
         let request = plan::CancelSubscriptionRequest {
             account_id: account.to_string(),
             family_code: family.to_owned(),

@@ -25,7 +25,14 @@ impl Ctx {
     /// A context on `db` for a configuration.
     pub fn new(db: PgPool, config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let standing = config.test_clock_listen.is_some();
-        let clock = if standing { Clock::Standing { db: db.clone(), schema: "account" } } else { Clock::System };
+        let clock = if standing {
+            Clock::Standing {
+                db: db.clone(),
+                schema: "account",
+            }
+        } else {
+            Clock::System
+        };
         Ok(Self {
             db,
             clock,

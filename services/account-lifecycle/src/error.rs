@@ -18,6 +18,9 @@ pub enum Error {
     /// No such account, or not one that this caller may know of.
     #[error("account {0} does not exist")]
     AccountNotFound(AccountId),
+    /// The id is another account's.
+    #[error("account {0} exists with other facts")]
+    AccountExists(AccountId),
     /// No such user.
     #[error("user {0} does not exist")]
     UserNotFound(UserId),
@@ -94,7 +97,11 @@ impl From<FieldError> for Error {
 }
 
 fn said(faults: &[FieldError]) -> String {
-    faults.iter().map(|fault| format!("{}: expected {}", fault.field, fault.expected)).collect::<Vec<_>>().join("; ")
+    faults
+        .iter()
+        .map(|fault| format!("{}: expected {}", fault.field, fault.expected))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 impl From<Error> for Status {
@@ -106,31 +113,48 @@ impl From<Error> for Status {
         let refusal = match &error {
             Error::Fields(faults) => {
                 let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
-                Refusal::invalid("INVALID_FIELD").with("field", fields.join(",")).with_fields(faults)
+                Refusal::invalid("INVALID_FIELD")
+                    .with("field", fields.join(","))
+                    .with_fields(faults)
             }
             Error::AccountNotFound(id) => not_found("ACCOUNT_NOT_FOUND").with("accountId", id),
+            Error::AccountExists(id) => {
+                Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id)
+            }
             Error::UserNotFound(id) => not_found("USER_NOT_FOUND").with("userId", id),
             Error::UserExists => Refusal::new(Code::AlreadyExists, "USER_EXISTS"),
             Error::OrderNotFound(id) => not_found("ORDER_NOT_FOUND").with("orderId", id),
             Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),
-            Error::ProfileNotFound(code) => not_found("PROFILE_NOT_FOUND").with("profileCode", code),
+            Error::ProfileNotFound(code) => {
+                not_found("PROFILE_NOT_FOUND").with("profileCode", code)
+            }
             Error::RoleNotFound(code) => not_found("ROLE_NOT_FOUND").with("roleCode", code),
-            Error::RoleNotAllowed(id) => Refusal::new(Code::PermissionDenied, "ROLE_NOT_ALLOWED").with("accountId", id),
-            Error::OperatorsOnly(what) => Refusal::new(Code::PermissionDenied, "OPERATORS_ONLY").with("field", what),
+            Error::RoleNotAllowed(id) => {
+                Refusal::new(Code::PermissionDenied, "ROLE_NOT_ALLOWED").with("accountId", id)
+            }
+            Error::OperatorsOnly(what) => {
+                Refusal::new(Code::PermissionDenied, "OPERATORS_ONLY").with("field", what)
+            }
             Error::MemberNotFound(id) => not_found("MEMBER_NOT_FOUND").with("userId", id),
             Error::LastOwner(id) => wrong_state("LAST_OWNER").with("accountId", id),
-            Error::UseRootAccount { account, root } => {
-                wrong_state("USE_ROOT_ACCOUNT").with("accountId", account).with("rootAccountId", root)
-            }
-            Error::TooManySubaccounts { account, limit } => Refusal::new(Code::ResourceExhausted, "TOO_MANY_SUBACCOUNTS")
+            Error::UseRootAccount { account, root } => wrong_state("USE_ROOT_ACCOUNT")
                 .with("accountId", account)
-                .with("limit", limit),
+                .with("rootAccountId", root),
+            Error::TooManySubaccounts { account, limit } => {
+                Refusal::new(Code::ResourceExhausted, "TOO_MANY_SUBACCOUNTS")
+                    .with("accountId", account)
+                    .with("limit", limit)
+            }
             Error::Order(OrderRefused::Requote) => Refusal::new(Code::Aborted, "REQUOTE"),
             Error::Order(OrderRefused::ConfirmationMissing { required, given }) => {
-                wrong_state("CONFIRMATION_MISSING").with("required", required).with("given", given)
+                wrong_state("CONFIRMATION_MISSING")
+                    .with("required", required)
+                    .with("given", given)
             }
             Error::Order(OrderRefused::NotQuoted) => wrong_state("ORDER_NOT_QUOTED"),
-            Error::ChannelNotInPlan(channel) => wrong_state("CHANNEL_NOT_IN_PLAN").with("channelCode", channel),
+            Error::ChannelNotInPlan(channel) => {
+                wrong_state("CHANNEL_NOT_IN_PLAN").with("channelCode", channel)
+            }
             Error::NotYet(what) => return chassis::not_yet(what),
             Error::Stored(_) => {
                 tracing::error!(error = %Chain(&error), "request failed");

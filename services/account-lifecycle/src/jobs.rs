@@ -10,7 +10,8 @@ use crate::store::{self, Tenant, accounts, orders};
 pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
-    let any = !accounts::to_open(&mut tx, 1).await?.is_empty() || !orders::to_finish(&mut tx, 1).await?.is_empty();
+    let any = !accounts::to_open(&mut tx, 1).await?.is_empty()
+        || !orders::to_finish(&mut tx, 1).await?.is_empty();
     tx.commit().await?;
     Ok(any)
 }

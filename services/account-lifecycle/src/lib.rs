@@ -45,7 +45,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Migrate { migrate_database_url } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
+        Command::Migrate {
+            migrate_database_url,
+        } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
         Command::CheckConfig(config) => match config.faults().as_slice() {
             [] => Ok(()),
             faults => Err(faults.join("\n").into()),
@@ -56,9 +58,14 @@ pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
 
 async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
     serve(config, async |_| {
-        let db = chassis::connect(&config.database_url, "account-lifecycle", config.database_connections)?;
+        let db = chassis::connect(
+            &config.database_url,
+            "account-lifecycle",
+            config.database_connections,
+        )?;
         let ctx = Ctx::new(db, config)?;
-        let service = AccountServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let service =
+            AccountServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let due = ctx.clone();
         Ok(Server {
             name: "account-lifecycle",
@@ -72,8 +79,12 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                 async move { Ok(jobs::any_due(&ctx).await?.then_some(until)) }.boxed()
             }),
             jobs: async move |stop| {
-                let open = chassis::repeat("open_accounts", PAUSE, &stop, async || jobs::open_accounts::step(&ctx).await);
-                let finish = chassis::repeat("finish_orders", PAUSE, &stop, async || jobs::finish_orders::step(&ctx).await);
+                let open = chassis::repeat("open_accounts", PAUSE, &stop, async || {
+                    jobs::open_accounts::step(&ctx).await
+                });
+                let finish = chassis::repeat("finish_orders", PAUSE, &stop, async || {
+                    jobs::finish_orders::step(&ctx).await
+                });
                 tokio::join!(open, finish);
             },
         })

@@ -39,251 +39,437 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// begins a transaction to enter its tenant, so it runs in a task that nobody cancels.
 macro_rules! read {
     ($self:ident, $request:ident, $file:ident) => {{
-        let caller = $request.extensions().get::<Caller>().cloned().ok_or_else(internal)?;
+        let caller = $request
+            .extensions()
+            .get::<Caller>()
+            .cloned()
+            .ok_or_else(internal)?;
         let ctx = $self.clone();
-        detached(async move { Ok(Response::new($file::handle(&ctx, &caller, $request.into_inner()).await?)) }).await
+        detached(async move {
+            Ok(Response::new(
+                $file::handle(&ctx, &caller, $request.into_inner()).await?,
+            ))
+        })
+        .await
     }};
 }
 
 #[tonic::async_trait]
 impl AccountService for Ctx {
-    async fn create_account(&self, request: Request<pb::CreateAccountRequest>) -> Result<Response<pb::CreateAccountResponse>, Status> {
+    async fn create_account(
+        &self,
+        request: Request<pb::CreateAccountRequest>,
+    ) -> Result<Response<pb::CreateAccountResponse>, Status> {
         saga(self, request, create_account::handle).await
     }
 
-    async fn create_subaccount(&self, request: Request<pb::CreateSubaccountRequest>) -> Result<Response<pb::CreateSubaccountResponse>, Status> {
+    async fn create_subaccount(
+        &self,
+        request: Request<pb::CreateSubaccountRequest>,
+    ) -> Result<Response<pb::CreateSubaccountResponse>, Status> {
         saga(self, request, create_subaccount::handle).await
     }
 
-    async fn get_account(&self, request: Request<pb::GetAccountRequest>) -> Result<Response<pb::GetAccountResponse>, Status> {
+    async fn get_account(
+        &self,
+        request: Request<pb::GetAccountRequest>,
+    ) -> Result<Response<pb::GetAccountResponse>, Status> {
         read!(self, request, get_account)
     }
 
-    async fn list_accounts(&self, request: Request<pb::ListAccountsRequest>) -> Result<Response<pb::ListAccountsResponse>, Status> {
+    async fn list_accounts(
+        &self,
+        request: Request<pb::ListAccountsRequest>,
+    ) -> Result<Response<pb::ListAccountsResponse>, Status> {
         read!(self, request, list_accounts)
     }
 
-    async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::CreateUserResponse>, Status> {
+    async fn create_user(
+        &self,
+        request: Request<pb::CreateUserRequest>,
+    ) -> Result<Response<pb::CreateUserResponse>, Status> {
         write(self, request, create_user::handle).await
     }
 
-    async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Result<Response<pb::GetUserResponse>, Status> {
+    async fn get_user(
+        &self,
+        request: Request<pb::GetUserRequest>,
+    ) -> Result<Response<pb::GetUserResponse>, Status> {
         read!(self, request, get_user)
     }
 
-    async fn list_users(&self, request: Request<pb::ListUsersRequest>) -> Result<Response<pb::ListUsersResponse>, Status> {
+    async fn list_users(
+        &self,
+        request: Request<pb::ListUsersRequest>,
+    ) -> Result<Response<pb::ListUsersResponse>, Status> {
         read!(self, request, list_users)
     }
 
-    async fn grant_role(&self, request: Request<pb::GrantRoleRequest>) -> Result<Response<pb::GrantRoleResponse>, Status> {
+    async fn grant_role(
+        &self,
+        request: Request<pb::GrantRoleRequest>,
+    ) -> Result<Response<pb::GrantRoleResponse>, Status> {
         saga(self, request, grant_role::handle).await
     }
 
-    async fn revoke_role(&self, request: Request<pb::RevokeRoleRequest>) -> Result<Response<pb::RevokeRoleResponse>, Status> {
+    async fn revoke_role(
+        &self,
+        request: Request<pb::RevokeRoleRequest>,
+    ) -> Result<Response<pb::RevokeRoleResponse>, Status> {
         saga(self, request, revoke_role::handle).await
     }
 
-    async fn list_members(&self, request: Request<pb::ListMembersRequest>) -> Result<Response<pb::ListMembersResponse>, Status> {
+    async fn list_members(
+        &self,
+        request: Request<pb::ListMembersRequest>,
+    ) -> Result<Response<pb::ListMembersResponse>, Status> {
         read!(self, request, list_members)
     }
 
-    async fn list_available_plans(&self, request: Request<pb::ListAvailablePlansRequest>) -> Result<Response<pb::ListAvailablePlansResponse>, Status> {
+    async fn list_available_plans(
+        &self,
+        request: Request<pb::ListAvailablePlansRequest>,
+    ) -> Result<Response<pb::ListAvailablePlansResponse>, Status> {
         read!(self, request, list_available_plans)
     }
 
-    async fn get_current_plan(&self, request: Request<pb::GetCurrentPlanRequest>) -> Result<Response<pb::GetCurrentPlanResponse>, Status> {
+    async fn get_current_plan(
+        &self,
+        request: Request<pb::GetCurrentPlanRequest>,
+    ) -> Result<Response<pb::GetCurrentPlanResponse>, Status> {
         read!(self, request, get_current_plan)
     }
 
-    async fn create_order(&self, request: Request<pb::CreateOrderRequest>) -> Result<Response<pb::CreateOrderResponse>, Status> {
+    async fn create_order(
+        &self,
+        request: Request<pb::CreateOrderRequest>,
+    ) -> Result<Response<pb::CreateOrderResponse>, Status> {
         saga(self, request, create_order::handle).await
     }
 
-    async fn confirm_order(&self, request: Request<pb::ConfirmOrderRequest>) -> Result<Response<pb::ConfirmOrderResponse>, Status> {
+    async fn confirm_order(
+        &self,
+        request: Request<pb::ConfirmOrderRequest>,
+    ) -> Result<Response<pb::ConfirmOrderResponse>, Status> {
         saga(self, request, confirm_order::handle).await
     }
 
-    async fn commit_order(&self, request: Request<pb::CommitOrderRequest>) -> Result<Response<pb::CommitOrderResponse>, Status> {
+    async fn commit_order(
+        &self,
+        request: Request<pb::CommitOrderRequest>,
+    ) -> Result<Response<pb::CommitOrderResponse>, Status> {
         saga(self, request, commit_order::handle).await
     }
 
-    async fn get_order(&self, request: Request<pb::GetOrderRequest>) -> Result<Response<pb::GetOrderResponse>, Status> {
+    async fn get_order(
+        &self,
+        request: Request<pb::GetOrderRequest>,
+    ) -> Result<Response<pb::GetOrderResponse>, Status> {
         read!(self, request, get_order)
     }
 
-    async fn list_orders(&self, request: Request<pb::ListOrdersRequest>) -> Result<Response<pb::ListOrdersResponse>, Status> {
+    async fn list_orders(
+        &self,
+        request: Request<pb::ListOrdersRequest>,
+    ) -> Result<Response<pb::ListOrdersResponse>, Status> {
         read!(self, request, list_orders)
     }
 
-    async fn create_ticket(&self, request: Request<pb::CreateTicketRequest>) -> Result<Response<pb::CreateTicketResponse>, Status> {
+    async fn create_ticket(
+        &self,
+        request: Request<pb::CreateTicketRequest>,
+    ) -> Result<Response<pb::CreateTicketResponse>, Status> {
         saga(self, request, create_ticket::handle).await
     }
 
-    async fn get_ticket(&self, request: Request<pb::GetTicketRequest>) -> Result<Response<pb::GetTicketResponse>, Status> {
+    async fn get_ticket(
+        &self,
+        request: Request<pb::GetTicketRequest>,
+    ) -> Result<Response<pb::GetTicketResponse>, Status> {
         read!(self, request, get_ticket)
     }
 
-    async fn list_tickets(&self, request: Request<pb::ListTicketsRequest>) -> Result<Response<pb::ListTicketsResponse>, Status> {
+    async fn list_tickets(
+        &self,
+        request: Request<pb::ListTicketsRequest>,
+    ) -> Result<Response<pb::ListTicketsResponse>, Status> {
         read!(self, request, list_tickets)
     }
 
-    async fn cancel_subscription(&self, request: Request<pb::CancelSubscriptionRequest>) -> Result<Response<pb::CancelSubscriptionResponse>, Status> {
+    async fn cancel_subscription(
+        &self,
+        request: Request<pb::CancelSubscriptionRequest>,
+    ) -> Result<Response<pb::CancelSubscriptionResponse>, Status> {
         saga(self, request, cancel_subscription::handle).await
     }
 
     // What follows is in the contract and comes with its own issue.
 
-    async fn delete_user(&self, _: Request<pb::DeleteUserRequest>) -> Result<Response<pb::DeleteUserResponse>, Status> {
+    async fn delete_user(
+        &self,
+        _: Request<pb::DeleteUserRequest>,
+    ) -> Result<Response<pb::DeleteUserResponse>, Status> {
         Err(not_yet("DeleteUser"))
     }
 
-    async fn list_pending_changes(&self, _: Request<pb::ListPendingChangesRequest>) -> Result<Response<pb::ListPendingChangesResponse>, Status> {
+    async fn list_pending_changes(
+        &self,
+        _: Request<pb::ListPendingChangesRequest>,
+    ) -> Result<Response<pb::ListPendingChangesResponse>, Status> {
         Err(not_yet("ListPendingChanges"))
     }
 
-    async fn withdraw_change(&self, _: Request<pb::WithdrawChangeRequest>) -> Result<Response<pb::WithdrawChangeResponse>, Status> {
+    async fn withdraw_change(
+        &self,
+        _: Request<pb::WithdrawChangeRequest>,
+    ) -> Result<Response<pb::WithdrawChangeResponse>, Status> {
         Err(not_yet("WithdrawChange"))
     }
 
-    async fn undo_cancellation(&self, _: Request<pb::UndoCancellationRequest>) -> Result<Response<pb::UndoCancellationResponse>, Status> {
+    async fn undo_cancellation(
+        &self,
+        _: Request<pb::UndoCancellationRequest>,
+    ) -> Result<Response<pb::UndoCancellationResponse>, Status> {
         Err(not_yet("UndoCancellation"))
     }
 
-    async fn switch_billing_cycle(&self, _: Request<pb::SwitchBillingCycleRequest>) -> Result<Response<pb::SwitchBillingCycleResponse>, Status> {
+    async fn switch_billing_cycle(
+        &self,
+        _: Request<pb::SwitchBillingCycleRequest>,
+    ) -> Result<Response<pb::SwitchBillingCycleResponse>, Status> {
         Err(not_yet("SwitchBillingCycle"))
     }
 
-    async fn authorize(&self, _: Request<pb::AuthorizeRequest>) -> Result<Response<pb::AuthorizeResponse>, Status> {
+    async fn authorize(
+        &self,
+        _: Request<pb::AuthorizeRequest>,
+    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
         Err(not_yet("Authorize"))
     }
 
-    async fn check_rate_limit(&self, _: Request<pb::CheckRateLimitRequest>) -> Result<Response<pb::CheckRateLimitResponse>, Status> {
+    async fn check_rate_limit(
+        &self,
+        _: Request<pb::CheckRateLimitRequest>,
+    ) -> Result<Response<pb::CheckRateLimitResponse>, Status> {
         Err(not_yet("CheckRateLimit"))
     }
 
-    async fn submit_kyc(&self, _: Request<pb::SubmitKycRequest>) -> Result<Response<pb::SubmitKycResponse>, Status> {
+    async fn submit_kyc(
+        &self,
+        _: Request<pb::SubmitKycRequest>,
+    ) -> Result<Response<pb::SubmitKycResponse>, Status> {
         Err(not_yet("SubmitKyc"))
     }
 
-    async fn get_kyc(&self, _: Request<pb::GetKycRequest>) -> Result<Response<pb::GetKycResponse>, Status> {
+    async fn get_kyc(
+        &self,
+        _: Request<pb::GetKycRequest>,
+    ) -> Result<Response<pb::GetKycResponse>, Status> {
         Err(not_yet("GetKyc"))
     }
 
-    async fn list_kyc_submissions(&self, _: Request<pb::ListKycSubmissionsRequest>) -> Result<Response<pb::ListKycSubmissionsResponse>, Status> {
+    async fn list_kyc_submissions(
+        &self,
+        _: Request<pb::ListKycSubmissionsRequest>,
+    ) -> Result<Response<pb::ListKycSubmissionsResponse>, Status> {
         Err(not_yet("ListKycSubmissions"))
     }
 
-    async fn review_kyc(&self, _: Request<pb::ReviewKycRequest>) -> Result<Response<pb::ReviewKycResponse>, Status> {
+    async fn review_kyc(
+        &self,
+        _: Request<pb::ReviewKycRequest>,
+    ) -> Result<Response<pb::ReviewKycResponse>, Status> {
         Err(not_yet("ReviewKyc"))
     }
 
-    async fn withdraw_kyc(&self, _: Request<pb::WithdrawKycRequest>) -> Result<Response<pb::WithdrawKycResponse>, Status> {
+    async fn withdraw_kyc(
+        &self,
+        _: Request<pb::WithdrawKycRequest>,
+    ) -> Result<Response<pb::WithdrawKycResponse>, Status> {
         Err(not_yet("WithdrawKyc"))
     }
 
-    async fn create_dlt_registration(&self, _: Request<pb::CreateDltRegistrationRequest>) -> Result<Response<pb::CreateDltRegistrationResponse>, Status> {
+    async fn create_dlt_registration(
+        &self,
+        _: Request<pb::CreateDltRegistrationRequest>,
+    ) -> Result<Response<pb::CreateDltRegistrationResponse>, Status> {
         Err(not_yet("CreateDltRegistration"))
     }
 
-    async fn list_dlt_registrations(&self, _: Request<pb::ListDltRegistrationsRequest>) -> Result<Response<pb::ListDltRegistrationsResponse>, Status> {
+    async fn list_dlt_registrations(
+        &self,
+        _: Request<pb::ListDltRegistrationsRequest>,
+    ) -> Result<Response<pb::ListDltRegistrationsResponse>, Status> {
         Err(not_yet("ListDltRegistrations"))
     }
 
-    async fn revoke_dlt_registration(&self, _: Request<pb::RevokeDltRegistrationRequest>) -> Result<Response<pb::RevokeDltRegistrationResponse>, Status> {
+    async fn revoke_dlt_registration(
+        &self,
+        _: Request<pb::RevokeDltRegistrationRequest>,
+    ) -> Result<Response<pb::RevokeDltRegistrationResponse>, Status> {
         Err(not_yet("RevokeDltRegistration"))
     }
 
-    async fn create_whitelisted_number(&self, _: Request<pb::CreateWhitelistedNumberRequest>) -> Result<Response<pb::CreateWhitelistedNumberResponse>, Status> {
+    async fn create_whitelisted_number(
+        &self,
+        _: Request<pb::CreateWhitelistedNumberRequest>,
+    ) -> Result<Response<pb::CreateWhitelistedNumberResponse>, Status> {
         Err(not_yet("CreateWhitelistedNumber"))
     }
 
-    async fn send_whitelist_code(&self, _: Request<pb::SendWhitelistCodeRequest>) -> Result<Response<pb::SendWhitelistCodeResponse>, Status> {
+    async fn send_whitelist_code(
+        &self,
+        _: Request<pb::SendWhitelistCodeRequest>,
+    ) -> Result<Response<pb::SendWhitelistCodeResponse>, Status> {
         Err(not_yet("SendWhitelistCode"))
     }
 
-    async fn verify_whitelisted_number(&self, _: Request<pb::VerifyWhitelistedNumberRequest>) -> Result<Response<pb::VerifyWhitelistedNumberResponse>, Status> {
+    async fn verify_whitelisted_number(
+        &self,
+        _: Request<pb::VerifyWhitelistedNumberRequest>,
+    ) -> Result<Response<pb::VerifyWhitelistedNumberResponse>, Status> {
         Err(not_yet("VerifyWhitelistedNumber"))
     }
 
-    async fn list_whitelisted_numbers(&self, _: Request<pb::ListWhitelistedNumbersRequest>) -> Result<Response<pb::ListWhitelistedNumbersResponse>, Status> {
+    async fn list_whitelisted_numbers(
+        &self,
+        _: Request<pb::ListWhitelistedNumbersRequest>,
+    ) -> Result<Response<pb::ListWhitelistedNumbersResponse>, Status> {
         Err(not_yet("ListWhitelistedNumbers"))
     }
 
-    async fn delete_whitelisted_number(&self, _: Request<pb::DeleteWhitelistedNumberRequest>) -> Result<Response<pb::DeleteWhitelistedNumberResponse>, Status> {
+    async fn delete_whitelisted_number(
+        &self,
+        _: Request<pb::DeleteWhitelistedNumberRequest>,
+    ) -> Result<Response<pb::DeleteWhitelistedNumberResponse>, Status> {
         Err(not_yet("DeleteWhitelistedNumber"))
     }
 
-    async fn create_resource(&self, _: Request<pb::CreateResourceRequest>) -> Result<Response<pb::CreateResourceResponse>, Status> {
+    async fn create_resource(
+        &self,
+        _: Request<pb::CreateResourceRequest>,
+    ) -> Result<Response<pb::CreateResourceResponse>, Status> {
         Err(not_yet("CreateResource"))
     }
 
-    async fn get_resource(&self, _: Request<pb::GetResourceRequest>) -> Result<Response<pb::GetResourceResponse>, Status> {
+    async fn get_resource(
+        &self,
+        _: Request<pb::GetResourceRequest>,
+    ) -> Result<Response<pb::GetResourceResponse>, Status> {
         Err(not_yet("GetResource"))
     }
 
-    async fn list_resources(&self, _: Request<pb::ListResourcesRequest>) -> Result<Response<pb::ListResourcesResponse>, Status> {
+    async fn list_resources(
+        &self,
+        _: Request<pb::ListResourcesRequest>,
+    ) -> Result<Response<pb::ListResourcesResponse>, Status> {
         Err(not_yet("ListResources"))
     }
 
-    async fn delete_resource(&self, _: Request<pb::DeleteResourceRequest>) -> Result<Response<pb::DeleteResourceResponse>, Status> {
+    async fn delete_resource(
+        &self,
+        _: Request<pb::DeleteResourceRequest>,
+    ) -> Result<Response<pb::DeleteResourceResponse>, Status> {
         Err(not_yet("DeleteResource"))
     }
 
-    async fn get_close_options(&self, _: Request<pb::GetCloseOptionsRequest>) -> Result<Response<pb::GetCloseOptionsResponse>, Status> {
+    async fn get_close_options(
+        &self,
+        _: Request<pb::GetCloseOptionsRequest>,
+    ) -> Result<Response<pb::GetCloseOptionsResponse>, Status> {
         Err(not_yet("GetCloseOptions"))
     }
 
-    async fn close_account(&self, _: Request<pb::CloseAccountRequest>) -> Result<Response<pb::CloseAccountResponse>, Status> {
+    async fn close_account(
+        &self,
+        _: Request<pb::CloseAccountRequest>,
+    ) -> Result<Response<pb::CloseAccountResponse>, Status> {
         Err(not_yet("CloseAccount"))
     }
 
-    async fn return_to_service(&self, _: Request<pb::ReturnToServiceRequest>) -> Result<Response<pb::ReturnToServiceResponse>, Status> {
+    async fn return_to_service(
+        &self,
+        _: Request<pb::ReturnToServiceRequest>,
+    ) -> Result<Response<pb::ReturnToServiceResponse>, Status> {
         Err(not_yet("ReturnToService"))
     }
 
-    async fn get_deletion_receipt(&self, _: Request<pb::GetDeletionReceiptRequest>) -> Result<Response<pb::GetDeletionReceiptResponse>, Status> {
+    async fn get_deletion_receipt(
+        &self,
+        _: Request<pb::GetDeletionReceiptRequest>,
+    ) -> Result<Response<pb::GetDeletionReceiptResponse>, Status> {
         Err(not_yet("GetDeletionReceipt"))
     }
 
-    async fn suspend_account(&self, _: Request<pb::SuspendAccountRequest>) -> Result<Response<pb::SuspendAccountResponse>, Status> {
+    async fn suspend_account(
+        &self,
+        _: Request<pb::SuspendAccountRequest>,
+    ) -> Result<Response<pb::SuspendAccountResponse>, Status> {
         Err(not_yet("SuspendAccount"))
     }
 
-    async fn reinstate_account(&self, _: Request<pb::ReinstateAccountRequest>) -> Result<Response<pb::ReinstateAccountResponse>, Status> {
+    async fn reinstate_account(
+        &self,
+        _: Request<pb::ReinstateAccountRequest>,
+    ) -> Result<Response<pb::ReinstateAccountResponse>, Status> {
         Err(not_yet("ReinstateAccount"))
     }
 
-    async fn go_live(&self, _: Request<pb::GoLiveRequest>) -> Result<Response<pb::GoLiveResponse>, Status> {
+    async fn go_live(
+        &self,
+        _: Request<pb::GoLiveRequest>,
+    ) -> Result<Response<pb::GoLiveResponse>, Status> {
         Err(not_yet("GoLive"))
     }
 
-    async fn update_billing_details(&self, _: Request<pb::UpdateBillingDetailsRequest>) -> Result<Response<pb::UpdateBillingDetailsResponse>, Status> {
+    async fn update_billing_details(
+        &self,
+        _: Request<pb::UpdateBillingDetailsRequest>,
+    ) -> Result<Response<pb::UpdateBillingDetailsResponse>, Status> {
         Err(not_yet("UpdateBillingDetails"))
     }
 
-    async fn get_billing_details(&self, _: Request<pb::GetBillingDetailsRequest>) -> Result<Response<pb::GetBillingDetailsResponse>, Status> {
+    async fn get_billing_details(
+        &self,
+        _: Request<pb::GetBillingDetailsRequest>,
+    ) -> Result<Response<pb::GetBillingDetailsResponse>, Status> {
         Err(not_yet("GetBillingDetails"))
     }
 
-    async fn list_notifications(&self, _: Request<pb::ListNotificationsRequest>) -> Result<Response<pb::ListNotificationsResponse>, Status> {
+    async fn list_notifications(
+        &self,
+        _: Request<pb::ListNotificationsRequest>,
+    ) -> Result<Response<pb::ListNotificationsResponse>, Status> {
         Err(not_yet("ListNotifications"))
     }
 
-    async fn list_account_history(&self, _: Request<pb::ListAccountHistoryRequest>) -> Result<Response<pb::ListAccountHistoryResponse>, Status> {
+    async fn list_account_history(
+        &self,
+        _: Request<pb::ListAccountHistoryRequest>,
+    ) -> Result<Response<pb::ListAccountHistoryResponse>, Status> {
         Err(not_yet("ListAccountHistory"))
     }
 
-    async fn list_audit_entries(&self, _: Request<pb::ListAuditEntriesRequest>) -> Result<Response<pb::ListAuditEntriesResponse>, Status> {
+    async fn list_audit_entries(
+        &self,
+        _: Request<pb::ListAuditEntriesRequest>,
+    ) -> Result<Response<pb::ListAuditEntriesResponse>, Status> {
         Err(not_yet("ListAuditEntries"))
     }
 
-    async fn verify_audit(&self, _: Request<pb::VerifyAuditRequest>) -> Result<Response<pb::VerifyAuditResponse>, Status> {
+    async fn verify_audit(
+        &self,
+        _: Request<pb::VerifyAuditRequest>,
+    ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
         Err(not_yet("VerifyAudit"))
     }
 
     type WatchAccountsStream = Streamed<pb::WatchAccountsResponse>;
 
-    async fn watch_accounts(&self, _: Request<pb::WatchAccountsRequest>) -> Result<Response<Self::WatchAccountsStream>, Status> {
+    async fn watch_accounts(
+        &self,
+        _: Request<pb::WatchAccountsRequest>,
+    ) -> Result<Response<Self::WatchAccountsStream>, Status> {
         Err(not_yet("WatchAccounts"))
     }
 }

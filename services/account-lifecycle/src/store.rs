@@ -28,6 +28,11 @@ pub async fn enter(db: &mut PgConnection, tenant: Tenant) -> sqlx::Result<()> {
         Tenant::Root(root) => root.to_string(),
         Tenant::All => "all".to_owned(),
     };
-    sqlx::query!("-- account.enter\nSELECT set_config('app.tenant', $1, true)", name).fetch_one(db).await?;
+    sqlx::query!(
+        "-- account.enter\nSELECT set_config('app.tenant', $1, true)",
+        name
+    )
+    .fetch_one(db)
+    .await?;
     Ok(())
 }

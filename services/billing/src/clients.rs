@@ -65,7 +65,11 @@ impl Ctx {
 
     /// The catalogue version `version`.
     pub async fn catalogue(&self, version: &str) -> Result<Arc<Catalogue>, Status> {
-        let cached = self.catalogues.read().ok().and_then(|cache| cache.get(version).cloned());
+        let cached = self
+            .catalogues
+            .read()
+            .ok()
+            .and_then(|cache| cache.get(version).cloned());
         match cached {
             Some(catalogue) => Ok(catalogue),
             None => self.fetch(version).await,
@@ -74,7 +78,12 @@ impl Ctx {
 
     async fn fetch(&self, version: &str) -> Result<Arc<Catalogue>, Status> {
         let ask = || {
-            let (mut plan, request) = (self.plan.clone(), pb::GetCatalogueRequest { version: version.to_owned() });
+            let (mut plan, request) = (
+                self.plan.clone(),
+                pb::GetCatalogueRequest {
+                    version: version.to_owned(),
+                },
+            );
             async move { plan.get_catalogue(request).await }
         };
         let answer = retried(ask).await?.into_inner();
@@ -97,17 +106,28 @@ fn read(from: &pb::Catalogue) -> Option<Catalogue> {
     }
     let mut terms = HashMap::new();
     for plan in &from.plans {
-        let family = from.families.iter().find(|family| family.family_code == plan.family_code)?;
+        let family = from
+            .families
+            .iter()
+            .find(|family| family.family_code == plan.family_code)?;
         if let Some(read) = read_terms(plan, family) {
             terms.insert((plan.family_code.clone(), plan.plan_code.clone()), read);
         }
     }
     let mut profiles = HashMap::new();
     for profile in &from.profiles {
-        let issuer = from.issuers.iter().find(|issuer| issuer.issuer_code == profile.issuer_code)?;
+        let issuer = from
+            .issuers
+            .iter()
+            .find(|issuer| issuer.issuer_code == profile.issuer_code)?;
         profiles.insert(profile.profile_code.clone(), read_profile(profile, issuer)?);
     }
-    Some(Catalogue { version: from.version.clone(), families, terms, profiles })
+    Some(Catalogue {
+        version: from.version.clone(),
+        families,
+        terms,
+        profiles,
+    })
 }
 
 fn read_family(from: &pb::Family) -> Option<Family> {
@@ -123,14 +143,22 @@ fn read_family(from: &pb::Family) -> Option<Family> {
 /// The terms of a plan; `None` where the price is an entitlement.
 fn read_terms(from: &pb::Plan, family: &pb::Family) -> Option<Terms> {
     let currency = family.currency_code.parse().ok()?;
-    let minor = |money: &proto::r#type::v1::Money| Some(Money::parse(&money.amount, currency).ok()?.minor());
+    let minor = |money: &proto::r#type::v1::Money| {
+        Some(Money::parse(&money.amount, currency).ok()?.minor())
+    };
     let charge = from.charge.as_ref()?;
     let charge = match charge.model() {
         pb::charge::Model::Unspecified => return None,
         pb::charge::Model::Free => Charge::Free,
-        pb::charge::Model::Flat => Charge::Flat { minor: minor(charge.amount.as_ref()?)? },
+        pb::charge::Model::Flat => Charge::Flat {
+            minor: minor(charge.amount.as_ref()?)?,
+        },
         pb::charge::Model::PercentWithMinimum => Charge::Percent {
-            tiers: charge.tiers.iter().map(|tier| read_tier(tier, currency)).collect::<Option<Vec<_>>>()?,
+            tiers: charge
+                .tiers
+                .iter()
+                .map(|tier| read_tier(tier, currency))
+                .collect::<Option<Vec<_>>>()?,
             minimum_minor: minor(charge.minimum.as_ref()?)?,
             maximum_minor: match &charge.maximum {
                 Some(maximum) => Some(minor(maximum)?),
@@ -154,10 +182,17 @@ fn read_terms(from: &pb::Plan, family: &pb::Family) -> Option<Terms> {
 
 fn read_tier(from: &pb::charge::Tier, currency: Currency) -> Option<Tier> {
     let up_to_micros = match &from.up_to {
-        Some(bound) => Some(values::Amount::parse(&bound.amount, currency).ok()?.micros()),
+        Some(bound) => Some(
+            values::Amount::parse(&bound.amount, currency)
+                .ok()?
+                .micros(),
+        ),
         None => None,
     };
-    Some(Tier { up_to_micros, rate_bps: u32::try_from(from.rate_bps).ok()? })
+    Some(Tier {
+        up_to_micros,
+        rate_bps: u32::try_from(from.rate_bps).ok()?,
+    })
 }
 
 fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
@@ -171,7 +206,11 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
         currency: from.currency_code.parse().ok()?,
         zone: Zone::parse(&from.time_zone).ok()?,
         families: from.family_codes.clone(),
-        consume_order: from.consume_order.iter().map(kind).collect::<Option<Vec<_>>>()?,
+        consume_order: from
+            .consume_order
+            .iter()
+            .map(kind)
+            .collect::<Option<Vec<_>>>()?,
         issuer: from.issuer_code.clone(),
         fiscal_year_start_month: u32::try_from(issuer.fiscal_year_start_month).ok()?,
     })

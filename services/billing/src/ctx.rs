@@ -58,15 +58,30 @@ impl Ctx {
     /// A context on `db` for a configuration.
     pub fn new(db: PgPool, config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let standing = config.test_clock_listen.is_some();
-        let clock = if standing { Clock::Standing { db: db.clone(), schema: "billing" } } else { Clock::System };
+        let clock = if standing {
+            Clock::Standing {
+                db: db.clone(),
+                schema: "billing",
+            }
+        } else {
+            Clock::System
+        };
         // Pages of segments are larger than other messages.
-        let plan = PlanServiceClient::new(config.peer(&config.peers.plan_url)?).max_decoding_message_size(16 << 20);
+        let plan = PlanServiceClient::new(config.peer(&config.peers.plan_url)?)
+            .max_decoding_message_size(16 << 20);
         let work = Work {
             worker: format!("{}-{}", std::process::id(), Uuid::new_v4().simple()),
             chunk: config.run_chunk,
             lease_seconds: i32::try_from(config.lease_seconds)?,
         };
-        Ok(Self { db, clock, plan, work, catalogues: Arc::default(), accounts: Arc::default() })
+        Ok(Self {
+            db,
+            clock,
+            plan,
+            work,
+            catalogues: Arc::default(),
+            accounts: Arc::default(),
+        })
     }
 }
 

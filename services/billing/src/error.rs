@@ -135,7 +135,11 @@ impl From<SumError> for Error {
 }
 
 fn said(faults: &[FieldError]) -> String {
-    faults.iter().map(|fault| format!("{}: expected {}", fault.field, fault.expected)).collect::<Vec<_>>().join("; ")
+    faults
+        .iter()
+        .map(|fault| format!("{}: expected {}", fault.field, fault.expected))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 impl From<Error> for Status {
@@ -147,23 +151,36 @@ impl From<Error> for Status {
         let refusal = match &error {
             Error::Fields(faults) => {
                 let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
-                Refusal::invalid("INVALID_FIELD").with("field", fields.join(",")).with_fields(faults)
+                Refusal::invalid("INVALID_FIELD")
+                    .with("field", fields.join(","))
+                    .with_fields(faults)
             }
             Error::AccountNotFound(id) => not_found("ACCOUNT_NOT_FOUND").with("accountId", id),
-            Error::AccountExists(id) => Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id),
-            Error::UseRootAccount { account, root } => {
-                wrong_state("USE_ROOT_ACCOUNT").with("accountId", account).with("rootAccountId", root)
+            Error::AccountExists(id) => {
+                Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id)
             }
-            Error::ProfileNotFound(code) => not_found("PROFILE_NOT_FOUND").with("profileCode", code),
+            Error::UseRootAccount { account, root } => wrong_state("USE_ROOT_ACCOUNT")
+                .with("accountId", account)
+                .with("rootAccountId", root),
+            Error::ProfileNotFound(code) => {
+                not_found("PROFILE_NOT_FOUND").with("profileCode", code)
+            }
             Error::FamilyNotFound(code) => not_found("FAMILY_NOT_FOUND").with("familyCode", code),
-            Error::FamilyNotOffered { account, family } => {
-                wrong_state("FAMILY_NOT_OFFERED").with("accountId", account).with("familyCode", family)
+            Error::FamilyNotOffered { account, family } => wrong_state("FAMILY_NOT_OFFERED")
+                .with("accountId", account)
+                .with("familyCode", family),
+            Error::FamilyBilledInAdvance(code) => {
+                wrong_state("FAMILY_BILLED_IN_ADVANCE").with("familyCode", code)
             }
-            Error::FamilyBilledInAdvance(code) => wrong_state("FAMILY_BILLED_IN_ADVANCE").with("familyCode", code),
             Error::PeriodNotEnded(month) => wrong_state("PERIOD_NOT_ENDED").with("month", month),
-            Error::CurrencyDiffers { event, account, currency } => {
-                wrong_state("CURRENCY_DIFFERS").with("event", event).with("accountId", account).with("currencyCode", currency)
-            }
+            Error::CurrencyDiffers {
+                event,
+                account,
+                currency,
+            } => wrong_state("CURRENCY_DIFFERS")
+                .with("event", event)
+                .with("accountId", account)
+                .with("currencyCode", currency),
             Error::InvoiceNotFound(id) => not_found("INVOICE_NOT_FOUND").with("invoiceId", id),
             Error::RunNotFound(id) => not_found("BILLING_RUN_NOT_FOUND").with("billingRunId", id),
             Error::RunNotInState { run, state } => {
@@ -174,14 +191,22 @@ impl From<Error> for Status {
                 };
                 wrong_state(reason).with("billingRunId", run)
             }
-            Error::ParkedAccountNotFound { run, account } => {
-                not_found("PARKED_ACCOUNT_NOT_FOUND").with("billingRunId", run).with("accountId", account)
-            }
-            Error::StillParked { account, reason, detail } => {
-                wrong_state("STILL_PARKED").with("accountId", account).with("cause", reason).with("detail", detail)
-            }
+            Error::ParkedAccountNotFound { run, account } => not_found("PARKED_ACCOUNT_NOT_FOUND")
+                .with("billingRunId", run)
+                .with("accountId", account),
+            Error::StillParked {
+                account,
+                reason,
+                detail,
+            } => wrong_state("STILL_PARKED")
+                .with("accountId", account)
+                .with("cause", reason)
+                .with("detail", detail),
             Error::SumOutOfRange(SumOutOfRange) => Refusal::invalid("AMOUNT_OUT_OF_RANGE")
-                .with_fields(&[chassis::field_error("events", "amounts whose sums fit 64 bits of millionths")]),
+                .with_fields(&[chassis::field_error(
+                    "events",
+                    "amounts whose sums fit 64 bits of millionths",
+                )]),
             Error::BlockMismatch { .. } | Error::Stored(_) => {
                 tracing::error!(error = %Chain(&error), "request failed");
                 return chassis::internal();

@@ -45,7 +45,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Migrate { migrate_database_url } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
+        Command::Migrate {
+            migrate_database_url,
+        } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
         Command::CheckConfig(config) => match config.faults().as_slice() {
             [] => Ok(()),
             faults => Err(faults.join("\n").into()),
@@ -59,7 +61,8 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
     serve(config, async |_| {
         let db = chassis::connect(&config.database_url, "billing", config.database_connections)?;
         let ctx = Ctx::new(db, config)?;
-        let service = BillingServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let service =
+            BillingServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let due = ctx.clone();
         Ok(Server {
             name: "billing",
@@ -77,8 +80,14 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                 .boxed()
             }),
             jobs: async move |stop| {
-                let work = join_all((0..workers).map(|_| chassis::repeat("work_runs", PAUSE, &stop, async || jobs::work_runs::step(&ctx).await)));
-                let finish = chassis::repeat("finish_runs", PAUSE, &stop, async || jobs::finish_runs::step(&ctx).await);
+                let work = join_all((0..workers).map(|_| {
+                    chassis::repeat("work_runs", PAUSE, &stop, async || {
+                        jobs::work_runs::step(&ctx).await
+                    })
+                }));
+                let finish = chassis::repeat("finish_runs", PAUSE, &stop, async || {
+                    jobs::finish_runs::step(&ctx).await
+                });
                 tokio::join!(work, finish);
             },
         })

@@ -41,182 +41,316 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// A method that reads: its file's `handle`, given the context and the message.
 macro_rules! read {
     ($self:ident, $request:ident, $file:ident) => {
-        Ok(Response::new($file::handle($self, $request.into_inner()).await?))
+        Ok(Response::new(
+            $file::handle($self, $request.into_inner()).await?,
+        ))
     };
 }
 
 #[tonic::async_trait]
 impl BillingService for Ctx {
-    async fn open_account(&self, request: Request<pb::OpenAccountRequest>) -> Result<Response<pb::OpenAccountResponse>, Status> {
+    async fn open_account(
+        &self,
+        request: Request<pb::OpenAccountRequest>,
+    ) -> Result<Response<pb::OpenAccountResponse>, Status> {
         let catalogue = self.active_catalogue().await?;
-        write(self, request, move |ctx, call, unit| open_account::handle(ctx, call, unit, catalogue.clone())).await
+        write(self, request, move |ctx, call, unit| {
+            open_account::handle(ctx, call, unit, catalogue.clone())
+        })
+        .await
     }
 
-    async fn update_account_facts(&self, request: Request<pb::UpdateAccountFactsRequest>) -> Result<Response<pb::UpdateAccountFactsResponse>, Status> {
+    async fn update_account_facts(
+        &self,
+        request: Request<pb::UpdateAccountFactsRequest>,
+    ) -> Result<Response<pb::UpdateAccountFactsResponse>, Status> {
         write(self, request, update_account_facts::handle).await
     }
 
-    async fn record_usage(&self, request: Request<pb::RecordUsageRequest>) -> Result<Response<pb::RecordUsageResponse>, Status> {
+    async fn record_usage(
+        &self,
+        request: Request<pb::RecordUsageRequest>,
+    ) -> Result<Response<pb::RecordUsageResponse>, Status> {
         read!(self, request, record_usage)
     }
 
-    async fn stream_usage(&self, request: Request<Streaming<pb::StreamUsageRequest>>) -> Result<Response<pb::StreamUsageResponse>, Status> {
+    async fn stream_usage(
+        &self,
+        request: Request<Streaming<pb::StreamUsageRequest>>,
+    ) -> Result<Response<pb::StreamUsageResponse>, Status> {
         read!(self, request, stream_usage)
     }
 
-    async fn list_usage(&self, request: Request<pb::ListUsageRequest>) -> Result<Response<pb::ListUsageResponse>, Status> {
+    async fn list_usage(
+        &self,
+        request: Request<pb::ListUsageRequest>,
+    ) -> Result<Response<pb::ListUsageResponse>, Status> {
         read!(self, request, list_usage)
     }
 
-    async fn summarize_usage(&self, request: Request<pb::SummarizeUsageRequest>) -> Result<Response<pb::SummarizeUsageResponse>, Status> {
+    async fn summarize_usage(
+        &self,
+        request: Request<pb::SummarizeUsageRequest>,
+    ) -> Result<Response<pb::SummarizeUsageResponse>, Status> {
         read!(self, request, summarize_usage)
     }
 
-    async fn get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<Response<pb::GetBalanceResponse>, Status> {
+    async fn get_balance(
+        &self,
+        request: Request<pb::GetBalanceRequest>,
+    ) -> Result<Response<pb::GetBalanceResponse>, Status> {
         read!(self, request, get_balance)
     }
 
-    async fn list_entries(&self, request: Request<pb::ListEntriesRequest>) -> Result<Response<pb::ListEntriesResponse>, Status> {
+    async fn list_entries(
+        &self,
+        request: Request<pb::ListEntriesRequest>,
+    ) -> Result<Response<pb::ListEntriesResponse>, Status> {
         read!(self, request, list_entries)
     }
 
-    async fn grant_credit(&self, request: Request<pb::GrantCreditRequest>) -> Result<Response<pb::GrantCreditResponse>, Status> {
+    async fn grant_credit(
+        &self,
+        request: Request<pb::GrantCreditRequest>,
+    ) -> Result<Response<pb::GrantCreditResponse>, Status> {
         write(self, request, grant_credit::handle).await
     }
 
-    async fn reconcile(&self, request: Request<pb::ReconcileRequest>) -> Result<Response<pb::ReconcileResponse>, Status> {
+    async fn reconcile(
+        &self,
+        request: Request<pb::ReconcileRequest>,
+    ) -> Result<Response<pb::ReconcileResponse>, Status> {
         read!(self, request, reconcile)
     }
 
-    async fn preview_invoice(&self, request: Request<pb::PreviewInvoiceRequest>) -> Result<Response<pb::PreviewInvoiceResponse>, Status> {
+    async fn preview_invoice(
+        &self,
+        request: Request<pb::PreviewInvoiceRequest>,
+    ) -> Result<Response<pb::PreviewInvoiceResponse>, Status> {
         read!(self, request, preview_invoice)
     }
 
-    async fn get_invoice(&self, request: Request<pb::GetInvoiceRequest>) -> Result<Response<pb::GetInvoiceResponse>, Status> {
+    async fn get_invoice(
+        &self,
+        request: Request<pb::GetInvoiceRequest>,
+    ) -> Result<Response<pb::GetInvoiceResponse>, Status> {
         read!(self, request, get_invoice)
     }
 
-    async fn list_invoices(&self, request: Request<pb::ListInvoicesRequest>) -> Result<Response<pb::ListInvoicesResponse>, Status> {
+    async fn list_invoices(
+        &self,
+        request: Request<pb::ListInvoicesRequest>,
+    ) -> Result<Response<pb::ListInvoicesResponse>, Status> {
         read!(self, request, list_invoices)
     }
 
-    async fn create_billing_run(&self, request: Request<pb::CreateBillingRunRequest>) -> Result<Response<pb::CreateBillingRunResponse>, Status> {
+    async fn create_billing_run(
+        &self,
+        request: Request<pb::CreateBillingRunRequest>,
+    ) -> Result<Response<pb::CreateBillingRunResponse>, Status> {
         let catalogue = self.active_catalogue().await?;
-        write(self, request, move |ctx, call, unit| create_billing_run::handle(ctx, call, unit, catalogue.clone())).await
+        write(self, request, move |ctx, call, unit| {
+            create_billing_run::handle(ctx, call, unit, catalogue.clone())
+        })
+        .await
     }
 
-    async fn get_billing_run(&self, request: Request<pb::GetBillingRunRequest>) -> Result<Response<pb::GetBillingRunResponse>, Status> {
+    async fn get_billing_run(
+        &self,
+        request: Request<pb::GetBillingRunRequest>,
+    ) -> Result<Response<pb::GetBillingRunResponse>, Status> {
         read!(self, request, get_billing_run)
     }
 
-    async fn list_billing_runs(&self, request: Request<pb::ListBillingRunsRequest>) -> Result<Response<pb::ListBillingRunsResponse>, Status> {
+    async fn list_billing_runs(
+        &self,
+        request: Request<pb::ListBillingRunsRequest>,
+    ) -> Result<Response<pb::ListBillingRunsResponse>, Status> {
         read!(self, request, list_billing_runs)
     }
 
     type WatchBillingRunStream = Streamed<pb::WatchBillingRunResponse>;
 
-    async fn watch_billing_run(&self, request: Request<pb::WatchBillingRunRequest>) -> Result<Response<Self::WatchBillingRunStream>, Status> {
+    async fn watch_billing_run(
+        &self,
+        request: Request<pb::WatchBillingRunRequest>,
+    ) -> Result<Response<Self::WatchBillingRunStream>, Status> {
         read!(self, request, watch_billing_run)
     }
 
-    async fn approve_billing_run(&self, request: Request<pb::ApproveBillingRunRequest>) -> Result<Response<pb::ApproveBillingRunResponse>, Status> {
+    async fn approve_billing_run(
+        &self,
+        request: Request<pb::ApproveBillingRunRequest>,
+    ) -> Result<Response<pb::ApproveBillingRunResponse>, Status> {
         write(self, request, approve_billing_run::handle).await
     }
 
-    async fn resume_billing_run(&self, request: Request<pb::ResumeBillingRunRequest>) -> Result<Response<pb::ResumeBillingRunResponse>, Status> {
+    async fn resume_billing_run(
+        &self,
+        request: Request<pb::ResumeBillingRunRequest>,
+    ) -> Result<Response<pb::ResumeBillingRunResponse>, Status> {
         write(self, request, resume_billing_run::handle).await
     }
 
-    async fn halt_billing_run(&self, request: Request<pb::HaltBillingRunRequest>) -> Result<Response<pb::HaltBillingRunResponse>, Status> {
+    async fn halt_billing_run(
+        &self,
+        request: Request<pb::HaltBillingRunRequest>,
+    ) -> Result<Response<pb::HaltBillingRunResponse>, Status> {
         write(self, request, halt_billing_run::handle).await
     }
 
-    async fn list_run_outcomes(&self, request: Request<pb::ListRunOutcomesRequest>) -> Result<Response<pb::ListRunOutcomesResponse>, Status> {
+    async fn list_run_outcomes(
+        &self,
+        request: Request<pb::ListRunOutcomesRequest>,
+    ) -> Result<Response<pb::ListRunOutcomesResponse>, Status> {
         read!(self, request, list_run_outcomes)
     }
 
-    async fn list_parked_accounts(&self, request: Request<pb::ListParkedAccountsRequest>) -> Result<Response<pb::ListParkedAccountsResponse>, Status> {
+    async fn list_parked_accounts(
+        &self,
+        request: Request<pb::ListParkedAccountsRequest>,
+    ) -> Result<Response<pb::ListParkedAccountsResponse>, Status> {
         read!(self, request, list_parked_accounts)
     }
 
-    async fn release_parked_account(&self, request: Request<pb::ReleaseParkedAccountRequest>) -> Result<Response<pb::ReleaseParkedAccountResponse>, Status> {
+    async fn release_parked_account(
+        &self,
+        request: Request<pb::ReleaseParkedAccountRequest>,
+    ) -> Result<Response<pb::ReleaseParkedAccountResponse>, Status> {
         let ready = release_parked_account::prepare(self, request.get_ref()).await?;
-        write(self, request, move |ctx, call, unit| release_parked_account::handle(ctx, call, unit, ready.clone())).await
+        write(self, request, move |ctx, call, unit| {
+            release_parked_account::handle(ctx, call, unit, ready.clone())
+        })
+        .await
     }
 
-    async fn compare_billing_runs(&self, request: Request<pb::CompareBillingRunsRequest>) -> Result<Response<pb::CompareBillingRunsResponse>, Status> {
+    async fn compare_billing_runs(
+        &self,
+        request: Request<pb::CompareBillingRunsRequest>,
+    ) -> Result<Response<pb::CompareBillingRunsResponse>, Status> {
         read!(self, request, compare_billing_runs)
     }
 
     // What follows is in the contract and comes with its own issue.
 
-    async fn get_statement(&self, _: Request<pb::GetStatementRequest>) -> Result<Response<pb::GetStatementResponse>, Status> {
+    async fn get_statement(
+        &self,
+        _: Request<pb::GetStatementRequest>,
+    ) -> Result<Response<pb::GetStatementResponse>, Status> {
         Err(not_yet("GetStatement"))
     }
 
-    async fn render_invoice(&self, _: Request<pb::RenderInvoiceRequest>) -> Result<Response<pb::RenderInvoiceResponse>, Status> {
+    async fn render_invoice(
+        &self,
+        _: Request<pb::RenderInvoiceRequest>,
+    ) -> Result<Response<pb::RenderInvoiceResponse>, Status> {
         Err(not_yet("RenderInvoice"))
     }
 
-    async fn void_invoice(&self, _: Request<pb::VoidInvoiceRequest>) -> Result<Response<pb::VoidInvoiceResponse>, Status> {
+    async fn void_invoice(
+        &self,
+        _: Request<pb::VoidInvoiceRequest>,
+    ) -> Result<Response<pb::VoidInvoiceResponse>, Status> {
         Err(not_yet("VoidInvoice"))
     }
 
-    async fn mark_invoice_uncollectible(&self, _: Request<pb::MarkInvoiceUncollectibleRequest>) -> Result<Response<pb::MarkInvoiceUncollectibleResponse>, Status> {
+    async fn mark_invoice_uncollectible(
+        &self,
+        _: Request<pb::MarkInvoiceUncollectibleRequest>,
+    ) -> Result<Response<pb::MarkInvoiceUncollectibleResponse>, Status> {
         Err(not_yet("MarkInvoiceUncollectible"))
     }
 
-    async fn create_credit_note(&self, _: Request<pb::CreateCreditNoteRequest>) -> Result<Response<pb::CreateCreditNoteResponse>, Status> {
+    async fn create_credit_note(
+        &self,
+        _: Request<pb::CreateCreditNoteRequest>,
+    ) -> Result<Response<pb::CreateCreditNoteResponse>, Status> {
         Err(not_yet("CreateCreditNote"))
     }
 
-    async fn list_credit_notes(&self, _: Request<pb::ListCreditNotesRequest>) -> Result<Response<pb::ListCreditNotesResponse>, Status> {
+    async fn list_credit_notes(
+        &self,
+        _: Request<pb::ListCreditNotesRequest>,
+    ) -> Result<Response<pb::ListCreditNotesResponse>, Status> {
         Err(not_yet("ListCreditNotes"))
     }
 
-    async fn collect_order(&self, _: Request<pb::CollectOrderRequest>) -> Result<Response<pb::CollectOrderResponse>, Status> {
+    async fn collect_order(
+        &self,
+        _: Request<pb::CollectOrderRequest>,
+    ) -> Result<Response<pb::CollectOrderResponse>, Status> {
         Err(not_yet("CollectOrder"))
     }
 
-    async fn get_collection(&self, _: Request<pb::GetCollectionRequest>) -> Result<Response<pb::GetCollectionResponse>, Status> {
+    async fn get_collection(
+        &self,
+        _: Request<pb::GetCollectionRequest>,
+    ) -> Result<Response<pb::GetCollectionResponse>, Status> {
         Err(not_yet("GetCollection"))
     }
 
-    async fn set_auto_recharge(&self, _: Request<pb::SetAutoRechargeRequest>) -> Result<Response<pb::SetAutoRechargeResponse>, Status> {
+    async fn set_auto_recharge(
+        &self,
+        _: Request<pb::SetAutoRechargeRequest>,
+    ) -> Result<Response<pb::SetAutoRechargeResponse>, Status> {
         Err(not_yet("SetAutoRecharge"))
     }
 
-    async fn get_auto_recharge(&self, _: Request<pb::GetAutoRechargeRequest>) -> Result<Response<pb::GetAutoRechargeResponse>, Status> {
+    async fn get_auto_recharge(
+        &self,
+        _: Request<pb::GetAutoRechargeRequest>,
+    ) -> Result<Response<pb::GetAutoRechargeResponse>, Status> {
         Err(not_yet("GetAutoRecharge"))
     }
 
-    async fn request_refund(&self, _: Request<pb::RequestRefundRequest>) -> Result<Response<pb::RequestRefundResponse>, Status> {
+    async fn request_refund(
+        &self,
+        _: Request<pb::RequestRefundRequest>,
+    ) -> Result<Response<pb::RequestRefundResponse>, Status> {
         Err(not_yet("RequestRefund"))
     }
 
-    async fn prepare_closing(&self, _: Request<pb::PrepareClosingRequest>) -> Result<Response<pb::PrepareClosingResponse>, Status> {
+    async fn prepare_closing(
+        &self,
+        _: Request<pb::PrepareClosingRequest>,
+    ) -> Result<Response<pb::PrepareClosingResponse>, Status> {
         Err(not_yet("PrepareClosing"))
     }
 
-    async fn settle_closing(&self, _: Request<pb::SettleClosingRequest>) -> Result<Response<pb::SettleClosingResponse>, Status> {
+    async fn settle_closing(
+        &self,
+        _: Request<pb::SettleClosingRequest>,
+    ) -> Result<Response<pb::SettleClosingResponse>, Status> {
         Err(not_yet("SettleClosing"))
     }
 
-    async fn abort_closing(&self, _: Request<pb::AbortClosingRequest>) -> Result<Response<pb::AbortClosingResponse>, Status> {
+    async fn abort_closing(
+        &self,
+        _: Request<pb::AbortClosingRequest>,
+    ) -> Result<Response<pb::AbortClosingResponse>, Status> {
         Err(not_yet("AbortClosing"))
     }
 
     type WatchBalancesStream = Streamed<pb::WatchBalancesResponse>;
 
-    async fn watch_balances(&self, _: Request<pb::WatchBalancesRequest>) -> Result<Response<Self::WatchBalancesStream>, Status> {
+    async fn watch_balances(
+        &self,
+        _: Request<pb::WatchBalancesRequest>,
+    ) -> Result<Response<Self::WatchBalancesStream>, Status> {
         Err(not_yet("WatchBalances"))
     }
 
-    async fn erase_account(&self, _: Request<pb::EraseAccountRequest>) -> Result<Response<pb::EraseAccountResponse>, Status> {
+    async fn erase_account(
+        &self,
+        _: Request<pb::EraseAccountRequest>,
+    ) -> Result<Response<pb::EraseAccountResponse>, Status> {
         Err(not_yet("EraseAccount"))
     }
 
-    async fn verify_audit(&self, _: Request<pb::VerifyAuditRequest>) -> Result<Response<pb::VerifyAuditResponse>, Status> {
+    async fn verify_audit(
+        &self,
+        _: Request<pb::VerifyAuditRequest>,
+    ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
         Err(not_yet("VerifyAudit"))
     }
 }

@@ -15,7 +15,14 @@ pub struct Ctx {
 impl Ctx {
     /// A context on `db`, by the machine's clock or the standing one.
     pub fn new(db: PgPool, standing_clock: bool) -> Self {
-        let clock = if standing_clock { Clock::Standing { db: db.clone(), schema: "payments" } } else { Clock::System };
+        let clock = if standing_clock {
+            Clock::Standing {
+                db: db.clone(),
+                schema: "payments",
+            }
+        } else {
+            Clock::System
+        };
         Self { db, clock }
     }
 }

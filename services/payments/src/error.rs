@@ -38,13 +38,18 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let refusal = match &error {
-            Error::Field(fault) => {
-                Refusal::invalid("INVALID_FIELD").with("field", &fault.field).with_fields(std::slice::from_ref(fault))
+            Error::Field(fault) => Refusal::invalid("INVALID_FIELD")
+                .with("field", &fault.field)
+                .with_fields(std::slice::from_ref(fault)),
+            Error::AccountNotFound(id) => {
+                Refusal::new(Code::NotFound, "ACCOUNT_NOT_FOUND").with("accountId", id)
             }
-            Error::AccountNotFound(id) => Refusal::new(Code::NotFound, "ACCOUNT_NOT_FOUND").with("accountId", id),
-            Error::AccountExists(id) => Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id),
+            Error::AccountExists(id) => {
+                Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id)
+            }
             Error::CatalogueVersionExists(version) => {
-                Refusal::new(Code::AlreadyExists, "CATALOGUE_VERSION_EXISTS").with("version", version)
+                Refusal::new(Code::AlreadyExists, "CATALOGUE_VERSION_EXISTS")
+                    .with("version", version)
             }
             Error::Database(_) => return chassis::database_status(&error),
         };

@@ -37,7 +37,9 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Migrate { migrate_database_url } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
+        Command::Migrate {
+            migrate_database_url,
+        } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
         Command::CheckConfig(config) => match config.faults().as_slice() {
             [] => Ok(()),
             faults => Err(faults.join("\n").into()),
@@ -48,7 +50,11 @@ pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
 
 async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
     serve(config, async |_| {
-        let db = chassis::connect(&config.database_url, "payments", config.database_connections)?;
+        let db = chassis::connect(
+            &config.database_url,
+            "payments",
+            config.database_connections,
+        )?;
         let ctx = Ctx::new(db, config.test_clock_listen.is_some());
         let clock = ctx.clock.clone();
         let service = PaymentsServiceServer::new(ctx).max_decoding_message_size(MESSAGE_BYTES_MAX);

@@ -29,11 +29,15 @@ impl Token {
     /// `CardNumber` for 12 to 19 digits that pass the Luhn check, whatever stands between them.
     pub fn parse(text: &str) -> Result<Self, BadToken> {
         let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
-        let only_digits = text.chars().all(|c| c.is_ascii_digit() || c == ' ' || c == '-');
+        let only_digits = text
+            .chars()
+            .all(|c| c.is_ascii_digit() || c == ' ' || c == '-');
         if only_digits && (12..=19).contains(&digits.len()) && luhn(&digits) {
             return Err(BadToken::CardNumber);
         }
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let plain = text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if text.is_empty() || 128 < text.len() || !plain {
             return Err(BadToken::Malformed);
         }
@@ -55,7 +59,12 @@ impl std::fmt::Debug for Token {
 
 fn luhn(digits: &[u32]) -> bool {
     let doubled = |digit: u32| if 4 < digit { 2 * digit - 9 } else { 2 * digit };
-    let sum: u32 = digits.iter().rev().enumerate().map(|(n, d)| if n % 2 == 1 { doubled(*d) } else { *d }).sum();
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(n, d)| if n % 2 == 1 { doubled(*d) } else { *d })
+        .sum();
     sum.is_multiple_of(10)
 }
 
@@ -109,7 +118,11 @@ mod tests {
 
     #[test]
     fn card_numbers_are_refused_and_tokens_taken() {
-        for number in ["4242424242424242", "4242 4242 4242 4242", "3782-822463-10005"] {
+        for number in [
+            "4242424242424242",
+            "4242 4242 4242 4242",
+            "3782-822463-10005",
+        ] {
             assert_eq!(Token::parse(number), Err(BadToken::CardNumber), "{number}");
         }
         for token in ["pm_card_visa", "tok_4242424242424242", "4242424242424241"] {
@@ -117,6 +130,9 @@ mod tests {
         }
         assert_eq!(Token::parse(""), Err(BadToken::Malformed));
         assert_eq!(Token::parse("a b"), Err(BadToken::Malformed));
-        assert_eq!(format!("{:?}", Token::parse("tok_secret").unwrap()), "Token(…)");
+        assert_eq!(
+            format!("{:?}", Token::parse("tok_secret").unwrap()),
+            "Token(…)"
+        );
     }
 }

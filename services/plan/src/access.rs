@@ -5,7 +5,11 @@ use chassis::{Access, Who};
 const ACCOUNT: Who = Who::Service("account-lifecycle");
 const BILLING: Who = Who::Service("billing");
 const READERS: &[Who] = &[ACCOUNT, BILLING, Who::AnyOperator];
-const CUSTOMERS_WAY: &[Who] = &[ACCOUNT, Who::Operator("SUPPORT_AGENT"), Who::Operator("SALES")];
+const CUSTOMERS_WAY: &[Who] = &[
+    ACCOUNT,
+    Who::Operator("SUPPORT_AGENT"),
+    Who::Operator("SALES"),
+];
 const CATALOGUE: &[Who] = &[Who::Operator("CATALOGUE")];
 const SALES: &[Who] = &[Who::Operator("SALES")];
 
@@ -28,7 +32,10 @@ pub const ACCESS: &[Access] = &[
     Access::unary("WithdrawChange", CUSTOMERS_WAY),
     Access::unary("CancelSubscription", CUSTOMERS_WAY),
     Access::unary("UndoCancellation", CUSTOMERS_WAY),
-    Access::unary("SwitchBillingCycle", &[ACCOUNT, Who::Operator("SUPPORT_AGENT")]),
+    Access::unary(
+        "SwitchBillingCycle",
+        &[ACCOUNT, Who::Operator("SUPPORT_AGENT")],
+    ),
     Access::unary("EndSubscription", &[BILLING]),
     Access::unary("AddAddOn", CUSTOMERS_WAY),
     Access::unary("RemoveAddOn", CUSTOMERS_WAY),

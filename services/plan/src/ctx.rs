@@ -25,19 +25,39 @@ pub struct Ctx {
 impl Ctx {
     /// A context on `db`, by the machine's clock or the standing one.
     pub fn new(db: PgPool, standing_clock: bool) -> Self {
-        let clock = if standing_clock { Clock::Standing { db: db.clone(), schema: "plan" } } else { Clock::System };
-        Self { db, clock, catalogues: Arc::default() }
+        let clock = if standing_clock {
+            Clock::Standing {
+                db: db.clone(),
+                schema: "plan",
+            }
+        } else {
+            Clock::System
+        };
+        Self {
+            db,
+            clock,
+            catalogues: Arc::default(),
+        }
     }
 
     /// The catalogue version `version`.
-    pub async fn catalogue(&self, db: &mut PgConnection, version: &str) -> Result<Arc<Catalogue>, Error> {
-        let cached = self.catalogues.read().ok().and_then(|cache| cache.get(version).cloned());
+    pub async fn catalogue(
+        &self,
+        db: &mut PgConnection,
+        version: &str,
+    ) -> Result<Arc<Catalogue>, Error> {
+        let cached = self
+            .catalogues
+            .read()
+            .ok()
+            .and_then(|cache| cache.get(version).cloned());
         if let Some(catalogue) = cached {
             return Ok(catalogue);
         }
         let stored = store::catalogues::get(db, version).await?;
         let stored = stored.ok_or_else(|| Error::CatalogueVersionNotFound(version.to_owned()))?;
-        let catalogue = document::read(&stored.document).map_err(|_| Error::StoredCatalogue(version.to_owned()))?;
+        let catalogue = document::read(&stored.document)
+            .map_err(|_| Error::StoredCatalogue(version.to_owned()))?;
         let catalogue = Arc::new(catalogue);
         if let Ok(mut cache) = self.catalogues.write() {
             cache.insert(version.to_owned(), catalogue.clone());
@@ -47,7 +67,9 @@ impl Ctx {
 
     /// The catalogue version in force for new purchases.
     pub async fn active_catalogue(&self, db: &mut PgConnection) -> Result<Arc<Catalogue>, Error> {
-        let version = store::catalogues::active(db).await?.ok_or(Error::NoActiveCatalogue)?;
+        let version = store::catalogues::active(db)
+            .await?
+            .ok_or(Error::NoActiveCatalogue)?;
         self.catalogue(db, &version).await
     }
 }

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_yaml_ng::Value;
 use values::{Amount, Currency, Money, Rounding, Zone};
 
-use crate::domain::catalogue::{Cancel, Catalogue, Charge, Cycle, Family, Issuer, Plan, Profile, Response, Tier};
+use crate::domain::catalogue::{
+    Cancel, Catalogue, Charge, Cycle, Family, Issuer, Plan, Profile, Response, Tier,
+};
 use crate::domain::change::{Conditions, Effect, Rule};
 use crate::domain::entitlement::Feature;
 
@@ -21,8 +23,15 @@ pub struct Fault {
 }
 
 /// Sections that this service does not read; others do.
-const OTHER_SECTIONS: [&str; 7] =
-    ["business_hours", "priorities", "rates", "payment_methods", "tax", "kyc", "retention_years"];
+const OTHER_SECTIONS: [&str; 7] = [
+    "business_hours",
+    "priorities",
+    "rates",
+    "payment_methods",
+    "tax",
+    "kyc",
+    "retention_years",
+];
 /// The most faults that are told at once.
 const MAX_FAULTS: usize = 50;
 
@@ -45,7 +54,10 @@ struct Document {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read so that an unknown key is told from one that other services use")]
+#[expect(
+    dead_code,
+    reason = "read so that an unknown key is told from one that other services use"
+)]
 struct FamilyDocument {
     currency: String,
     time_zone: String,
@@ -131,7 +143,10 @@ struct FeatureDocument {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read so that an unknown key is told from one that other services use")]
+#[expect(
+    dead_code,
+    reason = "read so that an unknown key is told from one that other services use"
+)]
 struct PlanDocument {
     rank: i32,
     name: Option<String>,
@@ -170,7 +185,10 @@ struct SelfServe {
 
 impl Default for SelfServe {
     fn default() -> Self {
-        Self { purchase: true, cancel: true }
+        Self {
+            purchase: true,
+            cancel: true,
+        }
     }
 }
 
@@ -233,12 +251,20 @@ const fn yes() -> bool {
 
 /// The catalogue that `text` spells, or every check that it fails (REQ-081, REQ-099, C-24).
 pub fn read(text: &str) -> Result<Catalogue, Vec<Fault>> {
-    let document: Document = serde_yaml_ng::from_str(text)
-        .map_err(|error| vec![Fault { path: "document".to_owned(), expected: short(&error.to_string()) }])?;
+    let document: Document = serde_yaml_ng::from_str(text).map_err(|error| {
+        vec![Fault {
+            path: "document".to_owned(),
+            expected: short(&error.to_string()),
+        }]
+    })?;
     let mut check = Check { faults: Vec::new() };
     let catalogue = check.catalogue(&document);
     check.faults.truncate(MAX_FAULTS);
-    if check.faults.is_empty() { Ok(catalogue) } else { Err(check.faults) }
+    if check.faults.is_empty() {
+        Ok(catalogue)
+    } else {
+        Err(check.faults)
+    }
 }
 
 /// What the parser says, at a length that fits an error detail.
@@ -252,7 +278,10 @@ struct Check {
 
 impl Check {
     fn fault(&mut self, path: impl Into<String>, expected: impl Into<String>) {
-        self.faults.push(Fault { path: path.into(), expected: expected.into() });
+        self.faults.push(Fault {
+            path: path.into(),
+            expected: expected.into(),
+        });
     }
 
     fn unless(&mut self, right: bool, path: impl Into<String>, expected: impl Into<String>) {
@@ -263,8 +292,14 @@ impl Check {
 
     fn catalogue(&mut self, document: &Document) -> Catalogue {
         let version = document.catalogue_version.clone();
-        let plain = version.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        self.unless(plain && !version.is_empty() && version.len() <= 32, "catalogue_version", "1 to 32 letters, digits, '.', '_', '-'");
+        let plain = version
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        self.unless(
+            plain && !version.is_empty() && version.len() <= 32,
+            "catalogue_version",
+            "1 to 32 letters, digits, '.', '_', '-'",
+        );
         let effective_at = document.effective_from.parse().unwrap_or_else(|_| {
             self.fault("effective_from", "an RFC 3339 instant");
             DateTime::<Utc>::UNIX_EPOCH
@@ -279,32 +314,63 @@ impl Check {
         let mut known: BTreeSet<String> = OTHER_SECTIONS.map(str::to_owned).into();
         for (code, family) in &document.families {
             let section = format!("{}_plans", code.to_lowercase());
-            let mut own = self.plans(code, family, &section, document.sections.get(&section), &features);
+            let mut own = self.plans(
+                code,
+                family,
+                &section,
+                document.sections.get(&section),
+                &features,
+            );
             own.sort_by(|a, b| (a.rank, &a.code).cmp(&(b.rank, &b.code)));
-            let approval = document.run_approval.get(code).map_or("NOT_REQUIRED", String::as_str);
+            let approval = document
+                .run_approval
+                .get(code)
+                .map_or("NOT_REQUIRED", String::as_str);
             families.insert(code.clone(), self.family(code, family, approval, &own));
             plans.extend(own);
             known.insert(section);
         }
-        for section in document.sections.keys().filter(|section| !known.contains(*section)) {
+        for section in document
+            .sections
+            .keys()
+            .filter(|section| !known.contains(*section))
+        {
             self.fault(section, "a section of the catalogue");
         }
         for (name, days) in &document.holiday_calendars {
             for day in days.iter().filter(|day| day.parse::<NaiveDate>().is_err()) {
-                self.fault(format!("holiday_calendars.{name}"), format!("dates, not {day}"));
+                self.fault(
+                    format!("holiday_calendars.{name}"),
+                    format!("dates, not {day}"),
+                );
             }
         }
-        for code in document.run_approval.keys().filter(|code| !document.families.contains_key(*code)) {
+        for code in document
+            .run_approval
+            .keys()
+            .filter(|code| !document.families.contains_key(*code))
+        {
             self.fault(format!("run_approval.{code}"), "a family");
         }
-        let issuers: BTreeMap<_, _> =
-            document.issuers.iter().map(|(code, issuer)| (code.clone(), self.issuer(code, issuer, document))).collect();
+        let issuers: BTreeMap<_, _> = document
+            .issuers
+            .iter()
+            .map(|(code, issuer)| (code.clone(), self.issuer(code, issuer, document)))
+            .collect();
         let profiles = document
             .account_profiles
             .iter()
             .map(|(code, profile)| (code.clone(), self.profile(code, profile, document)))
             .collect();
-        Catalogue { version, effective_at, families, plans, features, profiles, issuers }
+        Catalogue {
+            version,
+            effective_at,
+            families,
+            plans,
+            features,
+            profiles,
+            issuers,
+        }
     }
 
     fn currency(&mut self, path: &str, text: &str) -> Currency {
@@ -322,32 +388,82 @@ impl Check {
     }
 
     fn money(&mut self, path: &str, text: &str, currency: Currency) -> Money {
-        let read = Money::parse(text, currency).ok().filter(|money| 0 <= money.minor());
+        let read = Money::parse(text, currency)
+            .ok()
+            .filter(|money| 0 <= money.minor());
         read.unwrap_or_else(|| {
-            self.fault(path, format!("a decimal of at most {} places, not negative", currency.decimals()));
+            self.fault(
+                path,
+                format!(
+                    "a decimal of at most {} places, not negative",
+                    currency.decimals()
+                ),
+            );
             Money::from_minor(0, currency)
         })
     }
 
-    fn family(&mut self, code: &str, family: &FamilyDocument, approval: &str, plans: &[Plan]) -> Family {
+    fn family(
+        &mut self,
+        code: &str,
+        family: &FamilyDocument,
+        approval: &str,
+        plans: &[Plan],
+    ) -> Family {
         let path = |key: &str| format!("families.{code}.{key}");
         let has = |plan: &str| plans.iter().any(|it| it.code == plan);
-        self.unless(has(&family.default_plan), path("default_plan"), "a plan of the family");
-        self.unless((0..=5).contains(&family.confirmations_required), path("confirmations_required"), "0 to 5");
-        self.unless((1..=43_200).contains(&family.quote_ttl_minutes), path("quote_ttl_minutes"), "1 to 43200");
-        self.unless((0..=720).contains(&family.usage_close_grace_hours), path("usage_close_grace_hours"), "0 to 720");
+        self.unless(
+            has(&family.default_plan),
+            path("default_plan"),
+            "a plan of the family",
+        );
+        self.unless(
+            (0..=5).contains(&family.confirmations_required),
+            path("confirmations_required"),
+            "0 to 5",
+        );
+        self.unless(
+            (1..=43_200).contains(&family.quote_ttl_minutes),
+            path("quote_ttl_minutes"),
+            "1 to 43200",
+        );
+        self.unless(
+            (0..=720).contains(&family.usage_close_grace_hours),
+            path("usage_close_grace_hours"),
+            "0 to 720",
+        );
         let in_arrears = family.billing_mode == "ARREARS";
-        self.unless(in_arrears || family.billing_mode == "ADVANCE", path("billing_mode"), "ARREARS or ADVANCE");
-        self.unless(family.scope == "ROOT_ACCOUNT", path("scope"), "ROOT_ACCOUNT");
-        let period = if in_arrears { "CALENDAR_MONTH" } else { "ANNIVERSARY" };
+        self.unless(
+            in_arrears || family.billing_mode == "ADVANCE",
+            path("billing_mode"),
+            "ARREARS or ADVANCE",
+        );
+        self.unless(
+            family.scope == "ROOT_ACCOUNT",
+            path("scope"),
+            "ROOT_ACCOUNT",
+        );
+        let period = if in_arrears {
+            "CALENDAR_MONTH"
+        } else {
+            "ANNIVERSARY"
+        };
         self.unless(family.period == period, path("period"), period);
         let proration = &family.proration;
         let daily = proration.mode == "DAILY";
         let modes = ["DAILY", "NONE", "NONE_FULL_MONTH", "PRORATED_DIFFERENCE"];
-        self.unless(modes.contains(&proration.mode.as_str()), path("proration.mode"), modes.join(", "));
+        self.unless(
+            modes.contains(&proration.mode.as_str()),
+            path("proration.mode"),
+            modes.join(", "),
+        );
         for (key, value, only) in [
             ("start_day", &proration.start_day, "INCLUSIVE"),
-            ("same_day_rule", &proration.same_day_rule, "HIGHEST_RANK_STARTED"),
+            (
+                "same_day_rule",
+                &proration.same_day_rule,
+                "HIGHEST_RANK_STARTED",
+            ),
             ("usage_base", &proration.usage_base, "WHOLE_MONTH"),
         ] {
             let right = value.as_deref().is_none_or(|value| value == only);
@@ -361,10 +477,19 @@ impl Check {
                 Rounding::HalfUp
             }
         };
-        let cancel = match (family.cancel_operation.as_str(), family.free_plan.as_deref()) {
+        let cancel = match (
+            family.cancel_operation.as_str(),
+            family.free_plan.as_deref(),
+        ) {
             ("SELECT_FREE_PLAN", Some(free)) => {
-                let is_free = plans.iter().any(|plan| plan.code == free && plan.charge == Some(Charge::Free));
-                self.unless(is_free, path("free_plan"), "a plan of the family whose charge is FREE");
+                let is_free = plans
+                    .iter()
+                    .any(|plan| plan.code == free && plan.charge == Some(Charge::Free));
+                self.unless(
+                    is_free,
+                    path("free_plan"),
+                    "a plan of the family whose charge is FREE",
+                );
                 Cancel::SelectFreePlan
             }
             ("SELECT_FREE_PLAN", None) => {
@@ -373,12 +498,24 @@ impl Check {
             }
             ("AT_PERIOD_END", _) => Cancel::AtPeriodEnd,
             _ => {
-                self.fault(path("cancel_operation"), "SELECT_FREE_PLAN or AT_PERIOD_END");
+                self.fault(
+                    path("cancel_operation"),
+                    "SELECT_FREE_PLAN or AT_PERIOD_END",
+                );
                 Cancel::AtPeriodEnd
             }
         };
-        self.unless(matches!(approval, "REQUIRED" | "NOT_REQUIRED"), format!("run_approval.{code}"), "REQUIRED or NOT_REQUIRED");
-        let rules = family.change_rules.iter().enumerate().map(|(n, rule)| self.rule(&path(&format!("change_rules[{n}]")), rule, plans)).collect();
+        self.unless(
+            matches!(approval, "REQUIRED" | "NOT_REQUIRED"),
+            format!("run_approval.{code}"),
+            "REQUIRED or NOT_REQUIRED",
+        );
+        let rules = family
+            .change_rules
+            .iter()
+            .enumerate()
+            .map(|(n, rule)| self.rule(&path(&format!("change_rules[{n}]")), rule, plans))
+            .collect();
         Family {
             code: code.to_owned(),
             currency: self.currency(&path("currency"), &family.currency),
@@ -399,19 +536,49 @@ impl Check {
     }
 
     /// 0 = the shortest < … < the longest: a longer cycle is always cheaper a month (C-24).
-    fn cycles(&mut self, path: &str, cycles: &BTreeMap<String, CycleDocument>, in_arrears: bool) -> BTreeMap<String, Cycle> {
+    fn cycles(
+        &mut self,
+        path: &str,
+        cycles: &BTreeMap<String, CycleDocument>,
+        in_arrears: bool,
+    ) -> BTreeMap<String, Cycle> {
         let mut by_length: Vec<&CycleDocument> = cycles.values().collect();
         by_length.sort_by_key(|cycle| cycle.months);
-        let free = by_length.first().is_none_or(|shortest| shortest.discount_bps == 0);
-        let rising = by_length.is_sorted_by(|a, b| a.months < b.months && a.discount_bps < b.discount_bps);
-        self.unless(free && rising, path, "0 = the discount of the shortest, more for each longer one");
-        self.unless(in_arrears || !cycles.is_empty(), path, "at least one cycle for a family billed in advance");
+        let free = by_length
+            .first()
+            .is_none_or(|shortest| shortest.discount_bps == 0);
+        let rising =
+            by_length.is_sorted_by(|a, b| a.months < b.months && a.discount_bps < b.discount_bps);
+        self.unless(
+            free && rising,
+            path,
+            "0 = the discount of the shortest, more for each longer one",
+        );
+        self.unless(
+            in_arrears || !cycles.is_empty(),
+            path,
+            "at least one cycle for a family billed in advance",
+        );
         for (code, cycle) in cycles {
-            self.unless((1..=120).contains(&cycle.months), format!("{path}.{code}.months"), "1 to 120");
-            self.unless(cycle.discount_bps < 10_000, format!("{path}.{code}.discount_bps"), "below 10000");
+            self.unless(
+                (1..=120).contains(&cycle.months),
+                format!("{path}.{code}.months"),
+                "1 to 120",
+            );
+            self.unless(
+                cycle.discount_bps < 10_000,
+                format!("{path}.{code}.discount_bps"),
+                "below 10000",
+            );
         }
-        let typed = |cycle: &CycleDocument| Cycle { months: cycle.months, discount_bps: cycle.discount_bps };
-        cycles.iter().map(|(code, cycle)| (code.clone(), typed(cycle))).collect()
+        let typed = |cycle: &CycleDocument| Cycle {
+            months: cycle.months,
+            discount_bps: cycle.discount_bps,
+        };
+        cycles
+            .iter()
+            .map(|(code, cycle)| (code.clone(), typed(cycle)))
+            .collect()
     }
 
     fn rule(&mut self, path: &str, rule: &RuleDocument, plans: &[Plan]) -> Rule {
@@ -422,24 +589,47 @@ impl Check {
             "NEXT_CYCLE" => Some(Effect::NextCycle),
             "NEXT_RENEWAL" => Some(Effect::NextRenewal),
             _ => {
-                self.fault(format!("{path}.effect"), "REJECT, IMMEDIATE, IMMEDIATE_ON_PAYMENT, NEXT_CYCLE or NEXT_RENEWAL");
+                self.fault(
+                    format!("{path}.effect"),
+                    "REJECT, IMMEDIATE, IMMEDIATE_ON_PAYMENT, NEXT_CYCLE or NEXT_RENEWAL",
+                );
                 None
             }
         };
-        self.unless(outcome.is_some() || !rule.reason.is_empty(), format!("{path}.reason"), "a reason, as the rule rejects");
+        self.unless(
+            outcome.is_some() || !rule.reason.is_empty(),
+            format!("{path}.reason"),
+            "a reason, as the rule rejects",
+        );
         let when = &rule.when;
         for (key, plan) in [("from_plan", &when.from_plan), ("to_plan", &when.to_plan)] {
-            let known = plan.as_deref().is_none_or(|code| plans.iter().any(|plan| plan.code == code));
+            let known = plan
+                .as_deref()
+                .is_none_or(|code| plans.iter().any(|plan| plan.code == code));
             self.unless(known, format!("{path}.when.{key}"), "a plan of the family");
         }
         for (key, value, allowed) in [
-            ("governed_by", &when.governed_by, ["CONTRACT", "ACCOUNT"].as_slice()),
+            (
+                "governed_by",
+                &when.governed_by,
+                ["CONTRACT", "ACCOUNT"].as_slice(),
+            ),
             ("actor", &when.actor, &["CUSTOMER", "OPERATOR"]),
-            ("direction", &when.direction, &["UPGRADE", "DOWNGRADE", "LATERAL"]),
-            ("from_mode", &when.from_mode, &["NORMAL", "DORMANT", "LIMITED"]),
+            (
+                "direction",
+                &when.direction,
+                &["UPGRADE", "DOWNGRADE", "LATERAL"],
+            ),
+            (
+                "from_mode",
+                &when.from_mode,
+                &["NORMAL", "DORMANT", "LIMITED"],
+            ),
             ("change", &when.change, &["PLAN", "CYCLE_SWITCH"]),
         ] {
-            let right = value.as_deref().is_none_or(|value| allowed.contains(&value));
+            let right = value
+                .as_deref()
+                .is_none_or(|value| allowed.contains(&value));
             self.unless(right, format!("{path}.when.{key}"), allowed.join(" or "));
         }
         let when = Conditions {
@@ -452,39 +642,72 @@ impl Check {
             from_mode: when.from_mode.clone(),
             change: when.change.clone(),
         };
-        Rule { when, outcome, reason: rule.reason.clone() }
+        Rule {
+            when,
+            outcome,
+            reason: rule.reason.clone(),
+        }
     }
 
-    fn plans(&mut self, family: &str, policy: &FamilyDocument, section: &str, value: Option<&Value>, features: &BTreeMap<String, Feature>) -> Vec<Plan> {
+    fn plans(
+        &mut self,
+        family: &str,
+        policy: &FamilyDocument,
+        section: &str,
+        value: Option<&Value>,
+        features: &BTreeMap<String, Feature>,
+    ) -> Vec<Plan> {
         let Some(value) = value else {
             self.fault(section, format!("the plans of {family}"));
             return Vec::new();
         };
-        let documents: BTreeMap<String, PlanDocument> = match serde_yaml_ng::from_value(value.clone()) {
-            Ok(documents) => documents,
-            Err(error) => {
-                self.fault(section, short(&error.to_string()));
-                return Vec::new();
-            }
-        };
+        let documents: BTreeMap<String, PlanDocument> =
+            match serde_yaml_ng::from_value(value.clone()) {
+                Ok(documents) => documents,
+                Err(error) => {
+                    self.fault(section, short(&error.to_string()));
+                    return Vec::new();
+                }
+            };
         // A fault of the currency is told where the family is checked.
         let currency = policy.currency.parse().unwrap_or(Currency::Usd);
         let plans: Vec<Plan> = documents
             .iter()
-            .map(|(code, plan)| self.plan(family, &format!("{section}.{code}"), code, plan, (currency, features)))
+            .map(|(code, plan)| {
+                self.plan(
+                    family,
+                    &format!("{section}.{code}"),
+                    code,
+                    plan,
+                    (currency, features),
+                )
+            })
             .collect();
         self.minimums_rise(section, &plans);
         plans
     }
 
-    fn plan(&mut self, family: &str, path: &str, code: &str, plan: &PlanDocument, (currency, features): (Currency, &BTreeMap<String, Feature>)) -> Plan {
+    fn plan(
+        &mut self,
+        family: &str,
+        path: &str,
+        code: &str,
+        plan: &PlanDocument,
+        (currency, features): (Currency, &BTreeMap<String, Feature>),
+    ) -> Plan {
         self.unless(0 <= plan.rank, format!("{path}.rank"), "0 or more");
         let priced = plan.charge.is_some() || plan.entitlements.contains_key("monthly_minimum");
         self.unless(priced, path, "a charge, or the entitlement monthly_minimum");
         let mut entitlements = BTreeMap::new();
         if !plan.entitlements.is_empty() {
-            for code in features.keys().filter(|code| !plan.entitlements.contains_key(*code)) {
-                self.fault(format!("{path}.entitlements.{code}"), "a value for each entitlement type");
+            for code in features
+                .keys()
+                .filter(|code| !plan.entitlements.contains_key(*code))
+            {
+                self.fault(
+                    format!("{path}.entitlements.{code}"),
+                    "a value for each entitlement type",
+                );
             }
         }
         for (feature, value) in &plan.entitlements {
@@ -502,17 +725,32 @@ impl Check {
             let target = target.as_ref();
             let always = target.is_some_and(|target| target.clock == "ALWAYS");
             let clock = target.is_none_or(|target| always || target.clock == "BUSINESS_HOURS");
-            self.unless(clock, format!("{path}.first_response.{priority}.clock"), "ALWAYS or BUSINESS_HOURS");
+            self.unless(
+                clock,
+                format!("{path}.first_response.{priority}.clock"),
+                "ALWAYS or BUSINESS_HOURS",
+            );
             let minutes = target.map_or(0, |target| target.minutes);
-            self.unless(0 <= minutes, format!("{path}.first_response.{priority}.minutes"), "0 or more");
-            Response { priority: priority.clone(), minutes, always }
+            self.unless(
+                0 <= minutes,
+                format!("{path}.first_response.{priority}.minutes"),
+                "0 or more",
+            );
+            Response {
+                priority: priority.clone(),
+                minutes,
+                always,
+            }
         });
         let responses = responses.collect();
         Plan {
             family: family.to_owned(),
             code: code.to_owned(),
             rank: plan.rank,
-            charge: plan.charge.as_ref().map(|charge| self.charge(&format!("{path}.charge"), charge, currency)),
+            charge: plan
+                .charge
+                .as_ref()
+                .map(|charge| self.charge(&format!("{path}.charge"), charge, currency)),
             channels: plan.channels.clone(),
             responses,
             self_serve_purchase: plan.self_serve.purchase,
@@ -522,22 +760,38 @@ impl Check {
             entitlements,
             quote_only: plan.quote_only,
             contact: plan.contact.clone(),
-            minimum_initial_credit: plan.minimum_initial_credit.as_ref().map(|text| {
-                self.money(&format!("{path}.minimum_initial_credit"), text, currency)
-            }),
+            minimum_initial_credit: plan
+                .minimum_initial_credit
+                .as_ref()
+                .map(|text| self.money(&format!("{path}.minimum_initial_credit"), text, currency)),
         }
     }
 
     fn charge(&mut self, path: &str, charge: &ChargeDocument, currency: Currency) -> Charge {
         match charge.r#type.as_str() {
             "FREE" => Charge::Free,
-            "FLAT" => Charge::Flat(self.money(&format!("{path}.amount"), charge.amount.as_deref().unwrap_or_default(), currency)),
+            "FLAT" => Charge::Flat(self.money(
+                &format!("{path}.amount"),
+                charge.amount.as_deref().unwrap_or_default(),
+                currency,
+            )),
             "PERCENT_WITH_MINIMUM" => {
-                let minimum = self.money(&format!("{path}.minimum"), charge.minimum.as_deref().unwrap_or_default(), currency);
-                let maximum = charge.maximum.as_ref().map(|text| self.money(&format!("{path}.maximum"), text, currency));
+                let minimum = self.money(
+                    &format!("{path}.minimum"),
+                    charge.minimum.as_deref().unwrap_or_default(),
+                    currency,
+                );
+                let maximum = charge
+                    .maximum
+                    .as_ref()
+                    .map(|text| self.money(&format!("{path}.maximum"), text, currency));
                 let ordered = maximum.is_none_or(|maximum| minimum.minor() <= maximum.minor());
                 self.unless(ordered, format!("{path}.maximum"), "at least the minimum");
-                Charge::Percent { tiers: self.tiers(&format!("{path}.tiers"), &charge.tiers, currency), minimum, maximum }
+                Charge::Percent {
+                    tiers: self.tiers(&format!("{path}.tiers"), &charge.tiers, currency),
+                    minimum,
+                    maximum,
+                }
             }
             _ => {
                 self.fault(format!("{path}.type"), "FREE, FLAT or PERCENT_WITH_MINIMUM");
@@ -552,15 +806,24 @@ impl Check {
             .iter()
             .enumerate()
             .map(|(n, tier)| {
-                self.unless((0..=10_000).contains(&tier.rate_bps), format!("{path}[{n}].rate_bps"), "0 to 10000");
+                self.unless(
+                    (0..=10_000).contains(&tier.rate_bps),
+                    format!("{path}[{n}].rate_bps"),
+                    "0 to 10000",
+                );
                 let up_to = tier.up_to.as_ref().map(|text| {
-                    let read = Amount::parse(text, currency).ok().filter(|amount| 0 < amount.micros());
+                    let read = Amount::parse(text, currency)
+                        .ok()
+                        .filter(|amount| 0 < amount.micros());
                     read.unwrap_or_else(|| {
                         self.fault(format!("{path}[{n}].up_to"), "a decimal above zero");
                         Amount::from_micros(0, currency)
                     })
                 });
-                Tier { up_to, rate_bps: tier.rate_bps }
+                Tier {
+                    up_to,
+                    rate_bps: tier.rate_bps,
+                }
             })
             .collect();
         let bound = |tier: &Tier| tier.up_to.map_or(i64::MAX, Amount::micros);
@@ -576,7 +839,11 @@ impl Check {
             .iter()
             .filter_map(|plan| {
                 let text = plan.entitlements.get("monthly_minimum")?;
-                Some((plan.rank, plan, Amount::parse(text, Currency::Usd).ok()?.micros()))
+                Some((
+                    plan.rank,
+                    plan,
+                    Amount::parse(text, Currency::Usd).ok()?.micros(),
+                ))
             })
             .collect();
         ranked.sort_by_key(|(rank, plan, _)| (*rank, plan.code.clone()));
@@ -584,7 +851,11 @@ impl Check {
             if let [(low, _, less), (high, plan, more)] = pair
                 && low < high
             {
-                self.unless(less < more, format!("{section}.{}.entitlements.monthly_minimum", plan.code), "more than that of the rank below");
+                self.unless(
+                    less < more,
+                    format!("{section}.{}.entitlements.monthly_minimum", plan.code),
+                    "more than that of the rank below",
+                );
             }
         }
     }
@@ -596,14 +867,21 @@ impl Check {
             _ => Vec::new(),
         };
         let classes = || match &feature.values {
-            Some(Value::Mapping(values)) => values.iter().filter_map(|(k, v)| Some((canonical(k)?, canonical(v)?))).collect(),
+            Some(Value::Mapping(values)) => values
+                .iter()
+                .filter_map(|(k, v)| Some((canonical(k)?, canonical(v)?)))
+                .collect(),
             _ => Vec::new(),
         };
         match feature.kind.as_str() {
             "MONEY" => Feature::Money,
             "QUANTITY" => Feature::Quantity,
             "LEVEL" => {
-                self.unless(1 < feature.order.len(), format!("{path}.order"), "two levels or more");
+                self.unless(
+                    1 < feature.order.len(),
+                    format!("{path}.order"),
+                    "two levels or more",
+                );
                 Feature::Level(feature.order.clone())
             }
             "ACCESS" => Feature::Access,
@@ -612,7 +890,10 @@ impl Check {
             "PERCENT" => Feature::Percent,
             "CLASS" => Feature::Class(classes()),
             _ => {
-                self.fault(format!("{path}.kind"), "MONEY, QUANTITY, LEVEL, ACCESS, DURATION_DAYS, SET, PERCENT or CLASS");
+                self.fault(
+                    format!("{path}.kind"),
+                    "MONEY, QUANTITY, LEVEL, ACCESS, DURATION_DAYS, SET, PERCENT or CLASS",
+                );
                 Feature::Money
             }
         }
@@ -622,23 +903,50 @@ impl Check {
         let path = |key: &str| format!("account_profiles.{code}.{key}");
         for family in &profile.families {
             let known = document.families.get(family);
-            self.unless(known.is_some(), path("families"), format!("families of the catalogue, not {family}"));
+            self.unless(
+                known.is_some(),
+                path("families"),
+                format!("families of the catalogue, not {family}"),
+            );
             let one_currency = known.is_none_or(|known| known.currency == profile.currency);
-            self.unless(one_currency, path("currency"), format!("the currency of {family}: a ledger never mixes two (C-33)"));
+            self.unless(
+                one_currency,
+                path("currency"),
+                format!("the currency of {family}: a ledger never mixes two (C-33)"),
+            );
         }
-        self.unless(!profile.families.is_empty(), path("families"), "at least one family");
+        self.unless(
+            !profile.families.is_empty(),
+            path("families"),
+            "at least one family",
+        );
         for (action, roles) in &profile.permissions {
             for role in roles.iter().filter(|role| !profile.roles.contains(role)) {
-                self.fault(path(&format!("permissions.{action}")), format!("roles of the profile, not {role}"));
+                self.fault(
+                    path(&format!("permissions.{action}")),
+                    format!("roles of the profile, not {role}"),
+                );
             }
         }
         let order = &profile.balance.consume_order;
         let mut sorted = order.clone();
         sorted.sort();
-        self.unless(sorted == ["PAID", "PROMO", "TRIAL"], path("balance.consume_order"), "TRIAL, PROMO and PAID in some order");
-        let issuers: Vec<&String> =
-            document.issuers.iter().filter(|(_, issuer)| issuer.profiles.iter().any(|it| it == code)).map(|(code, _)| code).collect();
-        self.unless(issuers.len() == 1, path("issuer"), "named by exactly one of issuers");
+        self.unless(
+            sorted == ["PAID", "PROMO", "TRIAL"],
+            path("balance.consume_order"),
+            "TRIAL, PROMO and PAID in some order",
+        );
+        let issuers: Vec<&String> = document
+            .issuers
+            .iter()
+            .filter(|(_, issuer)| issuer.profiles.iter().any(|it| it == code))
+            .map(|(code, _)| code)
+            .collect();
+        self.unless(
+            issuers.len() == 1,
+            path("issuer"),
+            "named by exactly one of issuers",
+        );
         Profile {
             code: code.to_owned(),
             currency: self.currency(&path("currency"), &profile.currency),
@@ -648,19 +956,37 @@ impl Check {
             permissions: profile.permissions.clone(),
             max_subaccounts: profile.max_subaccounts,
             consume_order: order.clone(),
-            issuer: issuers.first().map_or(String::new(), |code| (*code).clone()),
+            issuer: issuers
+                .first()
+                .map_or(String::new(), |code| (*code).clone()),
         }
     }
 
     fn issuer(&mut self, code: &str, issuer: &IssuerDocument, document: &Document) -> Issuer {
         let path = |key: &str| format!("issuers.{code}.{key}");
-        let start = format!("2000-{}", issuer.fiscal_year_start).parse::<NaiveDate>().ok();
-        let month = start.filter(|day| chrono::Datelike::day(day) == 1).map(|day| chrono::Datelike::month(&day));
-        self.unless(month.is_some(), path("fiscal_year_start"), "the first of a month, such as 04-01");
-        for profile in issuer.profiles.iter().filter(|profile| !document.account_profiles.contains_key(*profile)) {
-            self.fault(path("profiles"), format!("profiles of the catalogue, not {profile}"));
+        let start = format!("2000-{}", issuer.fiscal_year_start)
+            .parse::<NaiveDate>()
+            .ok();
+        let month = start
+            .filter(|day| chrono::Datelike::day(day) == 1)
+            .map(|day| chrono::Datelike::month(&day));
+        self.unless(
+            month.is_some(),
+            path("fiscal_year_start"),
+            "the first of a month, such as 04-01",
+        );
+        for profile in issuer
+            .profiles
+            .iter()
+            .filter(|profile| !document.account_profiles.contains_key(*profile))
+        {
+            self.fault(
+                path("profiles"),
+                format!("profiles of the catalogue, not {profile}"),
+            );
         }
-        let country = issuer.country.len() == 2 && issuer.country.bytes().all(|b| b.is_ascii_uppercase());
+        let country =
+            issuer.country.len() == 2 && issuer.country.bytes().all(|b| b.is_ascii_uppercase());
         self.unless(country, path("country"), "an ISO 3166-1 code");
         Issuer {
             code: code.to_owned(),
@@ -669,7 +995,9 @@ impl Check {
             tax_id: issuer.tax_id.clone().unwrap_or_default(),
             country: issuer.country.clone(),
             state: issuer.state.clone(),
-            fiscal_year_start_month: month.and_then(|month| i32::try_from(month).ok()).unwrap_or(1),
+            fiscal_year_start_month: month
+                .and_then(|month| i32::try_from(month).ok())
+                .unwrap_or(1),
         }
     }
 }
@@ -680,7 +1008,13 @@ fn canonical(value: &Value) -> Option<String> {
         Value::Null => Some(String::new()),
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
-        Value::Sequence(values) => Some(values.iter().map(canonical).collect::<Option<Vec<_>>>()?.join(",")),
+        Value::Sequence(values) => Some(
+            values
+                .iter()
+                .map(canonical)
+                .collect::<Option<Vec<_>>>()?
+                .join(","),
+        ),
         Value::Bool(_) | Value::Mapping(_) | Value::Tagged(_) => None,
     }
 }
@@ -695,8 +1029,13 @@ mod tests {
     #[track_caller]
     fn check(from: &str, to: &str, path: &str) {
         assert!(SHIPPED.contains(from), "{from}");
-        let faults = read(&SHIPPED.replacen(from, to, 1)).err().unwrap_or_default();
-        assert!(faults.iter().any(|fault| fault.path.contains(path)), "{path}: {faults:?}");
+        let faults = read(&SHIPPED.replacen(from, to, 1))
+            .err()
+            .unwrap_or_default();
+        assert!(
+            faults.iter().any(|fault| fault.path.contains(path)),
+            "{path}: {faults:?}"
+        );
     }
 
     #[test]
@@ -709,33 +1048,101 @@ mod tests {
 
     #[test]
     fn req_081_platform_minimums_must_rise_with_the_rank() {
-        check("monthly_minimum: \"10000.00\"", "monthly_minimum: \"2000.00\"", "growth.entitlements.monthly_minimum");
-        check("monthly_minimum: \"2000.00\"", "monthly_minimum: \"0.00\"", "starter.entitlements.monthly_minimum");
+        check(
+            "monthly_minimum: \"10000.00\"",
+            "monthly_minimum: \"2000.00\"",
+            "growth.entitlements.monthly_minimum",
+        );
+        check(
+            "monthly_minimum: \"2000.00\"",
+            "monthly_minimum: \"0.00\"",
+            "starter.entitlements.monthly_minimum",
+        );
     }
 
     #[test]
     fn req_099_a_longer_cycle_must_be_cheaper() {
-        check("months: 3,  discount_bps: 500", "months: 3,  discount_bps: 1500", "billing_cycles");
-        check("months: 1,  discount_bps: 0", "months: 1,  discount_bps: 100", "billing_cycles");
+        check(
+            "months: 3,  discount_bps: 500",
+            "months: 3,  discount_bps: 1500",
+            "billing_cycles",
+        );
+        check(
+            "months: 1,  discount_bps: 0",
+            "months: 1,  discount_bps: 100",
+            "billing_cycles",
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_named_by_its_path() {
-        check("default_plan: developer", "default_plan: nothing", "families.SUPPORT.default_plan");
-        check("free_plan: developer", "free_plan: business", "families.SUPPORT.free_plan");
-        check("time_zone: UTC ", "time_zone: Mars ", "families.SUPPORT.time_zone");
-        check("currency: USD ", "currency: XYZ ", "families.SUPPORT.currency");
+        check(
+            "default_plan: developer",
+            "default_plan: nothing",
+            "families.SUPPORT.default_plan",
+        );
+        check(
+            "free_plan: developer",
+            "free_plan: business",
+            "families.SUPPORT.free_plan",
+        );
+        check(
+            "time_zone: UTC ",
+            "time_zone: Mars ",
+            "families.SUPPORT.time_zone",
+        );
+        check(
+            "currency: USD ",
+            "currency: XYZ ",
+            "families.SUPPORT.currency",
+        );
         check("rate_bps: 600", "rate_bps: 10001", "business.charge.tiers");
-        check("{up_to: null, rate_bps: 600}", "{up_to: \"10.00\", rate_bps: 600}", "business.charge.tiers");
-        check("minimum: \"1500.00\"", "minimum: \"-1500.00\"", "business.charge.minimum");
-        check("minimum: \"1500.00\"", "minimum: \"1500.001\"", "business.charge.minimum");
-        check("rounding: HALF_UP", "rounding: SOMEHOW", "proration.rounding");
-        check("effect: IMMEDIATE}", "effect: WHENEVER}", "change_rules[2].effect");
-        check("phone_numbers: 5 ", "phone_numbers: many ", "starter.entitlements.phone_numbers");
-        check("fiscal_year_start: \"04-01\"", "fiscal_year_start: \"04-31\"", "issuers.india_pvt");
+        check(
+            "{up_to: null, rate_bps: 600}",
+            "{up_to: \"10.00\", rate_bps: 600}",
+            "business.charge.tiers",
+        );
+        check(
+            "minimum: \"1500.00\"",
+            "minimum: \"-1500.00\"",
+            "business.charge.minimum",
+        );
+        check(
+            "minimum: \"1500.00\"",
+            "minimum: \"1500.001\"",
+            "business.charge.minimum",
+        );
+        check(
+            "rounding: HALF_UP",
+            "rounding: SOMEHOW",
+            "proration.rounding",
+        );
+        check(
+            "effect: IMMEDIATE}",
+            "effect: WHENEVER}",
+            "change_rules[2].effect",
+        );
+        check(
+            "phone_numbers: 5 ",
+            "phone_numbers: many ",
+            "starter.entitlements.phone_numbers",
+        );
+        check(
+            "fiscal_year_start: \"04-01\"",
+            "fiscal_year_start: \"04-31\"",
+            "issuers.india_pvt",
+        );
         check("close: [OWNER]", "close: [NOBODY]", "permissions.close");
-        check("confirmations_required: 2", "confirmations_required: 99", "confirmations_required");
+        check(
+            "confirmations_required: 2",
+            "confirmations_required: 99",
+            "confirmations_required",
+        );
         check("rates: ", "ratez: ", "ratez");
-        check("confirmations_required: 2", "confirmation_required: 2", "document");
+        check(
+            "confirmations_required: 2",
+            "confirmation_required: 2",
+            "document",
+        );
     }
 }

@@ -126,11 +126,18 @@ impl From<FieldError> for Error {
 }
 
 fn said(faults: &[FieldError]) -> String {
-    faults.iter().map(|fault| format!("{}: expected {}", fault.field, fault.expected)).collect::<Vec<_>>().join("; ")
+    faults
+        .iter()
+        .map(|fault| format!("{}: expected {}", fault.field, fault.expected))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn first(faults: &[Fault]) -> Fault {
-    faults.first().cloned().unwrap_or(Fault { path: String::new(), expected: String::new() })
+    faults.first().cloned().unwrap_or(Fault {
+        path: String::new(),
+        expected: String::new(),
+    })
 }
 
 impl From<Error> for Status {
@@ -142,42 +149,66 @@ impl From<Error> for Status {
         let refusal = match &error {
             Error::Fields(faults) => {
                 let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
-                Refusal::invalid("INVALID_FIELD").with("field", fields.join(",")).with_fields(faults)
+                Refusal::invalid("INVALID_FIELD")
+                    .with("field", fields.join(","))
+                    .with_fields(faults)
             }
             Error::CatalogueInvalid(faults) => {
-                let fault = |fault: &Fault| chassis::field_error(format!("document.{}", fault.path), &fault.expected);
-                Refusal::invalid("CATALOGUE_INVALID").with_fields(&faults.iter().map(fault).collect::<Vec<_>>())
+                let fault = |fault: &Fault| {
+                    chassis::field_error(format!("document.{}", fault.path), &fault.expected)
+                };
+                Refusal::invalid("CATALOGUE_INVALID")
+                    .with_fields(&faults.iter().map(fault).collect::<Vec<_>>())
             }
             Error::CatalogueVersionExists(version) => {
-                Refusal::new(Code::AlreadyExists, "CATALOGUE_VERSION_EXISTS").with("version", version)
+                Refusal::new(Code::AlreadyExists, "CATALOGUE_VERSION_EXISTS")
+                    .with("version", version)
             }
-            Error::CatalogueVersionNotFound(version) => not_found("CATALOGUE_VERSION_NOT_FOUND").with("version", version),
+            Error::CatalogueVersionNotFound(version) => {
+                not_found("CATALOGUE_VERSION_NOT_FOUND").with("version", version)
+            }
             Error::NoActiveCatalogue => wrong_state("NO_ACTIVE_CATALOGUE"),
-            Error::DigestDiffers(version) => Refusal::new(Code::Aborted, "CONFLICT").with("version", version),
-            Error::ProfileNotFound(code) => not_found("PROFILE_NOT_FOUND").with("profileCode", code),
+            Error::DigestDiffers(version) => {
+                Refusal::new(Code::Aborted, "CONFLICT").with("version", version)
+            }
+            Error::ProfileNotFound(code) => {
+                not_found("PROFILE_NOT_FOUND").with("profileCode", code)
+            }
             Error::FamilyNotFound(code) => not_found("FAMILY_NOT_FOUND").with("familyCode", code),
-            Error::FeatureNotFound(code) => not_found("FEATURE_NOT_FOUND").with("featureCode", code),
+            Error::FeatureNotFound(code) => {
+                not_found("FEATURE_NOT_FOUND").with("featureCode", code)
+            }
             Error::AccountNotFound(id) => not_found("ACCOUNT_NOT_FOUND").with("accountId", id),
-            Error::AccountExists(id) => Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id),
-            Error::FamilyNotOffered { account, family } => {
-                wrong_state("FAMILY_NOT_OFFERED").with("accountId", account).with("familyCode", family)
+            Error::AccountExists(id) => {
+                Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id)
             }
+            Error::FamilyNotOffered { account, family } => wrong_state("FAMILY_NOT_OFFERED")
+                .with("accountId", account)
+                .with("familyCode", family),
             Error::NoPlanThen(id) => not_found("NO_PLAN_THEN").with("accountId", id),
-            Error::UseRootAccount { account, root } => {
-                wrong_state("USE_ROOT_ACCOUNT").with("accountId", account).with("rootAccountId", root)
-            }
+            Error::UseRootAccount { account, root } => wrong_state("USE_ROOT_ACCOUNT")
+                .with("accountId", account)
+                .with("rootAccountId", root),
             Error::PlanNotFound(code) => not_found("PLAN_NOT_FOUND").with("planCode", code),
-            Error::PlanIsCurrent(code) => Refusal::new(Code::AlreadyExists, "PLAN_IS_CURRENT").with("planCode", code),
+            Error::PlanIsCurrent(code) => {
+                Refusal::new(Code::AlreadyExists, "PLAN_IS_CURRENT").with("planCode", code)
+            }
             Error::PlanRetired(code) => wrong_state("PLAN_RETIRED").with("planCode", code),
             Error::PlanNotOffered(code) => wrong_state("PLAN_NOT_OFFERED").with("planCode", code),
             Error::Rejected(rejected) => wrong_state(reason(&rejected.reason)),
-            Error::CycleNotFound(code) => not_found("BILLING_CYCLE_NOT_FOUND").with("billingCycleCode", code),
+            Error::CycleNotFound(code) => {
+                not_found("BILLING_CYCLE_NOT_FOUND").with("billingCycleCode", code)
+            }
             Error::Requote => Refusal::new(Code::Aborted, "REQUOTE"),
             Error::InThePast(InThePast) => Refusal::new(Code::Aborted, "CONFLICT"),
-            Error::SelectFreePlan(family) => wrong_state("SELECT_FREE_PLAN").with("familyCode", family),
+            Error::SelectFreePlan(family) => {
+                wrong_state("SELECT_FREE_PLAN").with("familyCode", family)
+            }
             Error::NotYet(method) => return chassis::not_yet(method),
             Error::ContractNotFound(id) => not_found("CONTRACT_NOT_FOUND").with("contractId", id),
-            Error::AlreadyInContract(id) => wrong_state("ALREADY_IN_CONTRACT").with("accountId", id),
+            Error::AlreadyInContract(id) => {
+                wrong_state("ALREADY_IN_CONTRACT").with("accountId", id)
+            }
             Error::NotAMember(id) => wrong_state("NOT_A_MEMBER").with("accountId", id),
             Error::ContractPayer(id) => wrong_state("CONTRACT_PAYER").with("accountId", id),
             Error::StoredCatalogue(_) | Error::StoredPlan(_) => {
@@ -192,6 +223,14 @@ impl From<Error> for Status {
 
 /// The reasons that a catalogue's rules may give, as the API spells them.
 fn reason(given: &str) -> &'static str {
-    const KNOWN: [&str; 4] = ["CONTACT_SUPPORT", "CONTACT_SALES", "NOT_OFFERED", "CONTACT_ACCOUNT_MANAGER"];
-    KNOWN.into_iter().find(|known| *known == given).unwrap_or("CHANGE_REJECTED")
+    const KNOWN: [&str; 4] = [
+        "CONTACT_SUPPORT",
+        "CONTACT_SALES",
+        "NOT_OFFERED",
+        "CONTACT_ACCOUNT_MANAGER",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == given)
+        .unwrap_or("CHANGE_REJECTED")
 }

@@ -40,7 +40,9 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Migrate { migrate_database_url } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
+        Command::Migrate {
+            migrate_database_url,
+        } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
         Command::CheckConfig(config) => match config.faults().as_slice() {
             [] => Ok(()),
             faults => Err(faults.join("\n").into()),

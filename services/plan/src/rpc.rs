@@ -40,163 +40,276 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// A method that reads: its file's `handle`, given the context and the message.
 macro_rules! read {
     ($self:ident, $request:ident, $file:ident) => {
-        Ok(Response::new($file::handle($self, $request.into_inner()).await?))
+        Ok(Response::new(
+            $file::handle($self, $request.into_inner()).await?,
+        ))
     };
 }
 
 #[tonic::async_trait]
 impl PlanService for Ctx {
-    async fn import_catalogue(&self, request: Request<pb::ImportCatalogueRequest>) -> Result<Response<pb::ImportCatalogueResponse>, Status> {
+    async fn import_catalogue(
+        &self,
+        request: Request<pb::ImportCatalogueRequest>,
+    ) -> Result<Response<pb::ImportCatalogueResponse>, Status> {
         write(self, request, import_catalogue::handle).await
     }
 
-    async fn activate_catalogue(&self, request: Request<pb::ActivateCatalogueRequest>) -> Result<Response<pb::ActivateCatalogueResponse>, Status> {
+    async fn activate_catalogue(
+        &self,
+        request: Request<pb::ActivateCatalogueRequest>,
+    ) -> Result<Response<pb::ActivateCatalogueResponse>, Status> {
         write(self, request, activate_catalogue::handle).await
     }
 
-    async fn get_catalogue(&self, request: Request<pb::GetCatalogueRequest>) -> Result<Response<pb::GetCatalogueResponse>, Status> {
+    async fn get_catalogue(
+        &self,
+        request: Request<pb::GetCatalogueRequest>,
+    ) -> Result<Response<pb::GetCatalogueResponse>, Status> {
         read!(self, request, get_catalogue)
     }
 
-    async fn list_catalogue_versions(&self, request: Request<pb::ListCatalogueVersionsRequest>) -> Result<Response<pb::ListCatalogueVersionsResponse>, Status> {
+    async fn list_catalogue_versions(
+        &self,
+        request: Request<pb::ListCatalogueVersionsRequest>,
+    ) -> Result<Response<pb::ListCatalogueVersionsResponse>, Status> {
         read!(self, request, list_catalogue_versions)
     }
 
-    async fn open_account(&self, request: Request<pb::OpenAccountRequest>) -> Result<Response<pb::OpenAccountResponse>, Status> {
+    async fn open_account(
+        &self,
+        request: Request<pb::OpenAccountRequest>,
+    ) -> Result<Response<pb::OpenAccountResponse>, Status> {
         write(self, request, open_account::handle).await
     }
 
-    async fn list_plans(&self, request: Request<pb::ListPlansRequest>) -> Result<Response<pb::ListPlansResponse>, Status> {
+    async fn list_plans(
+        &self,
+        request: Request<pb::ListPlansRequest>,
+    ) -> Result<Response<pb::ListPlansResponse>, Status> {
         read!(self, request, list_plans)
     }
 
-    async fn list_available_plans(&self, request: Request<pb::ListAvailablePlansRequest>) -> Result<Response<pb::ListAvailablePlansResponse>, Status> {
+    async fn list_available_plans(
+        &self,
+        request: Request<pb::ListAvailablePlansRequest>,
+    ) -> Result<Response<pb::ListAvailablePlansResponse>, Status> {
         read!(self, request, list_available_plans)
     }
 
-    async fn get_current_plan(&self, request: Request<pb::GetCurrentPlanRequest>) -> Result<Response<pb::GetCurrentPlanResponse>, Status> {
+    async fn get_current_plan(
+        &self,
+        request: Request<pb::GetCurrentPlanRequest>,
+    ) -> Result<Response<pb::GetCurrentPlanResponse>, Status> {
         read!(self, request, get_current_plan)
     }
 
-    async fn get_effective_plan(&self, request: Request<pb::GetEffectivePlanRequest>) -> Result<Response<pb::GetEffectivePlanResponse>, Status> {
+    async fn get_effective_plan(
+        &self,
+        request: Request<pb::GetEffectivePlanRequest>,
+    ) -> Result<Response<pb::GetEffectivePlanResponse>, Status> {
         read!(self, request, get_effective_plan)
     }
 
-    async fn list_segments(&self, request: Request<pb::ListSegmentsRequest>) -> Result<Response<pb::ListSegmentsResponse>, Status> {
+    async fn list_segments(
+        &self,
+        request: Request<pb::ListSegmentsRequest>,
+    ) -> Result<Response<pb::ListSegmentsResponse>, Status> {
         read!(self, request, list_segments)
     }
 
-    async fn preview_change(&self, request: Request<pb::PreviewChangeRequest>) -> Result<Response<pb::PreviewChangeResponse>, Status> {
+    async fn preview_change(
+        &self,
+        request: Request<pb::PreviewChangeRequest>,
+    ) -> Result<Response<pb::PreviewChangeResponse>, Status> {
         read!(self, request, preview_change)
     }
 
-    async fn apply_change(&self, request: Request<pb::ApplyChangeRequest>) -> Result<Response<pb::ApplyChangeResponse>, Status> {
+    async fn apply_change(
+        &self,
+        request: Request<pb::ApplyChangeRequest>,
+    ) -> Result<Response<pb::ApplyChangeResponse>, Status> {
         write(self, request, apply_change::handle).await
     }
 
-    async fn cancel_subscription(&self, request: Request<pb::CancelSubscriptionRequest>) -> Result<Response<pb::CancelSubscriptionResponse>, Status> {
+    async fn cancel_subscription(
+        &self,
+        request: Request<pb::CancelSubscriptionRequest>,
+    ) -> Result<Response<pb::CancelSubscriptionResponse>, Status> {
         write(self, request, cancel_subscription::handle).await
     }
 
-    async fn create_contract(&self, request: Request<pb::CreateContractRequest>) -> Result<Response<pb::CreateContractResponse>, Status> {
+    async fn create_contract(
+        &self,
+        request: Request<pb::CreateContractRequest>,
+    ) -> Result<Response<pb::CreateContractResponse>, Status> {
         write(self, request, create_contract::handle).await
     }
 
-    async fn add_contract_member(&self, request: Request<pb::AddContractMemberRequest>) -> Result<Response<pb::AddContractMemberResponse>, Status> {
+    async fn add_contract_member(
+        &self,
+        request: Request<pb::AddContractMemberRequest>,
+    ) -> Result<Response<pb::AddContractMemberResponse>, Status> {
         write(self, request, add_contract_member::handle).await
     }
 
-    async fn remove_contract_member(&self, request: Request<pb::RemoveContractMemberRequest>) -> Result<Response<pb::RemoveContractMemberResponse>, Status> {
+    async fn remove_contract_member(
+        &self,
+        request: Request<pb::RemoveContractMemberRequest>,
+    ) -> Result<Response<pb::RemoveContractMemberResponse>, Status> {
         write(self, request, remove_contract_member::handle).await
     }
 
-    async fn set_contract_payer(&self, request: Request<pb::SetContractPayerRequest>) -> Result<Response<pb::SetContractPayerResponse>, Status> {
+    async fn set_contract_payer(
+        &self,
+        request: Request<pb::SetContractPayerRequest>,
+    ) -> Result<Response<pb::SetContractPayerResponse>, Status> {
         write(self, request, set_contract_payer::handle).await
     }
 
-    async fn get_contract(&self, request: Request<pb::GetContractRequest>) -> Result<Response<pb::GetContractResponse>, Status> {
+    async fn get_contract(
+        &self,
+        request: Request<pb::GetContractRequest>,
+    ) -> Result<Response<pb::GetContractResponse>, Status> {
         read!(self, request, get_contract)
     }
 
-    async fn list_contracts(&self, request: Request<pb::ListContractsRequest>) -> Result<Response<pb::ListContractsResponse>, Status> {
+    async fn list_contracts(
+        &self,
+        request: Request<pb::ListContractsRequest>,
+    ) -> Result<Response<pb::ListContractsResponse>, Status> {
         read!(self, request, list_contracts)
     }
 
-    async fn check_entitlement(&self, request: Request<pb::CheckEntitlementRequest>) -> Result<Response<pb::CheckEntitlementResponse>, Status> {
+    async fn check_entitlement(
+        &self,
+        request: Request<pb::CheckEntitlementRequest>,
+    ) -> Result<Response<pb::CheckEntitlementResponse>, Status> {
         read!(self, request, check_entitlement)
     }
 
-    async fn list_entitlements(&self, request: Request<pb::ListEntitlementsRequest>) -> Result<Response<pb::ListEntitlementsResponse>, Status> {
+    async fn list_entitlements(
+        &self,
+        request: Request<pb::ListEntitlementsRequest>,
+    ) -> Result<Response<pb::ListEntitlementsResponse>, Status> {
         read!(self, request, list_entitlements)
     }
 
-    async fn stamp_ticket(&self, request: Request<pb::StampTicketRequest>) -> Result<Response<pb::StampTicketResponse>, Status> {
+    async fn stamp_ticket(
+        &self,
+        request: Request<pb::StampTicketRequest>,
+    ) -> Result<Response<pb::StampTicketResponse>, Status> {
         write(self, request, stamp_ticket::handle).await
     }
 
     type StreamBillableSegmentsStream = Streamed<pb::StreamBillableSegmentsResponse>;
 
-    async fn stream_billable_segments(&self, request: Request<pb::StreamBillableSegmentsRequest>) -> Result<Response<Self::StreamBillableSegmentsStream>, Status> {
+    async fn stream_billable_segments(
+        &self,
+        request: Request<pb::StreamBillableSegmentsRequest>,
+    ) -> Result<Response<Self::StreamBillableSegmentsStream>, Status> {
         read!(self, request, stream_billable_segments)
     }
 
     // What follows is in the contract and comes with its own issue.
 
-    async fn close_account(&self, _: Request<pb::CloseAccountRequest>) -> Result<Response<pb::CloseAccountResponse>, Status> {
+    async fn close_account(
+        &self,
+        _: Request<pb::CloseAccountRequest>,
+    ) -> Result<Response<pb::CloseAccountResponse>, Status> {
         Err(not_yet("CloseAccount"))
     }
 
-    async fn list_pending_changes(&self, _: Request<pb::ListPendingChangesRequest>) -> Result<Response<pb::ListPendingChangesResponse>, Status> {
+    async fn list_pending_changes(
+        &self,
+        _: Request<pb::ListPendingChangesRequest>,
+    ) -> Result<Response<pb::ListPendingChangesResponse>, Status> {
         Err(not_yet("ListPendingChanges"))
     }
 
-    async fn withdraw_change(&self, _: Request<pb::WithdrawChangeRequest>) -> Result<Response<pb::WithdrawChangeResponse>, Status> {
+    async fn withdraw_change(
+        &self,
+        _: Request<pb::WithdrawChangeRequest>,
+    ) -> Result<Response<pb::WithdrawChangeResponse>, Status> {
         Err(not_yet("WithdrawChange"))
     }
 
-    async fn undo_cancellation(&self, _: Request<pb::UndoCancellationRequest>) -> Result<Response<pb::UndoCancellationResponse>, Status> {
+    async fn undo_cancellation(
+        &self,
+        _: Request<pb::UndoCancellationRequest>,
+    ) -> Result<Response<pb::UndoCancellationResponse>, Status> {
         Err(not_yet("UndoCancellation"))
     }
 
-    async fn switch_billing_cycle(&self, _: Request<pb::SwitchBillingCycleRequest>) -> Result<Response<pb::SwitchBillingCycleResponse>, Status> {
+    async fn switch_billing_cycle(
+        &self,
+        _: Request<pb::SwitchBillingCycleRequest>,
+    ) -> Result<Response<pb::SwitchBillingCycleResponse>, Status> {
         Err(not_yet("SwitchBillingCycle"))
     }
 
-    async fn end_subscription(&self, _: Request<pb::EndSubscriptionRequest>) -> Result<Response<pb::EndSubscriptionResponse>, Status> {
+    async fn end_subscription(
+        &self,
+        _: Request<pb::EndSubscriptionRequest>,
+    ) -> Result<Response<pb::EndSubscriptionResponse>, Status> {
         Err(not_yet("EndSubscription"))
     }
 
-    async fn add_add_on(&self, _: Request<pb::AddAddOnRequest>) -> Result<Response<pb::AddAddOnResponse>, Status> {
+    async fn add_add_on(
+        &self,
+        _: Request<pb::AddAddOnRequest>,
+    ) -> Result<Response<pb::AddAddOnResponse>, Status> {
         Err(not_yet("AddAddOn"))
     }
 
-    async fn remove_add_on(&self, _: Request<pb::RemoveAddOnRequest>) -> Result<Response<pb::RemoveAddOnResponse>, Status> {
+    async fn remove_add_on(
+        &self,
+        _: Request<pb::RemoveAddOnRequest>,
+    ) -> Result<Response<pb::RemoveAddOnResponse>, Status> {
         Err(not_yet("RemoveAddOn"))
     }
 
-    async fn list_add_ons(&self, _: Request<pb::ListAddOnsRequest>) -> Result<Response<pb::ListAddOnsResponse>, Status> {
+    async fn list_add_ons(
+        &self,
+        _: Request<pb::ListAddOnsRequest>,
+    ) -> Result<Response<pb::ListAddOnsResponse>, Status> {
         Err(not_yet("ListAddOns"))
     }
 
-    async fn create_contract_offer(&self, _: Request<pb::CreateContractOfferRequest>) -> Result<Response<pb::CreateContractOfferResponse>, Status> {
+    async fn create_contract_offer(
+        &self,
+        _: Request<pb::CreateContractOfferRequest>,
+    ) -> Result<Response<pb::CreateContractOfferResponse>, Status> {
         Err(not_yet("CreateContractOffer"))
     }
 
-    async fn accept_contract_offer(&self, _: Request<pb::AcceptContractOfferRequest>) -> Result<Response<pb::AcceptContractOfferResponse>, Status> {
+    async fn accept_contract_offer(
+        &self,
+        _: Request<pb::AcceptContractOfferRequest>,
+    ) -> Result<Response<pb::AcceptContractOfferResponse>, Status> {
         Err(not_yet("AcceptContractOffer"))
     }
 
     type WatchTimelinesStream = Streamed<pb::WatchTimelinesResponse>;
 
-    async fn watch_timelines(&self, _: Request<pb::WatchTimelinesRequest>) -> Result<Response<Self::WatchTimelinesStream>, Status> {
+    async fn watch_timelines(
+        &self,
+        _: Request<pb::WatchTimelinesRequest>,
+    ) -> Result<Response<Self::WatchTimelinesStream>, Status> {
         Err(not_yet("WatchTimelines"))
     }
 
-    async fn erase_account(&self, _: Request<pb::EraseAccountRequest>) -> Result<Response<pb::EraseAccountResponse>, Status> {
+    async fn erase_account(
+        &self,
+        _: Request<pb::EraseAccountRequest>,
+    ) -> Result<Response<pb::EraseAccountResponse>, Status> {
         Err(not_yet("EraseAccount"))
     }
 
-    async fn verify_audit(&self, _: Request<pb::VerifyAuditRequest>) -> Result<Response<pb::VerifyAuditResponse>, Status> {
+    async fn verify_audit(
+        &self,
+        _: Request<pb::VerifyAuditRequest>,
+    ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
         Err(not_yet("VerifyAudit"))
     }
 }

@@ -29,20 +29,32 @@ pub struct Access {
 impl Access {
     /// A unary method and those who may call it.
     pub const fn unary(method: &'static str, who: &'static [Who]) -> Self {
-        Self { method, streams: false, who }
+        Self {
+            method,
+            streams: false,
+            who,
+        }
     }
 
     /// A streaming method and those who may call it.
     pub const fn stream(method: &'static str, who: &'static [Who]) -> Self {
-        Self { method, streams: true, who }
+        Self {
+            method,
+            streams: true,
+            who,
+        }
     }
 
     /// Whether `caller` may.
     pub fn allows(&self, caller: &Caller) -> bool {
         self.who.iter().any(|who| match (who, caller) {
             (Who::Service(name), Caller::Service { name: caller }) => name == caller,
-            (Who::Operator(role), Caller::Operator { roles, .. }) => roles.iter().any(|it| it == role),
-            (Who::AnyOperator, Caller::Operator { .. }) | (Who::Person, Caller::Person { .. }) => true,
+            (Who::Operator(role), Caller::Operator { roles, .. }) => {
+                roles.iter().any(|it| it == role)
+            }
+            (Who::AnyOperator, Caller::Operator { .. }) | (Who::Person, Caller::Person { .. }) => {
+                true
+            }
             (Who::Service(_) | Who::Operator(_) | Who::AnyOperator | Who::Person, _) => false,
         })
     }
@@ -54,14 +66,25 @@ mod tests {
 
     #[test]
     fn only_the_named_may() {
-        let access = Access::unary("CreateContract", &[Who::Operator("SALES"), Who::Service("account")]);
-        let operator = |role: &str| Caller::Operator { name: "o".to_owned(), roles: vec![role.to_owned()] };
-        let service = |name: &str| Caller::Service { name: name.to_owned() };
+        let access = Access::unary(
+            "CreateContract",
+            &[Who::Operator("SALES"), Who::Service("account")],
+        );
+        let operator = |role: &str| Caller::Operator {
+            name: "o".to_owned(),
+            roles: vec![role.to_owned()],
+        };
+        let service = |name: &str| Caller::Service {
+            name: name.to_owned(),
+        };
 
         assert!(access.allows(&operator("SALES")));
         assert!(!access.allows(&operator("SUPPORT_AGENT")));
         assert!(access.allows(&service("account")));
         assert!(!access.allows(&service("billing")));
-        assert!(!access.allows(&Caller::Person { user: "US1".to_owned(), authenticated_at: None }));
+        assert!(!access.allows(&Caller::Person {
+            user: "US1".to_owned(),
+            authenticated_at: None
+        }));
     }
 }

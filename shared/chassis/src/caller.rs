@@ -85,7 +85,11 @@ impl Keys {
     /// The keys of a JSON Web Key Set.
     pub fn from_jwks(json: &str) -> Result<Self, BadKeys> {
         let set: JwkSet = serde_json::from_str(json).map_err(|_| BadKeys)?;
-        let keys = set.keys.iter().map(DecodingKey::from_jwk).collect::<Result<Vec<_>, _>>();
+        let keys = set
+            .keys
+            .iter()
+            .map(DecodingKey::from_jwk)
+            .collect::<Result<Vec<_>, _>>();
         Ok(Self(Arc::new(keys.map_err(|_| BadKeys)?)))
     }
 
@@ -109,17 +113,26 @@ impl Identities {
         let token = request.headers().get(http::header::AUTHORIZATION);
         let by_token = token.and_then(|value| self.by_token(value.to_str().ok()?));
         let by_certificate = || certificates.and_then(|chain| by_certificate(chain.first()?));
-        if token.is_some() { by_token } else { by_certificate() }
+        if token.is_some() {
+            by_token
+        } else {
+            by_certificate()
+        }
     }
 
     fn by_token(&self, header: &str) -> Option<Caller> {
         let claims = self.keys.claims(header.strip_prefix("Bearer ")?)?;
         match claims.kind.as_str() {
             "service" => Some(Caller::Service { name: claims.sub }),
-            "operator" => Some(Caller::Operator { name: claims.sub, roles: claims.roles }),
+            "operator" => Some(Caller::Operator {
+                name: claims.sub,
+                roles: claims.roles,
+            }),
             "person" => Some(Caller::Person {
                 user: claims.sub,
-                authenticated_at: claims.auth_time.and_then(|at| DateTime::from_timestamp(at, 0)),
+                authenticated_at: claims
+                    .auth_time
+                    .and_then(|at| DateTime::from_timestamp(at, 0)),
             }),
             _ => None,
         }
@@ -130,19 +143,26 @@ impl Identities {
 fn by_certificate(certificate: &CertificateDer<'_>) -> Option<Caller> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => by_spiffe(uri),
-        _ => None,
-    })
+    names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| match name {
+            GeneralName::URI(uri) => by_spiffe(uri),
+            _ => None,
+        })
 }
 
 fn by_spiffe(uri: &str) -> Option<Caller> {
     let mut path = uri.strip_prefix("spiffe://")?.split('/').skip(1);
     match (path.next()?, path.next()?) {
-        ("service", name) => Some(Caller::Service { name: name.to_owned() }),
-        ("operator", name) => {
-            Some(Caller::Operator { name: name.to_owned(), roles: path.map(str::to_owned).collect() })
-        }
+        ("service", name) => Some(Caller::Service {
+            name: name.to_owned(),
+        }),
+        ("operator", name) => Some(Caller::Operator {
+            name: name.to_owned(),
+            roles: path.map(str::to_owned).collect(),
+        }),
         _ => None,
     }
 }
@@ -155,13 +175,22 @@ mod tests {
     fn spiffe_ids_name_services_and_operators_and_nothing_else() {
         assert_eq!(
             by_spiffe("spiffe://perdiem.local/service/billing"),
-            Some(Caller::Service { name: "billing".to_owned() })
+            Some(Caller::Service {
+                name: "billing".to_owned()
+            })
         );
         assert_eq!(
             by_spiffe("spiffe://perdiem.local/operator/ann/SALES"),
-            Some(Caller::Operator { name: "ann".to_owned(), roles: vec!["SALES".to_owned()] })
+            Some(Caller::Operator {
+                name: "ann".to_owned(),
+                roles: vec!["SALES".to_owned()]
+            })
         );
-        for other in ["https://perdiem.local/service/billing", "spiffe://perdiem.local/person/x", "spiffe://perdiem.local"] {
+        for other in [
+            "https://perdiem.local/service/billing",
+            "spiffe://perdiem.local/person/x",
+            "spiffe://perdiem.local",
+        ] {
             assert_eq!(by_spiffe(other), None, "{other}");
         }
     }

@@ -24,7 +24,9 @@ pub struct Carry {
 impl Interceptor for Carry {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(authorization) = &self.authorization {
-            request.metadata_mut().insert("authorization", authorization.clone());
+            request
+                .metadata_mut()
+                .insert("authorization", authorization.clone());
         }
         if let Some(trip) = Trip::current() {
             if let Ok(parent) = MetadataValue::try_from(&trip.trace_parent) {
@@ -49,12 +51,15 @@ impl Carry {
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)
             .tcp_nodelay(true);
-        if let (Some(certificate), Some(key), Some(ca)) =
-            (&config.tls_certificate_file, &config.tls_key_file, &config.tls_ca_file)
-        {
+        if let (Some(certificate), Some(key), Some(ca)) = (
+            &config.tls_certificate_file,
+            &config.tls_key_file,
+            &config.tls_ca_file,
+        ) {
             let identity = Identity::from_pem(std::fs::read(certificate)?, std::fs::read(key)?);
             let ca = Certificate::from_pem(std::fs::read(ca)?);
-            endpoint = endpoint.tls_config(ClientTlsConfig::new().identity(identity).ca_certificate(ca))?;
+            endpoint = endpoint
+                .tls_config(ClientTlsConfig::new().identity(identity).ca_certificate(ca))?;
         }
         let authorization = match config.service_token.as_str() {
             "" => None,
@@ -64,7 +69,10 @@ impl Carry {
                 Some(value)
             }
         };
-        Ok(InterceptedService::new(endpoint.connect_lazy(), Self { authorization }))
+        Ok(InterceptedService::new(
+            endpoint.connect_lazy(),
+            Self { authorization },
+        ))
     }
 }
 
@@ -84,13 +92,19 @@ pub fn normalised(status: Status) -> Status {
         (Code::Cancelled, _) => Code::Unavailable,
         _ => return status,
     };
-    Status::with_details(code, status.message().to_owned(), status.details().to_vec().into())
+    Status::with_details(
+        code,
+        status.message().to_owned(),
+        status.details().to_vec().into(),
+    )
 }
 
 /// Calls `call` up to three times while the peer is away, within the deadline of the request.
 ///
 /// Only for what is safe to repeat: reads, and writes that carry a `request_id`.
-pub async fn retried<T, F: Future<Output = Result<T, Status>>>(call: impl Fn() -> F) -> Result<T, Status> {
+pub async fn retried<T, F: Future<Output = Result<T, Status>>>(
+    call: impl Fn() -> F,
+) -> Result<T, Status> {
     const TRIES: u32 = 3;
     let mut pause = Duration::from_millis(25);
     for _ in 1..TRIES {
@@ -98,7 +112,9 @@ pub async fn retried<T, F: Future<Output = Result<T, Status>>>(call: impl Fn() -
             Err(status) if status.code() == Code::Unavailable => status,
             other => return other,
         };
-        let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let asked = status
+            .get_details_retry_info()
+            .and_then(|info| info.retry_delay);
         let pause_now = asked.unwrap_or(pause);
         let left = Trip::current().and_then(|trip| trip.remaining());
         if left.is_some_and(|left| left < pause_now) {

@@ -24,8 +24,12 @@ impl Clock {
         match self {
             Self::System => Ok(machine_time()),
             Self::Standing { db, schema } => {
-                let sql = format!("-- {schema}.test_clock.now\nSELECT standing_at FROM {schema}.test_clock");
-                let standing = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(db).await?;
+                let sql = format!(
+                    "-- {schema}.test_clock.now\nSELECT standing_at FROM {schema}.test_clock"
+                );
+                let standing = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .fetch_optional(db)
+                    .await?;
                 Ok(standing.unwrap_or_else(machine_time))
             }
         }
@@ -49,8 +53,12 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock"
+)]
 fn machine_time() -> DateTime<Utc> {
     let now = Utc::now();
-    now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now)
+    now.duration_trunc(TimeDelta::microseconds(1))
+        .unwrap_or(now)
 }

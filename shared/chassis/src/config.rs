@@ -45,7 +45,12 @@ pub struct Config {
     #[arg(long, env = "AUTH_KEYS_FILE")]
     pub auth_keys_file: PathBuf,
     /// Token that this service shows to its peers; a certificate does as well.
-    #[arg(long, env = "SERVICE_TOKEN", hide_env_values = true, default_value = "")]
+    #[arg(
+        long,
+        env = "SERVICE_TOKEN",
+        hide_env_values = true,
+        default_value = ""
+    )]
     pub service_token: String,
     /// Certificate chain (PEM); with it, the key and the CA, TLS is mutual and required.
     #[arg(long, env = "TLS_CERTIFICATE_FILE", requires_all = ["tls_key_file", "tls_ca_file"])]
@@ -117,12 +122,19 @@ impl Config {
             faults.push("TEST_CLOCK_LISTEN is refused in the production profile".to_owned());
         }
         if production && self.tls_certificate_file.is_none() {
-            faults.push("the production profile needs TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_CA_FILE".to_owned());
+            faults.push(
+                "the production profile needs TLS_CERTIFICATE_FILE, TLS_KEY_FILE and TLS_CA_FILE"
+                    .to_owned(),
+            );
         }
         if !production && !self.listen.ip().is_loopback() && self.tls_certificate_file.is_none() {
             faults.push("LISTEN must be a loopback address when there is no TLS".to_owned());
         }
-        for (name, value) in [("RUN_CHUNK", self.run_chunk), ("RUN_WORKERS", self.run_workers), ("MAX_IN_FLIGHT", self.max_in_flight)] {
+        for (name, value) in [
+            ("RUN_CHUNK", self.run_chunk),
+            ("RUN_WORKERS", self.run_workers),
+            ("MAX_IN_FLIGHT", self.max_in_flight),
+        ] {
             if value == 0 {
                 faults.push(format!("{name} must be above zero"));
             }
@@ -136,5 +148,9 @@ impl Config {
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| "an address and port".to_owned())?;
-    if address.ip().is_loopback() { Ok(address) } else { Err("must be a loopback address".to_owned()) }
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("must be a loopback address".to_owned())
+    }
 }

@@ -21,7 +21,11 @@ pub struct SingleMessage<B> {
 impl<B> SingleMessage<B> {
     /// `body`, watched.
     pub const fn new(body: B) -> Self {
-        Self { body, prefix: Vec::new(), left: None }
+        Self {
+            body,
+            prefix: Vec::new(),
+            left: None,
+        }
     }
 
     /// Counts `chunk`; `false` when it holds the beginning of a second message.
@@ -33,7 +37,8 @@ impl<B> SingleMessage<B> {
                     if let [_, length @ ..] = self.prefix.as_slice()
                         && let Ok(length) = <[u8; 4]>::try_from(length)
                     {
-                        self.left = Some(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX));
+                        self.left =
+                            Some(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX));
                     }
                 }
                 Some(0) => return false,
@@ -61,10 +66,8 @@ impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for SingleMessage<B> {
             && let Some(chunk) = frame.data_ref()
             && !self.admits(chunk.clone())
         {
-            return Poll::Ready(Some(Err(Refusal::invalid("EXTRA_MESSAGE").into_status(
-                "perdiem",
-                "one message is expected".to_owned(),
-            ))));
+            return Poll::Ready(Some(Err(Refusal::invalid("EXTRA_MESSAGE")
+                .into_status("perdiem", "one message is expected".to_owned()))));
         }
         frame
     }
@@ -80,7 +83,10 @@ mod tests {
         for cut in 0..message.len() {
             let mut body = SingleMessage::new(());
             let (first, second) = message.split_at(cut);
-            assert!(body.admits(Bytes::copy_from_slice(first)) && body.admits(Bytes::copy_from_slice(second)));
+            assert!(
+                body.admits(Bytes::copy_from_slice(first))
+                    && body.admits(Bytes::copy_from_slice(second))
+            );
             assert!(!body.admits(Bytes::from_static(b"\0")));
         }
         let mut empty = SingleMessage::new(());

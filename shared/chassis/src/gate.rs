@@ -38,7 +38,10 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, knows: self.clone() }
+        Gate {
+            inner,
+            knows: self.clone(),
+        }
     }
 }
 
@@ -78,7 +81,10 @@ where
             let trace_parent = trace_parent(request.headers());
             let span = tracing::info_span!("rpc", rpc.method = %method, trace.id = trace_parent.get(3..35).unwrap_or_default());
             crate::telemetry::adopt(&span, &trace_parent);
-            let result = knows.pass(inner, request, &method, trace_parent).instrument(span.clone()).await;
+            let result = knows
+                .pass(inner, request, &method, trace_parent)
+                .instrument(span.clone())
+                .await;
             let code = match &result {
                 Ok(response) => code_of(response.headers()),
                 Err(_) => Code::Unknown,
@@ -100,7 +106,11 @@ impl GateLayer {
     where
         S: Service<Request<Body>, Response = Response<Body>>,
     {
-        let refused = |refusal: Refusal, message: &str| Ok(refusal.into_status("perdiem", message.to_owned()).into_http());
+        let refused = |refusal: Refusal, message: &str| {
+            Ok(refusal
+                .into_status("perdiem", message.to_owned())
+                .into_http())
+        };
         let Some(access) = self.access.iter().find(|access| access.method == method) else {
             return Ok(Status::unimplemented("no such method").into_http());
         };
@@ -112,25 +122,38 @@ impl GateLayer {
         };
         if !access.allows(&caller) {
             return refused(
-                Refusal::new(Code::PermissionDenied, "CALLER_NOT_ALLOWED").with("caller", &caller).with("method", method),
+                Refusal::new(Code::PermissionDenied, "CALLER_NOT_ALLOWED")
+                    .with("caller", &caller)
+                    .with("method", method),
                 "this caller may not call this method",
             );
         }
         let Ok(asked) = grpc_timeout(request.headers()) else {
-            return refused(Refusal::invalid("INVALID_TIMEOUT"), "grpc-timeout does not read");
+            return refused(
+                Refusal::invalid("INVALID_TIMEOUT"),
+                "grpc-timeout does not read",
+            );
         };
         let Ok(_room) = self.room.clone().try_acquire_owned() else {
             return refused(
-                Refusal::new(Code::Unavailable, "OVERLOADED").retry_after(Duration::from_millis(200)),
+                Refusal::new(Code::Unavailable, "OVERLOADED")
+                    .retry_after(Duration::from_millis(200)),
                 "overloaded",
             );
         };
         request.extensions_mut().insert(caller);
         let limit = asked.map_or(self.deadline, |asked| asked.min(self.deadline));
         let deadline = (!access.streams).then(|| Instant::now() + limit);
-        let request = if access.streams { request } else { request.map(|body| Body::new(SingleMessage::new(body))) };
+        let request = if access.streams {
+            request
+        } else {
+            request.map(|body| Body::new(SingleMessage::new(body)))
+        };
 
-        let trip = Trip { trace_parent, deadline };
+        let trip = Trip {
+            trace_parent,
+            deadline,
+        };
         let work = AssertUnwindSafe(trip.scope(inner.call(request))).catch_unwind();
         let done = match deadline {
             Some(at) => tokio::time::timeout_at(at, work).await,
@@ -146,30 +169,45 @@ impl GateLayer {
 
 /// The response, with tonic's own refusals of a message blamed on who sent it.
 fn blamed_rightly(response: Response<Body>) -> Response<Body> {
-    let message = response.headers().get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();
+    let message = response
+        .headers()
+        .get("grpc-message")
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     let ours = message.starts_with(b"internal%20error") || message.starts_with(b"internal error");
     let (reason, text) = match code_of(response.headers()) {
         Code::OutOfRange => ("MESSAGE_TOO_LARGE", "the message is too large"),
         Code::Internal if !ours => ("MALFORMED_MESSAGE", "the message does not read"),
         _ => return response,
     };
-    Refusal::invalid(reason).into_status("perdiem", text.to_owned()).into_http()
+    Refusal::invalid(reason)
+        .into_status("perdiem", text.to_owned())
+        .into_http()
 }
 
 /// The code in the headers of an answer without messages; OK otherwise.
 fn code_of(headers: &HeaderMap) -> Code {
-    headers.get("grpc-status").map_or(Code::Ok, |value| Code::from_bytes(value.as_bytes()))
+    headers
+        .get("grpc-status")
+        .map_or(Code::Ok, |value| Code::from_bytes(value.as_bytes()))
 }
 
 /// The caller's `traceparent`, or a new one.
 fn trace_parent(headers: &HeaderMap) -> String {
-    let sent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let sent = headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok());
     let whole = |text: &&str| {
-        text.len() == 55 && text.starts_with("00-") && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+        text.len() == 55
+            && text.starts_with("00-")
+            && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
     };
     sent.filter(whole).map_or_else(
         || {
-            let (trace, span) = (uuid::Uuid::new_v4().simple().to_string(), uuid::Uuid::new_v4().simple().to_string());
+            let (trace, span) = (
+                uuid::Uuid::new_v4().simple().to_string(),
+                uuid::Uuid::new_v4().simple().to_string(),
+            );
             format!("00-{trace}-{}-01", span.get(..16).unwrap_or_default())
         },
         str::to_owned,
@@ -178,9 +216,13 @@ fn trace_parent(headers: &HeaderMap) -> String {
 
 /// The `grpc-timeout` header: at most eight digits and a unit.
 fn grpc_timeout(headers: &HeaderMap) -> Result<Option<Duration>, ()> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let Some(value) = headers.get("grpc-timeout") else {
+        return Ok(None);
+    };
     let text = value.to_str().map_err(|_| ())?;
-    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(())?;
+    let (digits, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or(())?;
     if digits.is_empty() || 8 < digits.len() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(());
     }
@@ -209,7 +251,10 @@ mod tests {
             grpc_timeout(&headers)
         };
         assert_eq!(read("150m"), Ok(Some(Duration::from_millis(150))));
-        assert_eq!(read("99999999H"), Ok(Some(Duration::from_secs(99_999_999 * 3600))));
+        assert_eq!(
+            read("99999999H"),
+            Ok(Some(Duration::from_secs(99_999_999 * 3600)))
+        );
         for bad in ["", "S", "1", "-1S", "1s", "123456789S", "1.5S"] {
             assert_eq!(read(bad), Err(()), "{bad}");
         }

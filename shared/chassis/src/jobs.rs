@@ -13,7 +13,10 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let (mut signal, stop) = (signal(kind)?, stop.clone());
-        #[expect(clippy::disallowed_methods, reason = "waits for a signal; nothing to finish")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "waits for a signal; nothing to finish"
+        )]
         tokio::spawn(async move {
             signal.recv().await;
             stop.cancel();

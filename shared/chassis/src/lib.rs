@@ -42,7 +42,7 @@ pub use page::{Page, PageToken};
 pub use refusal::{FieldError, Refusal, field_error, internal, not_yet};
 pub use requests::Begun;
 pub use server::{Server, serve};
-pub use test_clock::NextDue;
 pub use telemetry::{Telemetry, init_telemetry};
+pub use test_clock::NextDue;
 pub use trip::Trip;
 pub use write::{Call, Owned, Twin, Unit, database_status, detached, saga, write};

@@ -29,10 +29,16 @@ impl Page {
             _ => return Err(field_error("page_size", "0 to 500")),
         };
         if 200 < page_token.len() {
-            return Err(field_error("page_token", "the next_page_token of an earlier page"));
+            return Err(field_error(
+                "page_token",
+                "the next_page_token of an earlier page",
+            ));
         }
         let token = (!page_token.is_empty()).then(|| page_token.to_owned());
-        Ok(Self { size, token: PageToken(token) })
+        Ok(Self {
+            size,
+            token: PageToken(token),
+        })
     }
 
     /// Cuts rows read with a limit of `size + 1` to the page; gives the last row on it when there are

@@ -34,13 +34,22 @@ pub struct FieldError {
 
 /// `field` does not read; `expected` would have.
 pub fn field_error(field: impl Into<String>, expected: impl Into<String>) -> FieldError {
-    FieldError { field: field.into(), expected: expected.into() }
+    FieldError {
+        field: field.into(),
+        expected: expected.into(),
+    }
 }
 
 impl Refusal {
     /// A refusal with this code and reason.
     pub const fn new(code: Code, reason: &'static str) -> Self {
-        Self { code, reason, metadata: Vec::new(), fields: Vec::new(), retry_after: None }
+        Self {
+            code,
+            reason,
+            metadata: Vec::new(),
+            fields: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// A request that cannot be right, whatever the state.
@@ -71,8 +80,11 @@ impl Refusal {
 
     /// The status sent to the caller; `domain` names the service, `message` is for a developer.
     pub fn into_status(self, domain: &str, message: String) -> Status {
-        let metadata: HashMap<_, _> =
-            self.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let metadata: HashMap<_, _> = self
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         let mut details = ErrorDetails::with_error_info(self.reason, domain, metadata);
         for FieldError { field, expected } in self.fields {
             details.add_bad_request_violation(field, expected);

@@ -38,7 +38,11 @@ pub enum Begun<T> {
 /// Takes a request id for this transaction, or tells what became of it.
 ///
 /// A second transaction with the same id waits here until the first one ends.
-pub async fn begin(db: &mut PgConnection, key: &Key, now: DateTime<Utc>) -> sqlx::Result<Begun<()>> {
+pub async fn begin(
+    db: &mut PgConnection,
+    key: &Key,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Begun<()>> {
     let schema = key.schema;
     let taken = sqlx::query(AssertSqlSafe(format!(
         "-- {schema}.requests.begin
@@ -70,9 +74,11 @@ pub async fn begin(db: &mut PgConnection, key: &Key, now: DateTime<Utc>) -> sqlx
     Ok(match row {
         (hash, ..) if hash != key.hash => Begun::Reused,
         (_, Some(response), ..) => Begun::Answered(response),
-        (_, None, Some(code), message, details) => {
-            Begun::Refused(Box::new(Status::with_details(Code::from_i32(code), message, details.into())))
-        }
+        (_, None, Some(code), message, details) => Begun::Refused(Box::new(Status::with_details(
+            Code::from_i32(code),
+            message,
+            details.into(),
+        ))),
         (_, None, None, ..) => Begun::First(()),
     })
 }

@@ -33,7 +33,10 @@ pub struct Server<J> {
 }
 
 /// Serves until SIGTERM or SIGINT: what has begun is finished, nothing new is taken.
-pub async fn serve<J, F>(config: &Config, make: impl AsyncFnOnce(CancellationToken) -> Result<Server<J>, Box<dyn Error>>) -> Result<(), Box<dyn Error>>
+pub async fn serve<J, F>(
+    config: &Config,
+    make: impl AsyncFnOnce(CancellationToken) -> Result<Server<J>, Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>>
 where
     J: FnOnce(CancellationToken) -> F,
     F: Future<Output = ()>,
@@ -47,7 +50,9 @@ where
     let telemetry = init_telemetry(server.name, config.otlp_endpoint.as_deref())?;
 
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status(server.grpc_name, tonic_health::ServingStatus::Serving).await;
+    health
+        .set_service_status(server.grpc_name, tonic_health::ServingStatus::Serving)
+        .await;
     let mut routes = server.routes.add_service(health_service);
     if config.reflection {
         for reflection in reflections()? {
@@ -67,8 +72,12 @@ where
         let ended = grpc
             .serve_with_shutdown(config.listen, async {
                 stop.cancelled().await;
-                health.set_service_status(server.grpc_name, tonic_health::ServingStatus::NotServing).await;
-                health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+                health
+                    .set_service_status(server.grpc_name, tonic_health::ServingStatus::NotServing)
+                    .await;
+                health
+                    .set_service_status("", tonic_health::ServingStatus::NotServing)
+                    .await;
             })
             .await;
         stop.cancel(); // A server that could not start takes the jobs with it.
@@ -82,7 +91,9 @@ where
     };
     let clock = async {
         match config.test_clock_listen {
-            Some(address) => serve_test_clock(address, server.clock, server.next_due, stop.clone()).await,
+            Some(address) => {
+                serve_test_clock(address, server.clock, server.next_due, stop.clone()).await
+            }
             None => Ok(()),
         }
     };
@@ -112,12 +123,15 @@ fn transport(config: &Config) -> Result<tonic::transport::Server, Box<dyn Error>
         .max_connection_age(Duration::from_mins(15))
         .max_connection_age_grace(Duration::from_mins(1))
         .tcp_nodelay(true);
-    if let (Some(certificate), Some(key), Some(ca)) =
-        (&config.tls_certificate_file, &config.tls_key_file, &config.tls_ca_file)
-    {
+    if let (Some(certificate), Some(key), Some(ca)) = (
+        &config.tls_certificate_file,
+        &config.tls_key_file,
+        &config.tls_ca_file,
+    ) {
         let identity = Identity::from_pem(std::fs::read(certificate)?, std::fs::read(key)?);
         let ca = Certificate::from_pem(std::fs::read(ca)?);
-        transport = transport.tls_config(ServerTlsConfig::new().identity(identity).client_ca_root(ca))?;
+        transport =
+            transport.tls_config(ServerTlsConfig::new().identity(identity).client_ca_root(ca))?;
     }
     Ok(transport)
 }

@@ -31,6 +31,9 @@ impl Trip {
     /// What is left of the deadline, less a margin for the way back.
     pub fn remaining(&self) -> Option<Duration> {
         const MARGIN: Duration = Duration::from_millis(20);
-        self.deadline.map(|at| at.saturating_duration_since(Instant::now()).saturating_sub(MARGIN))
+        self.deadline.map(|at| {
+            at.saturating_duration_since(Instant::now())
+                .saturating_sub(MARGIN)
+        })
     }
 }

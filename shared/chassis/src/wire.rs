@@ -10,17 +10,24 @@ use crate::{FieldError, field_error};
 
 /// The id of a `K` that `text` spells.
 pub fn id<K: Kind>(field: &str, text: &str) -> Result<Id<K>, FieldError> {
-    text.parse().map_err(|_| field_error(field, format!("{} and 32 lower-case hex digits", K::PREFIX)))
+    text.parse()
+        .map_err(|_| field_error(field, format!("{} and 32 lower-case hex digits", K::PREFIX)))
 }
 
 /// The id that `text` spells; `None` when it is empty.
 pub fn optional_id<K: Kind>(field: &str, text: &str) -> Result<Option<Id<K>>, FieldError> {
-    if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        id(field, text).map(Some)
+    }
 }
 
 /// A code of the catalogue, such as `SUPPORT` or `business`: 1 to 64 letters, digits, `-`, `_`.
 pub fn code<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if !text.is_empty() && text.len() <= 64 && plain {
         return Ok(text);
     }
@@ -29,26 +36,42 @@ pub fn code<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
 
 /// A code, or nothing.
 pub fn optional_code<'a>(field: &str, text: &'a str) -> Result<Option<&'a str>, FieldError> {
-    if text.is_empty() { Ok(None) } else { code(field, text).map(Some) }
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        code(field, text).map(Some)
+    }
 }
 
 /// A text of 1 to `longest` characters without control characters.
 pub fn text<'a>(field: &str, text: &'a str, longest: usize) -> Result<&'a str, FieldError> {
     let length = text.chars().count();
-    if 0 < length && length <= longest && !text.chars().any(char::is_control) && !text.trim().is_empty() {
+    if 0 < length
+        && length <= longest
+        && !text.chars().any(char::is_control)
+        && !text.trim().is_empty()
+    {
         return Ok(text);
     }
-    Err(field_error(field, format!("1 to {longest} characters, none of them a control character")))
+    Err(field_error(
+        field,
+        format!("1 to {longest} characters, none of them a control character"),
+    ))
 }
 
 /// A UUID.
 pub fn uuid(field: &str, text: &str) -> Result<Uuid, FieldError> {
-    let read = Uuid::try_parse(text).ok().filter(|id| !id.is_nil() && text.len() == 36);
+    let read = Uuid::try_parse(text)
+        .ok()
+        .filter(|id| !id.is_nil() && text.len() == 36);
     read.ok_or_else(|| field_error(field, "a UUID"))
 }
 
 /// An instant in whole microseconds, in the years 2000 to 2199.
-pub fn instant(field: &str, sent: Option<prost_types::Timestamp>) -> Result<DateTime<Utc>, FieldError> {
+pub fn instant(
+    field: &str,
+    sent: Option<prost_types::Timestamp>,
+) -> Result<DateTime<Utc>, FieldError> {
     optional_instant(field, sent)?.ok_or_else(|| field_error(field, "an instant"))
 }
 
@@ -64,7 +87,8 @@ pub fn optional_instant(
         .ok()
         .filter(|nanos| *nanos < 1_000_000_000 && RANGE.contains(&sent.seconds))
         .and_then(|nanos| DateTime::from_timestamp(sent.seconds, nanos - nanos % 1_000));
-    read.map(Some).ok_or_else(|| field_error(field, "an instant in the years 2000 to 2199"))
+    read.map(Some)
+        .ok_or_else(|| field_error(field, "an instant in the years 2000 to 2199"))
 }
 
 /// A day, ISO 8601.
@@ -84,19 +108,27 @@ pub fn money(field: &str, sent: Option<&pb::Money>) -> Result<Money, FieldError>
     let currency = currency(&format!("{field}.currency_code"), &sent.currency_code)?;
     Money::parse(&sent.amount, currency).map_err(|_| {
         let places = currency.decimals();
-        field_error(format!("{field}.amount"), format!("a plain decimal of at most {places} places"))
+        field_error(
+            format!("{field}.amount"),
+            format!("a plain decimal of at most {places} places"),
+        )
     })
 }
 
 /// A measured sum.
 pub fn amount(field: &str, sent: &pb::Amount) -> Result<Amount, FieldError> {
     let currency = currency(&format!("{field}.currency_code"), &sent.currency_code)?;
-    Amount::parse(&sent.amount, currency)
-        .map_err(|_| field_error(format!("{field}.amount"), "a plain decimal of at most 6 places"))
+    Amount::parse(&sent.amount, currency).map_err(|_| {
+        field_error(
+            format!("{field}.amount"),
+            "a plain decimal of at most 6 places",
+        )
+    })
 }
 
 fn currency(field: &str, text: &str) -> Result<Currency, FieldError> {
-    text.parse().map_err(|_| field_error(field, "an ISO 4217 code known here, such as USD"))
+    text.parse()
+        .map_err(|_| field_error(field, "an ISO 4217 code known here, such as USD"))
 }
 
 /// An instant, as sent.
@@ -109,10 +141,16 @@ pub fn timestamp(from: DateTime<Utc>) -> prost_types::Timestamp {
 
 /// A payable sum, as sent.
 pub fn pb_money(from: Money) -> pb::Money {
-    pb::Money { currency_code: from.currency().to_string(), amount: from.to_string() }
+    pb::Money {
+        currency_code: from.currency().to_string(),
+        amount: from.to_string(),
+    }
 }
 
 /// A measured sum, as sent.
 pub fn pb_amount(from: Amount) -> pb::Amount {
-    pb::Amount { currency_code: from.currency().to_string(), amount: from.to_string() }
+    pb::Amount {
+        currency_code: from.currency().to_string(),
+        amount: from.to_string(),
+    }
 }

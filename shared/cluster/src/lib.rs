@@ -68,7 +68,12 @@ impl Cluster {
         let folder = folder.canonicalize()?;
         let programs = find::server_programs(&folder)?;
         let run_as = RunAs::for_files(&programs, &folder)?;
-        let mut cluster = Self { programs, folder, run_as, port: 0 };
+        let mut cluster = Self {
+            programs,
+            folder,
+            run_as,
+            port: 0,
+        };
         if !cluster.data().join("PG_VERSION").exists() {
             let data = cluster.data();
             let arguments: [&OsStr; 8] = [
@@ -108,8 +113,14 @@ impl Cluster {
     /// Stops the server at once; what was committed is kept.
     pub fn stop(&self) {
         let data = self.data();
-        let arguments: [&OsStr; 6] =
-            ["-D".as_ref(), data.as_ref(), "-m".as_ref(), "fast".as_ref(), "-w".as_ref(), "stop".as_ref()];
+        let arguments: [&OsStr; 6] = [
+            "-D".as_ref(),
+            data.as_ref(),
+            "-m".as_ref(),
+            "fast".as_ref(),
+            "-w".as_ref(),
+            "stop".as_ref(),
+        ];
         let _ = self.quiet("pg_ctl", &arguments);
     }
 
@@ -120,7 +131,14 @@ impl Cluster {
     fn command(&self, program: &'static str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir(&self.folder).stdin(Stdio::null());
-        for variable in ["PGDATA", "PGHOST", "PGPORT", "PGUSER", "PGOPTIONS", "PGDATABASE"] {
+        for variable in [
+            "PGDATA",
+            "PGHOST",
+            "PGPORT",
+            "PGUSER",
+            "PGOPTIONS",
+            "PGDATABASE",
+        ] {
             command.env_remove(variable);
         }
         self.run_as.apply(&mut command);
@@ -133,13 +151,20 @@ impl Cluster {
             return Ok(());
         }
         let said = [output.stdout, output.stderr].concat();
-        Err(ClusterError::Program { program, output: String::from_utf8_lossy(&said).into_owned() })
+        Err(ClusterError::Program {
+            program,
+            output: String::from_utf8_lossy(&said).into_owned(),
+        })
     }
 
     /// Runs a program without pipes: a server that inherited one would keep it open for ever.
     fn quiet(&self, program: &'static str, arguments: &[&OsStr]) -> io::Result<bool> {
         let mut command = self.command(program);
-        let status = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        let status = command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
         Ok(status.success())
     }
 
@@ -152,9 +177,14 @@ impl Cluster {
     fn running_on(&self) -> Option<u16> {
         let lines = self.pid_file()?;
         let pid: u32 = lines.first()?.trim().parse().ok()?;
-        let alive = Path::new("/proc").join(pid.to_string()).exists() || !Path::new("/proc/self").exists();
+        let alive =
+            Path::new("/proc").join(pid.to_string()).exists() || !Path::new("/proc/self").exists();
         let ready = lines.get(7)?.trim() == "ready";
-        if alive && ready { lines.get(3)?.trim().parse().ok() } else { None }
+        if alive && ready {
+            lines.get(3)?.trim().parse().ok()
+        } else {
+            None
+        }
     }
 
     fn start(&mut self, durability: Durability) -> Result<(), ClusterError> {
@@ -190,7 +220,10 @@ impl Cluster {
             }
         }
         let output = fs::read_to_string(&log).unwrap_or_default();
-        Err(ClusterError::Program { program: "postgres", output })
+        Err(ClusterError::Program {
+            program: "postgres",
+            output,
+        })
     }
 }
 

@@ -9,7 +9,11 @@ pub const SERVICES: [&str; 4] = ["plan", "billing", "account", "payments"];
 
 /// The URL of a database over a Unix socket.
 pub fn url_of(folder: &Path, port: u16, role: &str, database: &str) -> String {
-    let host: String = folder.display().to_string().replace('%', "%25").replace('/', "%2F");
+    let host: String = folder
+        .display()
+        .to_string()
+        .replace('%', "%25")
+        .replace('/', "%2F");
     format!("postgres://{role}@{host}:{port}/{database}")
 }
 
@@ -24,20 +28,30 @@ pub async fn provision(superuser_url: &str, name: &str) -> sqlx::Result<()> {
         role(&mut db, &format!("{service}_service")).await?;
     }
     role(&mut db, "checker").await?;
-    let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-        .bind(name)
-        .fetch_one(&mut db)
-        .await?;
+    let there: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(name)
+            .fetch_one(&mut db)
+            .await?;
     if !there {
-        db.execute(AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).await?;
-        db.execute(AssertSqlSafe(format!("REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC"))).await?;
-        db.execute(AssertSqlSafe(format!("GRANT CONNECT ON DATABASE \"{name}\" TO checker"))).await?;
+        db.execute(AssertSqlSafe(format!("CREATE DATABASE \"{name}\"")))
+            .await?;
+        db.execute(AssertSqlSafe(format!(
+            "REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC"
+        )))
+        .await?;
+        db.execute(AssertSqlSafe(format!(
+            "GRANT CONNECT ON DATABASE \"{name}\" TO checker"
+        )))
+        .await?;
         for service in SERVICES {
             let grants = format!(
                 "GRANT CONNECT, CREATE ON DATABASE \"{name}\" TO {service}_owner;
                  GRANT CONNECT ON DATABASE \"{name}\" TO {service}_service"
             );
-            sqlx::raw_sql(AssertSqlSafe(grants)).execute(&mut db).await?;
+            sqlx::raw_sql(AssertSqlSafe(grants))
+                .execute(&mut db)
+                .await?;
         }
     }
     db.close().await

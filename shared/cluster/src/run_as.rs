@@ -1,5 +1,8 @@
 //! As whom the server runs: PostgreSQL refuses to be root.
-#![expect(unsafe_code, reason = "asks who we are, and becomes another user between fork and exec")]
+#![expect(
+    unsafe_code,
+    reason = "asks who we are, and becomes another user between fork and exec"
+)]
 
 use std::fs;
 use std::io;
@@ -52,7 +55,8 @@ impl RunAs {
 
 /// Whether a user without rights can walk down to `path`.
 fn open_to_all(path: &Path) -> bool {
-    path.ancestors().all(|part| fs::metadata(part).map_or(true, |meta| meta.mode() & 0o001 != 0))
+    path.ancestors()
+        .all(|part| fs::metadata(part).map_or(true, |meta| meta.mode() & 0o001 != 0))
 }
 
 /// The user `postgres` where there is one, else `nobody`.
@@ -60,11 +64,15 @@ fn unprivileged() -> (u32, u32) {
     const NOBODY: u32 = 65534;
     let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let ids = |name: &str| {
-        let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
+        let line = text
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    ids("postgres").or_else(|| ids("nobody")).unwrap_or((NOBODY, NOBODY))
+    ids("postgres")
+        .or_else(|| ids("nobody"))
+        .unwrap_or((NOBODY, NOBODY))
 }
 
 #[cfg(target_os = "linux")]

@@ -18,7 +18,10 @@ pub fn parse(text: &str, decimals: u32) -> Option<i64> {
         None => (digits, ""),
     };
     let places = u32::try_from(fraction.len()).ok()?;
-    let all_digits = whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
+    let all_digits = whole
+        .bytes()
+        .chain(fraction.bytes())
+        .all(|b| b.is_ascii_digit());
     if whole.is_empty() || decimals < places || !all_digits || 19 < whole.len() {
         return None;
     }

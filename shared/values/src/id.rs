@@ -65,7 +65,10 @@ pub struct BadId {
 impl<K> Id<K> {
     /// The id with this UUID.
     pub const fn from_uuid(uuid: Uuid) -> Self {
-        Self { uuid, of: PhantomData }
+        Self {
+            uuid,
+            of: PhantomData,
+        }
     }
 
     /// A new id, later than those made before it (UUID version 7).
@@ -96,7 +99,9 @@ impl<K: Kind> FromStr for Id<K> {
     fn from_str(text: &str) -> Result<Self, BadId> {
         let bad = BadId { prefix: K::PREFIX };
         let hex = text.strip_prefix(K::PREFIX).ok_or(bad)?;
-        let lower = hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let lower = hex
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if hex.len() != 32 || !lower {
             return Err(bad);
         }
@@ -152,9 +157,19 @@ mod tests {
     fn an_id_reads_back_and_only_its_own_form_reads() {
         let id: Id<Account> = Id::new();
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert!("ACffffffffffffffffffffffffffffffff".parse::<Id<Account>>().is_ok());
-        for bad in ["", "AC", "XXffffffffffffffffffffffffffffffff", "ACFFffffffffffffffffffffffffffffff",
-            "ACfffffffffffffffffffffffffffffff", "ACffffffff-ffff-ffff-ffff-ffffffffffff"] {
+        assert!(
+            "ACffffffffffffffffffffffffffffffff"
+                .parse::<Id<Account>>()
+                .is_ok()
+        );
+        for bad in [
+            "",
+            "AC",
+            "XXffffffffffffffffffffffffffffffff",
+            "ACFFffffffffffffffffffffffffffffff",
+            "ACfffffffffffffffffffffffffffffff",
+            "ACffffffff-ffff-ffff-ffff-ffffffffffff",
+        ] {
             assert!(bad.parse::<Id<Account>>().is_err(), "{bad}");
         }
     }

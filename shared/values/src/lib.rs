@@ -14,8 +14,8 @@ mod zone;
 
 pub use currency::{Currency, UnknownCurrency};
 pub use id::{
-    Account, AccountId, BadId, Contract, ContractId, Entry, EntryId, Id, Invoice, InvoiceId, Kind, Lot, LotId,
-    Order, OrderId, Run, RunId, Ticket, TicketId, User, UserId,
+    Account, AccountId, BadId, Contract, ContractId, Entry, EntryId, Id, Invoice, InvoiceId, Kind,
+    Lot, LotId, Order, OrderId, Run, RunId, Ticket, TicketId, User, UserId,
 };
 pub use money::{Amount, Money, MoneyError};
 pub use period::{BadPeriod, Period, anniversary, elapsed_cycles};

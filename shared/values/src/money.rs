@@ -67,7 +67,10 @@ impl Money {
         if self.currency != other.currency {
             return Err(MoneyError::CurrenciesDiffer);
         }
-        let minor = self.minor.checked_add(other.minor).ok_or(MoneyError::OutOfRange)?;
+        let minor = self
+            .minor
+            .checked_add(other.minor)
+            .ok_or(MoneyError::OutOfRange)?;
         Ok(Self { minor, ..self })
     }
 
@@ -85,7 +88,9 @@ impl Money {
     /// # Errors
     /// `OutOfRange`.
     pub fn scaled(self, factor: Ratio, rounding: Rounding) -> Result<Self, MoneyError> {
-        let exact = factor.times(i128::from(self.minor)).ok_or(MoneyError::OutOfRange)?;
+        let exact = factor
+            .times(i128::from(self.minor))
+            .ok_or(MoneyError::OutOfRange)?;
         Self::rounded(exact, self.currency, rounding)
     }
 
@@ -93,7 +98,11 @@ impl Money {
     ///
     /// # Errors
     /// `OutOfRange`.
-    pub fn rounded(minor: Ratio, currency: Currency, rounding: Rounding) -> Result<Self, MoneyError> {
+    pub fn rounded(
+        minor: Ratio,
+        currency: Currency,
+        rounding: Rounding,
+    ) -> Result<Self, MoneyError> {
         let minor = i64::try_from(minor.rounded(rounding)).map_err(|_| MoneyError::OutOfRange)?;
         Ok(Self { minor, currency })
     }
@@ -104,7 +113,10 @@ impl Money {
     /// `OutOfRange` above some nine million million units.
     pub fn amount(self) -> Result<Amount, MoneyError> {
         let micros = self.minor.checked_mul(self.currency.micros_per_minor());
-        Ok(Amount { micros: micros.ok_or(MoneyError::OutOfRange)?, currency: self.currency })
+        Ok(Amount {
+            micros: micros.ok_or(MoneyError::OutOfRange)?,
+            currency: self.currency,
+        })
     }
 }
 
@@ -138,7 +150,10 @@ impl Amount {
         let per_minor = i128::from(self.currency.micros_per_minor());
         let minor = Ratio::new(i128::from(self.micros), per_minor).rounded(rounding);
         let minor = i64::try_from(minor).expect("dividing keeps it in range");
-        Money { minor, currency: self.currency }
+        Money {
+            minor,
+            currency: self.currency,
+        }
     }
 }
 
@@ -154,7 +169,11 @@ impl fmt::Display for Money {
 /// currency's: "0.0075", "40000.00".
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let least = if f.alternate() { self.currency.decimals() } else { 6 };
+        let least = if f.alternate() {
+            self.currency.decimals()
+        } else {
+            6
+        };
         decimal::write(f, self.micros, 6, least)
     }
 }
@@ -167,7 +186,11 @@ mod tests {
 
     #[track_caller]
     fn check_money(text: &str, currency: Currency, expected: Option<i64>) {
-        assert_eq!(Money::parse(text, currency).ok().map(Money::minor), expected, "{text}");
+        assert_eq!(
+            Money::parse(text, currency).ok().map(Money::minor),
+            expected,
+            "{text}"
+        );
     }
 
     #[test]
@@ -178,8 +201,23 @@ mod tests {
         check_money("7", Currency::Jpy, Some(7));
         check_money("1.234", Currency::Kwd, Some(1234));
         check_money("92233720368547758.07", Currency::Usd, Some(i64::MAX));
-        for bad in ["", "-", ".", "1.", ".5", "+1", "1e3", " 1", "1,0", "--1", "1.001", "0x1", "१",
-            "92233720368547758.08", "99999999999999999999"] {
+        for bad in [
+            "",
+            "-",
+            ".",
+            "1.",
+            ".5",
+            "+1",
+            "1e3",
+            " 1",
+            "1,0",
+            "--1",
+            "1.001",
+            "0x1",
+            "१",
+            "92233720368547758.08",
+            "99999999999999999999",
+        ] {
             check_money(bad, Currency::Usd, None);
         }
         check_money("7.0", Currency::Jpy, None);
@@ -187,20 +225,35 @@ mod tests {
 
     #[test]
     fn amounts_show_six_places_or_as_few_as_they_need() {
-        assert_eq!(Amount::from_micros(7_500, Currency::Usd).to_string(), "0.007500");
+        assert_eq!(
+            Amount::from_micros(7_500, Currency::Usd).to_string(),
+            "0.007500"
+        );
         let show = |micros| format!("{:#}", Amount::from_micros(micros, Currency::Usd));
         assert_eq!(show(40_000_000_000), "40000.00");
         assert_eq!(show(7_500), "0.0075");
         assert_eq!(show(-1), "-0.000001");
-        assert_eq!(format!("{:#}", Amount::from_micros(5_000_000, Currency::Jpy)), "5");
+        assert_eq!(
+            format!("{:#}", Amount::from_micros(5_000_000, Currency::Jpy)),
+            "5"
+        );
     }
 
     #[test]
     fn sums_of_two_currencies_and_sums_that_overflow_are_refused() {
         let cent = Money::from_minor(1, Currency::Usd);
-        assert_eq!(cent.plus(Money::from_minor(1, Currency::Eur)), Err(MoneyError::CurrenciesDiffer));
-        assert_eq!(cent.plus(Money::from_minor(i64::MAX, Currency::Usd)), Err(MoneyError::OutOfRange));
-        assert_eq!(Money::from_minor(i64::MIN, Currency::Usd).negated(), Err(MoneyError::OutOfRange));
+        assert_eq!(
+            cent.plus(Money::from_minor(1, Currency::Eur)),
+            Err(MoneyError::CurrenciesDiffer)
+        );
+        assert_eq!(
+            cent.plus(Money::from_minor(i64::MAX, Currency::Usd)),
+            Err(MoneyError::OutOfRange)
+        );
+        assert_eq!(
+            Money::from_minor(i64::MIN, Currency::Usd).negated(),
+            Err(MoneyError::OutOfRange)
+        );
     }
 
     proptest! {

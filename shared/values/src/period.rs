@@ -21,7 +21,11 @@ impl Period {
     /// # Errors
     /// `BadPeriod` unless `start < end`.
     pub fn new(start: NaiveDate, end: NaiveDate) -> Result<Self, BadPeriod> {
-        if start < end { Ok(Self { start, end }) } else { Err(BadPeriod) }
+        if start < end {
+            Ok(Self { start, end })
+        } else {
+            Err(BadPeriod)
+        }
     }
 
     /// The calendar month that holds `day`.
@@ -39,7 +43,8 @@ impl Period {
     /// # Errors
     /// `BadPeriod` for any other form.
     pub fn parse_month(text: &str) -> Result<Self, BadPeriod> {
-        let digits = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_digit());
+        let digits =
+            |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_digit());
         let (year, month) = text.split_once('-').ok_or(BadPeriod)?;
         if !digits(year, 4) || !digits(month, 2) {
             return Err(BadPeriod);
@@ -87,7 +92,10 @@ pub fn anniversary(anchor: NaiveDate, months: u32, number: u32) -> Option<NaiveD
 /// the end of a short month completes its cycle. Zero before the anchor.
 pub fn elapsed_cycles(anchor: NaiveDate, months: u32, day: NaiveDate) -> u32 {
     let reached = |number| anniversary(anchor, months, number).is_some_and(|start| start <= day);
-    (1..).take_while(|number| reached(*number)).last().unwrap_or(0)
+    (1..)
+        .take_while(|number| reached(*number))
+        .last()
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -97,9 +105,21 @@ mod tests {
     #[test]
     fn months_are_read_strictly() {
         let april = Period::parse_month("2026-04").unwrap();
-        assert_eq!((april.days(), april.start().to_string()), (30, "2026-04-01".to_owned()));
+        assert_eq!(
+            (april.days(), april.start().to_string()),
+            (30, "2026-04-01".to_owned())
+        );
         assert_eq!(Period::parse_month("2028-02").unwrap().days(), 29);
-        for bad in ["", "2026", "2026-13", "2026-00", "2026-4", "26-04", "2026-04-01", "+026-04"] {
+        for bad in [
+            "",
+            "2026",
+            "2026-13",
+            "2026-00",
+            "2026-4",
+            "26-04",
+            "2026-04-01",
+            "+026-04",
+        ] {
             assert_eq!(Period::parse_month(bad), Err(BadPeriod), "{bad}");
         }
     }
@@ -107,8 +127,13 @@ mod tests {
     #[test]
     fn cycles_come_from_the_anchor() {
         let anchor = "2026-01-31".parse().unwrap();
-        let starts: Vec<_> = (0..4).map(|n| anniversary(anchor, 1, n).unwrap().to_string()).collect();
-        assert_eq!(starts, ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]);
+        let starts: Vec<_> = (0..4)
+            .map(|n| anniversary(anchor, 1, n).unwrap().to_string())
+            .collect();
+        assert_eq!(
+            starts,
+            ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]
+        );
         assert_eq!(elapsed_cycles(anchor, 1, "2026-02-27".parse().unwrap()), 0);
         assert_eq!(elapsed_cycles(anchor, 1, "2026-02-28".parse().unwrap()), 1);
     }

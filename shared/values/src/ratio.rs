@@ -22,19 +22,28 @@ pub enum Rounding {
 
 impl Ratio {
     /// Nothing.
-    pub const ZERO: Self = Self { numerator: 0, denominator: 1 };
+    pub const ZERO: Self = Self {
+        numerator: 0,
+        denominator: 1,
+    };
 
     /// `numerator ÷ denominator`. `denominator` must be above zero.
     pub fn new(numerator: i128, denominator: i128) -> Self {
         debug_assert!(0 < denominator, "denominators are above zero");
         let divisor = greatest_common_divisor(numerator.unsigned_abs(), denominator.unsigned_abs());
         let divisor = i128::try_from(divisor).unwrap_or(1).max(1);
-        Self { numerator: numerator / divisor, denominator: denominator / divisor }
+        Self {
+            numerator: numerator / divisor,
+            denominator: denominator / divisor,
+        }
     }
 
     /// `whole ÷ 1`.
     pub const fn whole(whole: i128) -> Self {
-        Self { numerator: whole, denominator: 1 }
+        Self {
+            numerator: whole,
+            denominator: 1,
+        }
     }
 
     /// The number above the line.
@@ -49,12 +58,18 @@ impl Ratio {
 
     /// `self × factor`; `None` when it leaves `i128`.
     pub fn times(self, factor: i128) -> Option<Self> {
-        Some(Self::new(self.numerator.checked_mul(factor)?, self.denominator))
+        Some(Self::new(
+            self.numerator.checked_mul(factor)?,
+            self.denominator,
+        ))
     }
 
     /// `self ÷ divisor`, `divisor` above zero; `None` when it leaves `i128`.
     pub fn over(self, divisor: i128) -> Option<Self> {
-        Some(Self::new(self.numerator, self.denominator.checked_mul(divisor)?))
+        Some(Self::new(
+            self.numerator,
+            self.denominator.checked_mul(divisor)?,
+        ))
     }
 
     /// `self + other`; `None` when it leaves `i128`.
@@ -72,7 +87,10 @@ impl Ratio {
 
     /// What `floor` leaves: at least zero and below one.
     pub fn fraction(self) -> Self {
-        Self { numerator: self.numerator.rem_euclid(self.denominator), ..self }
+        Self {
+            numerator: self.numerator.rem_euclid(self.denominator),
+            ..self
+        }
     }
 
     /// The whole number nearest to it in the sense of `rounding`.
@@ -104,15 +122,20 @@ impl PartialOrd for Ratio {
 impl Ord for Ratio {
     fn cmp(&self, other: &Self) -> Ordering {
         let (left, right) = (self.fraction(), other.fraction());
-        self.floor().cmp(&other.floor()).then_with(|| match (left.numerator, right.numerator) {
-            (0, 0) => Ordering::Equal,
-            (0, _) => Ordering::Less,
-            (_, 0) => Ordering::Greater,
-            (l, r) => {
-                let flipped = |ratio: Self, over| Self { numerator: ratio.denominator, denominator: over };
-                flipped(right, r).cmp(&flipped(left, l))
-            }
-        })
+        self.floor()
+            .cmp(&other.floor())
+            .then_with(|| match (left.numerator, right.numerator) {
+                (0, 0) => Ordering::Equal,
+                (0, _) => Ordering::Less,
+                (_, 0) => Ordering::Greater,
+                (l, r) => {
+                    let flipped = |ratio: Self, over| Self {
+                        numerator: ratio.denominator,
+                        denominator: over,
+                    };
+                    flipped(right, r).cmp(&flipped(left, l))
+                }
+            })
     }
 }
 
@@ -132,8 +155,13 @@ mod tests {
     #[track_caller]
     fn check(numerator: i128, denominator: i128, half_up: i128, half_even: i128, down: i128) {
         let ratio = Ratio::new(numerator, denominator);
-        let rounded = [Rounding::HalfUp, Rounding::HalfEven, Rounding::Down].map(|r| ratio.rounded(r));
-        assert_eq!(rounded, [half_up, half_even, down], "{numerator}/{denominator}");
+        let rounded =
+            [Rounding::HalfUp, Rounding::HalfEven, Rounding::Down].map(|r| ratio.rounded(r));
+        assert_eq!(
+            rounded,
+            [half_up, half_even, down],
+            "{numerator}/{denominator}"
+        );
     }
 
     #[test]

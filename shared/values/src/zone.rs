@@ -1,6 +1,8 @@
 //! Time zones: which instant is which day.
 
-use chrono::{DateTime, Days, MappedLocalTime, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
+use chrono::{
+    DateTime, Days, MappedLocalTime, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc,
+};
 use chrono_tz::Tz;
 use thiserror::Error;
 
@@ -63,7 +65,10 @@ mod tests {
     #[track_caller]
     fn check(zone: &str, day: &str, start: &str) {
         let zone = Zone::parse(zone).unwrap();
-        assert_eq!(zone.start_of(day.parse().unwrap()), start.parse::<DateTime<Utc>>().unwrap());
+        assert_eq!(
+            zone.start_of(day.parse().unwrap()),
+            start.parse::<DateTime<Utc>>().unwrap()
+        );
     }
 
     #[test]

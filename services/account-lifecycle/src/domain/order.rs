@@ -59,9 +59,11 @@ impl Standing {
     /// `Requote` after its expiry; `NotQuoted` once it is committed or ended.
     pub fn confirmed(self, now: DateTime<Utc>) -> Result<Self, OrderRefused> {
         match self.state {
-            State::Quoted | State::Confirmed if now < self.expires_at => {
-                Ok(Self { state: State::Confirmed, given: (self.given + 1).min(self.required), ..self })
-            }
+            State::Quoted | State::Confirmed if now < self.expires_at => Ok(Self {
+                state: State::Confirmed,
+                given: (self.given + 1).min(self.required),
+                ..self
+            }),
             State::Quoted | State::Confirmed | State::Expired => Err(OrderRefused::Requote),
             State::Committing | State::Completed | State::Failed => Err(OrderRefused::NotQuoted),
         }
@@ -72,14 +74,23 @@ impl Standing {
     /// # Errors
     /// `Requote` after its expiry; `ConfirmationMissing`; `NotQuoted` when it has failed.
     pub fn committed(self, now: DateTime<Utc>) -> Result<Self, OrderRefused> {
-        let Self { required, given, .. } = self;
+        let Self {
+            required, given, ..
+        } = self;
         match self.state {
             State::Committing | State::Completed => Ok(self),
             State::Failed => Err(OrderRefused::NotQuoted),
             State::Expired => Err(OrderRefused::Requote),
-            State::Quoted | State::Confirmed if self.expires_at <= now => Err(OrderRefused::Requote),
-            State::Quoted | State::Confirmed if given < required => Err(OrderRefused::ConfirmationMissing { required, given }),
-            State::Quoted | State::Confirmed => Ok(Self { state: State::Committing, ..self }),
+            State::Quoted | State::Confirmed if self.expires_at <= now => {
+                Err(OrderRefused::Requote)
+            }
+            State::Quoted | State::Confirmed if given < required => {
+                Err(OrderRefused::ConfirmationMissing { required, given })
+            }
+            State::Quoted | State::Confirmed => Ok(Self {
+                state: State::Committing,
+                ..self
+            }),
         }
     }
 }
@@ -92,25 +103,52 @@ mod tests {
         DateTime::from_timestamp(60 * minute, 0).unwrap()
     }
 
-    const QUOTED: Standing = Standing { state: State::Quoted, required: 2, given: 0, expires_at: DateTime::<Utc>::MAX_UTC };
+    const QUOTED: Standing = Standing {
+        state: State::Quoted,
+        required: 2,
+        given: 0,
+        expires_at: DateTime::<Utc>::MAX_UTC,
+    };
 
     #[test]
     fn req_022_a_commit_needs_every_confirmation() {
-        assert_eq!(QUOTED.committed(at(0)), Err(OrderRefused::ConfirmationMissing { required: 2, given: 0 }));
+        assert_eq!(
+            QUOTED.committed(at(0)),
+            Err(OrderRefused::ConfirmationMissing {
+                required: 2,
+                given: 0
+            })
+        );
         let once = QUOTED.confirmed(at(0)).unwrap();
-        assert_eq!(once.committed(at(0)), Err(OrderRefused::ConfirmationMissing { required: 2, given: 1 }));
+        assert_eq!(
+            once.committed(at(0)),
+            Err(OrderRefused::ConfirmationMissing {
+                required: 2,
+                given: 1
+            })
+        );
         let twice = once.confirmed(at(0)).unwrap();
-        assert_eq!(twice.committed(at(0)).map(|it| it.state), Ok(State::Committing));
+        assert_eq!(
+            twice.committed(at(0)).map(|it| it.state),
+            Ok(State::Committing)
+        );
         assert_eq!(twice.confirmed(at(0)), Ok(twice));
     }
 
     #[test]
     fn req_034_a_quote_ends_at_its_expiry_and_a_commit_stays() {
-        let expiring = Standing { required: 0, expires_at: at(30), ..QUOTED };
+        let expiring = Standing {
+            required: 0,
+            expires_at: at(30),
+            ..QUOTED
+        };
         assert!(expiring.committed(at(29)).is_ok());
         assert_eq!(expiring.committed(at(30)), Err(OrderRefused::Requote));
         assert_eq!(expiring.confirmed(at(30)), Err(OrderRefused::Requote));
-        let done = Standing { state: State::Completed, ..expiring };
+        let done = Standing {
+            state: State::Completed,
+            ..expiring
+        };
         assert_eq!(done.committed(at(99)), Ok(done));
         assert_eq!(done.confirmed(at(0)), Err(OrderRefused::NotQuoted));
     }

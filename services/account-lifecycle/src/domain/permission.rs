@@ -46,7 +46,11 @@ pub fn permitted(held: &[String], action: Action, roles: Roles<'_>) -> Result<()
         Action::ChangePlan => roles.change_plan.contains(role),
         Action::Manage => roles.all.first() == Some(role),
     };
-    if held.iter().any(may) { Ok(()) } else { Err(Denied::RoleNotAllowed) }
+    if held.iter().any(may) {
+        Ok(())
+    } else {
+        Err(Denied::RoleNotAllowed)
+    }
 }
 
 #[cfg(test)]
@@ -55,20 +59,40 @@ mod tests {
 
     #[test]
     fn req_038_roles_with_billing_rights_change_plans_and_strangers_see_nothing() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let all = names(&["OWNER", "ADMINISTRATOR", "DEVELOPER", "BILLING_MANAGER", "SUPPORT"]);
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let all = names(&[
+            "OWNER",
+            "ADMINISTRATOR",
+            "DEVELOPER",
+            "BILLING_MANAGER",
+            "SUPPORT",
+        ]);
         let change_plan = names(&["OWNER", "ADMINISTRATOR", "BILLING_MANAGER"]);
-        let roles = Roles { all: &all, change_plan: &change_plan };
+        let roles = Roles {
+            all: &all,
+            change_plan: &change_plan,
+        };
         let check = |held: &[&str], action| permitted(&names(held), action, roles);
         for role in ["OWNER", "ADMINISTRATOR", "BILLING_MANAGER"] {
             assert_eq!(check(&[role], Action::ChangePlan), Ok(()));
         }
         for role in ["DEVELOPER", "SUPPORT"] {
-            assert_eq!(check(&[role], Action::ChangePlan), Err(Denied::RoleNotAllowed));
+            assert_eq!(
+                check(&[role], Action::ChangePlan),
+                Err(Denied::RoleNotAllowed)
+            );
             assert_eq!(check(&[role], Action::See), Ok(()));
         }
         assert_eq!(check(&["SUPPORT", "OWNER"], Action::Manage), Ok(()));
-        assert_eq!(check(&["ADMINISTRATOR"], Action::Manage), Err(Denied::RoleNotAllowed));
+        assert_eq!(
+            check(&["ADMINISTRATOR"], Action::Manage),
+            Err(Denied::RoleNotAllowed)
+        );
         assert_eq!(check(&[], Action::See), Err(Denied::Stranger));
     }
 }

@@ -20,7 +20,9 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         // One that is refused has ended too, and must not stop the others.
         match commit_order::finish(ctx, order, now).await {
             Ok(()) => finished += 1,
-            Err(error) => tracing::warn!(order.id = %order.order_id, error = %chassis::Chain(&error), "finishing an order failed"),
+            Err(error) => {
+                tracing::warn!(order.id = %order.order_id, error = %chassis::Chain(&error), "finishing an order failed")
+            }
         }
     }
     Ok(finished)

@@ -20,7 +20,9 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         // One that another service refuses must not stop the others.
         match open_account::finish(ctx, account, now).await {
             Ok(()) => opened += 1,
-            Err(error) => tracing::warn!(account.id = %account.account_id, error = %chassis::Chain(&error), "opening an account elsewhere failed"),
+            Err(error) => {
+                tracing::warn!(account.id = %account.account_id, error = %chassis::Chain(&error), "opening an account elsewhere failed")
+            }
         }
     }
     Ok(opened)

@@ -17,14 +17,22 @@ use crate::store::{self, Tenant};
 pub async fn finish(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
     let (state, effective_at, reason, refusal) = match ctx.apply_change(order).await {
         Ok(segment) => {
-            let at = segment.start_time.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?));
+            let at = segment
+                .start_time
+                .and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?));
             (State::Completed, at, String::new(), None)
         }
         Err(status) => match (status.code(), reason(&status)) {
-            (Code::Aborted, reason) if reason == "REQUOTE" => (State::Expired, None, reason, Some(status)),
-            (Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists | Code::InvalidArgument, reason) => {
-                (State::Failed, None, reason, Some(status))
+            (Code::Aborted, reason) if reason == "REQUOTE" => {
+                (State::Expired, None, reason, Some(status))
             }
+            (
+                Code::FailedPrecondition
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::InvalidArgument,
+                reason,
+            ) => (State::Failed, None, reason, Some(status)),
             _ => return Err(Error::Peer(status)),
         },
     };
@@ -36,5 +44,8 @@ pub async fn finish(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), 
 }
 
 fn reason(status: &Status) -> String {
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }

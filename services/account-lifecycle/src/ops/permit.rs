@@ -14,12 +14,23 @@ use crate::store::{self, Tenant, members, roots};
 ///
 /// An operator may whatever the access table lets through. A person needs a role: without any, the
 /// account does not exist.
-pub async fn allowed(ctx: &Ctx, caller: &Caller, id: AccountId, action: Action) -> Result<Account, Error> {
+pub async fn allowed(
+    ctx: &Ctx,
+    caller: &Caller,
+    id: AccountId,
+    action: Action,
+) -> Result<Account, Error> {
     let mut tx = ctx.db.begin().await?;
-    let root = roots::of(&mut tx, id).await?.ok_or(Error::AccountNotFound(id))?;
+    let root = roots::of(&mut tx, id)
+        .await?
+        .ok_or(Error::AccountNotFound(id))?;
     store::enter(&mut tx, Tenant::Root(root)).await?;
-    let account = accounts::get(&mut tx, id.uuid()).await?.ok_or(Error::AccountNotFound(id))?;
-    let Caller::Person { user, .. } = caller else { return Ok(account) };
+    let account = accounts::get(&mut tx, id.uuid())
+        .await?
+        .ok_or(Error::AccountNotFound(id))?;
+    let Caller::Person { user, .. } = caller else {
+        return Ok(account);
+    };
     let held = match user.parse::<UserId>() {
         Ok(user) => members::roles(&mut tx, user.uuid(), account.account_id, root).await?,
         Err(_) => Vec::new(),
@@ -27,12 +38,30 @@ pub async fn allowed(ctx: &Ctx, caller: &Caller, id: AccountId, action: Action) 
     tx.commit().await?;
     // Seeing asks only for some role; the rest is the profile's, as data.
     let decided = match action {
-        Action::See => permitted(&held, action, Roles { all: &[], change_plan: &[] }),
+        Action::See => permitted(
+            &held,
+            action,
+            Roles {
+                all: &[],
+                change_plan: &[],
+            },
+        ),
         Action::ChangePlan | Action::Manage if held.is_empty() => Err(Denied::Stranger),
         Action::ChangePlan | Action::Manage => {
             let profile = ctx.profile_of(&account).await?;
-            let change_plan = profile.permissions.get("change_plan").cloned().unwrap_or_default();
-            permitted(&held, action, Roles { all: &profile.roles, change_plan: &change_plan })
+            let change_plan = profile
+                .permissions
+                .get("change_plan")
+                .cloned()
+                .unwrap_or_default();
+            permitted(
+                &held,
+                action,
+                Roles {
+                    all: &profile.roles,
+                    change_plan: &change_plan,
+                },
+            )
         }
     };
     decided.map_err(|denied| match denied {

@@ -13,12 +13,19 @@ use crate::error::Error;
 use crate::ops::commit_order;
 use crate::store::{self, Tenant, orders};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::CommitOrderRequest>) -> Result<pb::CommitOrderResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CommitOrderRequest>,
+) -> Result<pb::CommitOrderResponse, Error> {
     let id: OrderId = wire::id("order_id", &call.message.order_id)?;
-    let root = find(&ctx, &call.caller, id, Action::ChangePlan).await?.root_id;
+    let root = find(&ctx, &call.caller, id, Action::ChangePlan)
+        .await?
+        .root_id;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     store::enter(&mut unit.tx, Tenant::Root(root)).await?;
-    let order = orders::lock(&mut unit.tx, id.uuid()).await?.ok_or(Error::OrderNotFound(id))?;
+    let order = orders::lock(&mut unit.tx, id.uuid())
+        .await?
+        .ok_or(Error::OrderNotFound(id))?;
     let standing = order.standing()?.committed(call.now)?;
     orders::set_standing(&mut unit.tx, id.uuid(), standing, call.now).await?;
     unit.commit_step().await?;
@@ -28,11 +35,17 @@ pub async fn handle(ctx: Ctx, call: Call<pb::CommitOrderRequest>) -> Result<pb::
     }
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
-    let order = orders::get(&mut tx, id.uuid()).await?.ok_or(Error::OrderNotFound(id))?;
+    let order = orders::get(&mut tx, id.uuid())
+        .await?
+        .ok_or(Error::OrderNotFound(id))?;
     tx.commit().await?;
     if order.state == "EXPIRED" {
         return Err(OrderRefused::Requote.into());
     }
     let unit: Unit = call.step::<Error>(&ctx.db).await?;
-    Ok(unit.commit(pb::CommitOrderResponse { order: Some(convert::order(&order)) }).await?)
+    Ok(unit
+        .commit(pb::CommitOrderResponse {
+            order: Some(convert::order(&order)),
+        })
+        .await?)
 }

@@ -12,16 +12,29 @@ use crate::ops::permit;
 use crate::store::orders::{self, Order};
 use crate::store::{self, Tenant};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::ConfirmOrderRequest>) -> Result<pb::ConfirmOrderResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::ConfirmOrderRequest>,
+) -> Result<pb::ConfirmOrderResponse, Error> {
     let id: OrderId = wire::id("order_id", &call.message.order_id)?;
-    let root = find(&ctx, &call.caller, id, Action::ChangePlan).await?.root_id;
+    let root = find(&ctx, &call.caller, id, Action::ChangePlan)
+        .await?
+        .root_id;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     store::enter(&mut unit.tx, Tenant::Root(root)).await?;
-    let order = orders::lock(&mut unit.tx, id.uuid()).await?.ok_or(Error::OrderNotFound(id))?;
+    let order = orders::lock(&mut unit.tx, id.uuid())
+        .await?
+        .ok_or(Error::OrderNotFound(id))?;
     let confirmed = order.standing()?.confirmed(call.now)?;
     orders::set_standing(&mut unit.tx, id.uuid(), confirmed, call.now).await?;
-    let order = orders::get(&mut unit.tx, id.uuid()).await?.ok_or(Error::OrderNotFound(id))?;
-    Ok(unit.commit(pb::ConfirmOrderResponse { order: Some(convert::order(&order)) }).await?)
+    let order = orders::get(&mut unit.tx, id.uuid())
+        .await?
+        .ok_or(Error::OrderNotFound(id))?;
+    Ok(unit
+        .commit(pb::ConfirmOrderResponse {
+            order: Some(convert::order(&order)),
+        })
+        .await?)
 }
 
 /// The order `id`, if `caller` may do `action` for its account. To whoever may not know of the
@@ -29,7 +42,9 @@ pub async fn handle(ctx: Ctx, call: Call<pb::ConfirmOrderRequest>) -> Result<pb:
 pub async fn find(ctx: &Ctx, caller: &Caller, id: OrderId, action: Action) -> Result<Order, Error> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
-    let order = orders::get(&mut tx, id.uuid()).await?.ok_or(Error::OrderNotFound(id))?;
+    let order = orders::get(&mut tx, id.uuid())
+        .await?
+        .ok_or(Error::OrderNotFound(id))?;
     tx.commit().await?;
     match permit::allowed(ctx, caller, AccountId::from_uuid(order.account_id), action).await {
         Ok(_) => Ok(order),

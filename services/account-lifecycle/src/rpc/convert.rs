@@ -13,11 +13,22 @@ use crate::store::tickets::Ticket;
 use crate::store::users::User;
 
 pub fn account(from: &Account) -> pb::Account {
-    let r#type = if from.r#type == "FULL" { pb::account::Type::Full } else { pb::account::Type::Trial };
-    let mode = if from.invoiced { pb::account::BillingMode::Invoiced } else { pb::account::BillingMode::Prepaid };
+    let r#type = if from.r#type == "FULL" {
+        pb::account::Type::Full
+    } else {
+        pb::account::Type::Trial
+    };
+    let mode = if from.invoiced {
+        pb::account::BillingMode::Invoiced
+    } else {
+        pb::account::BillingMode::Prepaid
+    };
     pb::Account {
         account_id: AccountId::from_uuid(from.account_id).to_string(),
-        parent_account_id: from.parent_id.map(|id| AccountId::from_uuid(id).to_string()).unwrap_or_default(),
+        parent_account_id: from
+            .parent_id
+            .map(|id| AccountId::from_uuid(id).to_string())
+            .unwrap_or_default(),
         profile_code: from.profile_code.clone(),
         display_name: from.display_name.clone(),
         owner_user_id: UserId::from_uuid(from.owner_id).to_string(),
@@ -74,8 +85,17 @@ pub fn order(from: &Order) -> pb::Order {
         family_code: from.family_code.clone(),
         effect: effect.into(),
         effective_time: Some(timestamp(from.effective_at)),
-        billing_date: from.billing_on.map(|day| day.to_string()).unwrap_or_default(),
-        lines: from.lines.as_array().into_iter().flatten().map(line).collect(),
+        billing_date: from
+            .billing_on
+            .map(|day| day.to_string())
+            .unwrap_or_default(),
+        lines: from
+            .lines
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(line)
+            .collect(),
         warnings: from.warnings.clone(),
         confirmations_required: from.confirmations_required,
         confirmations_given: from.confirmations_given,
@@ -93,10 +113,19 @@ pub fn order(from: &Order) -> pb::Order {
 }
 
 fn line(stored: &serde_json::Value) -> pb::order::Line {
-    let text = |key: &str| stored.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let text = |key: &str| {
+        stored
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     pb::order::Line {
         description: text("description"),
-        amount: Some(Money { currency_code: text("currency"), amount: text("amount") }),
+        amount: Some(Money {
+            currency_code: text("currency"),
+            amount: text("amount"),
+        }),
         estimated: true,
         kind_code: "SUBSCRIPTION".to_owned(),
     }
@@ -119,7 +148,11 @@ pub fn ticket(from: &Ticket) -> pb::Ticket {
 }
 
 pub fn offer(plan: plan::Plan, current: bool) -> pb::PlanOffer {
-    let features = plan.entitlements.into_iter().map(|it| pb::Feature { feature_code: it.feature_code, value: it.value, kind: it.kind });
+    let features = plan.entitlements.into_iter().map(|it| pb::Feature {
+        feature_code: it.feature_code,
+        value: it.value,
+        kind: it.kind,
+    });
     pb::PlanOffer {
         charge: plan.charge.as_ref().map(charge).unwrap_or_default(),
         features: features.collect(),
@@ -137,7 +170,12 @@ pub fn offer(plan: plan::Plan, current: bool) -> pb::PlanOffer {
 
 /// A charge in words: "6% of usage, at least 1500.00 USD a month".
 fn charge(from: &plan::Charge) -> String {
-    let money = |money: &Option<Money>| money.as_ref().map(|it| format!("{} {}", it.amount, it.currency_code)).unwrap_or_default();
+    let money = |money: &Option<Money>| {
+        money
+            .as_ref()
+            .map(|it| format!("{} {}", it.amount, it.currency_code))
+            .unwrap_or_default()
+    };
     match from.model() {
         plan::charge::Model::Unspecified => String::new(),
         plan::charge::Model::Free => "free".to_owned(),
@@ -148,15 +186,27 @@ fn charge(from: &plan::Charge) -> String {
                 .iter()
                 .map(|tier| {
                     let (whole, rest) = (tier.rate_bps / 100, tier.rate_bps % 100);
-                    let rate = if rest == 0 { format!("{whole}%") } else { format!("{whole}.{rest:02}%") };
+                    let rate = if rest == 0 {
+                        format!("{whole}%")
+                    } else {
+                        format!("{whole}.{rest:02}%")
+                    };
                     match &tier.up_to {
                         Some(bound) => format!("{rate} up to {}", bound.amount),
                         None => format!("{rate} of usage"),
                     }
                 })
                 .collect();
-            let most = from.maximum.as_ref().map(|it| format!(", at most {} {}", it.amount, it.currency_code)).unwrap_or_default();
-            format!("{}, at least {}{most} a month", tiers.join(", then "), money(&from.minimum))
+            let most = from
+                .maximum
+                .as_ref()
+                .map(|it| format!(", at most {} {}", it.amount, it.currency_code))
+                .unwrap_or_default();
+            format!(
+                "{}, at least {}{most} a month",
+                tiers.join(", then "),
+                money(&from.minimum)
+            )
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use chassis::{Call, Caller, Unit, field_error, wire};
 use proto::account::v1 as pb;
+use uuid::Uuid;
 use values::{AccountId, UserId};
 
 use super::convert;
@@ -12,7 +13,10 @@ use crate::store::accounts::{self, Account};
 use crate::store::members::{self, Member};
 use crate::store::{self, Tenant, roots, users};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::CreateAccountRequest>) -> Result<pb::CreateAccountResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CreateAccountRequest>,
+) -> Result<pb::CreateAccountResponse, Error> {
     let request = &call.message;
     let profile_code = wire::code("profile_code", &request.profile_code)?.to_owned();
     let display_name = wire::text("display_name", &request.display_name, 100)?.to_owned();
@@ -29,7 +33,13 @@ pub async fn handle(ctx: Ctx, call: Call<pb::CreateAccountRequest>) -> Result<pb
     let invoiced = match pb::account::BillingMode::try_from(request.billing_mode) {
         Ok(pb::account::BillingMode::Unspecified | pb::account::BillingMode::Prepaid) => false,
         Ok(pb::account::BillingMode::Invoiced) => true,
-        Err(_) => return Err(field_error("billing_mode", "BILLING_MODE_PREPAID or BILLING_MODE_INVOICED").into()),
+        Err(_) => {
+            return Err(field_error(
+                "billing_mode",
+                "BILLING_MODE_PREPAID or BILLING_MODE_INVOICED",
+            )
+            .into());
+        }
     };
     if full && !by_operator {
         return Err(Error::OperatorsOnly("type"));
@@ -37,10 +47,16 @@ pub async fn handle(ctx: Ctx, call: Call<pb::CreateAccountRequest>) -> Result<pb
     if invoiced && !by_operator {
         return Err(Error::OperatorsOnly("billing_mode"));
     }
-    let profile = ctx.profile(&profile_code).await?.ok_or_else(|| Error::ProfileNotFound(profile_code.clone()))?;
-    users::get(&mut *ctx.db.acquire().await?, owner.uuid()).await?.ok_or(Error::UserNotFound(owner))?;
+    let profile = ctx
+        .profile(&profile_code)
+        .await?
+        .ok_or_else(|| Error::ProfileNotFound(profile_code.clone()))?;
+    users::get(&mut *ctx.db.acquire().await?, owner.uuid())
+        .await?
+        .ok_or(Error::UserNotFound(owner))?;
 
-    let id = call.derived_id("account");
+    let id =
+        imported(&call, &request.import_account_id)?.unwrap_or_else(|| call.derived_id("account"));
     let account = Account {
         root_id: id,
         account_id: id,
@@ -56,18 +72,46 @@ pub async fn handle(ctx: Ctx, call: Call<pb::CreateAccountRequest>) -> Result<pb
     };
     let mut unit = permit::step(&ctx, &call, &account).await?;
     insert(&mut unit, &account).await?;
-    let owners = profile.roles.first().cloned().ok_or(Error::Stored("roles of a profile"))?;
-    let member = Member { root_id: id, account_id: id, user_id: owner.uuid(), role_code: owners, granted_at: call.now };
+    let owners = profile
+        .roles
+        .first()
+        .cloned()
+        .ok_or(Error::Stored("roles of a profile"))?;
+    let member = Member {
+        root_id: id,
+        account_id: id,
+        user_id: owner.uuid(),
+        role_code: owners,
+        granted_at: call.now,
+    };
     members::grant(&mut unit.tx, &member).await?;
     unit.commit_step().await?;
     let shown = opened(&ctx, &account, &call).await?;
     let unit = permit::step(&ctx, &call, &account).await?;
-    Ok(unit.commit(pb::CreateAccountResponse { account: Some(shown) }).await?)
+    Ok(unit
+        .commit(pb::CreateAccountResponse {
+            account: Some(shown),
+        })
+        .await?)
+}
+
+/// The id of an account that comes from elsewhere.
+pub fn imported<M>(call: &Call<M>, text: &str) -> Result<Option<Uuid>, Error> {
+    let id: Option<AccountId> = wire::optional_id("import_account_id", text)?;
+    if id.is_some() && !matches!(call.caller, Caller::Operator { .. }) {
+        return Err(Error::OperatorsOnly("import_account_id"));
+    }
+    Ok(id.map(AccountId::uuid))
 }
 
 /// Writes an account, unless an earlier try of the same intent has.
 pub async fn insert(unit: &mut Unit, account: &Account) -> Result<(), Error> {
-    roots::insert(&mut unit.tx, AccountId::from_uuid(account.account_id), AccountId::from_uuid(account.root_id)).await?;
+    roots::insert(
+        &mut unit.tx,
+        AccountId::from_uuid(account.account_id),
+        AccountId::from_uuid(account.root_id),
+    )
+    .await?;
     accounts::insert(&mut unit.tx, account).await?;
     Ok(())
 }
@@ -76,8 +120,20 @@ pub async fn insert(unit: &mut Unit, account: &Account) -> Result<(), Error> {
 pub async fn opened<M>(ctx: &Ctx, account: &Account, call: &Call<M>) -> Result<pb::Account, Error> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
-    let stored = accounts::get(&mut tx, account.account_id).await?.ok_or(Error::Stored("account"))?;
+    let id = AccountId::from_uuid(account.account_id);
+    let stored = accounts::get(&mut tx, account.account_id)
+        .await?
+        .ok_or(Error::AccountExists(id))?;
     tx.commit().await?;
+    // An imported id may be another account's; a retry may come at a later time.
+    let asked = Account {
+        created_at: stored.created_at,
+        opened_at: stored.opened_at,
+        ..account.clone()
+    };
+    if asked != stored {
+        return Err(Error::AccountExists(id));
+    }
     open_account::finish(ctx, &stored, call.now).await?;
     Ok(convert::account(&stored))
 }

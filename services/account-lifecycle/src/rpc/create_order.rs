@@ -18,11 +18,20 @@ use crate::ops::permit;
 use crate::store::accounts::Account;
 use crate::store::orders::{self, Order};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::CreateOrderRequest>) -> Result<pb::CreateOrderResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CreateOrderRequest>,
+) -> Result<pb::CreateOrderResponse, Error> {
     let id: AccountId = wire::id("account_id", &call.message.account_id)?;
     let asked = match &call.message.kind {
         Some(Kind::PlanChange(asked)) => asked,
-        Some(Kind::Upgrade(_) | Kind::CreditPurchase(_) | Kind::NumberPurchase(_) | Kind::AddOnPurchase(_) | Kind::RefundOrder(_)) => {
+        Some(
+            Kind::Upgrade(_)
+            | Kind::CreditPurchase(_)
+            | Kind::NumberPurchase(_)
+            | Kind::AddOnPurchase(_)
+            | Kind::RefundOrder(_),
+        ) => {
             return Err(Error::NotYet("CreateOrder of this kind"));
         }
         None => return Err(field_error("kind", "one kind of order, such as plan_change").into()),
@@ -32,7 +41,11 @@ pub async fn handle(ctx: Ctx, call: Call<pb::CreateOrderRequest>) -> Result<pb::
     let cycle = wire::optional_code("plan_change.billing_cycle_code", &asked.billing_cycle_code)?;
     let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
     let by_operator = matches!(call.caller, Caller::Operator { .. });
-    let actor = if by_operator { plan::Actor::Operator } else { plan::Actor::Customer };
+    let actor = if by_operator {
+        plan::Actor::Operator
+    } else {
+        plan::Actor::Customer
+    };
     let change = ctx
         .preview_change(plan::PreviewChangeRequest {
             account_id: id.to_string(),
@@ -43,24 +56,39 @@ pub async fn handle(ctx: Ctx, call: Call<pb::CreateOrderRequest>) -> Result<pb::
         })
         .await?;
     if change.effect() != plan::change::Effect::Immediate {
-        return Err(Error::NotYet("CreateOrder with a payment or a later effect"));
+        return Err(Error::NotYet(
+            "CreateOrder with a payment or a later effect",
+        ));
     }
     let effective_at = instant(change.effective_time.as_ref()).unwrap_or(call.now);
     let lines = estimate(&ctx, id, family_code, &change).await?;
     let order = quoted(&call, &account, change, (by_operator, effective_at, lines));
     let mut unit = permit::step(&ctx, &call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;
-    Ok(unit.commit(pb::CreateOrderResponse { order: Some(convert::order(&order)) }).await?)
+    Ok(unit
+        .commit(pb::CreateOrderResponse {
+            order: Some(convert::order(&order)),
+        })
+        .await?)
 }
 
 /// The running month as it would be charged with the change: by the function that will charge it.
-async fn estimate(ctx: &Ctx, id: AccountId, family: &str, change: &plan::Change) -> Result<Value, Error> {
+async fn estimate(
+    ctx: &Ctx,
+    id: AccountId,
+    family: &str,
+    change: &plan::Change,
+) -> Result<Value, Error> {
     let at = instant(change.effective_time.as_ref()).ok_or(Error::Stored("effective time"))?;
     let preview = billing::PreviewInvoiceRequest {
         account_id: id.to_string(),
         family_code: family.to_owned(),
         month: at.format("%Y-%m").to_string(),
-        change_plan_code: change.to_plan.as_ref().map(|plan| plan.plan_code.clone()).unwrap_or_default(),
+        change_plan_code: change
+            .to_plan
+            .as_ref()
+            .map(|plan| plan.plan_code.clone())
+            .unwrap_or_default(),
         change_catalogue_version: change.catalogue_version.clone(),
         change_time: change.effective_time,
     };
@@ -73,15 +101,24 @@ async fn estimate(ctx: &Ctx, id: AccountId, family: &str, change: &plan::Change)
     Ok(lines.collect())
 }
 
-fn quoted(call: &Call<pb::CreateOrderRequest>, account: &Account, change: plan::Change, (by_operator, effective_at, lines): (bool, DateTime<Utc>, Value)) -> Order {
+fn quoted(
+    call: &Call<pb::CreateOrderRequest>,
+    account: &Account,
+    change: plan::Change,
+    (by_operator, effective_at, lines): (bool, DateTime<Utc>, Value),
+) -> Order {
     let effect = match change.effect() {
         plan::change::Effect::ImmediateOnPayment => "IMMEDIATE_ON_PAYMENT",
         plan::change::Effect::NextCycle => "NEXT_CYCLE",
         plan::change::Effect::NextRenewal => "NEXT_RENEWAL",
         plan::change::Effect::Immediate | plan::change::Effect::Unspecified => "IMMEDIATE",
     };
-    let code = |plan: Option<plan::Plan>| plan.map(|plan| (plan.plan_code, plan.family_code)).unwrap_or_default();
-    let ((from_plan_code, family_code), (to_plan_code, _)) = (code(change.from_plan), code(change.to_plan));
+    let code = |plan: Option<plan::Plan>| {
+        plan.map(|plan| (plan.plan_code, plan.family_code))
+            .unwrap_or_default()
+    };
+    let ((from_plan_code, family_code), (to_plan_code, _)) =
+        (code(change.from_plan), code(change.to_plan));
     Order {
         root_id: account.root_id,
         account_id: account.account_id,

@@ -4,40 +4,59 @@ use chassis::{Call, wire};
 use proto::account::v1 as pb;
 use values::AccountId;
 
-use super::create_account::{insert, opened};
+use super::create_account::{imported, insert, opened};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
 use crate::store::accounts::{self, Account};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::CreateSubaccountRequest>) -> Result<pb::CreateSubaccountResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CreateSubaccountRequest>,
+) -> Result<pb::CreateSubaccountResponse, Error> {
     let request = &call.message;
     let parent: AccountId = wire::id("parent_account_id", &request.parent_account_id)?;
     let display_name = wire::text("display_name", &request.display_name, 100)?.to_owned();
     let root = permit::allowed(&ctx, &call.caller, parent, Action::Manage).await?;
     if root.root_id != root.account_id {
-        return Err(Error::UseRootAccount { account: parent, root: AccountId::from_uuid(root.root_id) });
+        return Err(Error::UseRootAccount {
+            account: parent,
+            root: AccountId::from_uuid(root.root_id),
+        });
     }
     let profile = ctx.profile_of(&root).await?;
     let mut unit = permit::step(&ctx, &call, &root).await?;
     accounts::lock(&mut unit.tx, root.account_id).await?;
     let account = Account {
-        account_id: call.derived_id("account"),
+        account_id: imported(&call, &request.import_account_id)?
+            .unwrap_or_else(|| call.derived_id("account")),
         parent_id: Some(root.account_id),
         display_name,
         created_at: call.now,
         opened_at: None,
         ..root.clone()
     };
-    let again = accounts::get(&mut unit.tx, account.account_id).await?.is_some();
+    let again = accounts::get(&mut unit.tx, account.account_id)
+        .await?
+        .is_some();
     let count = accounts::count_subaccounts(&mut unit.tx, root.account_id).await?;
-    if let Some(limit) = profile.max_subaccounts.filter(|limit| *limit <= count && !again) {
-        return Err(Error::TooManySubaccounts { account: parent, limit });
+    if let Some(limit) = profile
+        .max_subaccounts
+        .filter(|limit| *limit <= count && !again)
+    {
+        return Err(Error::TooManySubaccounts {
+            account: parent,
+            limit,
+        });
     }
     insert(&mut unit, &account).await?;
     unit.commit_step().await?;
     let account = opened(&ctx, &account, &call).await?;
     let unit = permit::step(&ctx, &call, &root).await?;
-    Ok(unit.commit(pb::CreateSubaccountResponse { account: Some(account) }).await?)
+    Ok(unit
+        .commit(pb::CreateSubaccountResponse {
+            account: Some(account),
+        })
+        .await?)
 }

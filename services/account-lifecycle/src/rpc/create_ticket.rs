@@ -10,7 +10,10 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::tickets::{self, Ticket};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::CreateTicketRequest>) -> Result<pb::CreateTicketResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CreateTicketRequest>,
+) -> Result<pb::CreateTicketResponse, Error> {
     let request = &call.message;
     let id = wire::id("account_id", &request.account_id)?;
     let channel = request.channel_code.as_str();
@@ -46,5 +49,9 @@ pub async fn handle(ctx: Ctx, call: Call<pb::CreateTicketRequest>) -> Result<pb:
     };
     let mut unit = permit::step(&ctx, &call, &account).await?;
     tickets::insert(&mut unit.tx, &ticket).await?;
-    Ok(unit.commit(pb::CreateTicketResponse { ticket: Some(convert::ticket(&ticket)) }).await?)
+    Ok(unit
+        .commit(pb::CreateTicketResponse {
+            ticket: Some(convert::ticket(&ticket)),
+        })
+        .await?)
 }

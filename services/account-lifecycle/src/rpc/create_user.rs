@@ -9,9 +9,15 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::users::{self, User};
 
-pub async fn handle(_: Ctx, call: Call<pb::CreateUserRequest>, mut unit: Unit) -> Result<pb::CreateUserResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::CreateUserRequest>,
+    mut unit: Unit,
+) -> Result<pb::CreateUserResponse, Error> {
     let email = wire::text("email", &call.message.email, 254)?;
-    let whole = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
+    let whole = email
+        .split_once('@')
+        .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
     if !whole || email.contains(char::is_whitespace) {
         return Err(field_error("email", "an address such as ann@example.com").into());
     }
@@ -25,5 +31,9 @@ pub async fn handle(_: Ctx, call: Call<pb::CreateUserRequest>, mut unit: Unit) -
     if !users::insert(&mut unit.tx, &user).await? {
         return Err(Error::UserExists);
     }
-    Ok(unit.commit(pb::CreateUserResponse { user: Some(convert::user(&user)) }).await?)
+    Ok(unit
+        .commit(pb::CreateUserResponse {
+            user: Some(convert::user(&user)),
+        })
+        .await?)
 }

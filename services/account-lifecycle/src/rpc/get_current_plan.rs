@@ -8,13 +8,24 @@ use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
 
-pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::GetCurrentPlanRequest) -> Result<pb::GetCurrentPlanResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::GetCurrentPlanRequest,
+) -> Result<pb::GetCurrentPlanResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let family = wire::code("family_code", &request.family_code)?;
     permit::allowed(ctx, caller, id, Action::See).await?;
     let found = ctx.current_plan(id, family).await?;
-    let (plan, segment) = (found.plan.unwrap_or_default(), found.segment.unwrap_or_default());
-    let governed_by = if segment.contract_id.is_empty() { String::new() } else { format!("CONTRACT:{}", segment.contract_id) };
+    let (plan, segment) = (
+        found.plan.unwrap_or_default(),
+        found.segment.unwrap_or_default(),
+    );
+    let governed_by = if segment.contract_id.is_empty() {
+        String::new()
+    } else {
+        format!("CONTRACT:{}", segment.contract_id)
+    };
     Ok(pb::GetCurrentPlanResponse {
         current_plan: Some(pb::CurrentPlan {
             plan_code: plan.plan_code,

@@ -9,8 +9,14 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 
-pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::GetOrderRequest) -> Result<pb::GetOrderResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::GetOrderRequest,
+) -> Result<pb::GetOrderResponse, Error> {
     let id = wire::id("order_id", &request.order_id)?;
     let order = find(ctx, caller, id, Action::See).await?;
-    Ok(pb::GetOrderResponse { order: Some(convert::order(&order)) })
+    Ok(pb::GetOrderResponse {
+        order: Some(convert::order(&order)),
+    })
 }

@@ -11,14 +11,29 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::{self, Tenant, tickets};
 
-pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::GetTicketRequest) -> Result<pb::GetTicketResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::GetTicketRequest,
+) -> Result<pb::GetTicketResponse, Error> {
     let id: TicketId = wire::id("ticket_id", &request.ticket_id)?;
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
-    let ticket = tickets::get(&mut tx, id.uuid()).await?.ok_or(Error::TicketNotFound(id))?;
+    let ticket = tickets::get(&mut tx, id.uuid())
+        .await?
+        .ok_or(Error::TicketNotFound(id))?;
     tx.commit().await?;
-    match permit::allowed(ctx, caller, AccountId::from_uuid(ticket.account_id), Action::See).await {
-        Ok(_) => Ok(pb::GetTicketResponse { ticket: Some(convert::ticket(&ticket)) }),
+    match permit::allowed(
+        ctx,
+        caller,
+        AccountId::from_uuid(ticket.account_id),
+        Action::See,
+    )
+    .await
+    {
+        Ok(_) => Ok(pb::GetTicketResponse {
+            ticket: Some(convert::ticket(&ticket)),
+        }),
         Err(Error::AccountNotFound(_)) => Err(Error::TicketNotFound(id)),
         Err(error) => Err(error),
     }

@@ -10,12 +10,20 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::users;
 
-pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::GetUserRequest) -> Result<pb::GetUserResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::GetUserRequest,
+) -> Result<pb::GetUserResponse, Error> {
     let id: UserId = wire::id("user_id", &request.user_id)?;
     // A person knows nobody's address but their own.
     if permit::person(caller).is_some_and(|person| person != id.uuid()) {
         return Err(Error::UserNotFound(id));
     }
-    let user = users::get(&mut *ctx.db.acquire().await?, id.uuid()).await?.ok_or(Error::UserNotFound(id))?;
-    Ok(pb::GetUserResponse { user: Some(convert::user(&user)) })
+    let user = users::get(&mut *ctx.db.acquire().await?, id.uuid())
+        .await?
+        .ok_or(Error::UserNotFound(id))?;
+    Ok(pb::GetUserResponse {
+        user: Some(convert::user(&user)),
+    })
 }

@@ -12,7 +12,10 @@ use crate::ops::permit;
 use crate::store::members::{self, Member};
 use crate::store::users;
 
-pub async fn handle(ctx: Ctx, call: Call<pb::GrantRoleRequest>) -> Result<pb::GrantRoleResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::GrantRoleRequest>,
+) -> Result<pb::GrantRoleResponse, Error> {
     let request = &call.message;
     let id = wire::id("account_id", &request.account_id)?;
     let user: UserId = wire::id("user_id", &request.user_id)?;
@@ -23,7 +26,9 @@ pub async fn handle(ctx: Ctx, call: Call<pb::GrantRoleRequest>) -> Result<pb::Gr
         return Err(Error::RoleNotFound(role.to_owned()));
     }
     let mut unit = permit::step(&ctx, &call, &account).await?;
-    users::get(&mut unit.tx, user.uuid()).await?.ok_or(Error::UserNotFound(user))?;
+    users::get(&mut unit.tx, user.uuid())
+        .await?
+        .ok_or(Error::UserNotFound(user))?;
     let member = Member {
         root_id: account.root_id,
         account_id: account.account_id,
@@ -32,5 +37,9 @@ pub async fn handle(ctx: Ctx, call: Call<pb::GrantRoleRequest>) -> Result<pb::Gr
         granted_at: call.now,
     };
     let member = members::grant(&mut unit.tx, &member).await?;
-    Ok(unit.commit(pb::GrantRoleResponse { member: Some(convert::member(&member)) }).await?)
+    Ok(unit
+        .commit(pb::GrantRoleResponse {
+            member: Some(convert::member(&member)),
+        })
+        .await?)
 }

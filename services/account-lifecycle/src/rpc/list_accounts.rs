@@ -12,8 +12,13 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::{self, Tenant, accounts};
 
-pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListAccountsRequest) -> Result<pb::ListAccountsResponse, Error> {
-    let parent: Option<AccountId> = wire::optional_id("parent_account_id", &request.parent_account_id)?;
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::ListAccountsRequest,
+) -> Result<pb::ListAccountsResponse, Error> {
+    let parent: Option<AccountId> =
+        wire::optional_id("parent_account_id", &request.parent_account_id)?;
     let profile = wire::optional_code("profile_code", &request.profile_code)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
@@ -24,7 +29,13 @@ pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListAccountsRequest
     let found = accounts::list(&mut tx, filter, before, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);
-    let token = |it: accounts::Account| format!("{}.{}", it.created_at.timestamp_micros(), it.account_id.simple());
+    let token = |it: accounts::Account| {
+        format!(
+            "{}.{}",
+            it.created_at.timestamp_micros(),
+            it.account_id.simple()
+        )
+    };
     Ok(pb::ListAccountsResponse {
         accounts: found.iter().map(convert::account).collect(),
         next_page_token: last.map(token).unwrap_or_default(),
@@ -34,5 +45,8 @@ pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListAccountsRequest
 /// The position in a page token of things listed by the time they were made.
 pub fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
     let (at, id) = text.split_once('.')?;
-    Some((DateTime::from_timestamp_micros(at.parse().ok()?)?, Uuid::try_parse(id).ok()?))
+    Some((
+        DateTime::from_timestamp_micros(at.parse().ok()?)?,
+        Uuid::try_parse(id).ok()?,
+    ))
 }

@@ -9,11 +9,20 @@ use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
 
-pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListAvailablePlansRequest) -> Result<pb::ListAvailablePlansResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::ListAvailablePlansRequest,
+) -> Result<pb::ListAvailablePlansResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let family = wire::code("family_code", &request.family_code)?;
     permit::allowed(ctx, caller, id, Action::See).await?;
     let found = ctx.available_plans(id, family).await?;
-    let plans = found.plans.into_iter().filter_map(|it| Some(convert::offer(it.plan?, it.current)));
-    Ok(pb::ListAvailablePlansResponse { plans: plans.collect() })
+    let plans = found
+        .plans
+        .into_iter()
+        .filter_map(|it| Some(convert::offer(it.plan?, it.current)));
+    Ok(pb::ListAvailablePlansResponse {
+        plans: plans.collect(),
+    })
 }

@@ -11,7 +11,11 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::{self, Tenant, members};
 
-pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListMembersRequest) -> Result<pb::ListMembersResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::ListMembersRequest,
+) -> Result<pb::ListMembersResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let after = page.after(|text| {
@@ -26,6 +30,8 @@ pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListMembersRequest)
     let (found, last) = page.cut(found);
     Ok(pb::ListMembersResponse {
         members: found.iter().map(convert::member).collect(),
-        next_page_token: last.map(|it| format!("{}.{}", it.user_id.simple(), it.role_code)).unwrap_or_default(),
+        next_page_token: last
+            .map(|it| format!("{}.{}", it.user_id.simple(), it.role_code))
+            .unwrap_or_default(),
     })
 }

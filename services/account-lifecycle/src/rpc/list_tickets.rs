@@ -11,7 +11,11 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::{self, Tenant, tickets};
 
-pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListTicketsRequest) -> Result<pb::ListTicketsResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::ListTicketsRequest,
+) -> Result<pb::ListTicketsResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
@@ -21,7 +25,13 @@ pub async fn handle(ctx: &Ctx, caller: &Caller, request: pb::ListTicketsRequest)
     let found = tickets::list(&mut tx, account.account_id, before, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);
-    let token = |it: tickets::Ticket| format!("{}.{}", it.created_at.timestamp_micros(), it.ticket_id.simple());
+    let token = |it: tickets::Ticket| {
+        format!(
+            "{}.{}",
+            it.created_at.timestamp_micros(),
+            it.ticket_id.simple()
+        )
+    };
     Ok(pb::ListTicketsResponse {
         tickets: found.iter().map(convert::ticket).collect(),
         next_page_token: last.map(token).unwrap_or_default(),

@@ -10,7 +10,10 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::{accounts, members};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::RevokeRoleRequest>) -> Result<pb::RevokeRoleResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::RevokeRoleRequest>,
+) -> Result<pb::RevokeRoleResponse, Error> {
     let request = &call.message;
     let id = wire::id("account_id", &request.account_id)?;
     let user: UserId = wire::id("user_id", &request.user_id)?;
@@ -24,7 +27,10 @@ pub async fn handle(ctx: Ctx, call: Call<pb::RevokeRoleRequest>) -> Result<pb::R
         return Err(Error::MemberNotFound(user));
     }
     let is_owner = profile.roles.first().is_some_and(|owner| owner == role);
-    if is_owner && account.parent_id.is_none() && members::count(&mut unit.tx, account.account_id, role).await? == 0 {
+    if is_owner
+        && account.parent_id.is_none()
+        && members::count(&mut unit.tx, account.account_id, role).await? == 0
+    {
         return Err(Error::LastOwner(id));
     }
     Ok(unit.commit(pb::RevokeRoleResponse {}).await?)

@@ -47,7 +47,12 @@ pub async fn grant(db: &mut PgConnection, member: &Member) -> sqlx::Result<Membe
 }
 
 /// Takes a role away; `false` when it was not held.
-pub async fn revoke(db: &mut PgConnection, account: Uuid, user: Uuid, role: &str) -> sqlx::Result<bool> {
+pub async fn revoke(
+    db: &mut PgConnection,
+    account: Uuid,
+    user: Uuid,
+    role: &str,
+) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.members.revoke
         DELETE FROM account.members WHERE account_id = $1 AND user_id = $2 AND role_code = $3",
@@ -73,7 +78,12 @@ pub async fn count(db: &mut PgConnection, account: Uuid, role: &str) -> sqlx::Re
 }
 
 /// The roles of a user in an account and its root.
-pub async fn roles(db: &mut PgConnection, user: Uuid, account: Uuid, root: Uuid) -> sqlx::Result<Vec<String>> {
+pub async fn roles(
+    db: &mut PgConnection,
+    user: Uuid,
+    account: Uuid,
+    root: Uuid,
+) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         "-- account.members.roles
         SELECT DISTINCT role_code FROM account.members WHERE user_id = $1 AND account_id IN ($2, $3)",

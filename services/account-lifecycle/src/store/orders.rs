@@ -76,7 +76,12 @@ impl Order {
             "EXPIRED" => State::Expired,
             _ => return Err(sqlx::Error::Decode("state of an order".into())),
         };
-        Ok(Standing { state, required: self.confirmations_required, given: self.confirmations_given, expires_at: self.expires_at })
+        Ok(Standing {
+            state,
+            required: self.confirmations_required,
+            given: self.confirmations_given,
+            expires_at: self.expires_at,
+        })
     }
 }
 
@@ -132,20 +137,33 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
 
 /// The order `id`.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
-    sqlx::query_as!(Order, "-- account.orders.get\nSELECT * FROM account.orders WHERE order_id = $1", id)
-        .fetch_optional(db)
-        .await
+    sqlx::query_as!(
+        Order,
+        "-- account.orders.get\nSELECT * FROM account.orders WHERE order_id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
 }
 
 /// The order `id`, locked.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
-    sqlx::query_as!(Order, "-- account.orders.lock\nSELECT * FROM account.orders WHERE order_id = $1 FOR UPDATE", id)
-        .fetch_optional(db)
-        .await
+    sqlx::query_as!(
+        Order,
+        "-- account.orders.lock\nSELECT * FROM account.orders WHERE order_id = $1 FOR UPDATE",
+        id
+    )
+    .fetch_optional(db)
+    .await
 }
 
 /// Keeps how an order stands; `now` is kept as the time of its commit.
-pub async fn set_standing(db: &mut PgConnection, id: Uuid, standing: Standing, now: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn set_standing(
+    db: &mut PgConnection,
+    id: Uuid,
+    standing: Standing,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
     let committed = (standing.state == State::Committing).then_some(now);
     sqlx::query!(
         "-- account.orders.set_standing
@@ -187,7 +205,12 @@ pub async fn end(
 }
 
 /// Up to `limit` orders of an account before `before`, newest first.
-pub async fn list(db: &mut PgConnection, account: Uuid, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Order>> {
+pub async fn list(
+    db: &mut PgConnection,
+    account: Uuid,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Order>> {
     sqlx::query_as!(
         Order,
         "-- account.orders.list

@@ -57,9 +57,13 @@ pub async fn insert(db: &mut PgConnection, ticket: &Ticket) -> sqlx::Result<()> 
 
 /// The ticket `id`.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Ticket>> {
-    sqlx::query_as!(Ticket, "-- account.tickets.get\nSELECT * FROM account.tickets WHERE ticket_id = $1", id)
-        .fetch_optional(db)
-        .await
+    sqlx::query_as!(
+        Ticket,
+        "-- account.tickets.get\nSELECT * FROM account.tickets WHERE ticket_id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
 }
 
 /// Up to `limit` tickets of an account before `before`, newest first.

@@ -45,7 +45,11 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<User>> 
 }
 
 /// Up to `limit` users before `before`, newest first.
-pub async fn list(db: &mut PgConnection, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<User>> {
+pub async fn list(
+    db: &mut PgConnection,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<User>> {
     sqlx::query_as!(
         User,
         "-- account.users.list

@@ -62,7 +62,11 @@ impl Charge {
         match self {
             Self::Free => Some(Ratio::ZERO),
             Self::Flat { minor } => Some(Ratio::whole(i128::from(*minor))),
-            Self::Percent { tiers, minimum_minor, maximum_minor } => {
+            Self::Percent {
+                tiers,
+                minimum_minor,
+                maximum_minor,
+            } => {
                 // Millionths × basis points; a minor unit is `per_minor` of these.
                 let weighted = weighted(tiers, i128::from(base_micros.max(0)))?;
                 let per_minor = i128::from(currency.micros_per_minor()).checked_mul(10_000)?;
@@ -85,16 +89,30 @@ impl Charge {
         match self {
             Self::Free => "free".to_owned(),
             Self::Flat { minor } => format!("{} a month", money(*minor)),
-            Self::Percent { tiers, minimum_minor, maximum_minor } => {
+            Self::Percent {
+                tiers,
+                minimum_minor,
+                maximum_minor,
+            } => {
                 let tiers: Vec<_> = tiers
                     .iter()
                     .map(|tier| match tier.up_to_micros {
-                        Some(bound) => format!("{} up to {:#}", percent(tier.rate_bps), Amount::from_micros(bound, currency)),
+                        Some(bound) => format!(
+                            "{} up to {:#}",
+                            percent(tier.rate_bps),
+                            Amount::from_micros(bound, currency)
+                        ),
                         None => format!("{} of usage", percent(tier.rate_bps)),
                     })
                     .collect();
-                let maximum = maximum_minor.map(|maximum| format!(", at most {}", money(maximum))).unwrap_or_default();
-                format!("{}, at least {}{maximum}", tiers.join(", then "), money(*minimum_minor))
+                let maximum = maximum_minor
+                    .map(|maximum| format!(", at most {}", money(maximum)))
+                    .unwrap_or_default();
+                format!(
+                    "{}, at least {}{maximum}",
+                    tiers.join(", then "),
+                    money(*minimum_minor)
+                )
             }
         }
     }
@@ -130,7 +148,10 @@ mod tests {
 
     fn business() -> Charge {
         Charge::Percent {
-            tiers: vec![Tier { up_to_micros: None, rate_bps: 600 }],
+            tiers: vec![Tier {
+                up_to_micros: None,
+                rate_bps: 600,
+            }],
             minimum_minor: 1500_00,
             maximum_minor: None,
         }
@@ -154,11 +175,24 @@ mod tests {
     #[test]
     fn tiers_are_graduated_and_their_bounds_inclusive() {
         let tiers = vec![
-            Tier { up_to_micros: Some(10_000 * UNIT), rate_bps: 1000 },
-            Tier { up_to_micros: Some(50_000 * UNIT), rate_bps: 500 },
-            Tier { up_to_micros: None, rate_bps: 100 },
+            Tier {
+                up_to_micros: Some(10_000 * UNIT),
+                rate_bps: 1000,
+            },
+            Tier {
+                up_to_micros: Some(50_000 * UNIT),
+                rate_bps: 500,
+            },
+            Tier {
+                up_to_micros: None,
+                rate_bps: 100,
+            },
         ];
-        let charge = Charge::Percent { tiers, minimum_minor: 100_00, maximum_minor: Some(3100_00) };
+        let charge = Charge::Percent {
+            tiers,
+            minimum_minor: 100_00,
+            maximum_minor: Some(3100_00),
+        };
         check(&charge, 0, 100_00);
         check(&charge, 10_000, 1000_00);
         check(&charge, 10_100, 1005_00);
@@ -169,15 +203,34 @@ mod tests {
 
     #[test]
     fn a_share_below_the_minor_unit_stays_exact() {
-        let charge = Charge::Percent { tiers: vec![Tier { up_to_micros: None, rate_bps: 1 }], minimum_minor: 0, maximum_minor: None };
-        assert_eq!(charge.monthly_total(7, Currency::Usd), Some(Ratio::new(7, 100_000_000)));
-        assert_eq!(charge.monthly_total(i64::MAX, Currency::Usd), Some(Ratio::new(i128::from(i64::MAX), 100_000_000)));
+        let charge = Charge::Percent {
+            tiers: vec![Tier {
+                up_to_micros: None,
+                rate_bps: 1,
+            }],
+            minimum_minor: 0,
+            maximum_minor: None,
+        };
+        assert_eq!(
+            charge.monthly_total(7, Currency::Usd),
+            Some(Ratio::new(7, 100_000_000))
+        );
+        assert_eq!(
+            charge.monthly_total(i64::MAX, Currency::Usd),
+            Some(Ratio::new(i128::from(i64::MAX), 100_000_000))
+        );
     }
 
     #[test]
     fn terms_read_as_people_say_them() {
-        assert_eq!(business().in_words(Currency::Usd), "6% of usage, at least 1500.00");
-        assert_eq!(Charge::Flat { minor: 250_00 }.in_words(Currency::Usd), "250.00 a month");
+        assert_eq!(
+            business().in_words(Currency::Usd),
+            "6% of usage, at least 1500.00"
+        );
+        assert_eq!(
+            Charge::Flat { minor: 250_00 }.in_words(Currency::Usd),
+            "250.00 a month"
+        );
         assert_eq!(percent(1250), "12.5%");
         assert_eq!(percent(75), "0.75%");
     }

@@ -19,7 +19,13 @@ mod tests {
 
     #[test]
     fn a_credit_never_exceeds_what_is_left_of_what_was_billed() {
-        let cases = [(100, 200, 50, 100), (300, 200, 50, 150), (100, 200, 180, 20), (100, 200, 200, 0), (100, 200, 250, 0)];
+        let cases = [
+            (100, 200, 50, 100),
+            (300, 200, 50, 150),
+            (100, 200, 180, 20),
+            (100, 200, 200, 0),
+            (100, 200, 250, 0),
+        ];
         for (potential, billed, credited, expected) in cases {
             assert_eq!(creditable(potential, billed, credited), expected);
         }

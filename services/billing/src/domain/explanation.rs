@@ -25,7 +25,9 @@ pub struct Computed<'a> {
 
 /// The whole month's charge to six places, for people.
 pub fn total_amount(monthly_total: Ratio, currency: Currency) -> Amount {
-    let micros = monthly_total.times(i128::from(currency.micros_per_minor())).map_or(0, |it| it.rounded(Rounding::HalfUp));
+    let micros = monthly_total
+        .times(i128::from(currency.micros_per_minor()))
+        .map_or(0, |it| it.rounded(Rounding::HalfUp));
     Amount::from_micros(i64::try_from(micros).unwrap_or(i64::MAX), currency)
 }
 
@@ -33,13 +35,22 @@ pub fn total_amount(monthly_total: Ratio, currency: Currency) -> Amount {
 pub fn in_words(line: &Computed<'_>) -> String {
     let total = total_amount(line.monthly_total, line.currency);
     let money = Money::from_minor(line.minor, line.currency);
-    let days = format!("{total:#} × {}/{} days = {money}", line.active_days, line.days_in_month);
+    let days = format!(
+        "{total:#} × {}/{} days = {money}",
+        line.active_days, line.days_in_month
+    );
     match line.charge {
-        Charge::Free => format!("free for {} of {} days", line.active_days, line.days_in_month),
+        Charge::Free => format!(
+            "free for {} of {} days",
+            line.active_days, line.days_in_month
+        ),
         Charge::Flat { .. } => days,
         Charge::Percent { .. } => {
             let base = Amount::from_micros(line.base_micros, line.currency);
-            format!("{} on usage of {base:#} = {total:#}; {days}", line.charge.in_words(line.currency))
+            format!(
+                "{} on usage of {base:#} = {total:#}; {days}",
+                line.charge.in_words(line.currency)
+            )
         }
     }
 }
@@ -60,7 +71,14 @@ mod tests {
 
     #[test]
     fn a_line_says_how_it_came_about() {
-        let charge = Charge::Percent { tiers: vec![Tier { up_to_micros: None, rate_bps: 600 }], minimum_minor: 1500_00, maximum_minor: None };
+        let charge = Charge::Percent {
+            tiers: vec![Tier {
+                up_to_micros: None,
+                rate_bps: 600,
+            }],
+            minimum_minor: 1500_00,
+            maximum_minor: None,
+        };
         let line = Computed {
             charge: &charge,
             currency: Currency::Usd,

@@ -45,7 +45,12 @@ pub struct Payment {
 pub fn sort(lots: &mut [Lot], order: &[LotKind]) {
     let place = |kind: LotKind| order.iter().position(|it| *it == kind);
     lots.sort_by_key(|lot| {
-        (place(lot.kind), lot.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC), lot.created_at, lot.id)
+        (
+            place(lot.kind),
+            lot.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC),
+            lot.created_at,
+            lot.id,
+        )
     });
 }
 
@@ -57,9 +62,17 @@ pub fn consume(lots: &[Lot], micros: i64, now: DateTime<Utc>) -> (Vec<Payment>, 
     let mut payments = Vec::new();
     for lot in lots {
         let valid = lot.expires_at.is_none_or(|expiry| now < expiry);
-        let part = if valid { left.min(lot.remaining_micros) } else { 0 };
+        let part = if valid {
+            left.min(lot.remaining_micros)
+        } else {
+            0
+        };
         if 0 < part {
-            payments.push(Payment { lot: lot.id, kind: lot.kind, micros: part });
+            payments.push(Payment {
+                lot: lot.id,
+                kind: lot.kind,
+                micros: part,
+            });
             left -= part;
         }
     }
@@ -77,7 +90,13 @@ mod tests {
     }
 
     fn lot(id: u128, kind: LotKind, micros: i64, created: i64, expires: Option<i64>) -> Lot {
-        Lot { id: Uuid::from_u128(id), kind, remaining_micros: micros, created_at: at(created), expires_at: expires.map(at) }
+        Lot {
+            id: Uuid::from_u128(id),
+            kind,
+            remaining_micros: micros,
+            created_at: at(created),
+            expires_at: expires.map(at),
+        }
     }
 
     #[test]
@@ -91,8 +110,14 @@ mod tests {
         ];
         sort(&mut lots, &[LotKind::Trial, LotKind::Promo, LotKind::Paid]);
         let (payments, left) = consume(&lots, 110, at(100));
-        let paid: Vec<_> = payments.iter().map(|p| (p.lot.as_u128(), p.micros)).collect();
-        assert_eq!((paid, left), (vec![(5, 10), (4, 20), (3, 20), (1, 50), (2, 10)], 0));
+        let paid: Vec<_> = payments
+            .iter()
+            .map(|p| (p.lot.as_u128(), p.micros))
+            .collect();
+        assert_eq!(
+            (paid, left),
+            (vec![(5, 10), (4, 20), (3, 20), (1, 50), (2, 10)], 0)
+        );
     }
 
     #[test]

@@ -7,7 +7,11 @@ use values::{InvoiceId, Zone};
 /// The fiscal year of an instant: the calendar year in which it starts, in the issuer's zone.
 pub fn fiscal_year(at: DateTime<Utc>, zone: Zone, start_month: u32) -> i32 {
     let day = zone.day(at);
-    if day.month() < start_month { day.year() - 1 } else { day.year() }
+    if day.month() < start_month {
+        day.year() - 1
+    } else {
+        day.year()
+    }
 }
 
 /// The id of the invoice with a number of a series, both above zero: other numbers give other ids,
@@ -16,7 +20,9 @@ pub fn invoice_id(series: i32, number: i64) -> InvoiceId {
     let [a, b, c, d] = series.to_be_bytes();
     let [_, e, f, g, h, i, j, k] = number.to_be_bytes();
     // A UUID of version 8, whose fixed bits lie in bytes that carry nothing else.
-    InvoiceId::from_uuid(Uuid::from_bytes([a, b, c, d, 0, 0, 0x80, 0, 0x80, e, f, g, h, i, j, k]))
+    InvoiceId::from_uuid(Uuid::from_bytes([
+        a, b, c, d, 0, 0, 0x80, 0, 0x80, e, f, g, h, i, j, k,
+    ]))
 }
 
 /// A number as it stands on the invoice: "global_inc-2026-00000042".
@@ -39,7 +45,9 @@ mod tests {
 
     #[test]
     fn other_numbers_have_other_ids_in_the_same_order() {
-        let ids: Vec<_> = [(1, 1), (1, 2), (1, 256), (1, 1 << 40), (2, 1)].map(|(s, n)| invoice_id(s, n)).to_vec();
+        let ids: Vec<_> = [(1, 1), (1, 2), (1, 256), (1, 1 << 40), (2, 1)]
+            .map(|(s, n)| invoice_id(s, n))
+            .to_vec();
         assert!(ids.is_sorted_by(|a, b| a < b));
         assert_eq!(shown("global_inc", 2026, 42), "global_inc-2026-00000042");
     }

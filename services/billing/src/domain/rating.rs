@@ -88,7 +88,12 @@ pub enum Unratable {
 ///
 /// `spans` are of one account, in order of their start.
 pub fn owners(spans: &[Span], terms: &[Terms], days_in_month: usize) -> Vec<Option<usize>> {
-    let rank = |index: usize| spans.get(index).and_then(|span| terms.get(span.terms)).map(|terms| terms.rank);
+    let rank = |index: usize| {
+        spans
+            .get(index)
+            .and_then(|span| terms.get(span.terms))
+            .map(|terms| terms.rank)
+    };
     let day_of = |day: usize| i32::try_from(day).unwrap_or(i32::MAX);
     let mut owners = Vec::with_capacity(days_in_month);
     let mut carried: Option<usize> = None;
@@ -121,7 +126,12 @@ pub fn owners(spans: &[Span], terms: &[Terms], days_in_month: usize) -> Vec<Opti
 ///
 /// # Errors
 /// `OutOfRange` when a sum leaves 64 bits; `BadTimeline` for input that no timeline gives.
-pub fn rate(spans: &[Span], used: &[Used], terms: &[Terms], days_in_month: u32) -> Result<Vec<Line>, Unratable> {
+pub fn rate(
+    spans: &[Span],
+    used: &[Used],
+    terms: &[Terms],
+    days_in_month: u32,
+) -> Result<Vec<Line>, Unratable> {
     let days = usize::try_from(days_in_month).map_err(|_| Unratable::BadTimeline)?;
     if days == 0 || DAYS_MAX < days || spans.iter().any(|span| terms.len() <= span.terms) {
         return Err(Unratable::BadTimeline);
@@ -131,10 +141,19 @@ pub fn rate(spans: &[Span], used: &[Used], terms: &[Terms], days_in_month: u32) 
     for timeline in spans.chunk_by(|a, b| a.root == b.root) {
         let owners = owners(timeline, terms, days);
         let own = |index: usize| timeline.get(index).filter(|span| !span.paid_elsewhere);
-        for (day, span) in owners.iter().enumerate().filter_map(|(day, owner)| Some((day, own((*owner)?)?))) {
-            groups.entry(span.contract).or_default().give(day, span.terms, terms);
+        for (day, span) in owners
+            .iter()
+            .enumerate()
+            .filter_map(|(day, owner)| Some((day, own((*owner)?)?)))
+        {
+            groups
+                .entry(span.contract)
+                .or_default()
+                .give(day, span.terms, terms);
         }
-        let Some(root) = timeline.first().map(|span| span.root) else { continue };
+        let Some(root) = timeline.first().map(|span| span.root) else {
+            continue;
+        };
         for entry in usage.remove(&root).unwrap_or_default() {
             let owner = nearest_owned(&owners, entry.day);
             if let Some(span) = owner.and_then(own) {
@@ -170,38 +189,76 @@ impl Group {
         }
     }
 
-    fn lines(self, contract: Option<Uuid>, terms: &[Terms], days_in_month: u32) -> Result<Vec<Line>, Unratable> {
-        let base_micros = i64::try_from(self.base_micros.max(0)).map_err(|_| Unratable::OutOfRange)?;
+    fn lines(
+        self,
+        contract: Option<Uuid>,
+        terms: &[Terms],
+        days_in_month: u32,
+    ) -> Result<Vec<Line>, Unratable> {
+        let base_micros =
+            i64::try_from(self.base_micros.max(0)).map_err(|_| Unratable::OutOfRange)?;
         let mut lines: Vec<Line> = Vec::new();
         let mut first_day: u32 = 0;
         for slice in self.days.chunk_by(|a, b| a == b) {
             let days = u32::try_from(slice.len()).map_err(|_| Unratable::BadTimeline)?;
             if let Some(Some(index)) = slice.first().copied() {
                 let owned = terms.get(index).ok_or(Unratable::BadTimeline)?;
-                let monthly_total = owned.charge.monthly_total(base_micros, owned.currency).ok_or(Unratable::OutOfRange)?;
-                lines.push(Line { terms: index, contract, first_day, days, base_micros, monthly_total, minor: 0 });
+                let monthly_total = owned
+                    .charge
+                    .monthly_total(base_micros, owned.currency)
+                    .ok_or(Unratable::OutOfRange)?;
+                lines.push(Line {
+                    terms: index,
+                    contract,
+                    first_day,
+                    days,
+                    base_micros,
+                    monthly_total,
+                    minor: 0,
+                });
             }
             first_day += days;
         }
-        let rounding = lines.first().and_then(|line| terms.get(line.terms)).map_or(Rounding::HalfUp, |it| it.rounding);
+        let rounding = lines
+            .first()
+            .and_then(|line| terms.get(line.terms))
+            .map_or(Rounding::HalfUp, |it| it.rounding);
         round_together(&mut lines, days_in_month, rounding)?;
         Ok(lines)
     }
 }
 
 /// Rounds the lines of one group: those of equal monthly total together.
-fn round_together(lines: &mut [Line], days_in_month: u32, rounding: Rounding) -> Result<(), Unratable> {
-    let share = |total: Ratio, days: u32| total.times(i128::from(days))?.over(i128::from(days_in_month));
+fn round_together(
+    lines: &mut [Line],
+    days_in_month: u32,
+    rounding: Rounding,
+) -> Result<(), Unratable> {
+    let share = |total: Ratio, days: u32| {
+        total
+            .times(i128::from(days))?
+            .over(i128::from(days_in_month))
+    };
     for index in 0..lines.len() {
-        let Some(total) = lines.get(index).map(|line| line.monthly_total) else { break };
+        let Some(total) = lines.get(index).map(|line| line.monthly_total) else {
+            break;
+        };
         let first = lines.iter().position(|line| line.monthly_total == total);
         if first != Some(index) {
             continue; // Rounded with an earlier line.
         }
-        let mut alike: Vec<&mut Line> = lines.iter_mut().filter(|line| line.monthly_total == total).collect();
+        let mut alike: Vec<&mut Line> = lines
+            .iter_mut()
+            .filter(|line| line.monthly_total == total)
+            .collect();
         let days = alike.iter().map(|line| line.days).sum();
-        let whole = share(total, days).ok_or(Unratable::OutOfRange)?.rounded(rounding);
-        let exact = alike.iter().map(|line| share(total, line.days)).collect::<Option<Vec<_>>>();
+        let whole = share(total, days)
+            .ok_or(Unratable::OutOfRange)?
+            .rounded(rounding);
+        let exact = alike
+            .iter()
+            .map(|line| share(total, line.days))
+            .collect::<Option<Vec<_>>>();
         let parts = largest_remainder(whole, &exact.ok_or(Unratable::OutOfRange)?);
         for (line, part) in alike.iter_mut().zip(parts) {
             line.minor = i64::try_from(part).map_err(|_| Unratable::OutOfRange)?;
@@ -216,7 +273,11 @@ fn round_together(lines: &mut [Line], days_in_month: u32, rounding: Rounding) ->
 pub fn largest_remainder(whole: i128, shares: &[Ratio]) -> Vec<i128> {
     let mut parts: Vec<i128> = shares.iter().map(|share| share.floor()).collect();
     let missing = usize::try_from(whole - parts.iter().sum::<i128>()).unwrap_or(0);
-    let mut order: Vec<(usize, Ratio)> = shares.iter().map(|share| share.fraction()).enumerate().collect();
+    let mut order: Vec<(usize, Ratio)> = shares
+        .iter()
+        .map(|share| share.fraction())
+        .enumerate()
+        .collect();
     order.sort_by(|(a, x), (b, y)| y.cmp(x).then(a.cmp(b)));
     for (index, _) in order.into_iter().take(missing) {
         if let Some(part) = parts.get_mut(index) {
@@ -238,7 +299,12 @@ fn by_root(used: &[Used]) -> BTreeMap<Uuid, Vec<Used>> {
 fn nearest_owned(owners: &[Option<usize>], day: i32) -> Option<usize> {
     let from = usize::try_from(day.max(0)).unwrap_or(0).min(owners.len());
     let (before, after) = owners.split_at_checked(from)?;
-    after.iter().flatten().next().or_else(|| before.iter().flatten().next_back()).copied()
+    after
+        .iter()
+        .flatten()
+        .next()
+        .or_else(|| before.iter().flatten().next_back())
+        .copied()
 }
 
 #[cfg(test)]
@@ -253,8 +319,18 @@ mod tests {
     const ROOT: Uuid = Uuid::from_u128(1);
 
     fn percent(rank: i32, rate_bps: u32, minimum_minor: i64) -> Terms {
-        let tiers = vec![Tier { up_to_micros: None, rate_bps }];
-        terms(rank, Charge::Percent { tiers, minimum_minor, maximum_minor: None })
+        let tiers = vec![Tier {
+            up_to_micros: None,
+            rate_bps,
+        }];
+        terms(
+            rank,
+            Charge::Percent {
+                tiers,
+                minimum_minor,
+                maximum_minor: None,
+            },
+        )
     }
 
     fn terms(rank: i32, charge: Charge) -> Terms {
@@ -270,12 +346,21 @@ mod tests {
 
     /// Developer, Production, Business, Personalized, as the catalogue has them.
     fn support() -> Vec<Terms> {
-        vec![terms(0, Charge::Free), percent(1, 400, 250_00), percent(2, 600, 1500_00), percent(3, 800, 5000_00)]
+        vec![
+            terms(0, Charge::Free),
+            percent(1, 400, 250_00),
+            percent(2, 600, 1500_00),
+            percent(3, 800, 5000_00),
+        ]
     }
 
     /// Spans of one account: (day of the start, which terms).
     fn timeline(starts: &[(i32, usize)]) -> Vec<Span> {
-        let ends = starts.iter().skip(1).map(|(day, _)| day + 1).chain([i32::MAX]);
+        let ends = starts
+            .iter()
+            .skip(1)
+            .map(|(day, _)| day + 1)
+            .chain([i32::MAX]);
         let span = |((start_day, terms), end_day): (&(i32, usize), i32)| Span {
             root: ROOT,
             terms: *terms,
@@ -288,8 +373,17 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(starts: &[(i32, usize)], usage_units: i64, days_in_month: u32, expected: &[(u32, i64)]) {
-        let used = [Used { root: ROOT, day: 0, micros: usage_units * UNIT }];
+    fn check(
+        starts: &[(i32, usize)],
+        usage_units: i64,
+        days_in_month: u32,
+        expected: &[(u32, i64)],
+    ) {
+        let used = [Used {
+            root: ROOT,
+            day: 0,
+            micros: usage_units * UNIT,
+        }];
         let lines = rate(&timeline(starts), &used, &support(), days_in_month).unwrap();
         let got: Vec<_> = lines.iter().map(|line| (line.days, line.minor)).collect();
         assert_eq!(got, expected, "{starts:?}");
@@ -297,8 +391,18 @@ mod tests {
 
     #[test]
     fn changes_in_mid_month_are_pro_rated_by_day() {
-        check(&[(-1, 1), (14, 2)], 40_000, 30, &[(14, 746_67), (16, 1280_00)]);
-        check(&[(-1, 2), (19, 1)], 40_000, 30, &[(19, 1520_00), (11, 586_67)]);
+        check(
+            &[(-1, 1), (14, 2)],
+            40_000,
+            30,
+            &[(14, 746_67), (16, 1280_00)],
+        );
+        check(
+            &[(-1, 2), (19, 1)],
+            40_000,
+            30,
+            &[(19, 1520_00), (11, 586_67)],
+        );
         check(&[(-1, 0), (29, 2)], 40_000, 30, &[(29, 0), (1, 80_00)]);
         check(&[(-1, 2)], 40_000, 30, &[(30, 2400_00)]);
         check(&[(-1, 0)], 100_000, 30, &[(30, 0)]);
@@ -307,13 +411,26 @@ mod tests {
 
     #[test]
     fn several_changes_on_one_day_give_it_to_the_highest_rank() {
-        check(&[(-1, 0), (14, 2), (14, 0)], 40_000, 30, &[(14, 0), (1, 80_00), (15, 0)]);
-        check(&[(-1, 1), (14, 3), (14, 2), (14, 1)], 0, 30, &[(14, 116_67), (1, 166_67), (15, 125_00)]);
+        check(
+            &[(-1, 0), (14, 2), (14, 0)],
+            40_000,
+            30,
+            &[(14, 0), (1, 80_00), (15, 0)],
+        );
+        check(
+            &[(-1, 1), (14, 3), (14, 2), (14, 1)],
+            0,
+            30,
+            &[(14, 116_67), (1, 166_67), (15, 125_00)],
+        );
     }
 
     #[test]
     fn a_closed_account_pays_up_to_its_closing_day() {
-        let closed = [Span { end_day: 10, ..timeline(&[(-1, 2)])[0] }];
+        let closed = [Span {
+            end_day: 10,
+            ..timeline(&[(-1, 2)])[0]
+        }];
         let lines = rate(&closed, &[], &support(), 30).unwrap();
         assert_eq!((lines[0].days, lines[0].minor), (10, 500_00));
     }
@@ -321,64 +438,179 @@ mod tests {
     #[test]
     fn a_contract_pools_usage_and_has_one_minimum() {
         let contract = Some(Uuid::from_u128(99));
-        let member = |id| Span { root: Uuid::from_u128(id), terms: 2, contract, paid_elsewhere: false, start_day: -1, end_day: 30 };
-        let used = [(1, 10_000), (2, 15_000), (3, 10_000)].map(|(id, units)| Used { root: Uuid::from_u128(id), day: 3, micros: units * UNIT });
+        let member = |id| Span {
+            root: Uuid::from_u128(id),
+            terms: 2,
+            contract,
+            paid_elsewhere: false,
+            start_day: -1,
+            end_day: 30,
+        };
+        let used = [(1, 10_000), (2, 15_000), (3, 10_000)].map(|(id, units)| Used {
+            root: Uuid::from_u128(id),
+            day: 3,
+            micros: units * UNIT,
+        });
         let lines = rate(&[member(1), member(2), member(3)], &used, &support(), 30).unwrap();
         assert_eq!(lines.len(), 1);
-        assert_eq!((lines[0].contract, lines[0].days, lines[0].minor), (contract, 30, 2100_00));
+        assert_eq!(
+            (lines[0].contract, lines[0].days, lines[0].minor),
+            (contract, 30, 2100_00)
+        );
     }
 
     #[test]
     fn a_member_that_joins_in_mid_month_brings_the_usage_of_its_member_days_only() {
         let contract = Some(Uuid::from_u128(99));
-        let payer = Span { root: ROOT, terms: 2, contract, paid_elsewhere: false, start_day: -1, end_day: 30 };
+        let payer = Span {
+            root: ROOT,
+            terms: 2,
+            contract,
+            paid_elsewhere: false,
+            start_day: -1,
+            end_day: 30,
+        };
         let joiner = Uuid::from_u128(2);
-        let own = Span { root: joiner, terms: 1, contract: None, paid_elsewhere: true, start_day: -1, end_day: 10 };
-        let shared = Span { root: joiner, terms: 2, contract, paid_elsewhere: false, start_day: 9, end_day: 30 };
-        let used = [(8, 1_000), (9, 30_000), (29, 10_000)].map(|(day, units)| Used { root: joiner, day, micros: units * UNIT });
+        let own = Span {
+            root: joiner,
+            terms: 1,
+            contract: None,
+            paid_elsewhere: true,
+            start_day: -1,
+            end_day: 10,
+        };
+        let shared = Span {
+            root: joiner,
+            terms: 2,
+            contract,
+            paid_elsewhere: false,
+            start_day: 9,
+            end_day: 30,
+        };
+        let used = [(8, 1_000), (9, 30_000), (29, 10_000)].map(|(day, units)| Used {
+            root: joiner,
+            day,
+            micros: units * UNIT,
+        });
 
         let pool = rate(&[payer, own, shared], &used, &support(), 30).unwrap();
-        assert_eq!(pool.iter().map(|line| (line.base_micros, line.minor)).collect::<Vec<_>>(), [(40_000 * UNIT, 2400_00)]);
+        assert_eq!(
+            pool.iter()
+                .map(|line| (line.base_micros, line.minor))
+                .collect::<Vec<_>>(),
+            [(40_000 * UNIT, 2400_00)]
+        );
 
-        let flipped = [Span { paid_elsewhere: false, ..own }, Span { paid_elsewhere: true, ..shared }];
+        let flipped = [
+            Span {
+                paid_elsewhere: false,
+                ..own
+            },
+            Span {
+                paid_elsewhere: true,
+                ..shared
+            },
+        ];
         let alone = rate(&flipped, &used, &support(), 30).unwrap();
-        assert_eq!(alone.iter().map(|line| (line.base_micros, line.days, line.minor)).collect::<Vec<_>>(), [(1_000 * UNIT, 9, 75_00)]);
+        assert_eq!(
+            alone
+                .iter()
+                .map(|line| (line.base_micros, line.days, line.minor))
+                .collect::<Vec<_>>(),
+            [(1_000 * UNIT, 9, 75_00)]
+        );
     }
 
     #[test]
     fn slices_of_equal_price_add_up_to_it() {
-        let same = vec![terms(0, Charge::Flat { minor: 10_00 }), terms(1, Charge::Flat { minor: 10_00 }), terms(2, Charge::Flat { minor: 10_00 })];
+        let same = vec![
+            terms(0, Charge::Flat { minor: 10_00 }),
+            terms(1, Charge::Flat { minor: 10_00 }),
+            terms(2, Charge::Flat { minor: 10_00 }),
+        ];
         let lines = rate(&timeline(&[(-1, 0), (10, 1), (20, 2)]), &[], &same, 31).unwrap();
-        assert_eq!(lines.iter().map(|line| line.minor).collect::<Vec<_>>(), [3_23, 3_22, 3_55]);
+        assert_eq!(
+            lines.iter().map(|line| line.minor).collect::<Vec<_>>(),
+            [3_23, 3_22, 3_55]
+        );
     }
 
     #[test]
     fn sums_out_of_range_are_refused_not_wrapped() {
-        let dear = vec![terms(0, Charge::Percent { tiers: vec![Tier { up_to_micros: None, rate_bps: 10_000 }], minimum_minor: 0, maximum_minor: None })];
-        let used = [Used { root: ROOT, day: 0, micros: i64::MAX }, Used { root: ROOT, day: 1, micros: 1 }];
-        assert_eq!(rate(&timeline(&[(-1, 0)]), &used, &dear, 30), Err(Unratable::OutOfRange));
-        assert_eq!(rate(&timeline(&[(-1, 7)]), &[], &dear, 30), Err(Unratable::BadTimeline));
-        assert_eq!(rate(&timeline(&[(-1, 0)]), &[], &dear, 0), Err(Unratable::BadTimeline));
+        let dear = vec![terms(
+            0,
+            Charge::Percent {
+                tiers: vec![Tier {
+                    up_to_micros: None,
+                    rate_bps: 10_000,
+                }],
+                minimum_minor: 0,
+                maximum_minor: None,
+            },
+        )];
+        let used = [
+            Used {
+                root: ROOT,
+                day: 0,
+                micros: i64::MAX,
+            },
+            Used {
+                root: ROOT,
+                day: 1,
+                micros: 1,
+            },
+        ];
+        assert_eq!(
+            rate(&timeline(&[(-1, 0)]), &used, &dear, 30),
+            Err(Unratable::OutOfRange)
+        );
+        assert_eq!(
+            rate(&timeline(&[(-1, 7)]), &[], &dear, 30),
+            Err(Unratable::BadTimeline)
+        );
+        assert_eq!(
+            rate(&timeline(&[(-1, 0)]), &[], &dear, 0),
+            Err(Unratable::BadTimeline)
+        );
     }
 
     /// Any history of an account in a month of 28 to 31 days: starts in order, the first at or
     /// before the month or within it.
     fn histories() -> impl Strategy<Value = (Vec<(i32, usize)>, u32, i64)> {
         let starts = proptest::collection::vec((-3_i32..31, 0_usize..4), 1..8);
-        (starts, 28_u32..=31, -1_000_000_000_000_i64..1_000_000_000_000).prop_map(|(mut starts, days, micros)| {
-            starts.sort_by_key(|(day, _)| *day);
-            let last = i32::try_from(days).unwrap() - 1;
-            for (day, _) in &mut starts {
-                *day = (*day).min(last);
-            }
-            // Before the month only the last start is carried in.
-            let carried = starts.iter().filter(|(day, _)| *day < 0).count().saturating_sub(1);
-            (starts.split_off(carried), days, micros)
-        })
+        (
+            starts,
+            28_u32..=31,
+            -1_000_000_000_000_i64..1_000_000_000_000,
+        )
+            .prop_map(|(mut starts, days, micros)| {
+                starts.sort_by_key(|(day, _)| *day);
+                let last = i32::try_from(days).unwrap() - 1;
+                for (day, _) in &mut starts {
+                    *day = (*day).min(last);
+                }
+                // Before the month only the last start is carried in.
+                let carried = starts
+                    .iter()
+                    .filter(|(day, _)| *day < 0)
+                    .count()
+                    .saturating_sub(1);
+                (starts.split_off(carried), days, micros)
+            })
     }
 
     fn rated(starts: &[(i32, usize)], days: u32, micros: i64) -> Vec<Line> {
-        rate(&timeline(starts), &[Used { root: ROOT, day: 5, micros }], &support(), days).unwrap()
+        rate(
+            &timeline(starts),
+            &[Used {
+                root: ROOT,
+                day: 5,
+                micros,
+            }],
+            &support(),
+            days,
+        )
+        .unwrap()
     }
 
     proptest! {

@@ -47,7 +47,11 @@ pub fn due(it: &Recharge) -> Option<i64> {
         Mode::AddAmount(amount) => {
             let gap = it.threshold.checked_sub(it.balance)?;
             // As many as lift the balance to the threshold or above it, at least one.
-            let times = if 0 < amount { (gap.checked_add(amount)? - 1) / amount } else { return None };
+            let times = if 0 < amount {
+                (gap.checked_add(amount)? - 1) / amount
+            } else {
+                return None;
+            };
             amount.checked_mul(times.max(1))?
         }
     };
@@ -58,18 +62,65 @@ pub fn due(it: &Recharge) -> Option<i64> {
 mod tests {
     use super::*;
 
-    const IDLE: Recharge =
-        Recharge { mode: Mode::TopUpTo(50), threshold: 20, minimum: 0, balance: 100, pending: 0, made: 0, maximum: None, failures: 0 };
+    const IDLE: Recharge = Recharge {
+        mode: Mode::TopUpTo(50),
+        threshold: 20,
+        minimum: 0,
+        balance: 100,
+        pending: 0,
+        made: 0,
+        maximum: None,
+        failures: 0,
+    };
 
     #[test]
     fn one_charge_closes_the_gap_or_none_is_made() {
         assert_eq!(due(&IDLE), None);
-        assert_eq!(due(&Recharge { balance: 19, ..IDLE }), Some(31));
-        assert_eq!(due(&Recharge { balance: 19, pending: 1, ..IDLE }), None);
-        assert_eq!(due(&Recharge { balance: 19, made: 5, maximum: Some(5), ..IDLE }), None);
-        assert_eq!(due(&Recharge { balance: 19, failures: FAILURES_MAX, ..IDLE }), None);
-        let add = Recharge { mode: Mode::AddAmount(5_000), threshold: 500, balance: 480, ..IDLE };
+        assert_eq!(
+            due(&Recharge {
+                balance: 19,
+                ..IDLE
+            }),
+            Some(31)
+        );
+        assert_eq!(
+            due(&Recharge {
+                balance: 19,
+                pending: 1,
+                ..IDLE
+            }),
+            None
+        );
+        assert_eq!(
+            due(&Recharge {
+                balance: 19,
+                made: 5,
+                maximum: Some(5),
+                ..IDLE
+            }),
+            None
+        );
+        assert_eq!(
+            due(&Recharge {
+                balance: 19,
+                failures: FAILURES_MAX,
+                ..IDLE
+            }),
+            None
+        );
+        let add = Recharge {
+            mode: Mode::AddAmount(5_000),
+            threshold: 500,
+            balance: 480,
+            ..IDLE
+        };
         assert_eq!(due(&add), Some(5_000));
-        assert_eq!(due(&Recharge { balance: -9_000, ..add }), Some(10_000));
+        assert_eq!(
+            due(&Recharge {
+                balance: -9_000,
+                ..add
+            }),
+            Some(10_000)
+        );
     }
 }

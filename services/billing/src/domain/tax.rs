@@ -31,7 +31,13 @@ mod tests {
         let net = Money::from_minor(10_000_00, Currency::Inr);
         let whole = tax(net, 1800).unwrap();
         assert_eq!(whole.minor(), 1_800_00);
-        assert_eq!(halves(whole).map(|(a, b)| (a.minor(), b.minor())), Ok((900_00, 900_00)));
-        assert_eq!(halves(Money::from_minor(5, Currency::Inr)).map(|(a, b)| (a.minor(), b.minor())), Ok((3, 2)));
+        assert_eq!(
+            halves(whole).map(|(a, b)| (a.minor(), b.minor())),
+            Ok((900_00, 900_00))
+        );
+        assert_eq!(
+            halves(Money::from_minor(5, Currency::Inr)).map(|(a, b)| (a.minor(), b.minor())),
+            Ok((3, 2))
+        );
     }
 }

@@ -57,7 +57,9 @@ pub fn arrival(values: &Values, counting: Option<&Values>) -> Arrival {
 pub fn billing_month(month: NaiveDate, closed: &[NaiveDate]) -> NaiveDate {
     let mut candidate = month;
     while closed.contains(&candidate) {
-        let Some(next) = candidate.checked_add_months(Months::new(1)) else { break };
+        let Some(next) = candidate.checked_add_months(Months::new(1)) else {
+            break;
+        };
         candidate = next;
     }
     candidate
@@ -108,7 +110,12 @@ impl Changes {
     /// `SumOutOfRange`.
     pub fn note(&mut self, key: SumKey, values: &Values, sign: i64) -> Result<(), SumOutOfRange> {
         let sum = self.0.entry(key).or_default();
-        let add = |to: i64, value: i64| value.checked_mul(sign).and_then(|value| to.checked_add(value)).ok_or(SumOutOfRange);
+        let add = |to: i64, value: i64| {
+            value
+                .checked_mul(sign)
+                .and_then(|value| to.checked_add(value))
+                .ok_or(SumOutOfRange)
+        };
         sum.quantity_micros = add(sum.quantity_micros, values.quantity_micros)?;
         sum.price_micros = add(sum.price_micros, values.price_micros)?;
         sum.events += sign;
@@ -127,7 +134,9 @@ impl Changes {
     pub fn by_month(&self) -> Result<BTreeMap<(NaiveDate, Uuid, &str), Sum>, SumOutOfRange> {
         let mut months: BTreeMap<(NaiveDate, Uuid, &str), Sum> = BTreeMap::new();
         for (key, change) in &self.0 {
-            let sum = months.entry((key.billing_month, key.root, key.category.as_str())).or_default();
+            let sum = months
+                .entry((key.billing_month, key.root, key.category.as_str()))
+                .or_default();
             let add = |to: i64, value: i64| to.checked_add(value).ok_or(SumOutOfRange);
             sum.quantity_micros = add(sum.quantity_micros, change.quantity_micros)?;
             sum.price_micros = add(sum.price_micros, change.price_micros)?;
@@ -162,12 +171,27 @@ mod tests {
             quantity_micros: 1,
             price_micros,
         };
-        let key = |on: &str| SumKey { root: Uuid::nil(), billing_month: day("2026-04-01"), day: day(on), category: "sms".to_owned() };
+        let key = |on: &str| SumKey {
+            root: Uuid::nil(),
+            billing_month: day("2026-04-01"),
+            day: day(on),
+            category: "sms".to_owned(),
+        };
         let mut changes = Changes::default();
         changes.note(key("2026-04-02"), &values(500), -1).unwrap();
         changes.note(key("2026-04-03"), &values(700), 1).unwrap();
         let month = changes.by_month().unwrap();
-        assert_eq!(month.values().copied().collect::<Vec<_>>(), [Sum { quantity_micros: 0, price_micros: 200, events: 0 }]);
-        assert_eq!(changes.note(key("2026-04-03"), &values(i64::MAX), 1), Err(SumOutOfRange));
+        assert_eq!(
+            month.values().copied().collect::<Vec<_>>(),
+            [Sum {
+                quantity_micros: 0,
+                price_micros: 200,
+                events: 0
+            }]
+        );
+        assert_eq!(
+            changes.note(key("2026-04-03"), &values(i64::MAX), 1),
+            Err(SumOutOfRange)
+        );
     }
 }

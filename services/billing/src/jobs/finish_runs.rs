@@ -8,7 +8,9 @@ use crate::store::{outbox, runs};
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
-    let Some(run) = runs::lock_finished(&mut tx).await? else { return Ok(0) };
+    let Some(run) = runs::lock_finished(&mut tx).await? else {
+        return Ok(0);
+    };
     if run.phase == "RATE" && !run.dry_run {
         runs::set_state(&mut tx, run.run_id, "AWAITING_APPROVAL", None).await?;
     } else {

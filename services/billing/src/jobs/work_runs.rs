@@ -37,8 +37,11 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
 
 /// Bills the rest of a shard, for as long as it is held.
 async fn bill(ctx: &Ctx, held: &mut Leased) -> Result<(), Error> {
-    let run = runs::get(&mut *ctx.db.acquire().await?, held.run_id).await?.ok_or(Error::Stored("run of a shard"))?;
-    let period = Period::new(run.period_start, run.period_end).map_err(|_| Error::Stored("period of a run"))?;
+    let run = runs::get(&mut *ctx.db.acquire().await?, held.run_id)
+        .await?
+        .ok_or(Error::Stored("run of a shard"))?;
+    let period = Period::new(run.period_start, run.period_end)
+        .map_err(|_| Error::Stored("period of a run"))?;
     let catalogue = ctx.active_catalogue().await?;
     let selection = Selection {
         family: &run.family_code,
@@ -48,11 +51,19 @@ async fn bill(ctx: &Ctx, held: &mut Leased) -> Result<(), Error> {
         payer: None,
     };
     let mut pools = Pools::open(ctx, &selection).await?;
-    let family = catalogue.families.get(&run.family_code).ok_or_else(|| Error::FamilyNotFound(run.family_code.clone()))?;
+    let family = catalogue
+        .families
+        .get(&run.family_code)
+        .ok_or_else(|| Error::FamilyNotFound(run.family_code.clone()))?;
     loop {
         let chunk = pools.next(ctx, ctx.work.chunk).await?;
         let last = chunk.len() < ctx.work.chunk;
-        let terms = rate::Terms { period, currency: family.currency, excluded: &family.excluded_categories, book: &pools.book };
+        let terms = rate::Terms {
+            period,
+            currency: family.currency,
+            excluded: &family.excluded_categories,
+            book: &pools.book,
+        };
         let ratings = rate::rate(&mut *ctx.db.acquire().await?, &chunk, &terms).await?;
         let billing = Billing {
             ctx,
@@ -95,7 +106,11 @@ struct Billing<'a> {
 impl Billing<'_> {
     /// Writes the chunk; `false` when the lease was lost.
     async fn commit(&self, ratings: &Ratings) -> Result<bool, Error> {
-        let numbered = if self.run.phase == "SETTLE" { self.number(&ratings.rated).await? } else { Vec::new() };
+        let numbered = if self.run.phase == "SETTLE" {
+            self.number(&ratings.rated).await?
+        } else {
+            Vec::new()
+        };
         let mut tx = self.ctx.db.begin().await?;
         let written = async {
             if !self.fence(&mut tx, ratings.rated.iter()).await? {
@@ -104,7 +119,12 @@ impl Billing<'_> {
             if self.run.phase == "SETTLE" {
                 settle::settle(&mut tx, &self.header(), &numbered).await?;
             } else {
-                outcomes::copy(&mut tx, self.run.run_id, ratings.rated.iter().map(|it| (it.payer, it.total_minor))).await?;
+                outcomes::copy(
+                    &mut tx,
+                    self.run.run_id,
+                    ratings.rated.iter().map(|it| (it.payer, it.total_minor)),
+                )
+                .await?;
             }
             self.park(&mut tx, &ratings.unrated).await?;
             Ok::<_, Error>(true)
@@ -125,7 +145,11 @@ impl Billing<'_> {
     }
 
     /// Writes the chunk account by account and parks those that the database refuses.
-    async fn commit_one_by_one(&self, ratings: &Ratings, numbered: &[(&Rated, Number)]) -> Result<bool, Error> {
+    async fn commit_one_by_one(
+        &self,
+        ratings: &Ratings,
+        numbered: &[(&Rated, Number)],
+    ) -> Result<bool, Error> {
         let mut tx = self.ctx.db.begin().await?;
         let mut kept = Vec::new();
         for (rated, number) in numbered {
@@ -154,7 +178,11 @@ impl Billing<'_> {
     }
 
     /// The first fence: the shard moves on only for who holds it, and a chunk is noted once.
-    async fn fence(&self, tx: &mut PgConnection, rated: impl Iterator<Item = &Rated>) -> Result<bool, Error> {
+    async fn fence(
+        &self,
+        tx: &mut PgConnection,
+        rated: impl Iterator<Item = &Rated>,
+    ) -> Result<bool, Error> {
         let seconds = self.ctx.work.lease_seconds;
         if !shards::advance(tx, self.held, self.cursor, self.last, seconds).await? {
             return Ok(false);
@@ -197,7 +225,8 @@ impl Billing<'_> {
         let mut blocks: HashMap<i32, i64> = HashMap::new();
         let mut series = Vec::new();
         for (profile, count) in profiles {
-            let series_id = settle::series_of(&mut tx, self.catalogue, profile, self.run.cut_off_at).await?;
+            let series_id =
+                settle::series_of(&mut tx, self.catalogue, profile, self.run.cut_off_at).await?;
             *blocks.entry(series_id).or_default() += count;
             series.push((profile, series_id, count));
         }
@@ -205,11 +234,21 @@ impl Billing<'_> {
         let mut blocks: Vec<(i32, i64)> = blocks.into_iter().collect();
         blocks.sort_unstable();
         for (series_id, found) in blocks {
-            let key = BlockKey { run_id: self.run.run_id, shard: self.held.shard, chunk: self.held.next_chunk, series_id };
+            let key = BlockKey {
+                run_id: self.run.run_id,
+                shard: self.held.shard,
+                chunk: self.held.next_chunk,
+                series_id,
+            };
             let first = match numbers::block(&mut tx, key).await? {
                 Some((first, reserved)) if reserved == found => first,
                 Some((_, reserved)) => {
-                    return Err(Error::BlockMismatch { shard: key.shard, chunk: key.chunk, found, reserved });
+                    return Err(Error::BlockMismatch {
+                        shard: key.shard,
+                        chunk: key.chunk,
+                        found,
+                        reserved,
+                    });
                 }
                 None => {
                     let first = numbers::take(&mut tx, series_id, found).await?;
@@ -222,7 +261,13 @@ impl Billing<'_> {
         tx.commit().await?;
         for (profile, series_id, count) in series {
             let first = firsts.entry(series_id).or_default();
-            next.insert(profile, Number { series_id, number: *first });
+            next.insert(
+                profile,
+                Number {
+                    series_id,
+                    number: *first,
+                },
+            );
             *first += count;
         }
         let numbered = rated.iter().filter_map(|it| {
@@ -236,7 +281,12 @@ impl Billing<'_> {
 
     async fn park(&self, tx: &mut PgConnection, unrated: &[Unrated]) -> Result<(), Error> {
         for it in unrated {
-            parked::insert(tx, self.run.run_id, &self.parked(it.payer, it.reason, &it.detail)).await?;
+            parked::insert(
+                tx,
+                self.run.run_id,
+                &self.parked(it.payer, it.reason, &it.detail),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -268,6 +318,8 @@ impl Billing<'_> {
 
 /// Whether the database refused rows: a constraint, a value out of range.
 fn is_violation(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code.starts_with("23") || code.starts_with("22"))
 }

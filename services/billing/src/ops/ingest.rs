@@ -42,7 +42,12 @@ pub struct Counts {
 }
 
 /// Records a batch of events of one source.
-pub async fn record(ctx: &Ctx, source: &str, events: &[pb::UsageEvent], now: DateTime<Utc>) -> Result<Counts, Error> {
+pub async fn record(
+    ctx: &Ctx,
+    source: &str,
+    events: &[pb::UsageEvent],
+    now: DateTime<Utc>,
+) -> Result<Counts, Error> {
     let source = code("source", source)?.to_owned();
     if events.is_empty() || EVENTS_MAX < events.len() {
         return Err(field_error("events", "1 to 10000 events").into());
@@ -74,27 +79,43 @@ fn read(events: &[pb::UsageEvent], now: DateTime<Utc>) -> Result<Vec<Read<'_>>, 
     for (index, event) in events.iter().enumerate() {
         match read_one(event, earliest, now + AHEAD) {
             Ok(event) => read.push(event),
-            Err(FieldError { field, expected }) => faults.push(field_error(format!("events[{index}].{field}"), expected)),
+            Err(FieldError { field, expected }) => {
+                faults.push(field_error(format!("events[{index}].{field}"), expected))
+            }
         }
         if FAULTS_MAX <= faults.len() {
             break;
         }
     }
-    if faults.is_empty() { Ok(read) } else { Err(Error::Fields(faults)) }
+    if faults.is_empty() {
+        Ok(read)
+    } else {
+        Err(Error::Fields(faults))
+    }
 }
 
-fn read_one(event: &pb::UsageEvent, earliest: DateTime<Utc>, latest: DateTime<Utc>) -> Result<Read<'_>, FieldError> {
+fn read_one(
+    event: &pb::UsageEvent,
+    earliest: DateTime<Utc>,
+    latest: DateTime<Utc>,
+) -> Result<Read<'_>, FieldError> {
     let event_id = wire::text("event_id", &event.event_id, 128)?;
     let account: AccountId = wire::id("account_id", &event.account_id)?;
     let category = code("category", &event.category)?;
     let used_at = wire::instant("usage_time", event.usage_time)?;
     if used_at < earliest || latest < used_at {
-        return Err(field_error("usage_time", "at most 25 months ago and at most a day ahead"));
+        return Err(field_error(
+            "usage_time",
+            "at most 25 months ago and at most a day ahead",
+        ));
     }
     // Any currency reads six places.
     let quantity = Amount::parse(&event.quantity, Currency::Usd)
         .map_err(|_| field_error("quantity", "a plain decimal of at most 6 places"))?;
-    let price = event.price.as_ref().ok_or_else(|| field_error("price", "a price; usage without one is not rated yet"))?;
+    let price = event
+        .price
+        .as_ref()
+        .ok_or_else(|| field_error("price", "a price; usage without one is not rated yet"))?;
     let price = wire::amount("price", price)?;
     Ok(Read {
         event_id,
@@ -144,9 +165,15 @@ async fn accounts(ctx: &Ctx, events: &[Read<'_>]) -> Result<HashMap<Uuid, Accoun
         let zone = Zone::parse(&account.time_zone).map_err(|_| Error::Stored("time zone"))?;
         let facts = AccountFacts {
             root: account.root_id,
-            profile: profiles.entry(account.profile_code).or_insert_with_key(|code| code.as_str().into()).clone(),
+            profile: profiles
+                .entry(account.profile_code)
+                .or_insert_with_key(|code| code.as_str().into())
+                .clone(),
             zone,
-            currency: account.currency.parse().map_err(|_| Error::Stored("currency"))?,
+            currency: account
+                .currency
+                .parse()
+                .map_err(|_| Error::Stored("currency"))?,
             created_on: zone.day(account.created_at),
         };
         found.push((account.account_id, facts));
@@ -168,11 +195,25 @@ struct Placed {
     zone: Zone,
 }
 
-fn placed(source: &str, index: usize, read: Read<'_>, accounts: &HashMap<Uuid, AccountFacts>) -> Result<Placed, Error> {
+fn placed(
+    source: &str,
+    index: usize,
+    read: Read<'_>,
+    accounts: &HashMap<Uuid, AccountFacts>,
+) -> Result<Placed, Error> {
     let account = AccountId::from_uuid(read.values.account);
-    let facts = accounts.get(&read.values.account).ok_or(Error::AccountNotFound(account))?;
-    if read.currency.is_some_and(|currency| currency != facts.currency) {
-        return Err(Error::CurrencyDiffers { event: index, account, currency: facts.currency.code() });
+    let facts = accounts
+        .get(&read.values.account)
+        .ok_or(Error::AccountNotFound(account))?;
+    if read
+        .currency
+        .is_some_and(|currency| currency != facts.currency)
+    {
+        return Err(Error::CurrencyDiffers {
+            event: index,
+            account,
+            currency: facts.currency.code(),
+        });
     }
     let day = facts.zone.day(read.values.used_at);
     if day < facts.created_on {
@@ -180,18 +221,41 @@ fn placed(source: &str, index: usize, read: Read<'_>, accounts: &HashMap<Uuid, A
         return Err(field_error(format!("events[{index}].usage_time"), expected).into());
     }
     let month = usage::month_of(day);
-    let key = EventKey { root: facts.root, month, key: event_key(source, read.event_id) };
-    let event = Event { key, event_id: read.event_id.to_owned(), values: read.values, day, billing_month: month };
-    Ok(Placed { event, profile: facts.profile.clone(), zone: facts.zone })
+    let key = EventKey {
+        root: facts.root,
+        month,
+        key: event_key(source, read.event_id),
+    };
+    let event = Event {
+        key,
+        event_id: read.event_id.to_owned(),
+        values: read.values,
+        day,
+        billing_month: month,
+    };
+    Ok(Placed {
+        event,
+        profile: facts.profile.clone(),
+        zone: facts.zone,
+    })
 }
 
 /// First 16 bytes of SHA-256 over source and event id, told apart by a zero byte.
 fn event_key(source: &str, event_id: &str) -> Uuid {
-    let digest = Sha256::new().chain_update(source).chain_update([0]).chain_update(event_id).finalize();
+    let digest = Sha256::new()
+        .chain_update(source)
+        .chain_update([0])
+        .chain_update(event_id)
+        .finalize();
     Uuid::from_slice(digest.get(..16).unwrap_or_default()).unwrap_or_default()
 }
 
-async fn write(db: &mut PgConnection, source: &str, mut events: Vec<Placed>, now: DateTime<Utc>) -> Result<Counts, Error> {
+async fn write(
+    db: &mut PgConnection,
+    source: &str,
+    mut events: Vec<Placed>,
+    now: DateTime<Utc>,
+) -> Result<Counts, Error> {
     let months: HashSet<NaiveDate> = events.iter().map(|it| it.event.key.month).collect();
     let earliest = months.iter().min().copied().unwrap_or_default();
     let profiles: HashSet<&str> = events.iter().map(|it| it.profile.as_ref()).collect();
@@ -200,19 +264,30 @@ async fn write(db: &mut PgConnection, source: &str, mut events: Vec<Placed>, now
     let closed = store::usage::closed_months(db, &profiles, earliest).await?;
     let mut counts = Counts::default();
     for placed in &mut events {
-        let closed = closed.get(placed.profile.as_ref()).map_or(&[][..], Vec::as_slice);
+        let closed = closed
+            .get(placed.profile.as_ref())
+            .map_or(&[][..], Vec::as_slice);
         placed.event.billing_month = usage::billing_month(placed.event.key.month, closed);
     }
     // In order of key, so that two batches never wait in a circle; of one key in order of arrival.
     events.sort_by_key(|placed| placed.event.key);
 
     let same_key = |a: &Placed, b: &Placed| a.event.key == b.event.key;
-    let firsts: Vec<&Event> = events.chunk_by(same_key).filter_map(|same| same.first()).map(|it| &it.event).collect();
-    let new: HashSet<EventKey> = store::usage::insert_new(db, source, &firsts, now).await?.into_iter().collect();
+    let firsts: Vec<&Event> = events
+        .chunk_by(same_key)
+        .filter_map(|same| same.first())
+        .map(|it| &it.event)
+        .collect();
+    let new: HashSet<EventKey> = store::usage::insert_new(db, source, &firsts, now)
+        .await?
+        .into_iter()
+        .collect();
     let mut changes = Changes::default();
     for same in events.chunk_by(same_key) {
         let mut again = same;
-        if let [Placed { event: first, .. }, rest @ ..] = same && new.contains(&first.key) {
+        if let [Placed { event: first, .. }, rest @ ..] = same
+            && new.contains(&first.key)
+        {
             changes.note(sum_key(first), &first.values, 1)?;
             counts.recorded += 1;
             counts.late += late(first);
@@ -256,7 +331,12 @@ fn values_of(stored: &Stored) -> Values {
 }
 
 fn sum_key(event: &Event) -> SumKey {
-    SumKey { root: event.key.root, billing_month: event.billing_month, day: event.day, category: event.values.category.clone() }
+    SumKey {
+        root: event.key.root,
+        billing_month: event.billing_month,
+        day: event.day,
+        category: event.values.category.clone(),
+    }
 }
 
 fn late(event: &Event) -> i64 {

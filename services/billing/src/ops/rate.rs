@@ -61,14 +61,25 @@ pub struct Terms<'a> {
 }
 
 /// Rates pools, which are in order of payer.
-pub async fn rate(db: &mut PgConnection, pools: &[Pool], terms: &Terms<'_>) -> Result<Ratings, Error> {
-    let (Some(first), Some(last)) = (pools.first(), pools.last()) else { return Ok(Ratings::default()) };
-    let payers: Vec<Uuid> = pools.iter().filter(|pool| may_cost(pool, terms.book)).map(|pool| pool.payer).collect();
+pub async fn rate(
+    db: &mut PgConnection,
+    pools: &[Pool],
+    terms: &Terms<'_>,
+) -> Result<Ratings, Error> {
+    let (Some(first), Some(last)) = (pools.first(), pools.last()) else {
+        return Ok(Ratings::default());
+    };
+    let payers: Vec<Uuid> = pools
+        .iter()
+        .filter(|pool| may_cost(pool, terms.book))
+        .map(|pool| pool.payer)
+        .collect();
     if payers.is_empty() {
         return Ok(Ratings::default());
     }
     let accounts = store::accounts::get_all(db, &payers).await?;
-    let accounts: HashMap<Uuid, Account> = accounts.into_iter().map(|it| (it.account_id, it)).collect();
+    let accounts: HashMap<Uuid, Account> =
+        accounts.into_iter().map(|it| (it.account_id, it)).collect();
     let usage = Usage::read(db, pools, (first.payer, last.payer), terms).await?;
 
     let mut ratings = Ratings::default();
@@ -76,7 +87,11 @@ pub async fn rate(db: &mut PgConnection, pools: &[Pool], terms: &Terms<'_>) -> R
         match one(pool, &accounts, &usage, terms) {
             Ok(Some(rated)) => ratings.rated.push(rated),
             Ok(None) => {}
-            Err((reason, detail)) => ratings.unrated.push(Unrated { payer: pool.payer, reason, detail }),
+            Err((reason, detail)) => ratings.unrated.push(Unrated {
+                payer: pool.payer,
+                reason,
+                detail,
+            }),
         }
     }
     Ok(ratings)
@@ -84,9 +99,15 @@ pub async fn rate(db: &mut PgConnection, pools: &[Pool], terms: &Terms<'_>) -> R
 
 /// Whether a pool has any plan that is not free, or one that is not known.
 fn may_cost(pool: &Pool, book: &Book) -> bool {
-    let free = |index: usize| book.terms.get(index).is_some_and(|terms| terms.charge.is_free());
+    let free = |index: usize| {
+        book.terms
+            .get(index)
+            .is_some_and(|terms| terms.charge.is_free())
+    };
     let missing = |index: usize| book.missing.iter().any(|(missing, _)| *missing == index);
-    pool.spans.iter().any(|span| !free(span.terms) || missing(span.terms))
+    pool.spans
+        .iter()
+        .any(|span| !free(span.terms) || missing(span.terms))
 }
 
 fn one(
@@ -95,25 +116,56 @@ fn one(
     usage: &Usage,
     terms: &Terms<'_>,
 ) -> Result<Option<Rated>, (&'static str, String)> {
-    let unknown = |span: &rating::Span| terms.book.missing.iter().find(|(missing, _)| *missing == span.terms);
+    let unknown = |span: &rating::Span| {
+        terms
+            .book
+            .missing
+            .iter()
+            .find(|(missing, _)| *missing == span.terms)
+    };
     if let Some((_, what)) = pool.spans.iter().find_map(unknown) {
         return Err(("CATALOGUE_MISSING", what.clone()));
     }
-    let account = accounts.get(&pool.payer).ok_or_else(|| ("ACCOUNT_MISSING", "billing does not know the payer".to_owned()))?;
+    let account = accounts.get(&pool.payer).ok_or_else(|| {
+        (
+            "ACCOUNT_MISSING",
+            "billing does not know the payer".to_owned(),
+        )
+    })?;
     if account.currency != terms.currency.code() {
-        return Err(("CURRENCY_DIFFERS", format!("a ledger in {}, prices in {}", account.currency, terms.currency)));
+        return Err((
+            "CURRENCY_DIFFERS",
+            format!(
+                "a ledger in {}, prices in {}",
+                account.currency, terms.currency
+            ),
+        ));
     }
-    let used = usage.of(pool).ok_or_else(|| ("AMOUNT_OUT_OF_RANGE", "its usage".to_owned()))?;
+    let used = usage
+        .of(pool)
+        .ok_or_else(|| ("AMOUNT_OUT_OF_RANGE", "its usage".to_owned()))?;
     let days = u32::try_from(terms.period.days()).unwrap_or(0);
     let out_of_range = || ("AMOUNT_OUT_OF_RANGE", "the sum of its lines".to_owned());
-    let lines = rating::rate(&pool.spans, &used, &terms.book.terms, days).map_err(|error| match error {
-        Unratable::OutOfRange => out_of_range(),
-        Unratable::BadTimeline => ("TIMELINE_INVALID", error.to_string()),
-    })?;
-    let total = lines.iter().try_fold(0_i64, |sum, line| sum.checked_add(line.minor)).ok_or_else(out_of_range)?;
+    let lines =
+        rating::rate(&pool.spans, &used, &terms.book.terms, days).map_err(|error| match error {
+            Unratable::OutOfRange => out_of_range(),
+            Unratable::BadTimeline => ("TIMELINE_INVALID", error.to_string()),
+        })?;
+    let total = lines
+        .iter()
+        .try_fold(0_i64, |sum, line| sum.checked_add(line.minor))
+        .ok_or_else(out_of_range)?;
     // What is settled is kept in millionths as well.
-    total.checked_mul(terms.currency.micros_per_minor()).ok_or_else(out_of_range)?;
-    let rated = Rated { payer: pool.payer, profile: account.profile_code.clone(), invoiced: account.invoiced, lines, total_minor: total };
+    total
+        .checked_mul(terms.currency.micros_per_minor())
+        .ok_or_else(out_of_range)?;
+    let rated = Rated {
+        payer: pool.payer,
+        profile: account.profile_code.clone(),
+        invoiced: account.invoiced,
+        lines,
+        total_minor: total,
+    };
     Ok((0 < total).then_some(rated))
 }
 
@@ -126,17 +178,32 @@ struct Usage {
 }
 
 impl Usage {
-    async fn read(db: &mut PgConnection, pools: &[Pool], range: (Uuid, Uuid), terms: &Terms<'_>) -> Result<Self, Error> {
+    async fn read(
+        db: &mut PgConnection,
+        pools: &[Pool],
+        range: (Uuid, Uuid),
+        terms: &Terms<'_>,
+    ) -> Result<Self, Error> {
         let month = terms.period.start();
         // Payers lie side by side; the few other members are looked up.
         let mut months: HashMap<Uuid, Option<i64>> =
-            store::usage::month_sums(db, month, range, terms.excluded).await?.into_iter().collect();
+            store::usage::month_sums(db, month, range, terms.excluded)
+                .await?
+                .into_iter()
+                .collect();
         let payers: HashSet<Uuid> = pools.iter().map(|pool| pool.payer).collect();
         let mut split = HashSet::new();
         let mut others = HashSet::new();
-        for timeline in pools.iter().flat_map(|pool| pool.spans.chunk_by(|a, b| a.root == b.root)) {
-            let Some(first) = timeline.first() else { continue };
-            if timeline.iter().any(|span| span.contract != first.contract || span.paid_elsewhere != first.paid_elsewhere) {
+        for timeline in pools
+            .iter()
+            .flat_map(|pool| pool.spans.chunk_by(|a, b| a.root == b.root))
+        {
+            let Some(first) = timeline.first() else {
+                continue;
+            };
+            if timeline.iter().any(|span| {
+                span.contract != first.contract || span.paid_elsewhere != first.paid_elsewhere
+            }) {
                 split.insert(first.root);
             } else if !payers.contains(&first.root) {
                 others.insert(first.root);
@@ -149,7 +216,9 @@ impl Usage {
         let split: Vec<Uuid> = split.into_iter().collect();
         let mut days: HashMap<Uuid, Vec<(i32, Option<i64>)>> = HashMap::new();
         if !split.is_empty() {
-            for (root, day, micros) in store::usage::day_sums(db, month, &split, terms.excluded).await? {
+            for (root, day, micros) in
+                store::usage::day_sums(db, month, &split, terms.excluded).await?
+            {
                 let day = i32::try_from((day - month).num_days()).unwrap_or(0);
                 days.entry(root).or_default().push((day, micros));
             }
@@ -163,13 +232,26 @@ impl Usage {
     /// The usage of a pool; `None` when one of its sums is out of range.
     fn of(&self, pool: &Pool) -> Option<Vec<Used>> {
         let mut used = Vec::new();
-        for root in pool.spans.chunk_by(|a, b| a.root == b.root).filter_map(|timeline| timeline.first()).map(|span| span.root) {
+        for root in pool
+            .spans
+            .chunk_by(|a, b| a.root == b.root)
+            .filter_map(|timeline| timeline.first())
+            .map(|span| span.root)
+        {
             if let Some(days) = self.days.get(&root) {
                 for (day, micros) in days {
-                    used.push(Used { root, day: *day, micros: (*micros)? });
+                    used.push(Used {
+                        root,
+                        day: *day,
+                        micros: (*micros)?,
+                    });
                 }
             } else if let Some(micros) = self.months.get(&root) {
-                used.push(Used { root, day: 0, micros: (*micros)? });
+                used.push(Used {
+                    root,
+                    day: 0,
+                    micros: (*micros)?,
+                });
             }
         }
         Some(used)

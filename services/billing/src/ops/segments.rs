@@ -62,7 +62,10 @@ pub struct Pools {
 impl Pools {
     /// Opens the stream.
     pub async fn open(ctx: &Ctx, selection: &Selection<'_>) -> Result<Self, Error> {
-        let id = |uuid: Option<Uuid>| uuid.map(|uuid| AccountId::from_uuid(uuid).to_string()).unwrap_or_default();
+        let id = |uuid: Option<Uuid>| {
+            uuid.map(|uuid| AccountId::from_uuid(uuid).to_string())
+                .unwrap_or_default()
+        };
         let request = pb::StreamBillableSegmentsRequest {
             family_code: selection.family.to_owned(),
             period_start_date: selection.period.start().to_string(),
@@ -89,30 +92,57 @@ impl Pools {
     /// Up to `most` pools, in order of payer; fewer only at the end.
     pub async fn next(&mut self, ctx: &Ctx, most: usize) -> Result<Vec<Pool>, Error> {
         while self.ready.len() < most {
-            let Some(page) = self.pages.message().await.map_err(normalised)? else { break };
+            let Some(page) = self.pages.message().await.map_err(normalised)? else {
+                break;
+            };
             self.take(ctx, page).await?;
         }
         let count = most.min(self.ready.len());
         Ok(self.ready.drain(..count).collect())
     }
 
-    async fn take(&mut self, ctx: &Ctx, page: pb::StreamBillableSegmentsResponse) -> Result<(), Error> {
+    async fn take(
+        &mut self,
+        ctx: &Ctx,
+        page: pb::StreamBillableSegmentsResponse,
+    ) -> Result<(), Error> {
         for terms in &page.plans {
             self.learn(ctx, terms).await?;
         }
-        self.contracts.extend(page.contract_ids.chunks_exact(16).filter_map(|bytes| Uuid::from_slice(bytes).ok()));
+        self.contracts.extend(
+            page.contract_ids
+                .chunks_exact(16)
+                .filter_map(|bytes| Uuid::from_slice(bytes).ok()),
+        );
         let payers = page.payer_ids.chunks_exact(16);
         let roots = page.root_ids.chunks_exact(16);
-        let whole = [roots.len(), page.plan_indexes.len(), page.start_days.len(), page.end_days.len(), page.contract_indexes.len(), page.paid_elsewhere.len()];
+        let whole = [
+            roots.len(),
+            page.plan_indexes.len(),
+            page.start_days.len(),
+            page.end_days.len(),
+            page.contract_indexes.len(),
+            page.paid_elsewhere.len(),
+        ];
         if whole.iter().any(|length| *length != payers.len()) {
             return Err(Error::Stored("page of segments"));
         }
         let ids = payers.zip(roots);
         let days = page.start_days.iter().zip(&page.end_days);
-        let rest = page.plan_indexes.iter().zip(&page.contract_indexes).zip(&page.paid_elsewhere);
-        for (((payer, root), (start_day, end_day)), ((terms, contract), paid_elsewhere)) in ids.zip(days).zip(rest) {
-            let (Ok(payer), Ok(root)) = (Uuid::from_slice(payer), Uuid::from_slice(root)) else { continue };
-            let place = usize::try_from(*contract).unwrap_or(usize::MAX).checked_sub(1);
+        let rest = page
+            .plan_indexes
+            .iter()
+            .zip(&page.contract_indexes)
+            .zip(&page.paid_elsewhere);
+        for (((payer, root), (start_day, end_day)), ((terms, contract), paid_elsewhere)) in
+            ids.zip(days).zip(rest)
+        {
+            let (Ok(payer), Ok(root)) = (Uuid::from_slice(payer), Uuid::from_slice(root)) else {
+                continue;
+            };
+            let place = usize::try_from(*contract)
+                .unwrap_or(usize::MAX)
+                .checked_sub(1);
             let span = Span {
                 root,
                 terms: usize::try_from(*terms).unwrap_or(usize::MAX),
@@ -123,14 +153,21 @@ impl Pools {
             };
             match self.ready.back_mut() {
                 Some(pool) if pool.payer == payer => pool.spans.push(span),
-                _ => self.ready.push_back(Pool { payer, spans: vec![span] }),
+                _ => self.ready.push_back(Pool {
+                    payer,
+                    spans: vec![span],
+                }),
             }
         }
         Ok(())
     }
 
     /// Notes the terms of a plan, from the catalogue version that it was bought under.
-    async fn learn(&mut self, ctx: &Ctx, asked: &pb::stream_billable_segments_response::PlanTerms) -> Result<(), Error> {
+    async fn learn(
+        &mut self,
+        ctx: &Ctx,
+        asked: &pb::stream_billable_segments_response::PlanTerms,
+    ) -> Result<(), Error> {
         let catalogue = ctx.catalogue(&asked.catalogue_version).await?;
         let key = (self.family.clone(), asked.plan_code.clone());
         let terms = match catalogue.terms.get(&key) {

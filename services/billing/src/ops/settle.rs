@@ -52,9 +52,17 @@ pub struct Number {
 ///
 /// An INVOICED account's stays open. Any other is paid from the balance at once: from its lots in
 /// the order of the profile, and what they do not cover is overdraft (D8, REQ-037).
-pub async fn settle(db: &mut PgConnection, header: &Header<'_>, rated: &[(&Rated, Number)]) -> Result<(), Error> {
+pub async fn settle(
+    db: &mut PgConnection,
+    header: &Header<'_>,
+    rated: &[(&Rated, Number)],
+) -> Result<(), Error> {
     let mut writing = Writing::new(header);
-    let prepaid: Vec<Uuid> = rated.iter().filter(|(it, _)| !it.invoiced).map(|(it, _)| it.payer).collect();
+    let prepaid: Vec<Uuid> = rated
+        .iter()
+        .filter(|(it, _)| !it.invoiced)
+        .map(|(it, _)| it.payer)
+        .collect();
     let overdrafts: HashMap<Uuid, i64> = ledger::lock(db, &prepaid).await?.into_iter().collect();
     let mut lots: HashMap<Uuid, Vec<lots::Lot>> = HashMap::new();
     for (root, lot) in ledger::lots(db, &prepaid).await? {
@@ -62,7 +70,12 @@ pub async fn settle(db: &mut PgConnection, header: &Header<'_>, rated: &[(&Rated
     }
     for (it, number) in rated {
         let own = lots.remove(&it.payer).unwrap_or_default();
-        writing.invoice(it, *number, own, overdrafts.get(&it.payer).copied().unwrap_or(0))?;
+        writing.invoice(
+            it,
+            *number,
+            own,
+            overdrafts.get(&it.payer).copied().unwrap_or(0),
+        )?;
     }
     writing.flush(db).await
 }
@@ -97,7 +110,13 @@ impl<'a> Writing<'a> {
         }
     }
 
-    fn invoice(&mut self, rated: &Rated, number: Number, own: Vec<lots::Lot>, overdraft: i64) -> Result<(), Error> {
+    fn invoice(
+        &mut self,
+        rated: &Rated,
+        number: Number,
+        own: Vec<lots::Lot>,
+        overdraft: i64,
+    ) -> Result<(), Error> {
         let header = self.header;
         let invoice_id = numbers::invoice_id(number.series_id, number.number).uuid();
         let from_balance_minor = if rated.invoiced { 0 } else { rated.total_minor };
@@ -118,44 +137,84 @@ impl<'a> Writing<'a> {
         });
         for (line, line_number) in rated.lines.iter().zip(1..) {
             let start_on = day(header.period.start(), line.first_day);
-            self.invoices.add_line(invoice_id, &Line {
-                line_number,
-                terms_id: header.terms_ids.get(line.terms).copied().ok_or(Error::Stored("terms"))?,
-                contract_id: line.contract,
-                start_on,
-                end_on: day(start_on, line.days),
-                base_micros: line.base_micros,
-                amount_minor: line.minor,
-            });
+            self.invoices.add_line(
+                invoice_id,
+                &Line {
+                    line_number,
+                    terms_id: header
+                        .terms_ids
+                        .get(line.terms)
+                        .copied()
+                        .ok_or(Error::Stored("terms"))?,
+                    contract_id: line.contract,
+                    start_on,
+                    end_on: day(start_on, line.days),
+                    base_micros: line.base_micros,
+                    amount_minor: line.minor,
+                },
+            );
         }
         // Rating has seen to it that this fits.
-        let micros = rated.total_minor.saturating_mul(header.currency.micros_per_minor());
+        let micros = rated
+            .total_minor
+            .saturating_mul(header.currency.micros_per_minor());
         if rated.invoiced {
-            self.entry(invoice_id, 0, rated.payer, LedgerAccount::Receivable, None, micros);
+            self.entry(
+                invoice_id,
+                0,
+                rated.payer,
+                LedgerAccount::Receivable,
+                None,
+                micros,
+            );
         } else {
             self.from_balance(rated, invoice_id, micros, own, overdraft)?;
         }
         Ok(())
     }
 
-    fn from_balance(&mut self, rated: &Rated, invoice_id: Uuid, micros: i64, mut own: Vec<lots::Lot>, overdraft: i64) -> Result<(), Error> {
+    fn from_balance(
+        &mut self,
+        rated: &Rated,
+        invoice_id: Uuid,
+        micros: i64,
+        mut own: Vec<lots::Lot>,
+        overdraft: i64,
+    ) -> Result<(), Error> {
         let profile = self.header.catalogue.profiles.get(&rated.profile);
         let profile = profile.ok_or_else(|| Error::ProfileNotFound(rated.profile.clone()))?;
         lots::sort(&mut own, &profile.consume_order);
-        let before = own.iter().fold(0_i64, |sum, lot| sum.saturating_add(lot.remaining_micros)).saturating_sub(overdraft);
+        let before = own
+            .iter()
+            .fold(0_i64, |sum, lot| sum.saturating_add(lot.remaining_micros))
+            .saturating_sub(overdraft);
         let (payments, rest) = lots::consume(&own, micros, self.header.issued_at);
         let mut place = 0;
         for payment in payments {
             self.spent_roots.push(rated.payer);
             self.spent_lots.push(payment.lot);
             self.spent_micros.push(payment.micros);
-            self.entry(invoice_id, place, rated.payer, LedgerAccount::Lot(payment.kind), Some(payment.lot), payment.micros);
+            self.entry(
+                invoice_id,
+                place,
+                rated.payer,
+                LedgerAccount::Lot(payment.kind),
+                Some(payment.lot),
+                payment.micros,
+            );
             place += 1;
         }
         if 0 < rest {
             self.overdrawn_roots.push(rated.payer);
             self.overdrawn_micros.push(rest);
-            self.entry(invoice_id, place, rated.payer, LedgerAccount::Overdraft, None, rest);
+            self.entry(
+                invoice_id,
+                place,
+                rated.payer,
+                LedgerAccount::Overdraft,
+                None,
+                rest,
+            );
         }
         let after = before.saturating_sub(micros);
         if 0 < before && after <= 0 {
@@ -165,7 +224,15 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    fn entry(&mut self, invoice_id: Uuid, place: u8, root_id: Uuid, debit: LedgerAccount, lot_id: Option<Uuid>, amount_micros: i64) {
+    fn entry(
+        &mut self,
+        invoice_id: Uuid,
+        place: u8,
+        root_id: Uuid,
+        debit: LedgerAccount,
+        lot_id: Option<Uuid>,
+        amount_micros: i64,
+    ) {
         // The id follows from the invoice's: the bytes between series and version carry its place.
         let mut id = *invoice_id.as_bytes();
         if let Some(byte) = id.get_mut(5) {
@@ -193,7 +260,8 @@ impl<'a> Writing<'a> {
             ledger::overdraw(db, &self.overdrawn_roots, &self.overdrawn_micros).await?;
         }
         if !self.dry_roots.is_empty() {
-            outbox::balances_ran_dry(db, &self.dry_roots, &self.dry_micros, self.header.issued_at).await?;
+            outbox::balances_ran_dry(db, &self.dry_roots, &self.dry_micros, self.header.issued_at)
+                .await?;
         }
         Ok(())
     }
@@ -201,12 +269,21 @@ impl<'a> Writing<'a> {
 
 /// The day `days` days after `from`.
 fn day(from: NaiveDate, days: u32) -> NaiveDate {
-    from.checked_add_days(Days::new(u64::from(days))).unwrap_or(from)
+    from.checked_add_days(Days::new(u64::from(days)))
+        .unwrap_or(from)
 }
 
 /// The series that the invoices of a profile are numbered in.
-pub async fn series_of(db: &mut PgConnection, catalogue: &Catalogue, profile: &str, issued_at: DateTime<Utc>) -> Result<i32, Error> {
-    let known = catalogue.profiles.get(profile).ok_or_else(|| Error::ProfileNotFound(profile.to_owned()))?;
+pub async fn series_of(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    profile: &str,
+    issued_at: DateTime<Utc>,
+) -> Result<i32, Error> {
+    let known = catalogue
+        .profiles
+        .get(profile)
+        .ok_or_else(|| Error::ProfileNotFound(profile.to_owned()))?;
     let year = numbers::fiscal_year(issued_at, known.zone, known.fiscal_year_start_month);
     let year = i16::try_from(year).map_err(|_| Error::Stored("fiscal year"))?;
     Ok(store::numbers::series(db, &known.issuer, year).await?)

@@ -11,19 +11,34 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{outcomes, runs};
 
-pub async fn handle(ctx: &Ctx, request: pb::CompareBillingRunsRequest) -> Result<pb::CompareBillingRunsResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::CompareBillingRunsRequest,
+) -> Result<pb::CompareBillingRunsResponse, Error> {
     let id: RunId = wire::id("billing_run_id", &request.billing_run_id)?;
-    let other: Option<RunId> = wire::optional_id("other_billing_run_id", &request.other_billing_run_id)?;
+    let other: Option<RunId> =
+        wire::optional_id("other_billing_run_id", &request.other_billing_run_id)?;
     let mut db = ctx.db.acquire().await?;
-    let run = runs::get(&mut db, id.uuid()).await?.ok_or(Error::RunNotFound(id))?;
+    let run = runs::get(&mut db, id.uuid())
+        .await?
+        .ok_or(Error::RunNotFound(id))?;
     let other = match other {
-        Some(other) => Some(runs::get(&mut db, other.uuid()).await?.ok_or(Error::RunNotFound(other))?),
+        Some(other) => Some(
+            runs::get(&mut db, other.uuid())
+                .await?
+                .ok_or(Error::RunNotFound(other))?,
+        ),
         None => {
-            let before = run.period_start.checked_sub_months(Months::new(1)).unwrap_or(run.period_start);
+            let before = run
+                .period_start
+                .checked_sub_months(Months::new(1))
+                .unwrap_or(run.period_start);
             runs::real(&mut db, &run.family_code, before).await?
         }
     };
-    let other_id = other.as_ref().map_or(uuid::Uuid::nil(), |other| other.run_id);
+    let other_id = other
+        .as_ref()
+        .map_or(uuid::Uuid::nil(), |other| other.run_id);
     let found = outcomes::compare(&mut db, run.run_id, other_id).await?;
     let currency = convert::currency(&run.currency)?;
     let money = |minor| Some(wire::pb_money(Money::from_minor(minor, currency)));
@@ -40,7 +55,11 @@ pub async fn handle(ctx: &Ctx, request: pb::CompareBillingRunsRequest) -> Result
         differences: found
             .largest
             .into_iter()
-            .map(|(root, total, other)| Difference { account_id: convert::account_id(root), total: money(total), other_total: money(other) })
+            .map(|(root, total, other)| Difference {
+                account_id: convert::account_id(root),
+                total: money(total),
+                other_total: money(other),
+            })
             .collect(),
     })
 }

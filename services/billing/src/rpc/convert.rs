@@ -32,10 +32,18 @@ pub fn month(start: chrono::NaiveDate) -> String {
 }
 
 /// The root account `id`, as billing knows it.
-pub async fn root_account(db: &mut PgConnection, id: AccountId) -> Result<store::accounts::Account, Error> {
-    let account = store::accounts::get(db, id.uuid()).await?.ok_or(Error::AccountNotFound(id))?;
+pub async fn root_account(
+    db: &mut PgConnection,
+    id: AccountId,
+) -> Result<store::accounts::Account, Error> {
+    let account = store::accounts::get(db, id.uuid())
+        .await?
+        .ok_or(Error::AccountNotFound(id))?;
     if account.root_id != account.account_id {
-        return Err(Error::UseRootAccount { account: id, root: AccountId::from_uuid(account.root_id) });
+        return Err(Error::UseRootAccount {
+            account: id,
+            root: AccountId::from_uuid(account.root_id),
+        });
     }
     Ok(account)
 }
@@ -68,7 +76,10 @@ pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
         invoice_count: progress.invoices,
         line_count: progress.lines,
         parked_count: progress.parked,
-        total: Some(pb_money(Money::from_minor(progress.total_minor, currency(&run.currency)?))),
+        total: Some(pb_money(Money::from_minor(
+            progress.total_minor,
+            currency(&run.currency)?,
+        ))),
         expected_account_count: run.expected_count,
     })
 }
@@ -76,7 +87,10 @@ pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
 /// An invoice without its lines.
 pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> {
     let currency = currency(&from.currency)?;
-    let own = series.iter().find(|series| series.series_id == from.series_id).ok_or(Error::Stored("series"))?;
+    let own = series
+        .iter()
+        .find(|series| series.series_id == from.series_id)
+        .ok_or(Error::Stored("series"))?;
     let state = match from.state {
         1 => pb::invoice::State::Open,
         2 => pb::invoice::State::Paid,
@@ -92,7 +106,10 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
         family_code: from.family_code.clone(),
         period_start_date: from.period_start.to_string(),
         period_end_date: from.period_end.to_string(),
-        billing_run_id: from.run_id.map(|id| RunId::from_uuid(id).to_string()).unwrap_or_default(),
+        billing_run_id: from
+            .run_id
+            .map(|id| RunId::from_uuid(id).to_string())
+            .unwrap_or_default(),
         total: money(from.total_minor),
         paid_from_balance: money(from.from_balance_minor),
         amount_due: money(from.total_minor - from.from_balance_minor),
@@ -121,7 +138,10 @@ pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::
 /// base and its terms.
 pub fn line(from: &Line, terms: &Terms, days_in_month: i64) -> Result<pb::InvoiceLine, Error> {
     let currency = terms.currency;
-    let monthly_total = terms.charge.monthly_total(from.base_micros, currency).ok_or(Error::Stored("usage base"))?;
+    let monthly_total = terms
+        .charge
+        .monthly_total(from.base_micros, currency)
+        .ok_or(Error::Stored("usage base"))?;
     let active_days = (from.end_on - from.start_on).num_days();
     let computed = Computed {
         charge: &terms.charge,
@@ -137,7 +157,10 @@ pub fn line(from: &Line, terms: &Terms, days_in_month: i64) -> Result<pb::Invoic
         line_number: i32::from(from.line_number),
         plan_code: terms.plan_code.clone(),
         catalogue_version: terms.catalogue_version.clone(),
-        contract_id: from.contract_id.map(|id| ContractId::from_uuid(id).to_string()).unwrap_or_default(),
+        contract_id: from
+            .contract_id
+            .map(|id| ContractId::from_uuid(id).to_string())
+            .unwrap_or_default(),
         start_date: from.start_on.to_string(),
         end_date: from.end_on.to_string(),
         active_days: days(active_days),
@@ -158,10 +181,19 @@ pub fn entry(from: &StoredEntry) -> Result<pb::LedgerEntry, Error> {
         entry_id: EntryId::from_uuid(from.entry_id).to_string(),
         debit_account: from.debit.clone(),
         credit_account: from.credit.clone(),
-        amount: Some(pb_amount(Amount::from_micros(from.amount_micros, currency(&from.currency)?))),
+        amount: Some(pb_amount(Amount::from_micros(
+            from.amount_micros,
+            currency(&from.currency)?,
+        ))),
         reason: from.reason.clone(),
-        lot_id: from.lot_id.map(|id| LotId::from_uuid(id).to_string()).unwrap_or_default(),
-        invoice_id: from.invoice_id.map(|id| InvoiceId::from_uuid(id).to_string()).unwrap_or_default(),
+        lot_id: from
+            .lot_id
+            .map(|id| LotId::from_uuid(id).to_string())
+            .unwrap_or_default(),
+        invoice_id: from
+            .invoice_id
+            .map(|id| InvoiceId::from_uuid(id).to_string())
+            .unwrap_or_default(),
         post_time: Some(timestamp(from.posted_at)),
     })
 }

@@ -16,11 +16,19 @@ use crate::store::{accounts, usage};
 /// Shards of a run: enough that several replicas share it, few enough that each is worth a stream.
 const SHARDS: i32 = 16;
 
-pub async fn handle(_: Ctx, call: Call<pb::CreateBillingRunRequest>, mut unit: Unit, catalogue: Arc<Catalogue>) -> Result<pb::CreateBillingRunResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::CreateBillingRunRequest>,
+    mut unit: Unit,
+    catalogue: Arc<Catalogue>,
+) -> Result<pb::CreateBillingRunResponse, Error> {
     let request = &call.message;
     let family_code = wire::code("family_code", &request.family_code)?;
     let period = wire::month("month", &request.month)?;
-    let family = catalogue.families.get(family_code).ok_or_else(|| Error::FamilyNotFound(family_code.to_owned()))?;
+    let family = catalogue
+        .families
+        .get(family_code)
+        .ok_or_else(|| Error::FamilyNotFound(family_code.to_owned()))?;
     if !family.in_arrears {
         return Err(Error::FamilyBilledInAdvance(family_code.to_owned()));
     }
@@ -58,8 +66,14 @@ pub async fn handle(_: Ctx, call: Call<pb::CreateBillingRunRequest>, mut unit: U
     let shown = if runs::insert(&mut unit.tx, &run).await? {
         convert::shown(&run, Progress::default())?
     } else {
-        let real = runs::real(&mut unit.tx, family_code, period.start()).await?.ok_or(Error::Stored("real run"))?;
+        let real = runs::real(&mut unit.tx, family_code, period.start())
+            .await?
+            .ok_or(Error::Stored("real run"))?;
         convert::run(&mut unit.tx, &real).await?
     };
-    Ok(unit.commit(pb::CreateBillingRunResponse { billing_run: Some(shown) }).await?)
+    Ok(unit
+        .commit(pb::CreateBillingRunResponse {
+            billing_run: Some(shown),
+        })
+        .await?)
 }

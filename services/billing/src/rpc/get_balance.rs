@@ -13,25 +13,43 @@ use crate::domain::lots::{self, Lot, LotKind};
 use crate::error::Error;
 use crate::store::ledger;
 
-pub async fn handle(ctx: &Ctx, request: pb::GetBalanceRequest) -> Result<pb::GetBalanceResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::GetBalanceRequest,
+) -> Result<pb::GetBalanceResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let catalogue = ctx.active_catalogue().await?;
     let mut db = ctx.db.acquire().await?;
     let account = convert::root_account(&mut db, id).await?;
     let root = account.root_id;
-    let (overdraft, currency) = ledger::overdraft(&mut db, root).await?.ok_or(Error::Stored("balance"))?;
+    let (overdraft, currency) = ledger::overdraft(&mut db, root)
+        .await?
+        .ok_or(Error::Stored("balance"))?;
     let currency = convert::currency(&currency)?;
-    let mut own: Vec<Lot> = ledger::lots(&mut db, &[root]).await?.into_iter().map(|(_, lot)| lot).collect();
-    let amounts: HashMap<Uuid, i64> = ledger::lot_amounts(&mut db, root).await?.into_iter().collect();
+    let mut own: Vec<Lot> = ledger::lots(&mut db, &[root])
+        .await?
+        .into_iter()
+        .map(|(_, lot)| lot)
+        .collect();
+    let amounts: HashMap<Uuid, i64> = ledger::lot_amounts(&mut db, root)
+        .await?
+        .into_iter()
+        .collect();
     if let Some(profile) = catalogue.profiles.get(&account.profile_code) {
         lots::sort(&mut own, &profile.consume_order);
     }
-    let balance = own.iter().fold(0_i64, |sum, lot| sum.saturating_add(lot.remaining_micros)).saturating_sub(overdraft);
+    let balance = own
+        .iter()
+        .fold(0_i64, |sum, lot| sum.saturating_add(lot.remaining_micros))
+        .saturating_sub(overdraft);
     let amount = |micros| Some(wire::pb_amount(Amount::from_micros(micros, currency)));
     Ok(pb::GetBalanceResponse {
         balance: amount(balance),
         overdraft: amount(overdraft),
-        lots: own.iter().map(|lot| shown(lot, amounts.get(&lot.id).copied().unwrap_or(0), currency)).collect(),
+        lots: own
+            .iter()
+            .map(|lot| shown(lot, amounts.get(&lot.id).copied().unwrap_or(0), currency))
+            .collect(),
     })
 }
 

@@ -11,16 +11,25 @@ use crate::domain::lots::{Lot, LotKind};
 use crate::error::Error;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 
-pub async fn handle(_: Ctx, call: Call<pb::GrantCreditRequest>, mut unit: Unit) -> Result<pb::GrantCreditResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::GrantCreditRequest>,
+    mut unit: Unit,
+) -> Result<pb::GrantCreditResponse, Error> {
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let (kind, source) = match pb::lot::Kind::try_from(request.kind) {
         Ok(pb::lot::Kind::Trial) => (LotKind::Trial, LedgerAccount::Granted),
         Ok(pb::lot::Kind::Promo) => (LotKind::Promo, LedgerAccount::Granted),
         Ok(pb::lot::Kind::Paid) => (LotKind::Paid, LedgerAccount::Clearing),
-        Ok(pb::lot::Kind::Unspecified) | Err(_) => return Err(field_error("kind", "KIND_TRIAL, KIND_PROMO or KIND_PAID").into()),
+        Ok(pb::lot::Kind::Unspecified) | Err(_) => {
+            return Err(field_error("kind", "KIND_TRIAL, KIND_PROMO or KIND_PAID").into());
+        }
     };
-    let amount = request.amount.as_ref().ok_or_else(|| field_error("amount", "an amount"))?;
+    let amount = request
+        .amount
+        .as_ref()
+        .ok_or_else(|| field_error("amount", "an amount"))?;
     let amount = wire::amount("amount", amount)?;
     if amount.micros() <= 0 {
         return Err(field_error("amount.amount", "above zero").into());
@@ -33,24 +42,51 @@ pub async fn handle(_: Ctx, call: Call<pb::GrantCreditRequest>, mut unit: Unit) 
 
     let account = convert::root_account(&mut unit.tx, id).await?;
     if account.currency != amount.currency().code() {
-        return Err(field_error("amount.currency_code", format!("the currency of the account's ledger, {}", account.currency)).into());
+        return Err(field_error(
+            "amount.currency_code",
+            format!("the currency of the account's ledger, {}", account.currency),
+        )
+        .into());
     }
     let root = account.root_id;
-    let overdraft = ledger::lock(&mut unit.tx, &[root]).await?.first().map_or(0, |(_, overdraft)| *overdraft);
+    let overdraft = ledger::lock(&mut unit.tx, &[root])
+        .await?
+        .first()
+        .map_or(0, |(_, overdraft)| *overdraft);
     // What is owed is paid first (D8).
     let repaid = overdraft.min(amount.micros());
-    let entry = |debit, credit, micros, lot_id| Entry { root_id: root, debit, credit, amount_micros: micros, lot_id, invoice_id: None, reason: "GRANT" };
+    let entry = |debit, credit, micros, lot_id| Entry {
+        root_id: root,
+        debit,
+        credit,
+        amount_micros: micros,
+        lot_id,
+        invoice_id: None,
+        reason: "GRANT",
+    };
     let mut entries = Entries::new(&account.currency, call.now);
     if 0 < repaid {
         ledger::overdraw(&mut unit.tx, &[root], &[-repaid]).await?;
-        entries.add(call.derived_id("repaid"), &entry(source, LedgerAccount::Overdraft, repaid, None));
+        entries.add(
+            call.derived_id("repaid"),
+            &entry(source, LedgerAccount::Overdraft, repaid, None),
+        );
     }
     let rest = amount.micros() - repaid;
     let mut lot = None;
     if 0 < rest {
-        let new = Lot { id: call.derived_id("lot"), kind, remaining_micros: rest, created_at: call.now, expires_at };
+        let new = Lot {
+            id: call.derived_id("lot"),
+            kind,
+            remaining_micros: rest,
+            created_at: call.now,
+            expires_at,
+        };
         ledger::insert_lot(&mut unit.tx, root, &new, reason).await?;
-        entries.add(call.derived_id("granted"), &entry(source, LedgerAccount::Lot(kind), rest, Some(new.id)));
+        entries.add(
+            call.derived_id("granted"),
+            &entry(source, LedgerAccount::Lot(kind), rest, Some(new.id)),
+        );
         lot = Some(shown(&new, rest, amount.currency()));
     }
     entries.copy(&mut unit.tx).await?;

@@ -9,14 +9,29 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::runs;
 
-pub async fn handle(_: Ctx, call: Call<pb::HaltBillingRunRequest>, mut unit: Unit) -> Result<pb::HaltBillingRunResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::HaltBillingRunRequest>,
+    mut unit: Unit,
+) -> Result<pb::HaltBillingRunResponse, Error> {
     let id: RunId = wire::id("billing_run_id", &call.message.billing_run_id)?;
-    let run = runs::lock(&mut unit.tx, id.uuid()).await?.ok_or(Error::RunNotFound(id))?;
+    let run = runs::lock(&mut unit.tx, id.uuid())
+        .await?
+        .ok_or(Error::RunNotFound(id))?;
     if run.state != "RUNNING" {
-        return Err(Error::RunNotInState { run: id, state: "running" });
+        return Err(Error::RunNotInState {
+            run: id,
+            state: "running",
+        });
     }
     runs::set_state(&mut unit.tx, run.run_id, "HALTED", None).await?;
-    let run = runs::get(&mut unit.tx, id.uuid()).await?.ok_or(Error::RunNotFound(id))?;
+    let run = runs::get(&mut unit.tx, id.uuid())
+        .await?
+        .ok_or(Error::RunNotFound(id))?;
     let shown = convert::run(&mut unit.tx, &run).await?;
-    Ok(unit.commit(pb::HaltBillingRunResponse { billing_run: Some(shown) }).await?)
+    Ok(unit
+        .commit(pb::HaltBillingRunResponse {
+            billing_run: Some(shown),
+        })
+        .await?)
 }

@@ -9,7 +9,10 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::runs;
 
-pub async fn handle(ctx: &Ctx, request: pb::ListBillingRunsRequest) -> Result<pb::ListBillingRunsResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListBillingRunsRequest,
+) -> Result<pb::ListBillingRunsResponse, Error> {
     let family = wire::optional_code("family_code", &request.family_code)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(|text| text.parse::<RunId>().ok())?;
@@ -20,6 +23,11 @@ pub async fn handle(ctx: &Ctx, request: pb::ListBillingRunsRequest) -> Result<pb
     for run in &found {
         billing_runs.push(convert::run(&mut db, run).await?);
     }
-    let next_page_token = last.map(|run| RunId::from_uuid(run.run_id).to_string()).unwrap_or_default();
-    Ok(pb::ListBillingRunsResponse { billing_runs, next_page_token })
+    let next_page_token = last
+        .map(|run| RunId::from_uuid(run.run_id).to_string())
+        .unwrap_or_default();
+    Ok(pb::ListBillingRunsResponse {
+        billing_runs,
+        next_page_token,
+    })
 }

@@ -10,7 +10,10 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::ledger;
 
-pub async fn handle(ctx: &Ctx, request: pb::ListEntriesRequest) -> Result<pb::ListEntriesResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListEntriesRequest,
+) -> Result<pb::ListEntriesResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
@@ -18,7 +21,13 @@ pub async fn handle(ctx: &Ctx, request: pb::ListEntriesRequest) -> Result<pb::Li
     let root = convert::root_account(&mut db, id).await?.root_id;
     let found = ledger::list(&mut db, root, before, page.size + 1).await?;
     let (found, last) = page.cut(found);
-    let token = |it: ledger::StoredEntry| format!("{}.{}", it.posted_at.timestamp_micros(), it.entry_id.simple());
+    let token = |it: ledger::StoredEntry| {
+        format!(
+            "{}.{}",
+            it.posted_at.timestamp_micros(),
+            it.entry_id.simple()
+        )
+    };
     Ok(pb::ListEntriesResponse {
         next_page_token: last.map(token).unwrap_or_default(),
         entries: found.iter().map(convert::entry).collect::<Result<_, _>>()?,
@@ -27,5 +36,8 @@ pub async fn handle(ctx: &Ctx, request: pb::ListEntriesRequest) -> Result<pb::Li
 
 fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
     let (at, id) = text.split_once('.')?;
-    Some((DateTime::from_timestamp_micros(at.parse().ok()?)?, Uuid::try_parse(id).ok()?))
+    Some((
+        DateTime::from_timestamp_micros(at.parse().ok()?)?,
+        Uuid::try_parse(id).ok()?,
+    ))
 }

@@ -11,7 +11,10 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{invoices, numbers};
 
-pub async fn handle(ctx: &Ctx, request: pb::ListInvoicesRequest) -> Result<pb::ListInvoicesResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListInvoicesRequest,
+) -> Result<pb::ListInvoicesResponse, Error> {
     let account: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
     let run: Option<RunId> = wire::optional_id("billing_run_id", &request.billing_run_id)?;
     let page = Page::read(request.page_size, &request.page_token)?;
@@ -27,8 +30,13 @@ pub async fn handle(ctx: &Ctx, request: pb::ListInvoicesRequest) -> Result<pb::L
     series.dedup();
     let series = numbers::get_all(&mut db, &series).await?;
     Ok(pb::ListInvoicesResponse {
-        next_page_token: last.map(|it| format!("{}.{}", it.period_start, it.root_id.simple())).unwrap_or_default(),
-        invoices: found.iter().map(|invoice| convert::invoice(invoice, &series)).collect::<Result<_, _>>()?,
+        next_page_token: last
+            .map(|it| format!("{}.{}", it.period_start, it.root_id.simple()))
+            .unwrap_or_default(),
+        invoices: found
+            .iter()
+            .map(|invoice| convert::invoice(invoice, &series))
+            .collect::<Result<_, _>>()?,
     })
 }
 

@@ -9,16 +9,30 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{parked, runs};
 
-pub async fn handle(ctx: &Ctx, request: pb::ListParkedAccountsRequest) -> Result<pb::ListParkedAccountsResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListParkedAccountsRequest,
+) -> Result<pb::ListParkedAccountsResponse, Error> {
     let id: RunId = wire::id("billing_run_id", &request.billing_run_id)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let after = page.after(|text| text.parse::<AccountId>().ok())?;
     let mut db = ctx.db.acquire().await?;
-    runs::get(&mut db, id.uuid()).await?.ok_or(Error::RunNotFound(id))?;
-    let found = parked::list(&mut db, id.uuid(), request.show_released, after.map(AccountId::uuid), page.size + 1).await?;
+    runs::get(&mut db, id.uuid())
+        .await?
+        .ok_or(Error::RunNotFound(id))?;
+    let found = parked::list(
+        &mut db,
+        id.uuid(),
+        request.show_released,
+        after.map(AccountId::uuid),
+        page.size + 1,
+    )
+    .await?;
     let (found, last) = page.cut(found);
     Ok(pb::ListParkedAccountsResponse {
-        next_page_token: last.map(|it| convert::account_id(it.root_id)).unwrap_or_default(),
+        next_page_token: last
+            .map(|it| convert::account_id(it.root_id))
+            .unwrap_or_default(),
         parked_accounts: found
             .into_iter()
             .map(|it| pb::ParkedAccount {

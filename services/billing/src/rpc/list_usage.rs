@@ -12,18 +12,30 @@ use crate::error::Error;
 use crate::store;
 use crate::store::usage::Stored;
 
-pub async fn handle(ctx: &Ctx, request: pb::ListUsageRequest) -> Result<pb::ListUsageResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListUsageRequest,
+) -> Result<pb::ListUsageResponse, Error> {
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let month = wire::month("month", &request.month)?;
     let category = wire::optional_code("category", &request.category)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let after = page.after(position)?;
     let mut db = ctx.db.acquire().await?;
-    let account = store::accounts::get(&mut db, id.uuid()).await?.ok_or(Error::AccountNotFound(id))?;
+    let account = store::accounts::get(&mut db, id.uuid())
+        .await?
+        .ok_or(Error::AccountNotFound(id))?;
     // Asked for a root, all its accounts; for a subaccount, itself.
     let own = (account.root_id != account.account_id).then_some(account.account_id);
     let limits = (after, page.size + 1);
-    let found = store::usage::list(&mut db, (account.root_id, month.start()), own, category, limits).await?;
+    let found = store::usage::list(
+        &mut db,
+        (account.root_id, month.start()),
+        own,
+        category,
+        limits,
+    )
+    .await?;
     let (found, last) = page.cut(found);
     let currency = convert::currency(&account.currency)?;
     Ok(pb::ListUsageResponse {
@@ -42,7 +54,10 @@ pub async fn handle(ctx: &Ctx, request: pb::ListUsageRequest) -> Result<pb::List
                     category: it.category,
                     usage_time: Some(wire::timestamp(it.used_at)),
                     quantity: convert::quantity(it.quantity_micros),
-                    price: Some(wire::pb_amount(Amount::from_micros(it.price_micros, currency))),
+                    price: Some(wire::pb_amount(Amount::from_micros(
+                        it.price_micros,
+                        currency,
+                    ))),
                 }),
             })
             .collect(),
@@ -50,11 +65,20 @@ pub async fn handle(ctx: &Ctx, request: pb::ListUsageRequest) -> Result<pb::List
 }
 
 fn token(last: &Stored) -> String {
-    format!("{}.{}.{}", last.used_at.timestamp_micros(), last.event_key.simple(), last.revision)
+    format!(
+        "{}.{}.{}",
+        last.used_at.timestamp_micros(),
+        last.event_key.simple(),
+        last.revision
+    )
 }
 
 fn position(text: &str) -> Option<(DateTime<Utc>, Uuid, i32)> {
     let mut parts = text.split('.');
     let at = DateTime::from_timestamp_micros(parts.next()?.parse().ok()?)?;
-    Some((at, Uuid::try_parse(parts.next()?).ok()?, parts.next()?.parse().ok()?))
+    Some((
+        at,
+        Uuid::try_parse(parts.next()?).ok()?,
+        parts.next()?.parse().ok()?,
+    ))
 }

@@ -12,22 +12,42 @@ use crate::error::Error;
 use crate::store::accounts::{self, Account};
 use crate::store::ledger;
 
-pub async fn handle(_: Ctx, call: Call<pb::OpenAccountRequest>, mut unit: Unit, catalogue: Arc<Catalogue>) -> Result<pb::OpenAccountResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::OpenAccountRequest>,
+    mut unit: Unit,
+    catalogue: Arc<Catalogue>,
+) -> Result<pb::OpenAccountResponse, Error> {
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
-    let parent: Option<AccountId> = wire::optional_id("parent_account_id", &request.parent_account_id)?;
+    let parent: Option<AccountId> =
+        wire::optional_id("parent_account_id", &request.parent_account_id)?;
     let profile_code = wire::code("profile_code", &request.profile_code)?;
     let created_at = wire::instant("create_time", request.create_time)?;
     let invoiced = match pb::BillingMode::try_from(request.billing_mode) {
         Ok(pb::BillingMode::Unspecified | pb::BillingMode::Prepaid) => false,
         Ok(pb::BillingMode::Invoiced) => true,
-        Err(_) => return Err(field_error("billing_mode", "BILLING_MODE_PREPAID or BILLING_MODE_INVOICED").into()),
+        Err(_) => {
+            return Err(field_error(
+                "billing_mode",
+                "BILLING_MODE_PREPAID or BILLING_MODE_INVOICED",
+            )
+            .into());
+        }
     };
-    let profile = catalogue.profiles.get(profile_code).ok_or_else(|| Error::ProfileNotFound(profile_code.to_owned()))?;
+    let profile = catalogue
+        .profiles
+        .get(profile_code)
+        .ok_or_else(|| Error::ProfileNotFound(profile_code.to_owned()))?;
 
     let root_id = match parent {
         None => id.uuid(),
-        Some(parent) => accounts::get(&mut unit.tx, parent.uuid()).await?.ok_or(Error::AccountNotFound(parent))?.root_id,
+        Some(parent) => {
+            accounts::get(&mut unit.tx, parent.uuid())
+                .await?
+                .ok_or(Error::AccountNotFound(parent))?
+                .root_id
+        }
     };
     let account = Account {
         account_id: id.uuid(),
@@ -38,7 +58,9 @@ pub async fn handle(_: Ctx, call: Call<pb::OpenAccountRequest>, mut unit: Unit, 
         invoiced,
         created_at,
     };
-    if !accounts::insert(&mut unit.tx, &account).await? && accounts::get(&mut unit.tx, id.uuid()).await? != Some(account.clone()) {
+    if !accounts::insert(&mut unit.tx, &account).await?
+        && accounts::get(&mut unit.tx, id.uuid()).await? != Some(account.clone())
+    {
         return Err(Error::AccountExists(id));
     }
     if parent.is_none() {

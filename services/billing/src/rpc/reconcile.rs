@@ -9,7 +9,10 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::ledger;
 
-pub async fn handle(ctx: &Ctx, request: pb::ReconcileRequest) -> Result<pb::ReconcileResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ReconcileRequest,
+) -> Result<pb::ReconcileResponse, Error> {
     let id: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
     let mut db = ctx.db.acquire().await?;
     let root = match id {
@@ -17,5 +20,8 @@ pub async fn handle(ctx: &Ctx, request: pb::ReconcileRequest) -> Result<pb::Reco
         None => None,
     };
     let (differences, account_count) = ledger::differences(&mut db, root).await?;
-    Ok(pb::ReconcileResponse { differences, account_count })
+    Ok(pb::ReconcileResponse {
+        differences,
+        account_count,
+    })
 }

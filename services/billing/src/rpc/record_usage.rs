@@ -7,16 +7,37 @@ use tonic::Status;
 use crate::ctx::Ctx;
 use crate::ops::ingest::{self, Counts};
 
-pub async fn handle(ctx: &Ctx, request: pb::RecordUsageRequest) -> Result<pb::RecordUsageResponse, Status> {
-    let Counts { recorded, repeated, corrected, late } = record(ctx, request.source, request.events).await?;
-    Ok(pb::RecordUsageResponse { recorded_count: recorded, repeated_count: repeated, corrected_count: corrected, late_count: late })
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::RecordUsageRequest,
+) -> Result<pb::RecordUsageResponse, Status> {
+    let Counts {
+        recorded,
+        repeated,
+        corrected,
+        late,
+    } = record(ctx, request.source, request.events).await?;
+    Ok(pb::RecordUsageResponse {
+        recorded_count: recorded,
+        repeated_count: repeated,
+        corrected_count: corrected,
+        late_count: late,
+    })
 }
 
 /// Records a batch in a task of its own: a caller that goes away stops nothing.
-pub async fn record(ctx: &Ctx, source: String, events: Vec<pb::UsageEvent>) -> Result<Counts, Status> {
+pub async fn record(
+    ctx: &Ctx,
+    source: String,
+    events: Vec<pb::UsageEvent>,
+) -> Result<Counts, Status> {
     let ctx = ctx.clone();
     detached(async move {
-        let now = ctx.clock.now().await.map_err(|error| chassis::database_status(&error))?;
+        let now = ctx
+            .clock
+            .now()
+            .await
+            .map_err(|error| chassis::database_status(&error))?;
         // Two batches with the same corrections may meet; what they write is the same both times.
         let mut tries = 0;
         loop {

@@ -9,11 +9,11 @@ use values::{AccountId, Currency, Period, RunId};
 use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
+use crate::domain::numbers::invoice_id;
 use crate::error::Error;
 use crate::ops::rate::{self, Ratings, Terms};
 use crate::ops::segments::{Pools, Selection};
 use crate::ops::settle::{self, Header, Number};
-use crate::domain::numbers::invoice_id;
 use crate::store::runs::Run;
 use crate::store::{invoices, numbers, parked, runs};
 
@@ -33,14 +33,31 @@ pub struct Ready {
 pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Result<Ready, Error> {
     let id: RunId = wire::id("billing_run_id", &request.billing_run_id)?;
     let account: AccountId = wire::id("account_id", &request.account_id)?;
-    let run = runs::get(&mut *ctx.db.acquire().await?, id.uuid()).await?.ok_or(Error::RunNotFound(id))?;
-    let period = Period::new(run.period_start, run.period_end).map_err(|_| Error::Stored("period of a run"))?;
+    let run = runs::get(&mut *ctx.db.acquire().await?, id.uuid())
+        .await?
+        .ok_or(Error::RunNotFound(id))?;
+    let period = Period::new(run.period_start, run.period_end)
+        .map_err(|_| Error::Stored("period of a run"))?;
     let catalogue = ctx.active_catalogue().await?;
-    let family = catalogue.families.get(&run.family_code).ok_or_else(|| Error::FamilyNotFound(run.family_code.clone()))?;
-    let selection = Selection { family: &run.family_code, period, shard: (0, 1), after: None, payer: Some(account.uuid()) };
+    let family = catalogue
+        .families
+        .get(&run.family_code)
+        .ok_or_else(|| Error::FamilyNotFound(run.family_code.clone()))?;
+    let selection = Selection {
+        family: &run.family_code,
+        period,
+        shard: (0, 1),
+        after: None,
+        payer: Some(account.uuid()),
+    };
     let mut pools = Pools::open(ctx, &selection).await?;
     let pool = pools.next(ctx, 1).await?;
-    let terms = Terms { period, currency: family.currency, excluded: &family.excluded_categories, book: &pools.book };
+    let terms = Terms {
+        period,
+        currency: family.currency,
+        excluded: &family.excluded_categories,
+        book: &pools.book,
+    };
     let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;
     Ok(Ready {
         account,
@@ -53,21 +70,47 @@ pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Re
     })
 }
 
-pub async fn handle(_: Ctx, call: Call<pb::ReleaseParkedAccountRequest>, mut unit: Unit, ready: Ready) -> Result<pb::ReleaseParkedAccountResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::ReleaseParkedAccountRequest>,
+    mut unit: Unit,
+    ready: Ready,
+) -> Result<pb::ReleaseParkedAccountResponse, Error> {
     let Ready { run, account, .. } = &ready;
     let parked = parked::lock(&mut unit.tx, run.run_id, account.uuid()).await?;
-    let missing = Error::ParkedAccountNotFound { run: RunId::from_uuid(run.run_id), account: *account };
+    let missing = Error::ParkedAccountNotFound {
+        run: RunId::from_uuid(run.run_id),
+        account: *account,
+    };
     let parked = parked.ok_or(missing)?;
     if let Some(unrated) = ready.ratings.unrated.first() {
-        return Err(Error::StillParked { account: *account, reason: unrated.reason, detail: unrated.detail.clone() });
+        return Err(Error::StillParked {
+            account: *account,
+            reason: unrated.reason,
+            detail: unrated.detail.clone(),
+        });
     }
     let mut invoice = None;
-    if let Some(rated) = ready.ratings.rated.first().filter(|_| run.phase == "SETTLE") {
+    if let Some(rated) = ready
+        .ratings
+        .rated
+        .first()
+        .filter(|_| run.phase == "SETTLE")
+    {
         let number = match (parked.series_id, parked.number) {
             (Some(series_id), Some(number)) => Number { series_id, number },
             _ => {
-                let series_id = settle::series_of(&mut unit.tx, &ready.catalogue, &rated.profile, run.cut_off_at).await?;
-                Number { series_id, number: numbers::take(&mut unit.tx, series_id, 1).await? }
+                let series_id = settle::series_of(
+                    &mut unit.tx,
+                    &ready.catalogue,
+                    &rated.profile,
+                    run.cut_off_at,
+                )
+                .await?;
+                Number {
+                    series_id,
+                    number: numbers::take(&mut unit.tx, series_id, 1).await?,
+                }
             }
         };
         let header = Header {
@@ -79,20 +122,30 @@ pub async fn handle(_: Ctx, call: Call<pb::ReleaseParkedAccountRequest>, mut uni
             catalogue: &ready.catalogue,
             terms_ids: &ready.terms_ids,
         };
-        settle::settle(&mut unit.tx, &header, &[(rated, number)]).await.map_err(|error| refused(error, *account))?;
+        settle::settle(&mut unit.tx, &header, &[(rated, number)])
+            .await
+            .map_err(|error| refused(error, *account))?;
         let id = invoice_id(number.series_id, number.number).uuid();
-        let stored = invoices::get(&mut unit.tx, id).await?.ok_or(Error::Stored("invoice"))?;
+        let stored = invoices::get(&mut unit.tx, id)
+            .await?
+            .ok_or(Error::Stored("invoice"))?;
         invoice = Some(convert::whole_invoice(&mut unit.tx, &stored).await?);
     }
     parked::release(&mut unit.tx, run.run_id, account.uuid(), call.now).await?;
-    Ok(unit.commit(pb::ReleaseParkedAccountResponse { invoice }).await?)
+    Ok(unit
+        .commit(pb::ReleaseParkedAccountResponse { invoice })
+        .await?)
 }
 
 /// What the database refused when the run parked the account, it still refuses.
 fn refused(error: Error, account: AccountId) -> Error {
     match error {
         Error::Database(error) if chassis::is_violation_of(&error, "invoices_one_a_period") => {
-            Error::StillParked { account, reason: "REFUSED_BY_DATABASE", detail: "invoices_one_a_period".to_owned() }
+            Error::StillParked {
+                account,
+                reason: "REFUSED_BY_DATABASE",
+                detail: "invoices_one_a_period".to_owned(),
+            }
         }
         other => other,
     }

@@ -6,7 +6,10 @@ use tonic::{Status, Streaming};
 use super::record_usage::record;
 use crate::ctx::Ctx;
 
-pub async fn handle(ctx: &Ctx, mut batches: Streaming<pb::StreamUsageRequest>) -> Result<pb::StreamUsageResponse, Status> {
+pub async fn handle(
+    ctx: &Ctx,
+    mut batches: Streaming<pb::StreamUsageRequest>,
+) -> Result<pb::StreamUsageResponse, Status> {
     let mut answer = pb::StreamUsageResponse::default();
     while let Some(batch) = batches.message().await? {
         let counts = record(ctx, batch.source, batch.events).await?;

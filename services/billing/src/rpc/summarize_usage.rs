@@ -9,7 +9,10 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::usage;
 
-pub async fn handle(ctx: &Ctx, request: pb::SummarizeUsageRequest) -> Result<pb::SummarizeUsageResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::SummarizeUsageRequest,
+) -> Result<pb::SummarizeUsageResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let month = wire::month("month", &request.month)?.start();
     let mut db = ctx.db.acquire().await?;
@@ -24,8 +27,13 @@ pub async fn handle(ctx: &Ctx, request: pb::SummarizeUsageRequest) -> Result<pb:
         date: sum.on_date.to_string(),
         category: sum.category,
         quantity: convert::quantity(sum.quantity_micros),
-        price: Some(wire::pb_amount(Amount::from_micros(sum.price_micros, currency))),
+        price: Some(wire::pb_amount(Amount::from_micros(
+            sum.price_micros,
+            currency,
+        ))),
         event_count: sum.event_count,
     });
-    Ok(pb::SummarizeUsageResponse { sums: sums.collect() })
+    Ok(pb::SummarizeUsageResponse {
+        sums: sums.collect(),
+    })
 }

@@ -16,17 +16,29 @@ use crate::store::runs;
 /// How often the run is looked at.
 const EVERY: Duration = Duration::from_millis(200);
 
-pub async fn handle(ctx: &Ctx, request: pb::WatchBillingRunRequest) -> Result<Streamed<pb::WatchBillingRunResponse>, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::WatchBillingRunRequest,
+) -> Result<Streamed<pb::WatchBillingRunResponse>, Error> {
     let id: RunId = wire::id("billing_run_id", &request.billing_run_id)?;
     look(ctx, id).await?;
     let (sender, receiver) = mpsc::channel(1);
     let ctx = ctx.clone();
-    #[expect(clippy::disallowed_methods, reason = "ends with the stream: its sends fail when the reader is gone")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends with the stream: its sends fail when the reader is gone"
+    )]
     tokio::spawn(async move {
         loop {
             let seen = look(&ctx, id).await;
-            let ended = seen.as_ref().map_or(true, |run| run.state() != pb::billing_run::State::Running);
-            let news = seen.map(|run| pb::WatchBillingRunResponse { billing_run: Some(run) }).map_err(Into::into);
+            let ended = seen
+                .as_ref()
+                .map_or(true, |run| run.state() != pb::billing_run::State::Running);
+            let news = seen
+                .map(|run| pb::WatchBillingRunResponse {
+                    billing_run: Some(run),
+                })
+                .map_err(Into::into);
             if sender.send(news).await.is_err() || ended {
                 return;
             }
@@ -38,6 +50,8 @@ pub async fn handle(ctx: &Ctx, request: pb::WatchBillingRunRequest) -> Result<St
 
 async fn look(ctx: &Ctx, id: RunId) -> Result<pb::BillingRun, Error> {
     let mut db = ctx.db.acquire().await?;
-    let run = runs::get(&mut db, id.uuid()).await?.ok_or(Error::RunNotFound(id))?;
+    let run = runs::get(&mut db, id.uuid())
+        .await?
+        .ok_or(Error::RunNotFound(id))?;
     convert::run(&mut db, &run).await
 }

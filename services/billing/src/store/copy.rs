@@ -21,7 +21,10 @@ impl Rows {
     /// No rows yet, for these columns of a table.
     pub fn new(table: &str, columns: &[&str]) -> Self {
         Self {
-            into: format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", columns.join(", ")),
+            into: format!(
+                "COPY {table} ({}) FROM STDIN (FORMAT binary)",
+                columns.join(", ")
+            ),
             columns: i16::try_from(columns.len()).expect("a table has fewer columns"),
             bytes: HEADER.to_vec(),
         }

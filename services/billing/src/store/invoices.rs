@@ -66,11 +66,34 @@ impl Batch {
     /// Nothing yet.
     pub fn new() -> Self {
         let invoices = [
-            "invoice_id", "series_id", "number", "root_id", "family_code", "period_start", "period_end", "run_id",
-            "currency", "total_minor", "from_balance_minor", "state", "issued_at",
+            "invoice_id",
+            "series_id",
+            "number",
+            "root_id",
+            "family_code",
+            "period_start",
+            "period_end",
+            "run_id",
+            "currency",
+            "total_minor",
+            "from_balance_minor",
+            "state",
+            "issued_at",
         ];
-        let lines = ["invoice_id", "line_number", "terms_id", "contract_id", "start_on", "end_on", "base_micros", "amount_minor"];
-        Self { invoices: Rows::new("billing.invoices", &invoices), lines: Rows::new("billing.invoice_lines", &lines) }
+        let lines = [
+            "invoice_id",
+            "line_number",
+            "terms_id",
+            "contract_id",
+            "start_on",
+            "end_on",
+            "base_micros",
+            "amount_minor",
+        ];
+        Self {
+            invoices: Rows::new("billing.invoices", &invoices),
+            lines: Rows::new("billing.invoice_lines", &lines),
+        }
     }
 
     /// Adds an invoice.

@@ -85,8 +85,23 @@ pub struct Entries {
 impl Entries {
     /// No entries yet, posted at one instant in one currency.
     pub fn new(currency: &str, posted_at: DateTime<Utc>) -> Self {
-        let columns = ["root_id", "posted_at", "entry_id", "debit", "credit", "amount_micros", "currency", "reason", "lot_id", "invoice_id"];
-        Self { rows: Rows::new("billing.ledger_entries", &columns), currency: currency.to_owned(), posted_at }
+        let columns = [
+            "root_id",
+            "posted_at",
+            "entry_id",
+            "debit",
+            "credit",
+            "amount_micros",
+            "currency",
+            "reason",
+            "lot_id",
+            "invoice_id",
+        ];
+        Self {
+            rows: Rows::new("billing.ledger_entries", &columns),
+            currency: currency.to_owned(),
+            posted_at,
+        }
     }
 
     /// Adds an entry with this id.
@@ -134,7 +149,10 @@ pub async fn lock(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uu
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.root_id, row.overdraft_micros)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.root_id, row.overdraft_micros))
+        .collect())
 }
 
 /// The overdraft of a root account and its currency.
@@ -180,11 +198,19 @@ pub async fn lot_amounts(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.lot_id, row.amount_micros)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.lot_id, row.amount_micros))
+        .collect())
 }
 
 /// Adds a lot.
-pub async fn insert_lot(db: &mut PgConnection, root: Uuid, lot: &Lot, reason: &str) -> sqlx::Result<()> {
+pub async fn insert_lot(
+    db: &mut PgConnection,
+    root: Uuid,
+    lot: &Lot,
+    reason: &str,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.lots.insert
         INSERT INTO billing.lots (root_id, lot_id, kind, amount_micros, remaining_micros, created_at, expires_at, reason)
@@ -203,7 +229,12 @@ pub async fn insert_lot(db: &mut PgConnection, root: Uuid, lot: &Lot, reason: &s
 }
 
 /// Takes from lots what each paid; gives how many rows changed. The balances are locked.
-pub async fn spend(db: &mut PgConnection, roots: &[Uuid], lots: &[Uuid], micros: &[i64]) -> sqlx::Result<u64> {
+pub async fn spend(
+    db: &mut PgConnection,
+    roots: &[Uuid],
+    lots: &[Uuid],
+    micros: &[i64],
+) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "-- billing.lots.spend
         UPDATE billing.lots l SET remaining_micros = l.remaining_micros - d.micros
@@ -284,7 +315,10 @@ pub async fn list(
 
 /// Differences between lots, overdrafts and invoices and what the entries add up to, at most 100,
 /// and how many root accounts were compared.
-pub async fn differences(db: &mut PgConnection, root: Option<Uuid>) -> sqlx::Result<(Vec<String>, i64)> {
+pub async fn differences(
+    db: &mut PgConnection,
+    root: Option<Uuid>,
+) -> sqlx::Result<(Vec<String>, i64)> {
     let differences = sqlx::query_scalar!(
         r#"-- billing.ledger_entries.differences
         WITH moved AS (

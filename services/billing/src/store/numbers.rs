@@ -90,7 +90,12 @@ pub async fn block(db: &mut PgConnection, key: BlockKey) -> sqlx::Result<Option<
 }
 
 /// Sets a block aside for a chunk.
-pub async fn insert_block(db: &mut PgConnection, key: BlockKey, first: i64, count: i64) -> sqlx::Result<()> {
+pub async fn insert_block(
+    db: &mut PgConnection,
+    key: BlockKey,
+    first: i64,
+    count: i64,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.number_blocks.insert
         INSERT INTO billing.number_blocks (run_id, shard, chunk, series_id, first_number, number_count)

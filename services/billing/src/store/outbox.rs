@@ -25,7 +25,11 @@ pub async fn balances_ran_dry(
 }
 
 /// Tells that a run has ended.
-pub async fn run_completed(db: &mut PgConnection, run: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn run_completed(
+    db: &mut PgConnection,
+    run: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.outbox.run_completed
         INSERT INTO billing.outbox (kind, run_id, created_at) VALUES ('RUN_COMPLETED', $1, $2)",

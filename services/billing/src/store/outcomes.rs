@@ -18,8 +18,15 @@ pub struct Outcome {
 }
 
 /// Keeps what a phase that settles nothing found.
-pub async fn copy(db: &mut PgConnection, run: Uuid, outcomes: impl Iterator<Item = (Uuid, i64)>) -> sqlx::Result<()> {
-    let mut rows = Rows::new("billing.run_outcomes", &["run_id", "root_id", "total_minor"]);
+pub async fn copy(
+    db: &mut PgConnection,
+    run: Uuid,
+    outcomes: impl Iterator<Item = (Uuid, i64)>,
+) -> sqlx::Result<()> {
+    let mut rows = Rows::new(
+        "billing.run_outcomes",
+        &["run_id", "root_id", "total_minor"],
+    );
     for (root, total) in outcomes {
         rows.row();
         rows.uuid(run);
@@ -31,7 +38,12 @@ pub async fn copy(db: &mut PgConnection, run: Uuid, outcomes: impl Iterator<Item
 }
 
 /// Up to `limit` outcomes of a run after `after`, by account.
-pub async fn list(db: &mut PgConnection, run: Uuid, after: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Outcome>> {
+pub async fn list(
+    db: &mut PgConnection,
+    run: Uuid,
+    after: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Outcome>> {
     sqlx::query_as!(
         Outcome,
         r#"-- billing.run_outcomes.list
@@ -102,5 +114,10 @@ pub async fn compare(db: &mut PgConnection, run: Uuid, other: Uuid) -> sqlx::Res
     .fetch_all(db)
     .await?;
     let (added, removed, changed) = counts;
-    Ok(Comparison { added, removed, changed, largest })
+    Ok(Comparison {
+        added,
+        removed,
+        changed,
+        largest,
+    })
 }

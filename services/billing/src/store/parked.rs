@@ -57,7 +57,12 @@ pub async fn lock(db: &mut PgConnection, run: Uuid, root: Uuid) -> sqlx::Result<
 }
 
 /// Releases an account.
-pub async fn release(db: &mut PgConnection, run: Uuid, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn release(
+    db: &mut PgConnection,
+    run: Uuid,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.parked_accounts.release
         UPDATE billing.parked_accounts SET released_at = $3 WHERE run_id = $1 AND root_id = $2",

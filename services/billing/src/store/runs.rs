@@ -117,7 +117,11 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Run>> 
 }
 
 /// The real run of a family and period.
-pub async fn real(db: &mut PgConnection, family: &str, period_start: NaiveDate) -> sqlx::Result<Option<Run>> {
+pub async fn real(
+    db: &mut PgConnection,
+    family: &str,
+    period_start: NaiveDate,
+) -> sqlx::Result<Option<Run>> {
     sqlx::query_as!(
         Run,
         "-- billing.runs.real
@@ -132,7 +136,12 @@ pub async fn real(db: &mut PgConnection, family: &str, period_start: NaiveDate) 
 }
 
 /// Up to `limit` runs before `before`, newest first; of a family or of all.
-pub async fn list(db: &mut PgConnection, family: Option<&str>, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Run>> {
+pub async fn list(
+    db: &mut PgConnection,
+    family: Option<&str>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Run>> {
     sqlx::query_as!(
         Run,
         "-- billing.runs.list
@@ -175,7 +184,12 @@ pub async fn progress(db: &mut PgConnection, run: &Run) -> sqlx::Result<Progress
 }
 
 /// Moves a run to another state.
-pub async fn set_state(db: &mut PgConnection, id: Uuid, state: &str, completed_at: Option<DateTime<Utc>>) -> sqlx::Result<()> {
+pub async fn set_state(
+    db: &mut PgConnection,
+    id: Uuid,
+    state: &str,
+    completed_at: Option<DateTime<Utc>>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.runs.set_state\nUPDATE billing.runs SET state = $2, completed_at = $3 WHERE run_id = $1",
         id,

@@ -33,7 +33,9 @@ pub async fn ensure(db: &mut PgConnection, family: &str, terms: &Terms) -> sqlx:
     )
     .execute(&mut *db)
     .await?;
-    find(db, family, terms).await?.ok_or(sqlx::Error::RowNotFound)
+    find(db, family, terms)
+        .await?
+        .ok_or(sqlx::Error::RowNotFound)
 }
 
 async fn find(db: &mut PgConnection, family: &str, terms: &Terms) -> sqlx::Result<Option<i32>> {
@@ -64,7 +66,9 @@ pub async fn get_all(db: &mut PgConnection, ids: &[i32]) -> sqlx::Result<Vec<(i3
         .map(|row| {
             let charge = match row.model.as_str() {
                 "FREE" => Charge::Free,
-                "FLAT" => Charge::Flat { minor: row.flat_minor },
+                "FLAT" => Charge::Flat {
+                    minor: row.flat_minor,
+                },
                 _ => Charge::Percent {
                     tiers: tiers(&row.tiers).ok_or_else(|| corrupt("tiers"))?,
                     minimum_minor: row.minimum_minor,
@@ -77,7 +81,11 @@ pub async fn get_all(db: &mut PgConnection, ids: &[i32]) -> sqlx::Result<Vec<(i3
                 rank: row.rank,
                 currency: Currency::from_str(&row.currency).map_err(|_| corrupt("currency"))?,
                 charge,
-                rounding: if row.rounding == "HALF_EVEN" { Rounding::HalfEven } else { Rounding::HalfUp },
+                rounding: if row.rounding == "HALF_EVEN" {
+                    Rounding::HalfEven
+                } else {
+                    Rounding::HalfUp
+                },
             };
             Ok((row.terms_id, terms))
         })
@@ -88,18 +96,36 @@ fn columns(charge: &Charge) -> (&'static str, i64, i64, Option<i64>, Value) {
     match charge {
         Charge::Free => ("FREE", 0, 0, None, json!([])),
         Charge::Flat { minor } => ("FLAT", *minor, 0, None, json!([])),
-        Charge::Percent { tiers, minimum_minor, maximum_minor } => {
-            let tiers: Vec<_> = tiers.iter().map(|tier| json!([tier.up_to_micros, tier.rate_bps])).collect();
-            ("PERCENT_WITH_MINIMUM", 0, *minimum_minor, *maximum_minor, Value::Array(tiers))
+        Charge::Percent {
+            tiers,
+            minimum_minor,
+            maximum_minor,
+        } => {
+            let tiers: Vec<_> = tiers
+                .iter()
+                .map(|tier| json!([tier.up_to_micros, tier.rate_bps]))
+                .collect();
+            (
+                "PERCENT_WITH_MINIMUM",
+                0,
+                *minimum_minor,
+                *maximum_minor,
+                Value::Array(tiers),
+            )
         }
     }
 }
 
 fn tiers(stored: &Value) -> Option<Vec<Tier>> {
     let tier = |pair: &Value| {
-        let [bound, rate] = pair.as_array()?.as_slice() else { return None };
+        let [bound, rate] = pair.as_array()?.as_slice() else {
+            return None;
+        };
         let rate_bps = u32::try_from(rate.as_u64()?).ok()?;
-        Some(Tier { up_to_micros: bound.as_i64(), rate_bps })
+        Some(Tier {
+            up_to_micros: bound.as_i64(),
+            rate_bps,
+        })
     };
     stored.as_array()?.iter().map(tier).collect()
 }

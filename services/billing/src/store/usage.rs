@@ -74,7 +74,12 @@ pub async fn hold_months(db: &mut PgConnection, months: &[NaiveDate]) -> sqlx::R
 
 /// Closes a month for the accounts of `profiles`; waits for usage of the month that is being
 /// written.
-pub async fn close_month(db: &mut PgConnection, profiles: &[String], month: NaiveDate, at: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn close_month(
+    db: &mut PgConnection,
+    profiles: &[String],
+    month: NaiveDate,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.usage_closings.lock\nSELECT pg_advisory_xact_lock($1, $2::date - date '2000-01-01')",
         MONTH_LOCKS,
@@ -154,7 +159,10 @@ pub async fn insert_new(
     .bind(columns.billing)
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|(root, month, key)| EventKey { root, month, key }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(root, month, key)| EventKey { root, month, key })
+        .collect())
 }
 
 #[derive(Default)]
@@ -261,7 +269,8 @@ pub enum SumError {
 /// Changes the sums by day and by month, in order of their keys, so that two batches never wait in
 /// a circle.
 pub async fn add(db: &mut PgConnection, changes: &Changes) -> Result<(), SumError> {
-    let (mut roots, mut months, mut days, mut categories) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut roots, mut months, mut days, mut categories) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut quantities, mut prices, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for (key, sum) in changes.by_day() {
         roots.push(key.root);
@@ -328,7 +337,9 @@ pub async fn add(db: &mut PgConnection, changes: &Changes) -> Result<(), SumErro
 fn in_range<T>(result: sqlx::Result<T>) -> Result<(), SumError> {
     match result {
         Ok(_) => Ok(()),
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("22003") => Err(SumOutOfRange.into()),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("22003") => {
+            Err(SumOutOfRange.into())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -354,7 +365,10 @@ pub async fn month_sums(
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.root_id, row.micros)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.root_id, row.micros))
+        .collect())
 }
 
 /// What counted usage of a month cost the given root accounts, day by day.
@@ -376,7 +390,10 @@ pub async fn day_sums(
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.root_id, row.used_on, row.micros)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.root_id, row.used_on, row.micros))
+        .collect())
 }
 
 /// A sum as stored.
@@ -395,7 +412,11 @@ pub struct StoredSum {
 }
 
 /// The sums of a root account by day of use, for a month of billing.
-pub async fn list_days(db: &mut PgConnection, root: Uuid, month: NaiveDate) -> sqlx::Result<Vec<StoredSum>> {
+pub async fn list_days(
+    db: &mut PgConnection,
+    root: Uuid,
+    month: NaiveDate,
+) -> sqlx::Result<Vec<StoredSum>> {
     sqlx::query_as!(
         StoredSum,
         "-- billing.usage_days.list
@@ -409,7 +430,11 @@ pub async fn list_days(db: &mut PgConnection, root: Uuid, month: NaiveDate) -> s
 }
 
 /// The sums of a root account for a month of billing.
-pub async fn list_months(db: &mut PgConnection, root: Uuid, month: NaiveDate) -> sqlx::Result<Vec<StoredSum>> {
+pub async fn list_months(
+    db: &mut PgConnection,
+    root: Uuid,
+    month: NaiveDate,
+) -> sqlx::Result<Vec<StoredSum>> {
     sqlx::query_as!(
         StoredSum,
         "-- billing.usage_months.list
@@ -431,7 +456,8 @@ pub async fn list(
     category: Option<&str>,
     (after, limit): (Option<(DateTime<Utc>, Uuid, i32)>, i64),
 ) -> sqlx::Result<Vec<Stored>> {
-    let (used_at, key, revision) = after.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
+    let (used_at, key, revision) =
+        after.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
     sqlx::query_as!(
         Stored,
         "-- billing.usage_events.list

@@ -22,12 +22,24 @@ impl PaymentProvider for Sandbox {
         }
         let token = order.token.as_str();
         let provider_id = format!("sb_{}", order.reference);
-        let succeeded = Outcome::Succeeded { provider_id: provider_id.clone(), amount: order.amount };
-        let declined = |reason: &str| Outcome::Declined { reason: reason.to_owned() };
+        let succeeded = Outcome::Succeeded {
+            provider_id: provider_id.clone(),
+            amount: order.amount,
+        };
+        let declined = |reason: &str| Outcome::Declined {
+            reason: reason.to_owned(),
+        };
         let (booked, answer) = match token {
             _ if token.starts_with("tok_ok") => (Some(succeeded.clone()), succeeded),
-            _ if token.starts_with("tok_declined") => (Some(declined("card_declined")), declined("card_declined")),
-            _ if token.starts_with("tok_slow") => (Some(Outcome::Pending { provider_id: provider_id.clone() }), Outcome::Pending { provider_id }),
+            _ if token.starts_with("tok_declined") => {
+                (Some(declined("card_declined")), declined("card_declined"))
+            }
+            _ if token.starts_with("tok_slow") => (
+                Some(Outcome::Pending {
+                    provider_id: provider_id.clone(),
+                }),
+                Outcome::Pending { provider_id },
+            ),
             _ if token.starts_with("tok_timeout_after") => (Some(succeeded), Outcome::Unknown),
             _ if token.starts_with("tok_timeout_before") => (None, Outcome::Unknown),
             _ => (Some(declined("unknown_token")), declined("unknown_token")),
@@ -39,7 +51,11 @@ impl PaymentProvider for Sandbox {
     }
 
     async fn look_up(&self, reference: &str) -> Option<Outcome> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned()
+        self.book
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(reference)
+            .cloned()
     }
 }
 
@@ -52,7 +68,11 @@ mod tests {
 
     fn order(reference: &str, token: &str) -> ChargeOrder {
         let amount = Money::from_minor(10_00, Currency::Usd);
-        ChargeOrder { reference: reference.to_owned(), token: Token::parse(token).unwrap(), amount }
+        ChargeOrder {
+            reference: reference.to_owned(),
+            token: Token::parse(token).unwrap(),
+            amount,
+        }
     }
 
     #[tokio::test]
@@ -61,16 +81,31 @@ mod tests {
         let first = sandbox.charge(&order("r1", "tok_ok")).await;
         assert!(matches!(first, Outcome::Succeeded { .. }));
         assert_eq!(sandbox.charge(&order("r1", "tok_declined")).await, first);
-        assert!(matches!(sandbox.charge(&order("r2", "tok_declined")).await, Outcome::Declined { .. }));
-        assert!(matches!(sandbox.charge(&order("r3", "tok_slow")).await, Outcome::Pending { .. }));
+        assert!(matches!(
+            sandbox.charge(&order("r2", "tok_declined")).await,
+            Outcome::Declined { .. }
+        ));
+        assert!(matches!(
+            sandbox.charge(&order("r3", "tok_slow")).await,
+            Outcome::Pending { .. }
+        ));
     }
 
     #[tokio::test]
     async fn a_timeout_is_unknown_until_it_is_looked_up() {
         let sandbox = Sandbox::default();
-        assert_eq!(sandbox.charge(&order("after", "tok_timeout_after")).await, Outcome::Unknown);
-        assert!(matches!(sandbox.look_up("after").await, Some(Outcome::Succeeded { .. })));
-        assert_eq!(sandbox.charge(&order("before", "tok_timeout_before")).await, Outcome::Unknown);
+        assert_eq!(
+            sandbox.charge(&order("after", "tok_timeout_after")).await,
+            Outcome::Unknown
+        );
+        assert!(matches!(
+            sandbox.look_up("after").await,
+            Some(Outcome::Succeeded { .. })
+        ));
+        assert_eq!(
+            sandbox.charge(&order("before", "tok_timeout_before")).await,
+            Outcome::Unknown
+        );
         assert_eq!(sandbox.look_up("before").await, None);
     }
 }

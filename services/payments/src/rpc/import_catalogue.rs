@@ -20,20 +20,35 @@ struct Head {
     catalogue_version: String,
 }
 
-pub async fn handle(_: Ctx, call: Call<pb::ImportCatalogueRequest>, mut unit: Unit) -> Result<pb::ImportCatalogueResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::ImportCatalogueRequest>,
+    mut unit: Unit,
+) -> Result<pb::ImportCatalogueResponse, Error> {
     let text = &call.message.document;
     if text.is_empty() || DOCUMENT_BYTES_MAX < text.len() || text.contains('\0') {
         return Err(field_error("document", "1 to 200000 bytes of YAML").into());
     }
     let head: Option<Head> = serde_yaml_ng::from_str(text).ok();
-    let version = head.map(|head| head.catalogue_version).filter(|version| !version.is_empty() && version.len() <= 32);
-    let version = version.ok_or_else(|| field_error("document", "YAML with a catalogue_version of 1 to 32 characters"))?;
-    let digest = Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let version = head
+        .map(|head| head.catalogue_version)
+        .filter(|version| !version.is_empty() && version.len() <= 32);
+    let version = version.ok_or_else(|| {
+        field_error(
+            "document",
+            "YAML with a catalogue_version of 1 to 32 characters",
+        )
+    })?;
+    let digest = Sha256::digest(text.as_bytes())
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
     if catalogues::insert(&mut unit.tx, &version, &digest, text, call.now).await? != digest {
         return Err(Error::CatalogueVersionExists(version));
     }
-    Ok(unit.commit(pb::ImportCatalogueResponse { version, digest }).await?)
+    Ok(unit
+        .commit(pb::ImportCatalogueResponse { version, digest })
+        .await?)
 }

@@ -19,17 +19,23 @@ pub struct Account {
 
 /// The root of an account.
 pub async fn root_of(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Uuid>> {
-    sqlx::query_scalar!("-- payments.roots.of\nSELECT root_id FROM payments.roots WHERE account_id = $1", account)
-        .fetch_optional(db)
-        .await
+    sqlx::query_scalar!(
+        "-- payments.roots.of\nSELECT root_id FROM payments.roots WHERE account_id = $1",
+        account
+    )
+    .fetch_optional(db)
+    .await
 }
 
 /// Adds an account, unless it is there, and gives the one that is. The transaction is then in the
 /// tenant of its root.
 pub async fn open(db: &mut PgConnection, account: &Account) -> sqlx::Result<Option<Account>> {
-    sqlx::query!("-- payments.enter\nSELECT set_config('app.tenant', $1, true)", account.root_id.to_string())
-        .fetch_one(&mut *db)
-        .await?;
+    sqlx::query!(
+        "-- payments.enter\nSELECT set_config('app.tenant', $1, true)",
+        account.root_id.to_string()
+    )
+    .fetch_one(&mut *db)
+    .await?;
     sqlx::query!(
         "-- payments.roots.insert\nINSERT INTO payments.roots (account_id, root_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         account.account_id,

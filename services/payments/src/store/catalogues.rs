@@ -22,7 +22,10 @@ pub async fn insert(
     )
     .execute(&mut *db)
     .await?;
-    sqlx::query_scalar!("-- payments.catalogues.digest\nSELECT digest FROM payments.catalogues WHERE version = $1", version)
-        .fetch_one(db)
-        .await
+    sqlx::query_scalar!(
+        "-- payments.catalogues.digest\nSELECT digest FROM payments.catalogues WHERE version = $1",
+        version
+    )
+    .fetch_one(db)
+    .await
 }

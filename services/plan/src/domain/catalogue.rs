@@ -196,7 +196,9 @@ pub struct Issuer {
 impl Catalogue {
     /// The plan `code` of `family`.
     pub fn plan(&self, family: &str, code: &str) -> Option<&Plan> {
-        self.plans.iter().find(|plan| plan.family == family && plan.code == code)
+        self.plans
+            .iter()
+            .find(|plan| plan.family == family && plan.code == code)
     }
 
     /// The plans of `family`, lowest rank first.

@@ -104,26 +104,54 @@ pub const fn direction(from_rank: i32, to_rank: i32) -> Direction {
 /// `Rejected` with the rule's reason, or with `NOT_OFFERED` when no rule matches.
 pub fn effect(rules: &[Rule], facts: &Facts<'_>) -> Result<Effect, Rejected> {
     let rule = rules.iter().find(|rule| rule.when.matches(facts));
-    let Some(rule) = rule else { return Err(Rejected { reason: "NOT_OFFERED".to_owned() }) };
-    rule.outcome.ok_or_else(|| Rejected { reason: rule.reason.clone() })
+    let Some(rule) = rule else {
+        return Err(Rejected {
+            reason: "NOT_OFFERED".to_owned(),
+        });
+    };
+    rule.outcome.ok_or_else(|| Rejected {
+        reason: rule.reason.clone(),
+    })
 }
 
 impl Conditions {
     fn matches(&self, facts: &Facts<'_>) -> bool {
-        let is = |asked: &Option<String>, fact: &str| asked.as_deref().is_none_or(|asked| asked == fact);
+        let is =
+            |asked: &Option<String>, fact: &str| asked.as_deref().is_none_or(|asked| asked == fact);
         let direction = match facts.direction {
             Direction::Upgrade => "UPGRADE",
             Direction::Downgrade => "DOWNGRADE",
             Direction::Lateral => "LATERAL",
         };
-        is(&self.governed_by, if facts.in_contract { "CONTRACT" } else { "ACCOUNT" })
-            && is(&self.actor, if facts.by_operator { "OPERATOR" } else { "CUSTOMER" })
-            && is(&self.from_plan, facts.from_plan)
+        is(
+            &self.governed_by,
+            if facts.in_contract {
+                "CONTRACT"
+            } else {
+                "ACCOUNT"
+            },
+        ) && is(
+            &self.actor,
+            if facts.by_operator {
+                "OPERATOR"
+            } else {
+                "CUSTOMER"
+            },
+        ) && is(&self.from_plan, facts.from_plan)
             && is(&self.to_plan, facts.to_plan)
             && is(&self.direction, direction)
             && is(&self.from_mode, facts.from_mode)
-            && is(&self.change, if facts.cycle_only { "CYCLE_SWITCH" } else { "PLAN" })
-            && self.has_contract_offer.is_none_or(|asked| asked == facts.has_contract_offer)
+            && is(
+                &self.change,
+                if facts.cycle_only {
+                    "CYCLE_SWITCH"
+                } else {
+                    "PLAN"
+                },
+            )
+            && self
+                .has_contract_offer
+                .is_none_or(|asked| asked == facts.has_contract_offer)
     }
 }
 
@@ -144,16 +172,27 @@ mod tests {
 
     fn support_rules() -> Vec<Rule> {
         let customer = Some("CUSTOMER".to_owned());
-        let contact = |when| Rule { when, outcome: None, reason: "CONTACT_SUPPORT".to_owned() };
+        let contact = |when| Rule {
+            when,
+            outcome: None,
+            reason: "CONTACT_SUPPORT".to_owned(),
+        };
         vec![
-            contact(Conditions { governed_by: Some("CONTRACT".to_owned()), actor: customer.clone(), ..Conditions::default() }),
+            contact(Conditions {
+                governed_by: Some("CONTRACT".to_owned()),
+                actor: customer.clone(),
+                ..Conditions::default()
+            }),
             contact(Conditions {
                 from_plan: Some("personalized".to_owned()),
                 direction: Some("DOWNGRADE".to_owned()),
                 actor: customer,
                 ..Conditions::default()
             }),
-            Rule { outcome: Some(Effect::Immediate), ..Rule::default() },
+            Rule {
+                outcome: Some(Effect::Immediate),
+                ..Rule::default()
+            },
         ]
     }
 
@@ -166,11 +205,49 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_decides() {
         check(&FACTS, Ok(Effect::Immediate));
-        check(&Facts { in_contract: true, ..FACTS }, Err("CONTACT_SUPPORT"));
-        check(&Facts { in_contract: true, by_operator: true, ..FACTS }, Ok(Effect::Immediate));
-        check(&Facts { from_plan: "personalized", ..FACTS }, Err("CONTACT_SUPPORT"));
-        check(&Facts { from_plan: "personalized", by_operator: true, ..FACTS }, Ok(Effect::Immediate));
-        check(&Facts { from_plan: "personalized", direction: Direction::Lateral, ..FACTS }, Ok(Effect::Immediate));
-        assert_eq!(effect(&[], &FACTS), Err(Rejected { reason: "NOT_OFFERED".to_owned() }));
+        check(
+            &Facts {
+                in_contract: true,
+                ..FACTS
+            },
+            Err("CONTACT_SUPPORT"),
+        );
+        check(
+            &Facts {
+                in_contract: true,
+                by_operator: true,
+                ..FACTS
+            },
+            Ok(Effect::Immediate),
+        );
+        check(
+            &Facts {
+                from_plan: "personalized",
+                ..FACTS
+            },
+            Err("CONTACT_SUPPORT"),
+        );
+        check(
+            &Facts {
+                from_plan: "personalized",
+                by_operator: true,
+                ..FACTS
+            },
+            Ok(Effect::Immediate),
+        );
+        check(
+            &Facts {
+                from_plan: "personalized",
+                direction: Direction::Lateral,
+                ..FACTS
+            },
+            Ok(Effect::Immediate),
+        );
+        assert_eq!(
+            effect(&[], &FACTS),
+            Err(Rejected {
+                reason: "NOT_OFFERED".to_owned()
+            })
+        );
     }
 }

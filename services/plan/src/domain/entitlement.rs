@@ -60,7 +60,9 @@ impl Feature {
             Self::Level(order) => order.iter().any(|level| level == value),
             Self::Access => matches!(value, "NONE" | "ADDON" | "INCLUDED"),
             Self::Days => value == "CONTRACT" || plain(value),
-            Self::Set(all) => value.is_empty() || value.split(',').all(|one| all.iter().any(|it| it == one)),
+            Self::Set(all) => {
+                value.is_empty() || value.split(',').all(|one| all.iter().any(|it| it == one))
+            }
             Self::Percent => value.is_empty() || value == "CONTRACT" || decimal(value),
             Self::Class(classes) => classes.iter().any(|(class, _)| class == value),
         }
@@ -81,15 +83,27 @@ impl Feature {
             },
             Self::Level(order) => {
                 let place = |name: &str| order.iter().position(|it| it == name);
-                let least = if level.is_empty() { Some(1) } else { place(level) };
-                in_plan(least.zip(place(value)).is_some_and(|(least, has)| least <= has))
+                let least = if level.is_empty() {
+                    Some(1)
+                } else {
+                    place(level)
+                };
+                in_plan(
+                    least
+                        .zip(place(value))
+                        .is_some_and(|(least, has)| least <= has),
+                )
             }
             Self::Access => match value {
                 "INCLUDED" => Ok(()),
                 "ADDON" => Err(Denial::AddOnRequired),
                 _ => Err(Denial::NotInPlan),
             },
-            Self::Set(_) => in_plan(value.split(',').any(|one| !one.is_empty() && (level.is_empty() || one == level))),
+            Self::Set(_) => in_plan(
+                value
+                    .split(',')
+                    .any(|one| !one.is_empty() && (level.is_empty() || one == level)),
+            ),
             Self::Class(_) => in_plan(level.is_empty() || level == value),
             Self::Money | Self::Days | Self::Percent => in_plan(!value.is_empty()),
         }
@@ -109,10 +123,21 @@ impl Feature {
                 place(to) < place(from)
             }
             Self::Access => from == "INCLUDED" && to != "INCLUDED",
-            Self::Set(_) => from.split(',').any(|one| !to.split(',').any(|it| it == one)),
-            Self::Percent => !from.is_empty() && (to.is_empty() || number(&to.replace('.', "")) < number(&from.replace('.', ""))),
+            Self::Set(_) => from
+                .split(',')
+                .any(|one| !to.split(',').any(|it| it == one)),
+            Self::Percent => {
+                !from.is_empty()
+                    && (to.is_empty()
+                        || number(&to.replace('.', "")) < number(&from.replace('.', "")))
+            }
             Self::Class(classes) => {
-                let figure = |class: &str| classes.iter().find(|(name, _)| name == class).map(|(_, f)| number(f));
+                let figure = |class: &str| {
+                    classes
+                        .iter()
+                        .find(|(name, _)| name == class)
+                        .map(|(_, f)| number(f))
+                };
                 figure(to) < figure(from)
             }
         }
@@ -124,15 +149,25 @@ mod tests {
     use super::*;
 
     fn levels() -> Feature {
-        Feature::Level(["NONE", "BASIC", "ADVANCED", "FULL_SUITE"].map(str::to_owned).to_vec())
+        Feature::Level(
+            ["NONE", "BASIC", "ADVANCED", "FULL_SUITE"]
+                .map(str::to_owned)
+                .to_vec(),
+        )
     }
 
     #[test]
     fn a_level_includes_those_below_it() {
         assert_eq!(levels().allows("ADVANCED", "BASIC", 0), Ok(()));
-        assert_eq!(levels().allows("BASIC", "ADVANCED", 0), Err(Denial::NotInPlan));
+        assert_eq!(
+            levels().allows("BASIC", "ADVANCED", 0),
+            Err(Denial::NotInPlan)
+        );
         assert_eq!(levels().allows("NONE", "", 0), Err(Denial::NotInPlan));
-        assert_eq!(levels().allows("BASIC", "UNHEARD", 0), Err(Denial::NotInPlan));
+        assert_eq!(
+            levels().allows("BASIC", "UNHEARD", 0),
+            Err(Denial::NotInPlan)
+        );
     }
 
     #[test]
@@ -144,16 +179,26 @@ mod tests {
 
     #[test]
     fn an_add_on_is_told_from_what_a_plan_never_has() {
-        assert_eq!(Feature::Access.allows("ADDON", "", 0), Err(Denial::AddOnRequired));
-        assert_eq!(Feature::Access.allows("NONE", "", 0), Err(Denial::NotInPlan));
+        assert_eq!(
+            Feature::Access.allows("ADDON", "", 0),
+            Err(Denial::AddOnRequired)
+        );
+        assert_eq!(
+            Feature::Access.allows("NONE", "", 0),
+            Err(Denial::NotInPlan)
+        );
         assert_eq!(Feature::Access.allows("INCLUDED", "", 0), Ok(()));
     }
 
     #[test]
     fn less_is_a_loss_and_more_is_not() {
-        assert!(Feature::Quantity.is_loss("20", "5") && !Feature::Quantity.is_loss("5", "UNLIMITED"));
+        assert!(
+            Feature::Quantity.is_loss("20", "5") && !Feature::Quantity.is_loss("5", "UNLIMITED")
+        );
         assert!(levels().is_loss("ADVANCED", "BASIC") && !levels().is_loss("BASIC", "BASIC"));
         let channels = Feature::Set(["EMAIL", "CHAT", "PHONE"].map(str::to_owned).to_vec());
-        assert!(channels.is_loss("EMAIL,CHAT", "EMAIL") && !channels.is_loss("EMAIL", "EMAIL,CHAT"));
+        assert!(
+            channels.is_loss("EMAIL,CHAT", "EMAIL") && !channels.is_loss("EMAIL", "EMAIL,CHAT")
+        );
     }
 }

@@ -49,13 +49,24 @@ pub struct InThePast;
 ///
 /// `NextCycle` and `NextRenewal` are the next boundary of the running cycle, counted from its
 /// anchor in the family's zone; a segment without cycle has a boundary at once.
-pub fn effective_at(effect: Effect, now: DateTime<Utc>, zone: Zone, running: Option<(Cycle, NaiveDate)>) -> DateTime<Utc> {
+pub fn effective_at(
+    effect: Effect,
+    now: DateTime<Utc>,
+    zone: Zone,
+    running: Option<(Cycle, NaiveDate)>,
+) -> DateTime<Utc> {
     match (effect, running) {
         (Effect::NextCycle | Effect::NextRenewal, Some((cycle, anchor))) => {
             let passed = elapsed_cycles(anchor, cycle.months, zone.day(now));
             anniversary(anchor, cycle.months, passed + 1).map_or(now, |day| zone.start_of(day))
         }
-        (Effect::Immediate | Effect::ImmediateOnPayment | Effect::NextCycle | Effect::NextRenewal, _) => now,
+        (
+            Effect::Immediate
+            | Effect::ImmediateOnPayment
+            | Effect::NextCycle
+            | Effect::NextRenewal,
+            _,
+        ) => now,
     }
 }
 
@@ -68,9 +79,17 @@ pub fn changed(timeline: &[Segment], next: Segment, now: DateTime<Utc>) -> Resul
     if next.start_at < now {
         return Err(InThePast);
     }
-    let before = timeline.iter().rfind(|segment| segment.start_at < next.start_at);
-    let shorten = before.filter(|segment| segment.end_at != Some(next.start_at)).map(|segment| segment.start_at);
-    Ok(Edit { remove_from: next.start_at, shorten, insert: next })
+    let before = timeline
+        .iter()
+        .rfind(|segment| segment.start_at < next.start_at);
+    let shorten = before
+        .filter(|segment| segment.end_at != Some(next.start_at))
+        .map(|segment| segment.start_at);
+    Ok(Edit {
+        remove_from: next.start_at,
+        shorten,
+        insert: next,
+    })
 }
 
 /// A fingerprint of a timeline: another one after any change to it.
@@ -86,7 +105,12 @@ pub fn etag(timeline: &[Segment]) -> String {
     };
     for segment in timeline {
         feed(&segment.start_at.timestamp_micros().to_be_bytes());
-        feed(&segment.end_at.map_or(i64::MAX, |end| end.timestamp_micros()).to_be_bytes());
+        feed(
+            &segment
+                .end_at
+                .map_or(i64::MAX, |end| end.timestamp_micros())
+                .to_be_bytes(),
+        );
         feed(segment.plan_code.as_bytes());
         feed(segment.catalogue_version.as_bytes());
     }
@@ -98,12 +122,21 @@ pub fn etag(timeline: &[Segment]) -> String {
 ///
 /// The begin is -1 when it lies before the period. A segment that ends within a day still holds
 /// that day, if no other begins on it: the closing day counts (C-05). Both are days in `zone`.
-pub fn days_within(start_at: DateTime<Utc>, end_at: Option<DateTime<Utc>>, period: Period, zone: Zone) -> (i64, i64) {
+pub fn days_within(
+    start_at: DateTime<Utc>,
+    end_at: Option<DateTime<Utc>>,
+    period: Period,
+    zone: Zone,
+) -> (i64, i64) {
     let index = |day: NaiveDate| (day - period.start()).num_days();
     let start = index(zone.day(start_at)).max(-1);
     let end = end_at.map_or(i64::MAX, |end| {
         let day = zone.day(end);
-        if zone.start_of(day) == end { index(day) } else { index(day) + 1 }
+        if zone.start_of(day) == end {
+            index(day)
+        } else {
+            index(day) + 1
+        }
     });
     (start, end.min(period.days()))
 }
@@ -133,7 +166,11 @@ mod tests {
     fn a_change_ends_what_is_in_force_and_replaces_what_is_pending() {
         let now = at("2026-04-20T00:00:00Z");
         let timeline = [
-            segment("2026-04-01T00:00:00Z", Some("2026-05-15T00:00:00Z"), "starter"),
+            segment(
+                "2026-04-01T00:00:00Z",
+                Some("2026-05-15T00:00:00Z"),
+                "starter",
+            ),
             segment("2026-05-15T00:00:00Z", None, "growth"),
         ];
         let next = segment("2026-05-15T00:00:00Z", None, "enterprise");
@@ -142,7 +179,10 @@ mod tests {
 
         let at_once = segment("2026-04-20T00:00:00Z", None, "enterprise");
         let edit = changed(&timeline, at_once, now).unwrap();
-        assert_eq!((edit.remove_from, edit.shorten), (now, Some(at("2026-04-01T00:00:00Z"))));
+        assert_eq!(
+            (edit.remove_from, edit.shorten),
+            (now, Some(at("2026-04-01T00:00:00Z")))
+        );
 
         let past = segment("2026-04-19T00:00:00Z", None, "enterprise");
         assert_eq!(changed(&timeline, past, now), Err(InThePast));
@@ -151,7 +191,10 @@ mod tests {
     #[test]
     fn a_next_cycle_starts_on_the_anchor_day_in_the_zone_of_the_family() {
         let zone = Zone::parse("Asia/Kolkata").unwrap();
-        let monthly = Cycle { months: 1, discount_bps: 0 };
+        let monthly = Cycle {
+            months: 1,
+            discount_bps: 0,
+        };
         let anchor = "2026-01-31".parse().unwrap();
         let next = |now| effective_at(Effect::NextCycle, at(now), zone, Some((monthly, anchor)));
         assert_eq!(next("2026-02-10T00:00:00Z"), at("2026-02-27T18:30:00Z"));
@@ -161,15 +204,30 @@ mod tests {
     #[track_caller]
     fn check_days(start: &str, end: Option<&str>, expected: (i64, i64)) {
         let april = Period::parse_month("2026-04").unwrap();
-        assert_eq!(days_within(at(start), end.map(at), april, Zone::parse("UTC").unwrap()), expected);
+        assert_eq!(
+            days_within(at(start), end.map(at), april, Zone::parse("UTC").unwrap()),
+            expected
+        );
     }
 
     #[test]
     fn the_first_day_and_the_closing_day_count() {
         check_days("2026-04-15T23:59:00Z", None, (14, 30));
         check_days("2026-03-15T00:00:00Z", None, (-1, 30));
-        check_days("2026-04-01T00:00:00Z", Some("2026-04-20T10:00:00Z"), (0, 20));
-        check_days("2026-04-01T00:00:00Z", Some("2026-04-20T00:00:00Z"), (0, 19));
-        check_days("2026-04-01T00:00:00Z", Some("2026-06-20T00:00:00Z"), (0, 30));
+        check_days(
+            "2026-04-01T00:00:00Z",
+            Some("2026-04-20T10:00:00Z"),
+            (0, 20),
+        );
+        check_days(
+            "2026-04-01T00:00:00Z",
+            Some("2026-04-20T00:00:00Z"),
+            (0, 19),
+        );
+        check_days(
+            "2026-04-01T00:00:00Z",
+            Some("2026-06-20T00:00:00Z"),
+            (0, 30),
+        );
     }
 }

@@ -8,8 +8,14 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::catalogues::{self, Stored};
 
-pub async fn handle(_: Ctx, call: Call<pb::ActivateCatalogueRequest>, mut unit: Unit) -> Result<pb::ActivateCatalogueResponse, Error> {
-    let pb::ActivateCatalogueRequest { version, digest, .. } = &call.message;
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::ActivateCatalogueRequest>,
+    mut unit: Unit,
+) -> Result<pb::ActivateCatalogueResponse, Error> {
+    let pb::ActivateCatalogueRequest {
+        version, digest, ..
+    } = &call.message;
     if version.is_empty() || 32 < version.len() {
         return Err(field_error("version", "the name of an imported version").into());
     }
@@ -23,6 +29,13 @@ pub async fn handle(_: Ctx, call: Call<pb::ActivateCatalogueRequest>, mut unit: 
     }
 
     catalogues::activate(&mut unit.tx, version).await?;
-    let active = Stored { state: "ACTIVE".to_owned(), ..stored };
-    Ok(unit.commit(pb::ActivateCatalogueResponse { catalogue: Some(convert::version(&active)) }).await?)
+    let active = Stored {
+        state: "ACTIVE".to_owned(),
+        ..stored
+    };
+    Ok(unit
+        .commit(pb::ActivateCatalogueResponse {
+            catalogue: Some(convert::version(&active)),
+        })
+        .await?)
 }

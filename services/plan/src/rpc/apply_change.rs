@@ -10,9 +10,19 @@ use crate::domain::timeline::{self, Segment};
 use crate::error::Error;
 use crate::store::{accounts, segments};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::ApplyChangeRequest>, mut unit: Unit) -> Result<pb::ApplyChangeResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::ApplyChangeRequest>,
+    mut unit: Unit,
+) -> Result<pb::ApplyChangeResponse, Error> {
     let request = &call.message;
-    let asked = read(&request.account_id, &request.family_code, &request.plan_code, &request.billing_cycle_code, request.actor)?;
+    let asked = read(
+        &request.account_id,
+        &request.family_code,
+        &request.plan_code,
+        &request.billing_cycle_code,
+        request.actor,
+    )?;
     let order = wire::optional_id("order_id", &request.order_id)?;
     // What was quoted holds as long as nothing has changed; the lock keeps it so until the commit.
     accounts::lock(&mut unit.tx, &[asked.account]).await?;
@@ -23,13 +33,22 @@ pub async fn handle(ctx: Ctx, call: Call<pb::ApplyChangeRequest>, mut unit: Unit
     }
 
     let family = decided.family()?;
-    let cycle = asked.cycle.map(str::to_owned).or_else(|| decided.current.segment.cycle.clone().map(|(code, _)| code));
+    let cycle = asked
+        .cycle
+        .map(str::to_owned)
+        .or_else(|| decided.current.segment.cycle.clone().map(|(code, _)| code));
     let anchor = match &decided.current.segment.cycle {
         // A change of plan keeps the day that cycles count from; a change of cycle counts anew.
         Some((code, anchor)) if Some(code) == cycle.as_ref() => *anchor,
         _ => family.zone.day(decided.effective_at),
     };
-    let shortest = || family.cycles.iter().min_by_key(|(_, cycle)| cycle.months).map(|(code, _)| code.clone());
+    let shortest = || {
+        family
+            .cycles
+            .iter()
+            .min_by_key(|(_, cycle)| cycle.months)
+            .map(|(code, _)| code.clone())
+    };
     let next = Segment {
         start_at: decided.effective_at,
         end_at: None,
@@ -43,5 +62,9 @@ pub async fn handle(ctx: Ctx, call: Call<pb::ApplyChangeRequest>, mut unit: Unit
     let edit = timeline::changed(&decided.timeline, next, call.now)?;
     segments::edit(&mut unit.tx, asked.account, asked.family, &edit).await?;
     let segment = convert::segment(asked.account, asked.family, &edit.insert);
-    Ok(unit.commit(pb::ApplyChangeResponse { segment: Some(segment) }).await?)
+    Ok(unit
+        .commit(pb::ApplyChangeResponse {
+            segment: Some(segment),
+        })
+        .await?)
 }

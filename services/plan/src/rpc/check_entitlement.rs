@@ -8,7 +8,10 @@ use crate::ctx::Ctx;
 use crate::domain::entitlement::Denial;
 use crate::error::Error;
 
-pub async fn handle(ctx: &Ctx, request: pb::CheckEntitlementRequest) -> Result<pb::CheckEntitlementResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::CheckEntitlementRequest,
+) -> Result<pb::CheckEntitlementResponse, Error> {
     let account = wire::id("account_id", &request.account_id)?;
     let feature = wire::code("feature_code", &request.feature_code)?;
     let level = wire::optional_code("level", &request.level)?.unwrap_or_default();
@@ -21,9 +24,15 @@ pub async fn handle(ctx: &Ctx, request: pb::CheckEntitlementRequest) -> Result<p
     };
     let mut db = ctx.db.acquire().await?;
     let active = ctx.active_catalogue(&mut db).await?;
-    let typed = active.features.get(feature).ok_or_else(|| Error::FeatureNotFound(feature.to_owned()))?;
+    let typed = active
+        .features
+        .get(feature)
+        .ok_or_else(|| Error::FeatureNotFound(feature.to_owned()))?;
     let held = list_entitlements::held(ctx, &mut db, account, at).await?;
-    let value = held.iter().find_map(|plan| plan.plan().ok()?.entitlements.get(feature).cloned()).unwrap_or_default();
+    let value = held
+        .iter()
+        .find_map(|plan| plan.plan().ok()?.entitlements.get(feature).cloned())
+        .unwrap_or_default();
     let (allowed, reason) = match typed.allows(&value, level, request.used_count) {
         Ok(()) => (true, ""),
         Err(Denial::NotInPlan) => (false, "NOT_IN_PLAN"),

@@ -28,7 +28,11 @@ pub fn version(stored: &store::catalogues::Stored) -> pb::Catalogue {
 pub fn catalogue(stored: &store::catalogues::Stored, catalogue: &Catalogue) -> pb::Catalogue {
     pb::Catalogue {
         families: catalogue.families.values().map(family).collect(),
-        plans: catalogue.plans.iter().map(|it| plan(catalogue, it)).collect(),
+        plans: catalogue
+            .plans
+            .iter()
+            .map(|it| plan(catalogue, it))
+            .collect(),
         profiles: catalogue.profiles.values().map(profile).collect(),
         issuers: catalogue.issuers.values().map(issuer).collect(),
         document: stored.document.clone(),
@@ -37,8 +41,11 @@ pub fn catalogue(stored: &store::catalogues::Stored, catalogue: &Catalogue) -> p
 }
 
 fn family(family: &Family) -> pb::Family {
-    let billing_mode =
-        if family.in_arrears { pb::family::BillingMode::Arrears } else { pb::family::BillingMode::Advance };
+    let billing_mode = if family.in_arrears {
+        pb::family::BillingMode::Arrears
+    } else {
+        pb::family::BillingMode::Advance
+    };
     let rounding = match family.rounding {
         Rounding::HalfEven => pb::family::Rounding::HalfEven,
         Rounding::HalfUp | Rounding::Down => pb::family::Rounding::HalfUp,
@@ -60,10 +67,13 @@ fn family(family: &Family) -> pb::Family {
 }
 
 fn profile(profile: &Profile) -> pb::Profile {
-    let permissions = profile.permissions.iter().map(|(action, roles)| pb::profile::Permission {
-        action_code: action.clone(),
-        role_codes: roles.clone(),
-    });
+    let permissions = profile
+        .permissions
+        .iter()
+        .map(|(action, roles)| pb::profile::Permission {
+            action_code: action.clone(),
+            role_codes: roles.clone(),
+        });
     pb::Profile {
         profile_code: profile.code.clone(),
         currency_code: profile.currency.to_string(),
@@ -119,22 +129,34 @@ pub fn plan(catalogue: &Catalogue, plan: &Plan) -> pb::Plan {
 fn display_name(code: &str) -> String {
     let spaced = code.replace('_', " ");
     let mut letters = spaced.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+    letters.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 fn charge(charge: &Charge) -> pb::Charge {
     match charge {
-        Charge::Free => pb::Charge { model: pb::charge::Model::Free.into(), ..pb::Charge::default() },
+        Charge::Free => pb::Charge {
+            model: pb::charge::Model::Free.into(),
+            ..pb::Charge::default()
+        },
         Charge::Flat(amount) => pb::Charge {
             model: pb::charge::Model::Flat.into(),
             amount: Some(pb_money(*amount)),
             ..pb::Charge::default()
         },
-        Charge::Percent { tiers, minimum, maximum } => pb::Charge {
+        Charge::Percent {
+            tiers,
+            minimum,
+            maximum,
+        } => pb::Charge {
             model: pb::charge::Model::PercentWithMinimum.into(),
             tiers: tiers
                 .iter()
-                .map(|tier| pb::charge::Tier { up_to: tier.up_to.map(pb_amount), rate_bps: tier.rate_bps })
+                .map(|tier| pb::charge::Tier {
+                    up_to: tier.up_to.map(pb_amount),
+                    rate_bps: tier.rate_bps,
+                })
                 .collect(),
             minimum: Some(pb_money(*minimum)),
             maximum: maximum.map(pb_money),
@@ -144,12 +166,22 @@ fn charge(charge: &Charge) -> pb::Charge {
 }
 
 pub fn entitlements(catalogue: &Catalogue, plan: &Plan) -> Vec<pb::Entitlement> {
-    plan.entitlements.iter().map(|(code, value)| entitlement(catalogue, code, value)).collect()
+    plan.entitlements
+        .iter()
+        .map(|(code, value)| entitlement(catalogue, code, value))
+        .collect()
 }
 
 pub fn entitlement(catalogue: &Catalogue, code: &str, value: &str) -> pb::Entitlement {
-    let kind = catalogue.features.get(code).map_or("", |feature| feature.kind());
-    pb::Entitlement { feature_code: code.to_owned(), value: value.to_owned(), kind: kind.to_owned() }
+    let kind = catalogue
+        .features
+        .get(code)
+        .map_or("", |feature| feature.kind());
+    pb::Entitlement {
+        feature_code: code.to_owned(),
+        value: value.to_owned(),
+        kind: kind.to_owned(),
+    }
 }
 
 pub fn segment(root: AccountId, family: &str, segment: &Segment) -> pb::Segment {
@@ -160,14 +192,24 @@ pub fn segment(root: AccountId, family: &str, segment: &Segment) -> pb::Segment 
         catalogue_version: segment.catalogue_version.clone(),
         start_time: Some(timestamp(segment.start_at)),
         end_time: segment.end_at.map(timestamp),
-        contract_id: segment.contract.map(|id| id.to_string()).unwrap_or_default(),
+        contract_id: segment
+            .contract
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
         payer_account_id: segment.payer.to_string(),
-        billing_cycle_code: segment.cycle.as_ref().map(|(code, _)| code.clone()).unwrap_or_default(),
+        billing_cycle_code: segment
+            .cycle
+            .as_ref()
+            .map(|(code, _)| code.clone())
+            .unwrap_or_default(),
         order_id: segment.order.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 
-pub fn contract(contract: &store::contracts::Contract, members: &[store::contracts::Member]) -> pb::Contract {
+pub fn contract(
+    contract: &store::contracts::Contract,
+    members: &[store::contracts::Member],
+) -> pb::Contract {
     pb::Contract {
         contract_id: values::ContractId::from_uuid(contract.contract_id).to_string(),
         family_code: contract.family_code.clone(),

@@ -18,7 +18,11 @@ use crate::store::{accounts, contracts, segments};
 /// The most members of a contract besides its payer.
 const MEMBERS_MAX: usize = 999;
 
-pub async fn handle(ctx: Ctx, call: Call<pb::CreateContractRequest>, mut unit: Unit) -> Result<pb::CreateContractResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CreateContractRequest>,
+    mut unit: Unit,
+) -> Result<pb::CreateContractResponse, Error> {
     let request = &call.message;
     let family = wire::code("family_code", &request.family_code)?;
     let plan = wire::code("plan_code", &request.plan_code)?;
@@ -47,7 +51,11 @@ pub async fn handle(ctx: Ctx, call: Call<pb::CreateContractRequest>, mut unit: U
     contracts::insert(&mut unit.tx, &contract).await?;
     join(&ctx, &mut unit.tx, &contract, &members, call.now).await?;
     let shown = shown(&mut unit.tx, &contract).await?;
-    Ok(unit.commit(pb::CreateContractResponse { contract: Some(shown) }).await?)
+    Ok(unit
+        .commit(pb::CreateContractResponse {
+            contract: Some(shown),
+        })
+        .await?)
 }
 
 /// Puts root accounts into a contract from `now` on.
@@ -61,9 +69,15 @@ pub async fn join(
     let id = ContractId::from_uuid(contract.contract_id);
     let locked = accounts::lock(db, members).await?;
     for member in members {
-        let known = locked.iter().find(|(id, _)| id == member).ok_or(Error::AccountNotFound(*member))?;
+        let known = locked
+            .iter()
+            .find(|(id, _)| id == member)
+            .ok_or(Error::AccountNotFound(*member))?;
         if known.1.root != *member {
-            return Err(Error::UseRootAccount { account: *member, root: known.1.root });
+            return Err(Error::UseRootAccount {
+                account: *member,
+                root: known.1.root,
+            });
         }
         let current = current(ctx, db, *member, &contract.family_code, now).await?;
         if current.segment.contract.is_some() {
@@ -90,7 +104,11 @@ pub async fn put(
         end_at: None,
         plan_code: terms.plan_code.clone(),
         catalogue_version: terms.catalogue_version.clone(),
-        payer: if governor.is_some() { AccountId::from_uuid(terms.payer_id) } else { member },
+        payer: if governor.is_some() {
+            AccountId::from_uuid(terms.payer_id)
+        } else {
+            member
+        },
         contract: governor,
         cycle: None,
         order: None,
@@ -101,7 +119,10 @@ pub async fn put(
 }
 
 /// The contract as the wire shows it.
-pub async fn shown(db: &mut PgConnection, contract: &contracts::Contract) -> Result<pb::Contract, Error> {
+pub async fn shown(
+    db: &mut PgConnection,
+    contract: &contracts::Contract,
+) -> Result<pb::Contract, Error> {
     let members = contracts::members(db, ContractId::from_uuid(contract.contract_id)).await?;
     Ok(convert::contract(contract, &members))
 }

@@ -31,12 +31,16 @@ impl Current {
     /// The plan, with the terms it was bought under.
     pub fn plan(&self) -> Result<&Plan, Error> {
         let code = &self.segment.plan_code;
-        self.catalogue.plan(&self.family, code).ok_or_else(|| Error::StoredPlan(code.clone()))
+        self.catalogue
+            .plan(&self.family, code)
+            .ok_or_else(|| Error::StoredPlan(code.clone()))
     }
 
     /// The day on which it is charged next; `None` when it costs nothing.
     pub fn billing_date(&self, now: DateTime<Utc>) -> Result<Option<NaiveDate>, Error> {
-        let (Some(family), plan) = (self.catalogue.families.get(&self.family), self.plan()?) else { return Ok(None) };
+        let (Some(family), plan) = (self.catalogue.families.get(&self.family), self.plan()?) else {
+            return Ok(None);
+        };
         if plan.charge == Some(Charge::Free) {
             return Ok(None);
         }
@@ -44,9 +48,17 @@ impl Current {
         if family.in_arrears {
             return Ok(Period::month_of(today).ok().map(Period::end));
         }
-        let cycle = self.segment.cycle.as_ref().and_then(|(code, anchor)| Some((family.cycles.get(code)?, *anchor)));
+        let cycle = self
+            .segment
+            .cycle
+            .as_ref()
+            .and_then(|(code, anchor)| Some((family.cycles.get(code)?, *anchor)));
         Ok(cycle.and_then(|(cycle, anchor)| {
-            anniversary(anchor, cycle.months, elapsed_cycles(anchor, cycle.months, today) + 1)
+            anniversary(
+                anchor,
+                cycle.months,
+                elapsed_cycles(anchor, cycle.months, today) + 1,
+            )
         }))
     }
 }
@@ -62,20 +74,33 @@ pub async fn current(
     let found = segments::in_force(db, account, family, now).await?;
     let (root, segment) = found.ok_or(Error::AccountNotFound(account))?;
     let Some(segment) = segment else {
-        let known = accounts::get(db, root).await?.ok_or(Error::AccountNotFound(account))?;
+        let known = accounts::get(db, root)
+            .await?
+            .ok_or(Error::AccountNotFound(account))?;
         let catalogue = ctx.active_catalogue(db).await?;
         let profile = catalogue.profiles.get(&known.profile_code);
         let offered = profile.is_some_and(|profile| profile.families.iter().any(|it| it == family));
         if offered {
             return Err(Error::NoPlanThen(account));
         }
-        return Err(Error::FamilyNotOffered { account, family: family.to_owned() });
+        return Err(Error::FamilyNotOffered {
+            account,
+            family: family.to_owned(),
+        });
     };
     let catalogue = ctx.catalogue(db, &segment.catalogue_version).await?;
-    Ok(Current { root, segment, catalogue, family: family.to_owned() })
+    Ok(Current {
+        root,
+        segment,
+        catalogue,
+        family: family.to_owned(),
+    })
 }
 
-pub async fn handle(ctx: &Ctx, request: pb::GetCurrentPlanRequest) -> Result<pb::GetCurrentPlanResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::GetCurrentPlanRequest,
+) -> Result<pb::GetCurrentPlanResponse, Error> {
     let account = wire::id("account_id", &request.account_id)?;
     let family = wire::code("family_code", &request.family_code)?;
     let now = ctx.clock.now().await?;
@@ -84,6 +109,9 @@ pub async fn handle(ctx: &Ctx, request: pb::GetCurrentPlanRequest) -> Result<pb:
     Ok(pb::GetCurrentPlanResponse {
         plan: Some(convert::plan(&current.catalogue, current.plan()?)),
         segment: Some(convert::segment(current.root, family, &current.segment)),
-        next_billing_date: current.billing_date(now)?.map(|day| day.to_string()).unwrap_or_default(),
+        next_billing_date: current
+            .billing_date(now)?
+            .map(|day| day.to_string())
+            .unwrap_or_default(),
     })
 }

@@ -8,7 +8,10 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::segments;
 
-pub async fn handle(ctx: &Ctx, request: pb::GetEffectivePlanRequest) -> Result<pb::GetEffectivePlanResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::GetEffectivePlanRequest,
+) -> Result<pb::GetEffectivePlanResponse, Error> {
     let account = wire::id("account_id", &request.account_id)?;
     let family = wire::code("family_code", &request.family_code)?;
     let at = match wire::optional_instant("effective_time", request.effective_time)? {
@@ -19,5 +22,7 @@ pub async fn handle(ctx: &Ctx, request: pb::GetEffectivePlanRequest) -> Result<p
     let found = segments::in_force(&mut db, account, family, at).await?;
     let (root, segment) = found.ok_or(Error::AccountNotFound(account))?;
     let segment = segment.ok_or(Error::NoPlanThen(account))?;
-    Ok(pb::GetEffectivePlanResponse { segment: Some(convert::segment(root, family, &segment)) })
+    Ok(pb::GetEffectivePlanResponse {
+        segment: Some(convert::segment(root, family, &segment)),
+    })
 }

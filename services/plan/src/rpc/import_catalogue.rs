@@ -15,16 +15,22 @@ use crate::store::catalogues::{self, Stored};
 /// The longest document, in bytes.
 const DOCUMENT_BYTES_MAX: usize = 200_000;
 
-pub async fn handle(_: Ctx, call: Call<pb::ImportCatalogueRequest>, mut unit: Unit) -> Result<pb::ImportCatalogueResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::ImportCatalogueRequest>,
+    mut unit: Unit,
+) -> Result<pb::ImportCatalogueResponse, Error> {
     let text = &call.message.document;
     if text.is_empty() || DOCUMENT_BYTES_MAX < text.len() {
         return Err(field_error("document", "1 to 200000 bytes of YAML").into());
     }
     let catalogue = document::read(text).map_err(Error::CatalogueInvalid)?;
-    let digest = Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let digest = Sha256::digest(text.as_bytes())
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
 
     let stored = Stored {
         version: catalogue.version.clone(),
@@ -38,9 +44,18 @@ pub async fn handle(_: Ctx, call: Call<pb::ImportCatalogueRequest>, mut unit: Un
         stored
     } else {
         let same = |kept: &Stored| kept.digest == stored.digest;
-        let kept = catalogues::get(&mut unit.tx, &stored.version).await?.filter(same);
+        let kept = catalogues::get(&mut unit.tx, &stored.version)
+            .await?
+            .filter(same);
         kept.ok_or_else(|| Error::CatalogueVersionExists(stored.version.clone()))?
     };
-    let answer = pb::Catalogue { document: String::new(), ..convert::catalogue(&kept, &catalogue) };
-    Ok(unit.commit(pb::ImportCatalogueResponse { catalogue: Some(answer) }).await?)
+    let answer = pb::Catalogue {
+        document: String::new(),
+        ..convert::catalogue(&kept, &catalogue)
+    };
+    Ok(unit
+        .commit(pb::ImportCatalogueResponse {
+            catalogue: Some(answer),
+        })
+        .await?)
 }

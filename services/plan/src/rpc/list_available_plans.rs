@@ -9,7 +9,10 @@ use super::get_current_plan::current;
 use crate::ctx::Ctx;
 use crate::error::Error;
 
-pub async fn handle(ctx: &Ctx, request: pb::ListAvailablePlansRequest) -> Result<pb::ListAvailablePlansResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListAvailablePlansRequest,
+) -> Result<pb::ListAvailablePlansResponse, Error> {
     let account = wire::id("account_id", &request.account_id)?;
     let family = wire::code("family_code", &request.family_code)?;
     let now = ctx.clock.now().await?;
@@ -18,11 +21,23 @@ pub async fn handle(ctx: &Ctx, request: pb::ListAvailablePlansRequest) -> Result
     let catalogue = ctx.active_catalogue(&mut db).await?;
 
     // The terms of the current plan are those it was bought under; it is listed even when retired.
-    let own = pb::Plan { available: true, ..convert::plan(&current.catalogue, current.plan()?) };
-    let others = catalogue.plans_of(family).filter(|plan| plan.available && plan.code != own.plan_code);
-    let mut plans: Vec<_> =
-        others.map(|plan| AvailablePlan { plan: Some(convert::plan(&catalogue, plan)), current: false }).collect();
-    plans.push(AvailablePlan { plan: Some(own), current: true });
+    let own = pb::Plan {
+        available: true,
+        ..convert::plan(&current.catalogue, current.plan()?)
+    };
+    let others = catalogue
+        .plans_of(family)
+        .filter(|plan| plan.available && plan.code != own.plan_code);
+    let mut plans: Vec<_> = others
+        .map(|plan| AvailablePlan {
+            plan: Some(convert::plan(&catalogue, plan)),
+            current: false,
+        })
+        .collect();
+    plans.push(AvailablePlan {
+        plan: Some(own),
+        current: true,
+    });
     plans.sort_by_key(|available| available.plan.as_ref().map_or(0, |plan| plan.rank));
     Ok(pb::ListAvailablePlansResponse { plans })
 }

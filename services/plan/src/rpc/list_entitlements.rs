@@ -13,8 +13,15 @@ use crate::error::Error;
 use crate::store::accounts;
 
 /// What is in force for an account at `at`, in each family of its profile.
-pub async fn held(ctx: &Ctx, db: &mut PgConnection, account: AccountId, at: DateTime<Utc>) -> Result<Vec<Current>, Error> {
-    let known = accounts::get(db, account).await?.ok_or(Error::AccountNotFound(account))?;
+pub async fn held(
+    ctx: &Ctx,
+    db: &mut PgConnection,
+    account: AccountId,
+    at: DateTime<Utc>,
+) -> Result<Vec<Current>, Error> {
+    let known = accounts::get(db, account)
+        .await?
+        .ok_or(Error::AccountNotFound(account))?;
     let catalogue = ctx.active_catalogue(db).await?;
     let profile = catalogue.profiles.get(&known.profile_code);
     let profile = profile.ok_or_else(|| Error::ProfileNotFound(known.profile_code.clone()))?;
@@ -25,7 +32,10 @@ pub async fn held(ctx: &Ctx, db: &mut PgConnection, account: AccountId, at: Date
     Ok(held)
 }
 
-pub async fn handle(ctx: &Ctx, request: pb::ListEntitlementsRequest) -> Result<pb::ListEntitlementsResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListEntitlementsRequest,
+) -> Result<pb::ListEntitlementsResponse, Error> {
     let account = wire::id("account_id", &request.account_id)?;
     let now = ctx.clock.now().await?;
     let mut db = ctx.db.acquire().await?;

@@ -7,7 +7,10 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
 
-pub async fn handle(ctx: &Ctx, request: pb::ListPlansRequest) -> Result<pb::ListPlansResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListPlansRequest,
+) -> Result<pb::ListPlansResponse, Error> {
     let family = wire::code("family_code", &request.family_code)?;
     if 32 < request.version.len() || request.version.contains('\0') {
         return Err(chassis::field_error("version", "at most 32 characters").into());
@@ -21,5 +24,9 @@ pub async fn handle(ctx: &Ctx, request: pb::ListPlansRequest) -> Result<pb::List
         return Err(Error::FamilyNotFound(family.to_owned()));
     }
     let offered = catalogue.plans_of(family).filter(|plan| plan.available);
-    Ok(pb::ListPlansResponse { plans: offered.map(|plan| convert::plan(&catalogue, plan)).collect() })
+    Ok(pb::ListPlansResponse {
+        plans: offered
+            .map(|plan| convert::plan(&catalogue, plan))
+            .collect(),
+    })
 }

@@ -8,12 +8,21 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{accounts, segments};
 
-pub async fn handle(ctx: &Ctx, request: pb::ListSegmentsRequest) -> Result<pb::ListSegmentsResponse, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListSegmentsRequest,
+) -> Result<pb::ListSegmentsResponse, Error> {
     let account = wire::id("account_id", &request.account_id)?;
     let family = wire::code("family_code", &request.family_code)?;
     let mut db = ctx.db.acquire().await?;
-    let root = accounts::get(&mut db, account).await?.ok_or(Error::AccountNotFound(account))?.root;
+    let root = accounts::get(&mut db, account)
+        .await?
+        .ok_or(Error::AccountNotFound(account))?
+        .root;
     let timeline = segments::list(&mut db, root, family).await?;
-    let segments = timeline.iter().map(|segment| convert::segment(root, family, segment)).collect();
+    let segments = timeline
+        .iter()
+        .map(|segment| convert::segment(root, family, segment))
+        .collect();
     Ok(pb::ListSegmentsResponse { segments })
 }

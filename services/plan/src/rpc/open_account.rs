@@ -9,7 +9,11 @@ use crate::error::Error;
 use crate::store::accounts::{self, Account};
 use crate::store::segments;
 
-pub async fn handle(ctx: Ctx, call: Call<pb::OpenAccountRequest>, mut unit: Unit) -> Result<pb::OpenAccountResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::OpenAccountRequest>,
+    mut unit: Unit,
+) -> Result<pb::OpenAccountResponse, Error> {
     let request = &call.message;
     let id = wire::id("account_id", &request.account_id)?;
     let parent = wire::optional_id("parent_account_id", &request.parent_account_id)?;
@@ -18,9 +22,18 @@ pub async fn handle(ctx: Ctx, call: Call<pb::OpenAccountRequest>, mut unit: Unit
 
     let root = match parent {
         None => id,
-        Some(parent) => accounts::get(&mut unit.tx, parent).await?.ok_or(Error::AccountNotFound(parent))?.root,
+        Some(parent) => {
+            accounts::get(&mut unit.tx, parent)
+                .await?
+                .ok_or(Error::AccountNotFound(parent))?
+                .root
+        }
     };
-    let account = Account { root, profile_code, created_at };
+    let account = Account {
+        root,
+        profile_code,
+        created_at,
+    };
     if !accounts::insert(&mut unit.tx, id, &account).await? {
         if accounts::get(&mut unit.tx, id).await?.as_ref() != Some(&account) {
             return Err(Error::AccountExists(id));
@@ -30,8 +43,13 @@ pub async fn handle(ctx: Ctx, call: Call<pb::OpenAccountRequest>, mut unit: Unit
     if parent.is_none() {
         let catalogue = ctx.active_catalogue(&mut unit.tx).await?;
         let profile = catalogue.profiles.get(&account.profile_code);
-        let profile = profile.ok_or_else(|| Error::ProfileNotFound(account.profile_code.clone()))?;
-        for family in profile.families.iter().filter_map(|code| catalogue.families.get(code)) {
+        let profile =
+            profile.ok_or_else(|| Error::ProfileNotFound(account.profile_code.clone()))?;
+        for family in profile
+            .families
+            .iter()
+            .filter_map(|code| catalogue.families.get(code))
+        {
             let first = Segment {
                 start_at: created_at,
                 end_at: None,

@@ -53,13 +53,18 @@ impl Decided {
     /// The plan asked for, with the terms it would be bought under.
     pub fn plan(&self) -> Result<&Plan, Error> {
         let family = &self.current.plan()?.family;
-        self.catalogue.plan(family, &self.plan).ok_or_else(|| Error::PlanNotFound(self.plan.clone()))
+        self.catalogue
+            .plan(family, &self.plan)
+            .ok_or_else(|| Error::PlanNotFound(self.plan.clone()))
     }
 
     /// The family as the active catalogue has it.
     pub fn family(&self) -> Result<&Family, Error> {
         let code = &self.current.plan()?.family;
-        self.catalogue.families.get(code).ok_or_else(|| Error::FamilyNotFound(code.clone()))
+        self.catalogue
+            .families
+            .get(code)
+            .ok_or_else(|| Error::FamilyNotFound(code.clone()))
     }
 }
 
@@ -74,7 +79,9 @@ pub fn read<'a>(
     let by_operator = match pb::Actor::try_from(actor) {
         Ok(pb::Actor::Customer) => false,
         Ok(pb::Actor::Operator) => true,
-        Ok(pb::Actor::Unspecified) | Err(_) => return Err(field_error("actor", "ACTOR_CUSTOMER or ACTOR_OPERATOR").into()),
+        Ok(pb::Actor::Unspecified) | Err(_) => {
+            return Err(field_error("actor", "ACTOR_CUSTOMER or ACTOR_OPERATOR").into());
+        }
     };
     Ok(Asked {
         account: wire::id("account_id", account)?,
@@ -86,15 +93,28 @@ pub fn read<'a>(
 }
 
 /// What the family's rules say of the change at `now`.
-pub async fn decide(ctx: &Ctx, db: &mut PgConnection, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<Decided, Error> {
+pub async fn decide(
+    ctx: &Ctx,
+    db: &mut PgConnection,
+    asked: &Asked<'_>,
+    now: DateTime<Utc>,
+) -> Result<Decided, Error> {
     let current = current(ctx, db, asked.account, asked.family, now).await?;
     if current.root != asked.account {
-        return Err(Error::UseRootAccount { account: asked.account, root: current.root });
+        return Err(Error::UseRootAccount {
+            account: asked.account,
+            root: current.root,
+        });
     }
     let catalogue = ctx.active_catalogue(db).await?;
     let timeline = segments::list(db, current.root, asked.family).await?;
-    let to = catalogue.plan(asked.family, asked.plan).ok_or_else(|| Error::PlanNotFound(asked.plan.to_owned()))?;
-    let family = catalogue.families.get(asked.family).ok_or_else(|| Error::FamilyNotFound(asked.family.to_owned()))?;
+    let to = catalogue
+        .plan(asked.family, asked.plan)
+        .ok_or_else(|| Error::PlanNotFound(asked.plan.to_owned()))?;
+    let family = catalogue
+        .families
+        .get(asked.family)
+        .ok_or_else(|| Error::FamilyNotFound(asked.family.to_owned()))?;
     let from = current.plan()?;
     let cycle_only = from.code == to.code && asked.cycle.is_some();
     if from.code == to.code && !cycle_only {
@@ -103,7 +123,10 @@ pub async fn decide(ctx: &Ctx, db: &mut PgConnection, asked: &Asked<'_>, now: Da
     if !to.available {
         return Err(Error::PlanRetired(to.code.clone()));
     }
-    if let Some(cycle) = asked.cycle.filter(|code| !family.cycles.contains_key(*code)) {
+    if let Some(cycle) = asked
+        .cycle
+        .filter(|code| !family.cycles.contains_key(*code))
+    {
         return Err(Error::CycleNotFound(cycle.to_owned()));
     }
     let direction = change::direction(from.rank, to.rank);
@@ -121,18 +144,41 @@ pub async fn decide(ctx: &Ctx, db: &mut PgConnection, asked: &Asked<'_>, now: Da
     if !asked.by_operator && !to.self_serve_purchase {
         return Err(Error::PlanNotOffered(to.code.clone()));
     }
-    let running = current.segment.cycle.as_ref().and_then(|(code, anchor)| Some((*family.cycles.get(code)?, *anchor)));
+    let running = current
+        .segment
+        .cycle
+        .as_ref()
+        .and_then(|(code, anchor)| Some((*family.cycles.get(code)?, *anchor)));
     let effective_at = timeline::effective_at(effect, now, family.zone, running);
     let plan = to.code.clone();
-    Ok(Decided { current, catalogue, effect, effective_at, direction, timeline, plan })
+    Ok(Decided {
+        current,
+        catalogue,
+        effect,
+        effective_at,
+        direction,
+        timeline,
+        plan,
+    })
 }
 
-pub async fn handle(ctx: &Ctx, request: pb::PreviewChangeRequest) -> Result<pb::PreviewChangeResponse, Error> {
-    let asked = read(&request.account_id, &request.family_code, &request.plan_code, &request.billing_cycle_code, request.actor)?;
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::PreviewChangeRequest,
+) -> Result<pb::PreviewChangeResponse, Error> {
+    let asked = read(
+        &request.account_id,
+        &request.family_code,
+        &request.plan_code,
+        &request.billing_cycle_code,
+        request.actor,
+    )?;
     let now = ctx.clock.now().await?;
     let mut db = ctx.db.acquire().await?;
     let decided = decide(ctx, &mut db, &asked, now).await?;
-    Ok(pb::PreviewChangeResponse { change: Some(shown(&decided, &asked, now)?) })
+    Ok(pb::PreviewChangeResponse {
+        change: Some(shown(&decided, &asked, now)?),
+    })
 }
 
 fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb::Change, Error> {
@@ -143,11 +189,17 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
     }
     let losses = from.entitlements.iter().filter(|(code, value)| {
         let kept = to.entitlements.get(*code).map_or("", String::as_str);
-        decided.catalogue.features.get(*code).is_some_and(|feature| feature.is_loss(value, kept))
+        decided
+            .catalogue
+            .features
+            .get(*code)
+            .is_some_and(|feature| feature.is_loss(value, kept))
     });
     // The month that is running is charged whatever the new plan costs; after that, only a plan
     // that costs something.
-    let charged = [from, to].iter().any(|plan| plan.charge != Some(Charge::Free));
+    let charged = [from, to]
+        .iter()
+        .any(|plan| plan.charge != Some(Charge::Free));
     let billing_date = match values::Period::month_of(family.zone.day(now)) {
         Ok(month) if family.in_arrears && charged => month.end().to_string(),
         _ if family.in_arrears => String::new(),
@@ -166,6 +218,8 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
         action_label: to.action_label.clone(),
         billing_date,
         warnings,
-        losses: losses.map(|(code, value)| convert::entitlement(&decided.catalogue, code, value)).collect(),
+        losses: losses
+            .map(|(code, value)| convert::entitlement(&decided.catalogue, code, value))
+            .collect(),
     })
 }

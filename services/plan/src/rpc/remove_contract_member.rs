@@ -8,13 +8,22 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{accounts, contracts};
 
-pub async fn handle(ctx: Ctx, call: Call<pb::RemoveContractMemberRequest>, mut unit: Unit) -> Result<pb::RemoveContractMemberResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::RemoveContractMemberRequest>,
+    mut unit: Unit,
+) -> Result<pb::RemoveContractMemberResponse, Error> {
     let id = wire::id("contract_id", &call.message.contract_id)?;
     let account = wire::id("account_id", &call.message.account_id)?;
-    let contract = contracts::lock(&mut unit.tx, id).await?.ok_or(Error::ContractNotFound(id))?;
+    let contract = contracts::lock(&mut unit.tx, id)
+        .await?
+        .ok_or(Error::ContractNotFound(id))?;
     accounts::lock(&mut unit.tx, &[account]).await?;
     let members = contracts::members(&mut unit.tx, id).await?;
-    if !members.iter().any(|member| member.root_id == account.uuid() && member.left_at.is_none()) {
+    if !members
+        .iter()
+        .any(|member| member.root_id == account.uuid() && member.left_at.is_none())
+    {
         return Err(Error::NotAMember(account));
     }
     if contract.payer_id == account.uuid() {
@@ -32,5 +41,9 @@ pub async fn handle(ctx: Ctx, call: Call<pb::RemoveContractMemberRequest>, mut u
     };
     put(&mut unit.tx, account, &own, None, call.now).await?;
     let shown = shown(&mut unit.tx, &contract).await?;
-    Ok(unit.commit(pb::RemoveContractMemberResponse { contract: Some(shown) }).await?)
+    Ok(unit
+        .commit(pb::RemoveContractMemberResponse {
+            contract: Some(shown),
+        })
+        .await?)
 }

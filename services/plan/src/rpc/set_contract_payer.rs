@@ -9,23 +9,38 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{accounts, contracts};
 
-pub async fn handle(_: Ctx, call: Call<pb::SetContractPayerRequest>, mut unit: Unit) -> Result<pb::SetContractPayerResponse, Error> {
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::SetContractPayerRequest>,
+    mut unit: Unit,
+) -> Result<pb::SetContractPayerResponse, Error> {
     let id = wire::id("contract_id", &call.message.contract_id)?;
     let payer: AccountId = wire::id("payer_account_id", &call.message.payer_account_id)?;
-    let contract = contracts::lock(&mut unit.tx, id).await?.ok_or(Error::ContractNotFound(id))?;
+    let contract = contracts::lock(&mut unit.tx, id)
+        .await?
+        .ok_or(Error::ContractNotFound(id))?;
     let members = contracts::members(&mut unit.tx, id).await?;
     let present = members.iter().filter(|member| member.left_at.is_none());
-    let present: Vec<_> = present.map(|member| AccountId::from_uuid(member.root_id)).collect();
+    let present: Vec<_> = present
+        .map(|member| AccountId::from_uuid(member.root_id))
+        .collect();
     if !present.contains(&payer) {
         return Err(Error::NotAMember(payer));
     }
 
-    let contract = contracts::Contract { payer_id: payer.uuid(), ..contract };
+    let contract = contracts::Contract {
+        payer_id: payer.uuid(),
+        ..contract
+    };
     contracts::set_payer(&mut unit.tx, id, payer).await?;
     accounts::lock(&mut unit.tx, &present).await?;
     for member in present {
         put(&mut unit.tx, member, &contract, Some(id), call.now).await?;
     }
     let shown = shown(&mut unit.tx, &contract).await?;
-    Ok(unit.commit(pb::SetContractPayerResponse { contract: Some(shown) }).await?)
+    Ok(unit
+        .commit(pb::SetContractPayerResponse {
+            contract: Some(shown),
+        })
+        .await?)
 }

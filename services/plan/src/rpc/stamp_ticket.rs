@@ -12,7 +12,11 @@ use crate::store::ticket_stamps::{self, Stamp};
 /// The entitlement that says which channels a plan without support terms opens.
 const CHANNELS: &str = "support_channels";
 
-pub async fn handle(ctx: Ctx, call: Call<pb::StampTicketRequest>, mut unit: Unit) -> Result<pb::StampTicketResponse, Error> {
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::StampTicketRequest>,
+    mut unit: Unit,
+) -> Result<pb::StampTicketResponse, Error> {
     let request = &call.message;
     let account = wire::id("account_id", &request.account_id)?;
     let ticket: TicketId = wire::id("ticket_id", &request.ticket_id)?;
@@ -29,17 +33,29 @@ pub async fn handle(ctx: Ctx, call: Call<pb::StampTicketRequest>, mut unit: Unit
         let plan = current.plan()?;
         if plan.responses.is_empty() {
             platform = Some(plan.code.clone());
-            channels.extend(plan.entitlements.get(CHANNELS).into_iter().flat_map(|all| all.split(',').map(str::to_owned)));
+            channels.extend(
+                plan.entitlements
+                    .get(CHANNELS)
+                    .into_iter()
+                    .flat_map(|all| all.split(',').map(str::to_owned)),
+            );
         } else {
             support = Some((plan.code.clone(), current.catalogue.version.clone()));
-            target = plan.responses.iter().find(|response| response.priority == priority).cloned();
+            target = plan
+                .responses
+                .iter()
+                .find(|response| response.priority == priority)
+                .cloned();
             channels.extend(plan.channels.clone());
         }
     }
     channels.sort();
     channels.dedup();
     let root = held.first().map_or(account, |current| current.root);
-    let version = held.first().map(|current| current.catalogue.version.clone()).unwrap_or_default();
+    let version = held
+        .first()
+        .map(|current| current.catalogue.version.clone())
+        .unwrap_or_default();
     let (plan_code, catalogue_version) = support.unwrap_or((String::new(), version));
     let stamp = Stamp {
         root_id: root.uuid(),
@@ -55,9 +71,17 @@ pub async fn handle(ctx: Ctx, call: Call<pb::StampTicketRequest>, mut unit: Unit
         ticket_id: ticket.to_string(),
         plan_code: kept.plan_code,
         platform_plan_code: kept.platform_plan_code,
-        response_target: target.map(|it| pb::ResponseTarget { priority_code: it.priority, minutes: it.minutes, always: it.always }),
+        response_target: target.map(|it| pb::ResponseTarget {
+            priority_code: it.priority,
+            minutes: it.minutes,
+            always: it.always,
+        }),
         stamp_time: Some(wire::timestamp(kept.stamped_at)),
         channels,
     };
-    Ok(unit.commit(pb::StampTicketResponse { ticket_stamp: Some(stamp) }).await?)
+    Ok(unit
+        .commit(pb::StampTicketResponse {
+            ticket_stamp: Some(stamp),
+        })
+        .await?)
 }

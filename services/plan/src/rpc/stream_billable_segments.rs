@@ -22,23 +22,33 @@ const PAGE_ROWS: usize = 4_000;
 /// Pages that wait for the reader.
 const PAGES_AHEAD: usize = 2;
 
-pub async fn handle(ctx: &Ctx, request: pb::StreamBillableSegmentsRequest) -> Result<Streamed<pb::StreamBillableSegmentsResponse>, Error> {
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::StreamBillableSegmentsRequest,
+) -> Result<Streamed<pb::StreamBillableSegmentsResponse>, Error> {
     let family = wire::code("family_code", &request.family_code)?;
     let start = wire::date("period_start_date", &request.period_start_date)?;
     let end = wire::date("period_end_date", &request.period_end_date)?;
-    let period = Period::new(start, end).map_err(|_| field_error("period_end_date", "a day after period_start_date"))?;
+    let period = Period::new(start, end)
+        .map_err(|_| field_error("period_end_date", "a day after period_start_date"))?;
     if !(1..=1024).contains(&request.shard_count) {
         return Err(field_error("shard_count", "1 to 1024").into());
     }
     if !(0..request.shard_count).contains(&request.shard) {
         return Err(field_error("shard", "0 to shard_count - 1").into());
     }
-    let after: Option<AccountId> = wire::optional_id("after_account_id", &request.after_account_id)?;
-    let payer: Option<AccountId> = wire::optional_id("payer_account_id", &request.payer_account_id)?;
+    let after: Option<AccountId> =
+        wire::optional_id("after_account_id", &request.after_account_id)?;
+    let payer: Option<AccountId> =
+        wire::optional_id("payer_account_id", &request.payer_account_id)?;
 
     let mut db = ctx.db.acquire().await?;
     let catalogue = ctx.active_catalogue(&mut db).await?;
-    let zone = catalogue.families.get(family).ok_or_else(|| Error::FamilyNotFound(family.to_owned()))?.zone;
+    let zone = catalogue
+        .families
+        .get(family)
+        .ok_or_else(|| Error::FamilyNotFound(family.to_owned()))?
+        .zone;
     let (low, high) = match payer {
         Some(payer) => (payer.uuid(), payer.uuid()),
         None => shard_bounds(request.shard, request.shard_count),
@@ -55,7 +65,10 @@ pub async fn handle(ctx: &Ctx, request: pb::StreamBillableSegmentsRequest) -> Re
     let (pages, reader) = mpsc::channel(PAGES_AHEAD);
     // A stream left half-read would leave its rows to the next borrower: the connection is closed.
     let mut db = db.detach();
-    #[expect(clippy::disallowed_methods, reason = "ends with the stream: its sends fail when the reader is gone")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends with the stream: its sends fail when the reader is gone"
+    )]
     tokio::spawn(async move {
         let mut pager = Pager::new(period, zone);
         let mut rows = billable::stream(&mut db, &selection);
@@ -86,7 +99,10 @@ pub async fn handle(ctx: &Ctx, request: pb::StreamBillableSegmentsRequest) -> Re
 /// account ids are random.
 fn shard_bounds(shard: i32, count: i32) -> (Uuid, Uuid) {
     let bound = |index: i32| {
-        let (index, count) = (u128::try_from(index).unwrap_or(0), u128::try_from(count).unwrap_or(1));
+        let (index, count) = (
+            u128::try_from(index).unwrap_or(0),
+            u128::try_from(count).unwrap_or(1),
+        );
         (u128::from(u64::MAX) + 1) * index / count
     };
     let low = bound(shard) << 64;
@@ -115,12 +131,20 @@ struct Columns {
 
 impl Pager {
     fn new(period: Period, zone: Zone) -> Self {
-        Self { period, zone, page: Columns::default(), payer: None, plans: HashMap::new(), contracts: HashMap::new() }
+        Self {
+            period,
+            zone,
+            page: Columns::default(),
+            payer: None,
+            plans: HashMap::new(),
+            contracts: HashMap::new(),
+        }
     }
 
     /// Adds a row; gives the page before it when that one is full and the row begins a new payer.
     fn take(&mut self, row: Billable) -> Option<pb::StreamBillableSegmentsResponse> {
-        let full = PAGE_ROWS <= self.page.rest.plan_indexes.len() && self.payer != Some(row.payer_id);
+        let full =
+            PAGE_ROWS <= self.page.rest.plan_indexes.len() && self.payer != Some(row.payer_id);
         let done = if full { self.finish() } else { None };
         self.payer = Some(row.payer_id);
         self.add(row);
@@ -134,10 +158,16 @@ impl Pager {
         page.root_ids.extend_from_slice(row.root_id.as_bytes());
         let next = u32::try_from(self.plans.len()).unwrap_or(u32::MAX);
         let terms = (row.plan_code, row.catalogue_version);
-        let plan = *self.plans.entry(terms).or_insert_with_key(|(plan, version)| {
-            page.rest.plans.push(PlanTerms { plan_code: plan.clone(), catalogue_version: version.clone() });
-            next
-        });
+        let plan = *self
+            .plans
+            .entry(terms)
+            .or_insert_with_key(|(plan, version)| {
+                page.rest.plans.push(PlanTerms {
+                    plan_code: plan.clone(),
+                    catalogue_version: version.clone(),
+                });
+                next
+            });
         let next = u32::try_from(self.contracts.len()).unwrap_or(u32::MAX - 1) + 1;
         let contract = row.contract_id.map_or(0, |id| {
             *self.contracts.entry(id).or_insert_with(|| {
@@ -148,13 +178,22 @@ impl Pager {
         page.rest.plan_indexes.push(plan);
         page.rest.contract_indexes.push(contract);
         page.rest.paid_elsewhere.push(row.paid_elsewhere);
-        page.rest.start_days.push(i32::try_from(start).unwrap_or(i32::MAX));
-        page.rest.end_days.push(i32::try_from(end).unwrap_or(i32::MAX));
+        page.rest
+            .start_days
+            .push(i32::try_from(start).unwrap_or(i32::MAX));
+        page.rest
+            .end_days
+            .push(i32::try_from(end).unwrap_or(i32::MAX));
     }
 
     /// The page so far; `None` when it is empty.
     fn finish(&mut self) -> Option<pb::StreamBillableSegmentsResponse> {
-        let Columns { payer_ids, root_ids, contract_ids, rest } = std::mem::take(&mut self.page);
+        let Columns {
+            payer_ids,
+            root_ids,
+            contract_ids,
+            rest,
+        } = std::mem::take(&mut self.page);
         let empty = rest.plan_indexes.is_empty();
         let page = pb::StreamBillableSegmentsResponse {
             payer_ids: payer_ids.into(),
@@ -165,7 +204,6 @@ impl Pager {
         (!empty).then_some(page)
     }
 }
-
 
 #[cfg(test)]
 mod tests {

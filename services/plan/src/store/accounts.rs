@@ -49,7 +49,10 @@ pub async fn get(db: &mut PgConnection, id: AccountId) -> sqlx::Result<Option<Ac
 
 /// Locks root accounts in order of their ids, so that two who lock several never wait in a circle;
 /// gives those that exist.
-pub async fn lock(db: &mut PgConnection, ids: &[AccountId]) -> sqlx::Result<Vec<(AccountId, Account)>> {
+pub async fn lock(
+    db: &mut PgConnection,
+    ids: &[AccountId],
+) -> sqlx::Result<Vec<(AccountId, Account)>> {
     let ids: Vec<_> = ids.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query!(
         "-- plan.accounts.lock
@@ -61,7 +64,11 @@ pub async fn lock(db: &mut PgConnection, ids: &[AccountId]) -> sqlx::Result<Vec<
     .await?;
     let accounts = rows.into_iter().map(|row| {
         let root = AccountId::from_uuid(row.root_id);
-        let account = Account { root, profile_code: row.profile_code, created_at: row.created_at };
+        let account = Account {
+            root,
+            profile_code: row.profile_code,
+            created_at: row.created_at,
+        };
         (AccountId::from_uuid(row.account_id), account)
     });
     Ok(accounts.collect())

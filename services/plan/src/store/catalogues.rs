@@ -52,9 +52,11 @@ pub async fn get(db: &mut PgConnection, version: &str) -> sqlx::Result<Option<St
 
 /// The name of the version in force.
 pub async fn active(db: &mut PgConnection) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!("-- plan.catalogues.active\nSELECT version FROM plan.catalogues WHERE state = 'ACTIVE'")
-        .fetch_optional(db)
-        .await
+    sqlx::query_scalar!(
+        "-- plan.catalogues.active\nSELECT version FROM plan.catalogues WHERE state = 'ACTIVE'"
+    )
+    .fetch_optional(db)
+    .await
 }
 
 /// Puts `version` in force and retires the one before. Two that do so at once wait for each other.
@@ -73,7 +75,11 @@ pub async fn activate(db: &mut PgConnection, version: &str) -> sqlx::Result<()> 
 }
 
 /// Up to `limit` versions imported before `before`, newest first, without their documents.
-pub async fn list(db: &mut PgConnection, before: Option<DateTime<Utc>>, limit: i64) -> sqlx::Result<Vec<Stored>> {
+pub async fn list(
+    db: &mut PgConnection,
+    before: Option<DateTime<Utc>>,
+    limit: i64,
+) -> sqlx::Result<Vec<Stored>> {
     sqlx::query_as!(
         Stored,
         r#"-- plan.catalogues.list

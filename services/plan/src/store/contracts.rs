@@ -101,7 +101,11 @@ pub async fn list(
 }
 
 /// Names another payer.
-pub async fn set_payer(db: &mut PgConnection, id: ContractId, payer: AccountId) -> sqlx::Result<()> {
+pub async fn set_payer(
+    db: &mut PgConnection,
+    id: ContractId,
+    payer: AccountId,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.contracts.set_payer\nUPDATE plan.contracts SET payer_id = $2 WHERE contract_id = $1",
         id.uuid(),
@@ -126,7 +130,12 @@ pub async fn members(db: &mut PgConnection, id: ContractId) -> sqlx::Result<Vec<
 }
 
 /// Adds a member from `now` on.
-pub async fn join(db: &mut PgConnection, id: ContractId, root: AccountId, now: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn join(
+    db: &mut PgConnection,
+    id: ContractId,
+    root: AccountId,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.contract_members.join
         INSERT INTO plan.contract_members (contract_id, root_id, joined_at) VALUES ($1, $2, $3)",
@@ -140,7 +149,12 @@ pub async fn join(db: &mut PgConnection, id: ContractId, root: AccountId, now: D
 }
 
 /// Ends a membership.
-pub async fn leave(db: &mut PgConnection, id: ContractId, root: AccountId, now: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn leave(
+    db: &mut PgConnection,
+    id: ContractId,
+    root: AccountId,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.contract_members.leave
         UPDATE plan.contract_members SET left_at = $3 WHERE contract_id = $1 AND root_id = $2 AND left_at IS NULL",

@@ -35,7 +35,11 @@ impl From<Row> for Segment {
 }
 
 /// The latest thousand segments of an account in a family, oldest first.
-pub async fn list(db: &mut PgConnection, root: AccountId, family: &str) -> sqlx::Result<Vec<Segment>> {
+pub async fn list(
+    db: &mut PgConnection,
+    root: AccountId,
+    family: &str,
+) -> sqlx::Result<Vec<Segment>> {
     let rows = sqlx::query_as!(
         Row,
         "-- plan.segments.list
@@ -76,25 +80,37 @@ pub async fn in_force(
     .fetch_optional(db)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let segment = match (row.start_at, row.plan_code, row.catalogue_version, row.payer_id) {
-        (Some(start_at), Some(plan_code), Some(catalogue_version), Some(payer_id)) => Some(Segment::from(Row {
-            start_at,
-            end_at: row.end_at,
-            plan_code,
-            catalogue_version,
-            payer_id,
-            contract_id: row.contract_id,
-            cycle_code: row.cycle_code,
-            anchor_on: row.anchor_on,
-            order_id: row.order_id,
-        })),
+    let segment = match (
+        row.start_at,
+        row.plan_code,
+        row.catalogue_version,
+        row.payer_id,
+    ) {
+        (Some(start_at), Some(plan_code), Some(catalogue_version), Some(payer_id)) => {
+            Some(Segment::from(Row {
+                start_at,
+                end_at: row.end_at,
+                plan_code,
+                catalogue_version,
+                payer_id,
+                contract_id: row.contract_id,
+                cycle_code: row.cycle_code,
+                anchor_on: row.anchor_on,
+                order_id: row.order_id,
+            }))
+        }
         _ => None,
     };
     Ok(Some((AccountId::from_uuid(row.root_id), segment)))
 }
 
 /// Adds a segment; the database refuses one that overlaps another (`segments_do_not_overlap`).
-pub async fn insert(db: &mut PgConnection, root: AccountId, family: &str, segment: &Segment) -> sqlx::Result<()> {
+pub async fn insert(
+    db: &mut PgConnection,
+    root: AccountId,
+    family: &str,
+    segment: &Segment,
+) -> sqlx::Result<()> {
     let (cycle, anchor) = segment.cycle.clone().unzip();
     sqlx::query!(
         "-- plan.segments.insert
@@ -119,7 +135,12 @@ pub async fn insert(db: &mut PgConnection, root: AccountId, family: &str, segmen
 }
 
 /// Writes an edit of a timeline whose account is locked.
-pub async fn edit(db: &mut PgConnection, root: AccountId, family: &str, edit: &Edit) -> sqlx::Result<()> {
+pub async fn edit(
+    db: &mut PgConnection,
+    root: AccountId,
+    family: &str,
+    edit: &Edit,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.segments.remove
         DELETE FROM plan.segments WHERE root_id = $1 AND family_code = $2 AND start_at >= $3",
