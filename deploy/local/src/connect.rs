@@ -168,6 +168,7 @@ pub async fn clocks(urls: &Urls) -> Result<Vec<TestClockServiceClient<Channel>>,
 }
 
 /// What a service refused, as an operator reads it: message, reason and the fields at fault.
+#[expect(clippy::needless_pass_by_value, reason = "what map_err gives")]
 pub fn refused(status: Status) -> Failure {
     let mut text = status.message().to_owned();
     if let Some(info) = status.get_details_error_info() {

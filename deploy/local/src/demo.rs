@@ -44,6 +44,7 @@ struct ChangeRow {
 }
 
 /// Plays the whole main job against a fresh suite whose clocks stand.
+#[expect(clippy::too_many_lines, reason = "the story, read top to bottom")]
 pub async fn play(suite: &Suite, data: &Path) -> Result<(), Failure> {
     let urls = suite.settings.urls.clone();
     let operator = Clients::new(&urls, &suite.keys.any_operator()?)?;

@@ -29,6 +29,7 @@ struct Options {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "parsed once")]
 enum Command {
     /// Runs the whole suite until Ctrl-C.
     Dev {
@@ -181,7 +182,15 @@ async fn main() -> std::process::ExitCode {
         Command::Service { name, command } => service(&name, command)
             .await
             .map_err(|error| error.to_string()),
-        _ => act(options).await.map_err(|error| error.to_string()),
+        Command::Dev { .. }
+        | Command::Demo { .. }
+        | Command::Token { .. }
+        | Command::Catalog(_)
+        | Command::Usage(_)
+        | Command::BillingRun(_)
+        | Command::Invoice(_)
+        | Command::Clock(_)
+        | Command::PrepareDatabase { .. } => act(options).await.map_err(|error| error.to_string()),
     };
     match done {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -195,6 +204,7 @@ async fn main() -> std::process::ExitCode {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "the table of commands")]
 async fn act(options: Options) -> Result<(), Failure> {
     let home = home(options.home.clone())?;
     let (urls, output) = (options.urls, options.output);
@@ -323,7 +333,7 @@ async fn dev(home: &std::path::Path, urls: Urls, test_clock: bool) -> Result<(),
     let database = Database::of(&cluster, "perdiem");
     database.prepare().await?;
     let suite = Suite::start(settings(home, urls, test_clock)?, database).await?;
-    introduce(&suite)?;
+    introduce(&suite);
     show::line(
         "Import a catalogue with `perdiem catalog import FILE`, mint tokens with `perdiem token`. Ctrl-C stops all.",
     );
@@ -343,7 +353,7 @@ async fn play(
     database.drop().await?;
     database.prepare().await?;
     let suite = Suite::start(settings(home, urls, true)?, database).await?;
-    introduce(&suite)?;
+    introduce(&suite);
     demo::play(&suite, &data).await?;
     show::line(format!("\nThe demo took {:.1?}.", begun.elapsed()));
     if exit {
@@ -356,7 +366,7 @@ async fn play(
 }
 
 /// Tells where everything is.
-fn introduce(suite: &Suite) -> Result<(), Failure> {
+fn introduce(suite: &Suite) {
     let rows: Vec<Vec<String>> = perdiem::suite::SERVICES
         .iter()
         .map(|(name, ..)| {
@@ -380,7 +390,6 @@ fn introduce(suite: &Suite) -> Result<(), Failure> {
         "  logs and keys in {}",
         suite.settings.folder.display()
     ));
-    Ok(())
 }
 
 async fn wait(mut suite: Suite) -> Result<(), Failure> {

@@ -31,7 +31,7 @@ pub const SERVICES: [(&str, &str, &str); 4] = [
     ),
 ];
 /// How long a service may take to answer health.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_mins(1);
 /// How long a service may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 

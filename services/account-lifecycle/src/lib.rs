@@ -56,6 +56,7 @@ pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Serves until it is told to stop.
 async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
     serve(config, async |_| {
         let db = chassis::connect(

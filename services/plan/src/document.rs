@@ -290,6 +290,7 @@ impl Check {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one check after the other")]
     fn catalogue(&mut self, document: &Document) -> Catalogue {
         let version = document.catalogue_version.clone();
         let plain = version
@@ -403,6 +404,7 @@ impl Check {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "one check after the other")]
     fn family(
         &mut self,
         code: &str,
@@ -649,6 +651,7 @@ impl Check {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "where it stands and what it refers to")]
     fn plans(
         &mut self,
         family: &str,
@@ -687,6 +690,7 @@ impl Check {
         plans
     }
 
+    #[expect(clippy::too_many_arguments, reason = "where it stands and what it refers to")]
     fn plan(
         &mut self,
         family: &str,

@@ -15,8 +15,6 @@ mod domain;
 mod error;
 mod rpc;
 mod store;
-#[cfg(test)]
-mod testing;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -51,6 +49,7 @@ pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Serves until it is told to stop.
 async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
     serve(config, async |_| {
         let db = chassis::connect(&config.database_url, "plan", config.database_connections)?;

@@ -147,9 +147,8 @@ fn by_certificate(certificate: &CertificateDer<'_>) -> Option<Caller> {
         .value
         .general_names
         .iter()
-        .find_map(|name| match name {
-            GeneralName::URI(uri) => by_spiffe(uri),
-            _ => None,
+        .find_map(|name| {
+            if let GeneralName::URI(uri) = name { by_spiffe(uri) } else { None }
         })
 }
 

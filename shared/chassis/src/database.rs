@@ -1,4 +1,4 @@
-//! The connection to PostgreSQL, and what its errors mean.
+//! The connection to `PostgreSQL`, and what its errors mean.
 
 use std::error::Error;
 use std::str::FromStr as _;
@@ -53,7 +53,7 @@ pub async fn migrate(url: &str, migrator: &Migrator) -> Result<(), MigrateError>
 pub fn retryable(error: &(dyn Error + 'static)) -> bool {
     let code = database_code(error);
     matches!(code.as_deref(), Some("40001" | "40P01"))
-        || causes(error).any(|cause| cause.is::<Twin>())
+        || causes(error).any(<dyn Error>::is::<Twin>)
 }
 
 /// Whether a lock was waited for too long, or a statement was cancelled by its timeout.

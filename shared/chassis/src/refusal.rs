@@ -59,6 +59,10 @@ impl Refusal {
 
     /// Adds a value that the message mentions.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "numbers, ids and borrowed texts alike"
+    )]
     pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
         self.metadata.push((key, value.to_string()));
         self

@@ -35,6 +35,9 @@ pub enum Begun<T> {
     Reused,
 }
 
+/// Hash, response, and the code, message and details of a refusal.
+type Row = (Vec<u8>, Option<Vec<u8>>, Option<i32>, String, Vec<u8>);
+
 /// Takes a request id for this transaction, or tells what became of it.
 ///
 /// A second transaction with the same id waits here until the first one ends.
@@ -60,7 +63,7 @@ pub async fn begin(
     if taken.rows_affected() == 1 {
         return Ok(Begun::First(()));
     }
-    let row: (Vec<u8>, Option<Vec<u8>>, Option<i32>, String, Vec<u8>) = sqlx::query_as(AssertSqlSafe(format!(
+    let row: Row = sqlx::query_as(AssertSqlSafe(format!(
         "-- {schema}.requests.answer
         SELECT request_hash, response, status_code, status_message, status_details FROM {schema}.requests
         WHERE caller = $1 AND account = $2 AND method = $3 AND request_id = $4"

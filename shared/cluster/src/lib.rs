@@ -1,7 +1,7 @@
-//! A private PostgreSQL cluster in one folder: for the local suite and for the tests.
+//! A private `PostgreSQL` cluster in one folder: for the local suite and for the tests.
 //!
 //! It uses what is on the machine, or fetches the server programs into the folder; it needs no
-//! rights and installs nothing. PostgreSQL refuses to run as root: then it runs as an unprivileged
+//! rights and installs nothing. `PostgreSQL` refuses to run as root: then it runs as an unprivileged
 //! user, or, where that user could not reach the files, in a user namespace.
 
 mod find;
@@ -29,7 +29,7 @@ pub enum ClusterError {
          brew install postgresql@17 (macOS), or set PG_BIN to a folder with initdb and postgres ({0})"
     )]
     NotFound(String),
-    /// A program of PostgreSQL failed.
+    /// A program of `PostgreSQL` failed.
     #[error("{program} failed: {output}")]
     Program {
         /// Which.
@@ -54,9 +54,13 @@ pub enum Durability {
 /// A running cluster; stops when dropped.
 #[derive(Debug)]
 pub struct Cluster {
+    /// Where its programs are.
     programs: PathBuf,
+    /// Where it lives.
     folder: PathBuf,
+    /// As whom it runs.
     run_as: RunAs,
+    /// Where it listens.
     port: u16,
 }
 
@@ -124,10 +128,12 @@ impl Cluster {
         let _ = self.quiet("pg_ctl", &arguments);
     }
 
+    /// The folder with its files.
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
+    /// One of its programs, to be run as the right user.
     fn command(&self, program: &'static str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir(&self.folder).stdin(Stdio::null());
@@ -145,6 +151,7 @@ impl Cluster {
         command
     }
 
+    /// Runs a program to its end.
     fn run(&self, program: &'static str, arguments: &[&OsStr]) -> Result<(), ClusterError> {
         let output = self.command(program).args(arguments).output()?;
         if output.status.success() {
@@ -174,6 +181,7 @@ impl Cluster {
         Some(text.lines().map(str::to_owned).collect())
     }
 
+    /// The port of a server that runs already.
     fn running_on(&self) -> Option<u16> {
         let lines = self.pid_file()?;
         let pid: u32 = lines.first()?.trim().parse().ok()?;
@@ -187,6 +195,7 @@ impl Cluster {
         }
     }
 
+    /// Starts the server on a free port.
     fn start(&mut self, durability: Durability) -> Result<(), ClusterError> {
         const TRIES: usize = 5;
         let log = self.folder.join("log");

@@ -1,4 +1,4 @@
-//! As whom the server runs: PostgreSQL refuses to be root.
+//! As whom the server runs: `PostgreSQL` refuses to be root.
 #![expect(
     unsafe_code,
     reason = "asks who we are, and becomes another user between fork and exec"

@@ -31,6 +31,9 @@ pub fn parse(text: &str, decimals: u32) -> Option<i64> {
 }
 
 /// Writes `value × 10^-decimals` with at least `least` places, and no more than it needs.
+///
+/// # Errors
+/// As the formatter's.
 pub fn write(f: &mut fmt::Formatter<'_>, value: i64, decimals: u32, least: u32) -> fmt::Result {
     let sign = if value < 0 { "-" } else { "" };
     let unit = 10_u64.pow(decimals);

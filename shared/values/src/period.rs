@@ -83,7 +83,7 @@ impl Period {
 /// The day on which cycle `number` (from 0) of `months` months begins, counted from `anchor`.
 ///
 /// Always derived from the anchor, never from the cycle before, so that 31 January, 28 February,
-/// 31 March follow each other (CLAMP_KEEP_ANCHOR, R23). `None` beyond the years a date can have.
+/// 31 March follow each other (`CLAMP_KEEP_ANCHOR`, R23). `None` beyond the years a date can have.
 pub fn anniversary(anchor: NaiveDate, months: u32, number: u32) -> Option<NaiveDate> {
     anchor.checked_add_months(Months::new(months.checked_mul(number)?))
 }
@@ -92,10 +92,11 @@ pub fn anniversary(anchor: NaiveDate, months: u32, number: u32) -> Option<NaiveD
 /// the end of a short month completes its cycle. Zero before the anchor.
 pub fn elapsed_cycles(anchor: NaiveDate, months: u32, day: NaiveDate) -> u32 {
     let reached = |number| anniversary(anchor, months, number).is_some_and(|start| start <= day);
-    (1..)
-        .take_while(|number| reached(*number))
-        .last()
-        .unwrap_or(0)
+    let mut number = 0;
+    while reached(number + 1) {
+        number += 1;
+    }
+    number
 }
 
 #[cfg(test)]

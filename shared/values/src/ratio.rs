@@ -86,6 +86,7 @@ impl Ratio {
     }
 
     /// What `floor` leaves: at least zero and below one.
+    #[must_use]
     pub fn fraction(self) -> Self {
         Self {
             numerator: self.numerator.rem_euclid(self.denominator),

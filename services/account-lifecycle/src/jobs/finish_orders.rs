@@ -21,7 +21,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         match commit_order::finish(ctx, order, now).await {
             Ok(()) => finished += 1,
             Err(error) => {
-                tracing::warn!(order.id = %order.order_id, error = %chassis::Chain(&error), "finishing an order failed")
+                tracing::warn!(order.id = %order.order_id, error = %chassis::Chain(&error), "finishing an order failed");
             }
         }
     }

@@ -21,7 +21,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         match open_account::finish(ctx, account, now).await {
             Ok(()) => opened += 1,
             Err(error) => {
-                tracing::warn!(account.id = %account.account_id, error = %chassis::Chain(&error), "opening an account elsewhere failed")
+                tracing::warn!(account.id = %account.account_id, error = %chassis::Chain(&error), "opening an account elsewhere failed");
             }
         }
     }

@@ -16,7 +16,7 @@ pub struct Order {
     pub account_id: Uuid,
     /// Its id.
     pub order_id: Uuid,
-    /// PLAN_CHANGE.
+    /// `PLAN_CHANGE`.
     pub kind: String,
     /// QUOTED, CONFIRMED, COMMITTING, COMPLETED, FAILED or EXPIRED.
     pub state: String,

@@ -16,6 +16,7 @@ pub fn fiscal_year(at: DateTime<Utc>, zone: Zone, start_month: u32) -> i32 {
 
 /// The id of the invoice with a number of a series, both above zero: other numbers give other ids,
 /// so that what makes ids unique makes numbers unique. A number of 2⁵⁶ or more is not to be had.
+#[expect(clippy::many_single_char_names, reason = "bytes in order")]
 pub fn invoice_id(series: i32, number: i64) -> InvoiceId {
     let [a, b, c, d] = series.to_be_bytes();
     let [_, e, f, g, h, i, j, k] = number.to_be_bytes();

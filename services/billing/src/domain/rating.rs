@@ -189,6 +189,8 @@ impl Group {
         }
     }
 
+    /// # Errors
+    /// `OutOfRange`, `BadTimeline`.
     fn lines(
         self,
         contract: Option<Uuid>,
@@ -229,6 +231,9 @@ impl Group {
 }
 
 /// Rounds the lines of one group: those of equal monthly total together.
+///
+/// # Errors
+/// `OutOfRange`.
 fn round_together(
     lines: &mut [Line],
     days_in_month: u32,

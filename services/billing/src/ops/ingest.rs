@@ -80,7 +80,7 @@ fn read(events: &[pb::UsageEvent], now: DateTime<Utc>) -> Result<Vec<Read<'_>>, 
         match read_one(event, earliest, now + AHEAD) {
             Ok(event) => read.push(event),
             Err(FieldError { field, expected }) => {
-                faults.push(field_error(format!("events[{index}].{field}"), expected))
+                faults.push(field_error(format!("events[{index}].{field}"), expected));
             }
         }
         if FAULTS_MAX <= faults.len() {

@@ -170,19 +170,16 @@ impl Pools {
     ) -> Result<(), Error> {
         let catalogue = ctx.catalogue(&asked.catalogue_version).await?;
         let key = (self.family.clone(), asked.plan_code.clone());
-        let terms = match catalogue.terms.get(&key) {
-            Some(terms) => terms.clone(),
-            None => {
-                let what = format!("{} of version {}", asked.plan_code, asked.catalogue_version);
-                self.book.missing.push((self.book.terms.len(), what));
-                Terms {
-                    plan_code: asked.plan_code.clone(),
-                    catalogue_version: asked.catalogue_version.clone(),
-                    rank: 0,
-                    currency: values::Currency::Usd,
-                    charge: Charge::Free,
-                    rounding: values::Rounding::HalfUp,
-                }
+        let terms = if let Some(terms) = catalogue.terms.get(&key) { terms.clone() } else {
+            let what = format!("{} of version {}", asked.plan_code, asked.catalogue_version);
+            self.book.missing.push((self.book.terms.len(), what));
+            Terms {
+                plan_code: asked.plan_code.clone(),
+                catalogue_version: asked.catalogue_version.clone(),
+                rank: 0,
+                currency: values::Currency::Usd,
+                charge: Charge::Free,
+                rounding: values::Rounding::HalfUp,
             }
         };
         let id = store::terms::ensure(&mut *ctx.db.acquire().await?, &self.family, &terms).await?;

@@ -168,12 +168,13 @@ impl<'a> Writing<'a> {
                 micros,
             );
         } else {
-            self.from_balance(rated, invoice_id, micros, own, overdraft)?;
+            self.pay_from_balance(rated, invoice_id, micros, own, overdraft)?;
         }
         Ok(())
     }
 
-    fn from_balance(
+    #[expect(clippy::too_many_arguments, reason = "one invoice and what can pay it")]
+    fn pay_from_balance(
         &mut self,
         rated: &Rated,
         invoice_id: Uuid,
@@ -224,6 +225,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the columns of an entry")]
     fn entry(
         &mut self,
         invoice_id: Uuid,

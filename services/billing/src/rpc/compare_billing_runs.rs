@@ -22,19 +22,16 @@ pub async fn handle(
     let run = runs::get(&mut db, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;
-    let other = match other {
-        Some(other) => Some(
-            runs::get(&mut db, other.uuid())
-                .await?
-                .ok_or(Error::RunNotFound(other))?,
-        ),
-        None => {
-            let before = run
-                .period_start
-                .checked_sub_months(Months::new(1))
-                .unwrap_or(run.period_start);
-            runs::real(&mut db, &run.family_code, before).await?
-        }
+    let other = if let Some(other) = other { Some(
+        runs::get(&mut db, other.uuid())
+            .await?
+            .ok_or(Error::RunNotFound(other))?,
+    ) } else {
+        let before = run
+            .period_start
+            .checked_sub_months(Months::new(1))
+            .unwrap_or(run.period_start);
+        runs::real(&mut db, &run.family_code, before).await?
     };
     let other_id = other
         .as_ref()

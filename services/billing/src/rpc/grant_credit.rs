@@ -11,6 +11,7 @@ use crate::domain::lots::{Lot, LotKind};
 use crate::error::Error;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 
+#[expect(clippy::too_many_lines, reason = "fields, then one transaction, read top to bottom")]
 pub async fn handle(
     _: Ctx,
     call: Call<pb::GrantCreditRequest>,

@@ -97,20 +97,17 @@ pub async fn handle(
         .first()
         .filter(|_| run.phase == "SETTLE")
     {
-        let number = match (parked.series_id, parked.number) {
-            (Some(series_id), Some(number)) => Number { series_id, number },
-            _ => {
-                let series_id = settle::series_of(
-                    &mut unit.tx,
-                    &ready.catalogue,
-                    &rated.profile,
-                    run.cut_off_at,
-                )
-                .await?;
-                Number {
-                    series_id,
-                    number: numbers::take(&mut unit.tx, series_id, 1).await?,
-                }
+        let number = if let (Some(series_id), Some(number)) = (parked.series_id, parked.number) { Number { series_id, number } } else {
+            let series_id = settle::series_of(
+                &mut unit.tx,
+                &ready.catalogue,
+                &rated.profile,
+                run.cut_off_at,
+            )
+            .await?;
+            Number {
+                series_id,
+                number: numbers::take(&mut unit.tx, series_id, 1).await?,
             }
         };
         let header = Header {
@@ -139,14 +136,11 @@ pub async fn handle(
 
 /// What the database refused when the run parked the account, it still refuses.
 fn refused(error: Error, account: AccountId) -> Error {
-    match error {
-        Error::Database(error) if chassis::is_violation_of(&error, "invoices_one_a_period") => {
-            Error::StillParked {
-                account,
-                reason: "REFUSED_BY_DATABASE",
-                detail: "invoices_one_a_period".to_owned(),
-            }
-        }
-        other => other,
+    if let Error::Database(cause) = &error
+        && chassis::is_violation_of(cause, "invoices_one_a_period")
+    {
+        let detail = "invoices_one_a_period".to_owned();
+        return Error::StillParked { account, reason: "REFUSED_BY_DATABASE", detail };
     }
+    error
 }

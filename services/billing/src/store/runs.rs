@@ -19,7 +19,7 @@ pub struct Run {
     pub dry_run: bool,
     /// RATE or SETTLE.
     pub phase: String,
-    /// RUNNING, HALTED, AWAITING_APPROVAL or COMPLETED.
+    /// RUNNING, HALTED, `AWAITING_APPROVAL` or COMPLETED.
     pub state: String,
     /// How many shards.
     pub shard_count: i32,

@@ -82,6 +82,7 @@ pub struct Cycle {
 
 /// A plan.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the catalogue")]
 pub struct Plan {
     /// Its family.
     pub family: String,

@@ -60,6 +60,7 @@ pub struct Conditions {
 
 /// What is true of a change.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "what a rule may ask of a change")]
 pub struct Facts<'a> {
     /// Whether a contract governs the plan in force.
     pub in_contract: bool,
@@ -83,7 +84,7 @@ pub struct Facts<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the change is not open to this actor: {reason}")]
 pub struct Rejected {
-    /// The rule's reason, such as CONTACT_SUPPORT.
+    /// The rule's reason, such as `CONTACT_SUPPORT`.
     pub reason: String,
 }
 

@@ -125,7 +125,7 @@ pub fn plan(catalogue: &Catalogue, plan: &Plan) -> pb::Plan {
     }
 }
 
-/// "production_flat" as people read it: "Production flat".
+/// "`production_flat`" as people read it: "Production flat".
 fn display_name(code: &str) -> String {
     let spaced = code.replace('_', " ");
     let mut letters = spaced.chars();
