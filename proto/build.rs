@@ -1,5 +1,8 @@
 //! Compiles the contracts without protoc, and writes for each request what idempotency needs.
-#![expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by environment")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "cargo speaks to build scripts by environment"
+)]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

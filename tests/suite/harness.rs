@@ -58,11 +58,17 @@ pub struct Harness {
 
 /// The path of a file under `tests/data`.
 pub fn data(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data").join(file)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("data")
+        .join(file)
 }
 
 fn free_url() -> String {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     format!("http://127.0.0.1:{port}")
 }
 
@@ -71,10 +77,17 @@ pub async fn database() -> (Database, PathBuf) {
     let (cluster, folder) = cluster().await;
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("test_{number}");
-    let mut server = PgConnection::connect(&cluster.url("postgres", "postgres")).await.unwrap();
+    let mut server = PgConnection::connect(&cluster.url("postgres", "postgres"))
+        .await
+        .unwrap();
     // Clones wait for each other: one template, one at a time.
     server.execute("SELECT pg_advisory_lock(1)").await.unwrap();
-    server.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE template"))).await.unwrap();
+    server
+        .execute(AssertSqlSafe(format!(
+            "CREATE DATABASE {name} TEMPLATE template"
+        )))
+        .await
+        .unwrap();
     let home = folder.join(&name);
     std::fs::create_dir_all(&home).unwrap();
     (Database::of(cluster, &name), home)
@@ -85,7 +98,9 @@ impl Harness {
     pub async fn start() -> Self {
         let mut harness = Self::with(&[]).await;
         harness.set_clock("2026-03-01T12:00:00Z").await;
-        catalogue::import(&harness.operator, &data("catalogue.yaml"), true).await.unwrap();
+        catalogue::import(&harness.operator, &data("catalogue.yaml"), true)
+            .await
+            .unwrap();
         harness.owner = harness.user("owner").await;
         harness
     }
@@ -106,12 +121,21 @@ impl Harness {
             urls: urls.clone(),
             test_clock: true,
             metrics: false,
-            environment: environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            environment: environment
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
         };
         let db = PgPool::connect_lazy(&database.url("postgres")).unwrap();
         let suite = Suite::start(settings, database).await.unwrap();
         let operator = Clients::new(&urls, &suite.keys.any_operator().unwrap()).unwrap();
-        Self { suite, db, operator, urls, owner: String::new() }
+        Self {
+            suite,
+            db,
+            operator,
+            urls,
+            owner: String::new(),
+        }
     }
 
     /// Sets every clock.
@@ -126,7 +150,11 @@ impl Harness {
 
     /// Clients of an operator with one role.
     pub fn operator_with(&self, role: &str) -> Clients {
-        Clients::new(&self.urls, &self.suite.keys.operator("one", &[role.to_owned()]).unwrap()).unwrap()
+        Clients::new(
+            &self.urls,
+            &self.suite.keys.operator("one", &[role.to_owned()]).unwrap(),
+        )
+        .unwrap()
     }
 
     /// Clients of a person.
@@ -146,7 +174,16 @@ impl Harness {
             display_name: name.to_owned(),
             request_id: request_id(),
         };
-        self.operator.account.clone().create_user(request).await.unwrap().into_inner().user.unwrap().user_id
+        self.operator
+            .account
+            .clone()
+            .create_user(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .user
+            .unwrap()
+            .user_id
     }
 
     /// Makes a user the owner of the accounts made from here on.
@@ -157,14 +194,19 @@ impl Harness {
     /// Puts the shipped catalogue in force under another version, with replacements.
     pub async fn import_as(&self, version: &str, replacements: &[(&str, &str)]) {
         let mut text = std::fs::read_to_string(data("catalogue.yaml")).unwrap();
-        text = text.replace("catalogue_version: \"v1\"", &format!("catalogue_version: \"{version}\""));
+        text = text.replace(
+            "catalogue_version: \"v1\"",
+            &format!("catalogue_version: \"{version}\""),
+        );
         for (from, to) in replacements {
             assert!(text.contains(from), "{from}");
             text = text.replacen(from, to, 1);
         }
         let file = self.suite.settings.folder.join(format!("{version}.yaml"));
         std::fs::write(&file, text).unwrap();
-        catalogue::import(&self.operator, &file, true).await.unwrap();
+        catalogue::import(&self.operator, &file, true)
+            .await
+            .unwrap();
     }
 
     /// A new root account of the profile `global`.
@@ -174,7 +216,11 @@ impl Harness {
 
     /// A new root account of a profile, INVOICED or not.
     pub async fn account_of(&self, profile: &str, invoiced: bool) -> String {
-        let mode = if invoiced { account::account::BillingMode::Invoiced } else { account::account::BillingMode::Prepaid };
+        let mode = if invoiced {
+            account::account::BillingMode::Invoiced
+        } else {
+            account::account::BillingMode::Prepaid
+        };
         let request = account::CreateAccountRequest {
             profile_code: profile.to_owned(),
             display_name: "An account".to_owned(),
@@ -184,7 +230,16 @@ impl Harness {
             request_id: request_id(),
             ..account::CreateAccountRequest::default()
         };
-        self.operator.account.clone().create_account(request).await.unwrap().into_inner().account.unwrap().account_id
+        self.operator
+            .account
+            .clone()
+            .create_account(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .account
+            .unwrap()
+            .account_id
     }
 
     /// A new subaccount.
@@ -195,34 +250,89 @@ impl Harness {
             request_id: request_id(),
             ..account::CreateSubaccountRequest::default()
         };
-        self.operator.account.clone().create_subaccount(request).await.unwrap().into_inner().account.unwrap().account_id
+        self.operator
+            .account
+            .clone()
+            .create_subaccount(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .account
+            .unwrap()
+            .account_id
     }
 
     /// Changes a support plan by the whole order flow, as the customer, at an instant.
     pub async fn change(&self, at: &str, account_id: &str, plan_code: &str) -> account::Order {
         self.advance(at).await;
-        demo::change(&self.customer(), account_id, plan_code).await.unwrap()
+        demo::change(&self.customer(), account_id, plan_code)
+            .await
+            .unwrap()
     }
 
     /// The quote of a change.
-    pub async fn quote(&self, clients: &Clients, account_id: &str, plan_code: &str) -> Result<account::Order, Status> {
+    pub async fn quote(
+        &self,
+        clients: &Clients,
+        account_id: &str,
+        plan_code: &str,
+    ) -> Result<account::Order, Status> {
         let kind = account::create_order_request::Kind::PlanChange(account::PlanChange {
             family_code: "SUPPORT".to_owned(),
             plan_code: plan_code.to_owned(),
             ..account::PlanChange::default()
         });
-        let request = account::CreateOrderRequest { account_id: account_id.to_owned(), kind: Some(kind), request_id: request_id() };
-        Ok(clients.account.clone().create_order(request).await?.into_inner().order.unwrap())
+        let request = account::CreateOrderRequest {
+            account_id: account_id.to_owned(),
+            kind: Some(kind),
+            request_id: request_id(),
+        };
+        Ok(clients
+            .account
+            .clone()
+            .create_order(request)
+            .await?
+            .into_inner()
+            .order
+            .unwrap())
     }
 
-    pub async fn confirm(&self, clients: &Clients, order: &account::Order) -> Result<account::Order, Status> {
-        let request = account::ConfirmOrderRequest { order_id: order.order_id.clone(), request_id: request_id() };
-        Ok(clients.account.clone().confirm_order(request).await?.into_inner().order.unwrap())
+    pub async fn confirm(
+        &self,
+        clients: &Clients,
+        order: &account::Order,
+    ) -> Result<account::Order, Status> {
+        let request = account::ConfirmOrderRequest {
+            order_id: order.order_id.clone(),
+            request_id: request_id(),
+        };
+        Ok(clients
+            .account
+            .clone()
+            .confirm_order(request)
+            .await?
+            .into_inner()
+            .order
+            .unwrap())
     }
 
-    pub async fn commit(&self, clients: &Clients, order: &account::Order) -> Result<account::Order, Status> {
-        let request = account::CommitOrderRequest { order_id: order.order_id.clone(), request_id: request_id() };
-        Ok(clients.account.clone().commit_order(request).await?.into_inner().order.unwrap())
+    pub async fn commit(
+        &self,
+        clients: &Clients,
+        order: &account::Order,
+    ) -> Result<account::Order, Status> {
+        let request = account::CommitOrderRequest {
+            order_id: order.order_id.clone(),
+            request_id: request_id(),
+        };
+        Ok(clients
+            .account
+            .clone()
+            .commit_order(request)
+            .await?
+            .into_inner()
+            .order
+            .unwrap())
     }
 
     /// Puts accounts under a contract; the first pays.
@@ -234,7 +344,15 @@ impl Harness {
             member_account_ids: accounts.iter().map(|id| (*id).to_owned()).collect(),
             request_id: request_id(),
         };
-        self.operator.plan.clone().create_contract(request).await.unwrap().into_inner().contract.unwrap()
+        self.operator
+            .plan
+            .clone()
+            .create_contract(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .contract
+            .unwrap()
     }
 
     /// Records one usage event.
@@ -243,24 +361,55 @@ impl Harness {
         self.record(vec![event]).await.unwrap();
     }
 
-    pub async fn record(&self, events: Vec<billing::UsageEvent>) -> Result<billing::RecordUsageResponse, Status> {
-        let request = billing::RecordUsageRequest { source: "test".to_owned(), events };
-        Ok(self.operator.billing.clone().record_usage(request).await?.into_inner())
+    pub async fn record(
+        &self,
+        events: Vec<billing::UsageEvent>,
+    ) -> Result<billing::RecordUsageResponse, Status> {
+        let request = billing::RecordUsageRequest {
+            source: "test".to_owned(),
+            events,
+        };
+        Ok(self
+            .operator
+            .billing
+            .clone()
+            .record_usage(request)
+            .await?
+            .into_inner())
     }
 
     /// Makes and follows the run of a month to its end.
     pub async fn bill(&self, month: &str) -> billing::BillingRun {
-        let made = perdiem::run::create(&self.operator, "SUPPORT", month, false).await.unwrap();
-        perdiem::run::watch(&self.operator, &made.billing_run_id, true).await.unwrap()
+        let made = perdiem::run::create(&self.operator, "SUPPORT", month, false)
+            .await
+            .unwrap();
+        perdiem::run::watch(&self.operator, &made.billing_run_id, true)
+            .await
+            .unwrap()
     }
 
     /// The invoices of an account, newest first, with their lines.
     pub async fn invoices(&self, account_id: &str) -> Vec<billing::Invoice> {
-        let request = billing::ListInvoicesRequest { account_id: account_id.to_owned(), ..billing::ListInvoicesRequest::default() };
-        let listed = self.operator.billing.clone().list_invoices(request).await.unwrap().into_inner().invoices;
+        let request = billing::ListInvoicesRequest {
+            account_id: account_id.to_owned(),
+            ..billing::ListInvoicesRequest::default()
+        };
+        let listed = self
+            .operator
+            .billing
+            .clone()
+            .list_invoices(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .invoices;
         let mut whole = Vec::new();
         for invoice in listed {
-            whole.push(perdiem::invoice::get(&self.operator, &invoice.invoice_id).await.unwrap());
+            whole.push(
+                perdiem::invoice::get(&self.operator, &invoice.invoice_id)
+                    .await
+                    .unwrap(),
+            );
         }
         whole
     }
@@ -268,7 +417,17 @@ impl Harness {
     /// The lines of the newest invoice: plan, days and amount.
     pub async fn lines(&self, account_id: &str) -> Vec<(String, i32, String)> {
         let newest = self.invoices(account_id).await.into_iter().next().unwrap();
-        newest.lines.into_iter().map(|line| (line.plan_code, line.active_days, line.amount.unwrap().amount)).collect()
+        newest
+            .lines
+            .into_iter()
+            .map(|line| {
+                (
+                    line.plan_code,
+                    line.active_days,
+                    line.amount.unwrap().amount,
+                )
+            })
+            .collect()
     }
 
     /// The effective support plan at an instant.
@@ -278,12 +437,31 @@ impl Harness {
             family_code: "SUPPORT".to_owned(),
             effective_time: Some(timestamp(instant(at))),
         };
-        Ok(self.operator.plan.clone().get_effective_plan(request).await?.into_inner().segment.unwrap())
+        Ok(self
+            .operator
+            .plan
+            .clone()
+            .get_effective_plan(request)
+            .await?
+            .into_inner()
+            .segment
+            .unwrap())
     }
 
     pub async fn balance(&self, account_id: &str) -> String {
-        let request = billing::GetBalanceRequest { account_id: account_id.to_owned() };
-        self.operator.billing.clone().get_balance(request).await.unwrap().into_inner().balance.unwrap().amount
+        let request = billing::GetBalanceRequest {
+            account_id: account_id.to_owned(),
+        };
+        self.operator
+            .billing
+            .clone()
+            .get_balance(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .balance
+            .unwrap()
+            .amount
     }
 
     /// One number of the database.
@@ -300,7 +478,10 @@ pub fn event(id: &str, account_id: &str, at: &str, price: &str) -> billing::Usag
         category: "sms".to_owned(),
         usage_time: Some(timestamp(instant(at))),
         quantity: "1".to_owned(),
-        price: Some(Amount { currency_code: "USD".to_owned(), amount: price.to_owned() }),
+        price: Some(Amount {
+            currency_code: "USD".to_owned(),
+            amount: price.to_owned(),
+        }),
     }
 }
 
@@ -310,5 +491,8 @@ pub fn instant(text: &str) -> DateTime<Utc> {
 
 /// The reason of a refusal.
 pub fn reason(status: &Status) -> String {
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }

@@ -22,12 +22,15 @@ struct Options {
     /// How to print answers.
     #[arg(long, value_enum, default_value = "text", global = true)]
     output: Output,
+    /// Where the services are.
     #[command(flatten)]
     urls: Urls,
+    /// What to do.
     #[command(subcommand)]
     command: Command,
 }
 
+/// What `perdiem` can do.
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "parsed once")]
 enum Command {
@@ -75,6 +78,7 @@ enum Command {
     Service {
         /// Which.
         name: String,
+        /// What of it.
         #[command(subcommand)]
         command: ServiceCommand,
     },
@@ -86,6 +90,7 @@ enum Command {
     },
 }
 
+/// What can be done with catalogues.
 #[derive(Subcommand)]
 enum CatalogCommand {
     /// Imports a catalogue into plan and payments and puts it in force.
@@ -98,6 +103,7 @@ enum CatalogCommand {
     },
 }
 
+/// What can be done with usage.
 #[derive(Subcommand)]
 enum UsageCommand {
     /// Imports Twilio usage records (JSON page or CSV) or our own CSV.
@@ -117,6 +123,7 @@ enum UsageCommand {
     },
 }
 
+/// What can be done with billing runs.
 #[derive(Subcommand)]
 enum RunCommand {
     /// Makes the run of a month, or finds the real one that is there.
@@ -145,6 +152,7 @@ enum RunCommand {
     },
 }
 
+/// What can be done with invoices.
 #[derive(Subcommand)]
 enum InvoiceCommand {
     /// Shows an invoice.
@@ -159,6 +167,7 @@ enum InvoiceCommand {
     },
 }
 
+/// What can be done with the clocks.
 #[derive(Subcommand)]
 enum ClockCommand {
     /// Shows the standing time.
@@ -204,6 +213,7 @@ async fn main() -> std::process::ExitCode {
     }
 }
 
+/// Does what the command line asks.
 #[expect(clippy::too_many_lines, reason = "the table of commands")]
 async fn act(options: Options) -> Result<(), Failure> {
     let home = home(options.home.clone())?;
@@ -317,6 +327,7 @@ fn home(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     Ok(home.canonicalize()?)
 }
 
+/// How the local suite is started.
 fn settings(home: &std::path::Path, urls: Urls, test_clock: bool) -> Result<Settings, Failure> {
     Ok(Settings {
         program: std::env::current_exe()?,
@@ -328,6 +339,7 @@ fn settings(home: &std::path::Path, urls: Urls, test_clock: bool) -> Result<Sett
     })
 }
 
+/// Runs the suite until it is told to stop.
 async fn dev(home: &std::path::Path, urls: Urls, test_clock: bool) -> Result<(), Failure> {
     let cluster = open_cluster(home)?;
     let database = Database::of(&cluster, "perdiem");
@@ -340,6 +352,7 @@ async fn dev(home: &std::path::Path, urls: Urls, test_clock: bool) -> Result<(),
     wait(suite).await
 }
 
+/// Runs the suite and plays the demo.
 async fn play(
     home: &std::path::Path,
     urls: Urls,
@@ -392,6 +405,7 @@ fn introduce(suite: &Suite) {
     ));
 }
 
+/// Waits until it is told to stop, or a service has ended.
 async fn wait(mut suite: Suite) -> Result<(), Failure> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
@@ -406,6 +420,7 @@ async fn wait(mut suite: Suite) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Shows or moves the clocks.
 async fn move_clock(urls: &Urls, command: ClockCommand, output: Output) -> Result<(), Failure> {
     let now = clock::now(urls).await?;
     match command {

@@ -11,9 +11,9 @@ use uuid::Uuid;
 use values::{AccountId, OrderId, TicketId};
 
 use crate::ctx::Ctx;
+use crate::domain::account::Account;
+use crate::domain::order::Order;
 use crate::error::Error;
-use crate::store::accounts::Account;
-use crate::store::orders::Order;
 
 /// What account-lifecycle needs of a profile.
 #[derive(Debug, Clone)]

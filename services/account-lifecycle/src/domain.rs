@@ -1,5 +1,6 @@
 //! The rules of accounts and orders: pure functions, with no wire, database or clock.
 #![warn(clippy::missing_errors_doc)]
 
+pub mod account;
 pub mod order;
 pub mod permission;

@@ -141,6 +141,8 @@ CREATE TABLE billing.lots (
     lot_id uuid NOT NULL,
     -- 1 TRIAL, 2 PROMO, 3 PAID, as in ledger_accounts.
     kind smallint NOT NULL CHECK (kind BETWEEN 1 AND 3),
+    -- Lower numbers are spent first.
+    priority smallint NOT NULL DEFAULT 0,
     amount_micros bigint NOT NULL CHECK (0 < amount_micros),
     remaining_micros bigint NOT NULL CHECK (remaining_micros BETWEEN 0 AND amount_micros),
     created_at timestamptz NOT NULL,

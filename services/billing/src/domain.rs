@@ -8,5 +8,7 @@ pub mod lots;
 pub mod numbers;
 pub mod rating;
 pub mod recharge;
+pub mod refund;
+pub mod run;
 pub mod tax;
 pub mod usage;

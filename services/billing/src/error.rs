@@ -6,7 +6,6 @@ use tonic::{Code, Status};
 use values::{AccountId, InvoiceId, RunId};
 
 use crate::domain::usage::SumOutOfRange;
-use crate::store::usage::SumError;
 
 const DOMAIN: &str = "billing.perdiem";
 
@@ -122,15 +121,6 @@ pub enum Error {
 impl From<FieldError> for Error {
     fn from(fault: FieldError) -> Self {
         Self::Fields(vec![fault])
-    }
-}
-
-impl From<SumError> for Error {
-    fn from(error: SumError) -> Self {
-        match error {
-            SumError::OutOfRange(error) => Self::SumOutOfRange(error),
-            SumError::Database(error) => Self::Database(error),
-        }
     }
 }
 

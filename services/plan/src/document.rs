@@ -651,7 +651,10 @@ impl Check {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "where it stands and what it refers to")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "where it stands and what it refers to"
+    )]
     fn plans(
         &mut self,
         family: &str,
@@ -690,7 +693,10 @@ impl Check {
         plans
     }
 
-    #[expect(clippy::too_many_arguments, reason = "where it stands and what it refers to")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "where it stands and what it refers to"
+    )]
     fn plan(
         &mut self,
         family: &str,

@@ -143,13 +143,13 @@ impl Identities {
 fn by_certificate(certificate: &CertificateDer<'_>) -> Option<Caller> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
-    names
-        .value
-        .general_names
-        .iter()
-        .find_map(|name| {
-            if let GeneralName::URI(uri) = name { by_spiffe(uri) } else { None }
-        })
+    names.value.general_names.iter().find_map(|name| {
+        if let GeneralName::URI(uri) = name {
+            by_spiffe(uri)
+        } else {
+            None
+        }
+    })
 }
 
 fn by_spiffe(uri: &str) -> Option<Caller> {

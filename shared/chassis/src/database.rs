@@ -52,8 +52,7 @@ pub async fn migrate(url: &str, migrator: &Migrator) -> Result<(), MigrateError>
 /// or a twin that was first, somewhere among the causes of `error`.
 pub fn retryable(error: &(dyn Error + 'static)) -> bool {
     let code = database_code(error);
-    matches!(code.as_deref(), Some("40001" | "40P01"))
-        || causes(error).any(<dyn Error>::is::<Twin>)
+    matches!(code.as_deref(), Some("40001" | "40P01")) || causes(error).any(<dyn Error>::is::<Twin>)
 }
 
 /// Whether a lock was waited for too long, or a statement was cancelled by its timeout.

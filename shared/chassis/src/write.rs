@@ -125,7 +125,7 @@ where
     let key = Key {
         schema: C::SCHEMA,
         caller: caller.to_string(),
-        account: message.account_scope().chars().take(64).collect(),
+        account: scope(message.account_scope()),
         method: M::METHOD,
         request_id,
         hash: Sha256::digest(bare.encode_to_vec()).into(),
@@ -188,6 +188,16 @@ pub async fn detached<T: Send + 'static>(
     let task = tokio::spawn(tracing::Instrument::in_current_span(work));
     // A panic in it was logged by the hook; the caller learns nothing of it.
     task.await.map_err(|_| internal())?
+}
+
+/// The account that a request is about, as far as it can be one: what cannot is refused later.
+fn scope(sent: &str) -> String {
+    let plain = sent.len() <= 64 && sent.bytes().all(|b| b.is_ascii_alphanumeric());
+    if plain {
+        sent.to_owned()
+    } else {
+        String::new()
+    }
 }
 
 async fn attempts<C, M, R, E, F>(

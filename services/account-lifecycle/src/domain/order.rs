@@ -1,7 +1,66 @@
 //! What an order may do next.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
 use thiserror::Error;
+use uuid::Uuid;
+
+/// An order, from its quote on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Its root account.
+    pub root_id: Uuid,
+    /// Its account.
+    pub account_id: Uuid,
+    /// Its id.
+    pub order_id: Uuid,
+    /// `PLAN_CHANGE`.
+    pub kind: String,
+    /// QUOTED, CONFIRMED, COMMITTING, COMPLETED, FAILED or EXPIRED.
+    pub state: String,
+    /// Whether an operator quoted it.
+    pub by_operator: bool,
+    /// Who quoted it.
+    pub actor: String,
+    /// The family.
+    pub family_code: String,
+    /// The plan in force at the quote.
+    pub from_plan_code: String,
+    /// The plan asked for.
+    pub to_plan_code: String,
+    /// The cycle asked for; empty keeps the present one.
+    pub billing_cycle_code: String,
+    /// When it takes effect.
+    pub effect: String,
+    /// The instant.
+    pub effective_at: DateTime<Utc>,
+    /// The day of the next charge.
+    pub billing_on: Option<NaiveDate>,
+    /// The timeline it was quoted on.
+    pub timeline_etag: String,
+    /// The catalogue version it was quoted from.
+    pub catalogue_version: String,
+    /// The label of the buy action.
+    pub action_label: String,
+    /// What the customer should know.
+    pub warnings: Vec<String>,
+    /// Estimated lines.
+    pub lines: Value,
+    /// Confirmations that it needs.
+    pub confirmations_required: i32,
+    /// Confirmations given.
+    pub confirmations_given: i32,
+    /// When it was quoted.
+    pub created_at: DateTime<Utc>,
+    /// From when the quote does not hold.
+    pub expires_at: DateTime<Utc>,
+    /// When it was committed.
+    pub committed_at: Option<DateTime<Utc>>,
+    /// When it was done.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub failure_reason: String,
+}
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,10 @@ use crate::store::accounts::{self, Account};
 use crate::store::members::{self, Member};
 use crate::store::{self, Tenant, roots, users};
 
-#[expect(clippy::too_many_lines, reason = "fields, then the steps of the saga, read top to bottom")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "fields, then the steps of the saga, read top to bottom"
+)]
 pub async fn handle(
     ctx: Ctx,
     call: Call<pb::CreateAccountRequest>,

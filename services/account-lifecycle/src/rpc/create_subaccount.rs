@@ -37,6 +37,9 @@ pub async fn handle(
         opened_at: None,
         ..root.clone()
     };
+    if account.account_id == root.account_id {
+        return Err(Error::AccountExists(parent));
+    }
     let again = accounts::get(&mut unit.tx, account.account_id)
         .await?
         .is_some();

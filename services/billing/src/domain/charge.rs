@@ -118,6 +118,20 @@ impl Charge {
     }
 }
 
+/// What a one-time purchase costs: each unit in full, whatever the days that are left. `None` when
+/// it leaves `i64`.
+pub fn one_time(unit_minor: i64, quantity: u32) -> Option<i64> {
+    unit_minor.checked_mul(i64::from(quantity))
+}
+
+/// What single events cost, in millionths: each its own, and at least `minimum_micros`. Without
+/// events there is nothing to which a minimum could apply. `None` when it leaves `i64`.
+pub fn per_event(events_micros: &[i64], minimum_micros: i64) -> Option<i64> {
+    events_micros.iter().try_fold(0_i64, |sum, micros| {
+        sum.checked_add((*micros).max(minimum_micros))
+    })
+}
+
 /// "6%", "12.5%", "0.75%".
 fn percent(bps: u32) -> String {
     let (whole, rest) = (bps / 100, bps % 100);
@@ -219,6 +233,14 @@ mod tests {
             charge.monthly_total(i64::MAX, Currency::Usd),
             Some(Ratio::new(i128::from(i64::MAX), 100_000_000))
         );
+    }
+
+    #[test]
+    fn one_time_purchases_and_events_cost_what_they_cost() {
+        assert_eq!(one_time(500_00, 2), Some(1000_00));
+        assert_eq!(one_time(i64::MAX, 2), None);
+        assert_eq!(per_event(&[1, 5], 3), Some(8));
+        assert_eq!(per_event(&[], 3), Some(0));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Lot {
     pub id: Uuid,
     /// Its kind.
     pub kind: LotKind,
+    /// Lots of a lower number are spent before all others; 0 unless it was said otherwise.
+    pub priority: i16,
     /// What is left of it, in millionths, zero or more.
     pub remaining_micros: i64,
     /// When it was made.
@@ -40,18 +42,45 @@ pub struct Payment {
     pub micros: i64,
 }
 
-/// Sorts `lots` into the order in which they are spent: kind by the profile's order, then the
-/// earliest expiry, then the oldest (C-14, D8).
+/// Sorts `lots` into the order in which they are spent: by priority, then kind by the profile's
+/// order, then the earliest expiry, then the oldest (C-14, D8). A kind that the order does not name
+/// comes last.
 pub fn sort(lots: &mut [Lot], order: &[LotKind]) {
-    let place = |kind: LotKind| order.iter().position(|it| *it == kind);
+    let place = |kind: LotKind| {
+        order
+            .iter()
+            .position(|it| *it == kind)
+            .unwrap_or(order.len())
+    };
     lots.sort_by_key(|lot| {
+        let expiry = lot.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC);
         (
+            lot.priority,
             place(lot.kind),
-            lot.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC),
+            expiry,
             lot.created_at,
             lot.id,
         )
     });
+}
+
+/// More is to be voided than is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than is left of the lot")]
+pub struct Overdrawn;
+
+/// The lot without `micros` of it.
+///
+/// # Errors
+/// `Overdrawn` when it has less: a void never makes a debt.
+pub fn voided(lot: Lot, micros: i64) -> Result<Lot, Overdrawn> {
+    if micros < 0 || lot.remaining_micros < micros {
+        return Err(Overdrawn);
+    }
+    Ok(Lot {
+        remaining_micros: lot.remaining_micros - micros,
+        ..lot
+    })
 }
 
 /// What each lot pays of `micros` at `now`, in the order given, and what none covers.
@@ -93,6 +122,7 @@ mod tests {
         Lot {
             id: Uuid::from_u128(id),
             kind,
+            priority: 0,
             remaining_micros: micros,
             created_at: at(created),
             expires_at: expires.map(at),

@@ -221,11 +221,7 @@ impl Group {
             }
             first_day += days;
         }
-        let rounding = lines
-            .first()
-            .and_then(|line| terms.get(line.terms))
-            .map_or(Rounding::HalfUp, |it| it.rounding);
-        round_together(&mut lines, days_in_month, rounding)?;
+        round_together(&mut lines, terms, days_in_month)?;
         Ok(lines)
     }
 }
@@ -236,8 +232,8 @@ impl Group {
 /// `OutOfRange`.
 fn round_together(
     lines: &mut [Line],
+    terms: &[Terms],
     days_in_month: u32,
-    rounding: Rounding,
 ) -> Result<(), Unratable> {
     let share = |total: Ratio, days: u32| {
         total
@@ -245,9 +241,17 @@ fn round_together(
             .over(i128::from(days_in_month))
     };
     for index in 0..lines.len() {
-        let Some(total) = lines.get(index).map(|line| line.monthly_total) else {
+        let Some(&Line {
+            monthly_total: total,
+            terms: own,
+            ..
+        }) = lines.get(index)
+        else {
             break;
         };
+        let rounding = terms
+            .get(own)
+            .map_or(Rounding::HalfUp, |terms| terms.rounding);
         let first = lines.iter().position(|line| line.monthly_total == total);
         if first != Some(index) {
             continue; // Rounded with an earlier line.

@@ -33,6 +33,11 @@ pub struct Recharge {
 /// Failures after which it switches itself off, with notice.
 pub const FAILURES_MAX: u32 = 3;
 
+/// Whether recharging may be offered with a card of this country (C-28).
+pub fn offered(card_country: &str, excluded_countries: &[&str]) -> bool {
+    !excluded_countries.contains(&card_country)
+}
+
 /// The one charge to make now; `None` when none is due or allowed.
 ///
 /// It never starts while another is under way, at the month's limit, or switched off by failures.

@@ -316,7 +316,7 @@ async fn write(
             }
         }
     }
-    store::usage::add(db, &changes).await?;
+    store::usage::add(db, &changes).await??;
     Ok(counts)
 }
 

@@ -170,7 +170,9 @@ impl Pools {
     ) -> Result<(), Error> {
         let catalogue = ctx.catalogue(&asked.catalogue_version).await?;
         let key = (self.family.clone(), asked.plan_code.clone());
-        let terms = if let Some(terms) = catalogue.terms.get(&key) { terms.clone() } else {
+        let terms = if let Some(terms) = catalogue.terms.get(&key) {
+            terms.clone()
+        } else {
             let what = format!("{} of version {}", asked.plan_code, asked.catalogue_version);
             self.book.missing.push((self.book.terms.len(), what));
             Terms {

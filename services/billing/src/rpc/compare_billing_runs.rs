@@ -22,11 +22,13 @@ pub async fn handle(
     let run = runs::get(&mut db, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;
-    let other = if let Some(other) = other { Some(
-        runs::get(&mut db, other.uuid())
-            .await?
-            .ok_or(Error::RunNotFound(other))?,
-    ) } else {
+    let other = if let Some(other) = other {
+        Some(
+            runs::get(&mut db, other.uuid())
+                .await?
+                .ok_or(Error::RunNotFound(other))?,
+        )
+    } else {
         let before = run
             .period_start
             .checked_sub_months(Months::new(1))

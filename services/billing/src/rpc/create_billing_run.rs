@@ -9,6 +9,7 @@ use values::RunId;
 use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
+use crate::domain::run::may_start;
 use crate::error::Error;
 use crate::store::runs::{self, Progress, Run};
 use crate::store::{accounts, usage};
@@ -32,7 +33,7 @@ pub async fn handle(
     if !family.in_arrears {
         return Err(Error::FamilyBilledInAdvance(family_code.to_owned()));
     }
-    if call.now < family.zone.start_of(period.end()) {
+    if !may_start(period, family.zone, call.now) {
         return Err(Error::PeriodNotEnded(request.month.clone()));
     }
 

@@ -11,7 +11,10 @@ use crate::domain::lots::{Lot, LotKind};
 use crate::error::Error;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 
-#[expect(clippy::too_many_lines, reason = "fields, then one transaction, read top to bottom")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "fields, then one transaction, read top to bottom"
+)]
 pub async fn handle(
     _: Ctx,
     call: Call<pb::GrantCreditRequest>,
@@ -79,6 +82,7 @@ pub async fn handle(
         let new = Lot {
             id: call.derived_id("lot"),
             kind,
+            priority: 0,
             remaining_micros: rest,
             created_at: call.now,
             expires_at,

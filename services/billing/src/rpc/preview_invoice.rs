@@ -55,7 +55,10 @@ async fn catalogue_terms(
         .ok_or_else(|| field_error("change_plan_code", "a plan of the version with a charge"))?)
 }
 
-#[expect(clippy::too_many_lines, reason = "read, rate, show, read top to bottom")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "read, rate, show, read top to bottom"
+)]
 pub async fn handle(
     ctx: &Ctx,
     request: pb::PreviewInvoiceRequest,

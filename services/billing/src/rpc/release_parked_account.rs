@@ -97,7 +97,9 @@ pub async fn handle(
         .first()
         .filter(|_| run.phase == "SETTLE")
     {
-        let number = if let (Some(series_id), Some(number)) = (parked.series_id, parked.number) { Number { series_id, number } } else {
+        let number = if let (Some(series_id), Some(number)) = (parked.series_id, parked.number) {
+            Number { series_id, number }
+        } else {
             let series_id = settle::series_of(
                 &mut unit.tx,
                 &ready.catalogue,
@@ -140,7 +142,11 @@ fn refused(error: Error, account: AccountId) -> Error {
         && chassis::is_violation_of(cause, "invoices_one_a_period")
     {
         let detail = "invoices_one_a_period".to_owned();
-        return Error::StillParked { account, reason: "REFUSED_BY_DATABASE", detail };
+        return Error::StillParked {
+            account,
+            reason: "REFUSED_BY_DATABASE",
+            detail,
+        };
     }
     error
 }

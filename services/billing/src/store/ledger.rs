@@ -170,7 +170,7 @@ pub async fn overdraft(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option
 pub async fn lots(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Lot)>> {
     let rows = sqlx::query!(
         "-- billing.lots.list
-        SELECT root_id, lot_id, kind, remaining_micros, created_at, expires_at FROM billing.lots
+        SELECT root_id, lot_id, kind, priority, remaining_micros, created_at, expires_at FROM billing.lots
         WHERE root_id = ANY($1) AND 0 < remaining_micros ORDER BY root_id",
         roots
     )
@@ -181,6 +181,7 @@ pub async fn lots(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uu
             let lot = Lot {
                 id: row.lot_id,
                 kind: kind(row.kind)?,
+                priority: row.priority,
                 remaining_micros: row.remaining_micros,
                 created_at: row.created_at,
                 expires_at: row.expires_at,
@@ -213,11 +214,13 @@ pub async fn insert_lot(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.lots.insert
-        INSERT INTO billing.lots (root_id, lot_id, kind, amount_micros, remaining_micros, created_at, expires_at, reason)
-        VALUES ($1, $2, $3, $4, $4, $5, $6, $7)",
+        INSERT INTO billing.lots (root_id, lot_id, kind, priority, amount_micros, remaining_micros, created_at,
+                                  expires_at, reason)
+        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8)",
         root,
         lot.id,
         kind_number(lot.kind),
+        lot.priority,
         lot.remaining_micros,
         lot.created_at,
         lot.expires_at,

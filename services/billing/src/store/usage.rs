@@ -255,20 +255,12 @@ pub async fn supersede(
     Ok(())
 }
 
-/// Why sums could not be changed.
-#[derive(Debug, thiserror::Error)]
-pub enum SumError {
-    /// A sum left its range.
-    #[error(transparent)]
-    OutOfRange(#[from] SumOutOfRange),
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-}
-
 /// Changes the sums by day and by month, in order of their keys, so that two batches never wait in
-/// a circle.
-pub async fn add(db: &mut PgConnection, changes: &Changes) -> Result<(), SumError> {
+/// a circle; the inner error says that a sum left its range, and the transaction is lost.
+pub async fn add(
+    db: &mut PgConnection,
+    changes: &Changes,
+) -> sqlx::Result<Result<(), SumOutOfRange>> {
     let (mut roots, mut months, mut days, mut categories) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut quantities, mut prices, mut counts) = (Vec::new(), Vec::new(), Vec::new());
@@ -300,9 +292,13 @@ pub async fn add(db: &mut PgConnection, changes: &Changes) -> Result<(), SumErro
     .bind(counts)
     .execute(&mut *db)
     .await;
-    in_range(added)?;
+    if in_range(added)?.is_err() {
+        return Ok(Err(SumOutOfRange));
+    }
 
-    let by_month = changes.by_month()?;
+    let Ok(by_month) = changes.by_month() else {
+        return Ok(Err(SumOutOfRange));
+    };
     let (mut months, mut roots, mut categories) = (Vec::new(), Vec::new(), Vec::new());
     let (mut quantities, mut prices, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for ((month, root, category), sum) in &by_month {
@@ -334,13 +330,13 @@ pub async fn add(db: &mut PgConnection, changes: &Changes) -> Result<(), SumErro
 }
 
 /// An overflow that the database found is a sum out of range.
-fn in_range<T>(result: sqlx::Result<T>) -> Result<(), SumError> {
+fn in_range<T>(result: sqlx::Result<T>) -> sqlx::Result<Result<(), SumOutOfRange>> {
     match result {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(Ok(())),
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("22003") => {
-            Err(SumOutOfRange.into())
+            Ok(Err(SumOutOfRange))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

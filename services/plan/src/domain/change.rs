@@ -60,7 +60,10 @@ pub struct Conditions {
 
 /// What is true of a change.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "what a rule may ask of a change")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what a rule may ask of a change"
+)]
 pub struct Facts<'a> {
     /// Whether a contract governs the plan in force.
     pub in_contract: bool,
