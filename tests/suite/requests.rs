@@ -1,0 +1,274 @@
+//! One intent, one effect, one answer; and the codes of what never reaches a handler.
+
+use std::time::Duration;
+
+use perdiem::connect::request_id;
+use prost::Message as _;
+use proto::account::v1 as account;
+use tonic::{Code, Request};
+
+use crate::harness::{Harness, reason};
+use crate::hostile::Raw;
+
+fn ann(request_id: &str, name: &str) -> account::CreateUserRequest {
+    account::CreateUserRequest {
+        email: format!("{name}@example.com"),
+        display_name: name.to_owned(),
+        request_id: request_id.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn thirty_two_identical_calls_have_one_effect_and_equal_answers() {
+    let h = Harness::start().await;
+    let users = h.count("SELECT count(*) FROM account.users").await;
+    for round in 0..10 {
+        let request = ann(&request_id(), &format!("ann{round}"));
+        let calls = (0..32).map(|_| {
+            let (mut client, request) = (h.operator.account.clone(), request.clone());
+            async move {
+                client
+                    .create_user(request)
+                    .await
+                    .map(|it| it.into_inner().encode_to_vec())
+            }
+        });
+        let mut answers: Vec<_> = futures::future::join_all(calls)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        answers.dedup();
+        assert_eq!(answers.len(), 1);
+    }
+    assert_eq!(
+        h.count("SELECT count(*) FROM account.users").await,
+        users + 10
+    );
+}
+
+#[tokio::test]
+async fn an_id_belongs_to_one_request_and_a_refusal_is_an_outcome() {
+    let h = Harness::start().await;
+    let mut client = h.operator.account.clone();
+    let id = request_id();
+    client.create_user(ann(&id, "ann")).await.unwrap();
+    let reused = client.create_user(ann(&id, "bob")).await.unwrap_err();
+    assert_eq!(
+        (reused.code(), reason(&reused).as_str()),
+        (Code::InvalidArgument, "REQUEST_ID_REUSED")
+    );
+
+    let again = request_id();
+    let refused = client.create_user(ann(&again, "ann")).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::AlreadyExists, "USER_EXISTS")
+    );
+    sqlx::query("DELETE FROM account.users WHERE email = 'ann@example.com'")
+        .execute(&h.db)
+        .await
+        .unwrap();
+    let replayed = client.create_user(ann(&again, "ann")).await.unwrap_err();
+    assert_eq!(
+        (replayed.code(), replayed.details()),
+        (refused.code(), refused.details()),
+        "also when it would succeed now"
+    );
+}
+
+#[tokio::test]
+async fn sagas_too_have_one_effect_for_one_intent() {
+    let h = Harness::start().await;
+    let owner = h.user("saga").await;
+    let request = account::CreateAccountRequest {
+        profile_code: "global".to_owned(),
+        display_name: "Saga".to_owned(),
+        owner_user_id: owner,
+        request_id: request_id(),
+        ..account::CreateAccountRequest::default()
+    };
+    let calls = (0..16).map(|_| {
+        let (mut client, request) = (h.operator.account.clone(), request.clone());
+        async move {
+            client
+                .create_account(request)
+                .await
+                .map(|it| it.into_inner().encode_to_vec())
+        }
+    });
+    let mut answers: Vec<_> = futures::future::join_all(calls)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
+    for table in [
+        "SELECT count(*) FROM account.accounts",
+        "SELECT count(*) FROM plan.accounts",
+        "SELECT count(*) FROM billing.accounts",
+        "SELECT count(*) FROM payments.accounts",
+    ] {
+        assert_eq!(h.count(table).await, 1, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_whose_making_was_cut_short_is_finished_by_the_job() {
+    let mut h = Harness::start().await;
+    let owner = h.user("cut").await;
+    assert!(h.suite.kill("billing").await);
+    let request = account::CreateAccountRequest {
+        profile_code: "global".to_owned(),
+        display_name: "Cut short".to_owned(),
+        owner_user_id: owner,
+        request_id: request_id(),
+        ..account::CreateAccountRequest::default()
+    };
+    let refused = h
+        .operator
+        .account
+        .clone()
+        .create_account(request.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    h.suite.spawn("billing", &[]).unwrap();
+    h.suite.wait_for("billing").await.unwrap();
+    let mut patience = 200;
+    while h
+        .count("SELECT count(*) FROM account.accounts WHERE opened_at IS NOT NULL")
+        .await
+        == 0
+    {
+        patience -= 1;
+        assert!(0 < patience, "nobody finishes it");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(h.count("SELECT count(*) FROM billing.accounts").await, 1);
+    let answered = h
+        .operator
+        .account
+        .clone()
+        .create_account(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(answered.account.unwrap().display_name, "Cut short");
+}
+
+#[tokio::test]
+async fn deadlines_and_timeouts_have_the_codes_that_the_protocol_gives_them() {
+    let h = Harness::start().await;
+    let mut request = Request::new(account::ListUsersRequest::default());
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "1n".parse().unwrap());
+    let late = h
+        .operator
+        .account
+        .clone()
+        .list_users(request)
+        .await
+        .unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+    let mut request = Request::new(account::ListUsersRequest::default());
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "soon".parse().unwrap());
+    let odd = h
+        .operator
+        .account
+        .clone()
+        .list_users(request)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (odd.code(), reason(&odd).as_str()),
+        (Code::InvalidArgument, "INVALID_TIMEOUT")
+    );
+    let later = account::ReturnToServiceRequest {
+        request_id: request_id(),
+        ..account::ReturnToServiceRequest::default()
+    };
+    let not_yet = h
+        .operator
+        .account
+        .clone()
+        .return_to_service(later)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (not_yet.code(), reason(&not_yet).as_str()),
+        (Code::Unimplemented, "NOT_YET")
+    );
+    let raw = Raw::connect(h.urls.of("plan")).await;
+    let unknown = raw
+        .call("/perdiem.plan.v1.PlanService/Nothing", None, Vec::new())
+        .await
+        .unwrap_err();
+    assert_eq!(unknown.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn more_than_there_is_room_for_is_shed_at_once_with_a_time_to_come_back() {
+    use tonic_types::StatusExt as _;
+    let h = Harness::with(&[("MAX_IN_FLIGHT", "2")]).await;
+    let calls = (0..64).map(|_| {
+        let mut client = h.operator.account.clone();
+        async move {
+            client
+                .list_users(account::ListUsersRequest::default())
+                .await
+        }
+    });
+    let answers = futures::future::join_all(calls).await;
+    let shed: Vec<_> = answers.iter().filter_map(|it| it.as_ref().err()).collect();
+    assert!(!shed.is_empty() && answers.iter().any(Result::is_ok));
+    for status in shed {
+        assert_eq!(
+            (status.code(), reason(status).as_str()),
+            (Code::Unavailable, "OVERLOADED")
+        );
+        assert!(status.get_details_retry_info().is_some());
+    }
+}
+
+#[tokio::test]
+async fn the_role_that_serves_may_not_touch_what_is_written_for_ever() {
+    let h = Harness::start().await;
+    let role = sqlx::PgPool::connect(&h.suite.database.url("billing_service"))
+        .await
+        .unwrap();
+    let powers: (bool, bool) =
+        sqlx::query_as("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
+            .fetch_one(&role)
+            .await
+            .unwrap();
+    assert_eq!(powers, (false, false));
+    for sql in [
+        "UPDATE billing.ledger_entries SET amount_micros = 1",
+        "DELETE FROM billing.ledger_entries",
+        "TRUNCATE billing.ledger_entries",
+        "DELETE FROM billing.invoices",
+        "UPDATE billing.invoices SET total_minor = 0",
+        "UPDATE billing.invoice_lines SET amount_minor = 0",
+        "INSERT INTO billing.ledger_entries VALUES (gen_random_uuid(), now(), gen_random_uuid(), 3, 3, 1, 'USD', 'X')",
+        "INSERT INTO billing.ledger_entries VALUES (gen_random_uuid(), now(), gen_random_uuid(), 3, 6, 0, 'USD', 'X')",
+        "SELECT count(*) FROM plan.segments",
+        "SELECT count(*) FROM account.users",
+        "DROP TABLE billing.invoices",
+    ] {
+        assert!(sqlx::query(sql).execute(&role).await.is_err(), "{sql}");
+    }
+    let ac = h.account().await;
+    let tenant = sqlx::PgPool::connect(&h.suite.database.url("account_service"))
+        .await
+        .unwrap();
+    let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM account.accounts")
+        .fetch_one(&tenant)
+        .await
+        .unwrap();
+    assert_eq!(seen, 0, "without a tenant no row of {ac} is seen");
+}
