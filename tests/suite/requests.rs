@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use perdiem::connect::request_id;
 use prost::Message as _;
 use proto::account::v1 as account;
+use proto::account::v1::account_service_client::AccountServiceClient;
 use tonic::{Code, Request};
 
 use crate::harness::{Harness, reason};
@@ -161,18 +164,21 @@ async fn an_account_whose_making_was_cut_short_is_finished_by_the_job() {
 #[tokio::test]
 async fn deadlines_and_timeouts_have_the_codes_that_the_protocol_gives_them() {
     let h = Harness::start().await;
-    let mut request = Request::new(account::ListUsersRequest::default());
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "1n".parse().unwrap());
-    let late = h
-        .operator
-        .account
-        .clone()
-        .list_users(request)
-        .await
-        .unwrap_err();
-    assert_eq!(late.code(), Code::DeadlineExceeded);
+    // A client without timers of its own, so that the answer is the server's.
+    let plain = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
+    let mut client =
+        AccountServiceClient::with_origin(plain, h.urls.of("account").parse().unwrap());
+    let token = format!("Bearer {}", h.suite.keys.any_operator().unwrap());
+    for timeout in ["1n", "50u", "5m"] {
+        let mut request = Request::new(account::ListUsersRequest::default());
+        let headers = request.metadata_mut();
+        headers.insert("grpc-timeout", timeout.parse().unwrap());
+        headers.insert("authorization", token.parse().unwrap());
+        let late = client.list_users(request).await.unwrap_err();
+        assert_eq!(late.code(), Code::DeadlineExceeded, "{timeout}");
+    }
     let mut request = Request::new(account::ListUsersRequest::default());
     request
         .metadata_mut()

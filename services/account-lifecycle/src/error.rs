@@ -82,8 +82,8 @@ pub enum Error {
     /// Another service refused or is away.
     #[error("calling another service: {}", .0.message())]
     Peer(#[from] Status),
-    /// Another try of the same intent was first.
-    #[error(transparent)]
+    /// Another try of the same intent was first. Not transparent: it is looked for among causes.
+    #[error("another try was first")]
     Twin(#[from] Twin),
     /// The database failed, or held what it must not.
     #[error("database")]

@@ -19,6 +19,10 @@ use tracing::Instrument as _;
 use crate::telemetry::Requests;
 use crate::{Access, Identities, Refusal, SingleMessage, Trip, internal};
 
+/// A call ends so much before its caller's deadline: the server has a timer of its own, which
+/// would say CANCELLED, and an answer needs time to arrive.
+const MARGIN: Duration = Duration::from_millis(5);
+
 /// What the gate of a service knows.
 #[derive(Clone)]
 pub struct GateLayer {
@@ -134,6 +138,12 @@ impl GateLayer {
                 "grpc-timeout does not read",
             );
         };
+        let limit = asked.map_or(self.deadline, |asked| {
+            asked.saturating_sub(MARGIN).min(self.deadline)
+        });
+        if limit.is_zero() {
+            return Ok(Status::deadline_exceeded("deadline exceeded").into_http());
+        }
         let Ok(_room) = self.room.clone().try_acquire_owned() else {
             return refused(
                 Refusal::new(Code::Unavailable, "OVERLOADED")
@@ -142,7 +152,6 @@ impl GateLayer {
             );
         };
         request.extensions_mut().insert(caller);
-        let limit = asked.map_or(self.deadline, |asked| asked.min(self.deadline));
         let deadline = (!access.streams).then(|| Instant::now() + limit);
         let request = if access.streams {
             request
