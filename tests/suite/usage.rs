@@ -5,7 +5,7 @@ use perdiem::usage::{Import, OnBroken, import};
 use proto::billing::v1 as billing;
 use tonic::Code;
 
-use crate::harness::{Harness, data, event, reason};
+use crate::harness::{Harness, data, event, instant, reason};
 
 async fn sums(
     h: &Harness,
@@ -272,4 +272,93 @@ async fn a_file_with_broken_lines_is_refused_or_its_good_lines_are_kept() {
     .await
     .unwrap();
     assert_eq!((kept.answer.recorded_count, kept.broken.len()), (4, 6));
+}
+
+#[tokio::test]
+async fn a_month_that_closes_while_late_usage_joins_it_passes_it_on() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    h.advance("2026-05-01T00:00:00Z").await;
+    let close = "INSERT INTO billing.usage_closings (profile_code, month, closed_at)
+        SELECT profile_code, $1::date, now() FROM billing.accounts";
+    let sql = sqlx::query(close).bind(instant("2026-03-01T00:00:00Z").date_naive());
+    sql.execute(&h.db).await.unwrap();
+    // As a run that is being created does it.
+    let mut run = h.db.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(7302, date '2026-04-01' - date '2000-01-01')")
+        .execute(&mut *run)
+        .await
+        .unwrap();
+    let late = h.record(vec![event("late", &ac, "2026-03-20T00:00:00Z", "5.00")]);
+    let closing = async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let sql = sqlx::query(close).bind(instant("2026-04-01T00:00:00Z").date_naive());
+        sql.execute(&mut *run).await.unwrap();
+        run.commit().await.unwrap();
+    };
+    let (late, ()) = tokio::join!(late, closing);
+    assert_eq!(late.unwrap().late_count, 1);
+    assert_eq!(sums(&h, &ac, "2026-04", false).await, []);
+    assert_eq!(sums(&h, &ac, "2026-05", false).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_same_correction_sent_many_times_at_once_counts_once() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    h.advance("2026-04-20T00:00:00Z").await;
+    for round in 0..10 {
+        let id = format!("e{round}");
+        h.record(vec![event(&id, &ac, "2026-04-02T00:00:00Z", "5.00")])
+            .await
+            .unwrap();
+        let calls =
+            (0..16).map(|_| h.record(vec![event(&id, &ac, "2026-04-02T00:00:00Z", "7.00")]));
+        let answers = futures::future::join_all(calls).await;
+        let corrected: i64 = answers
+            .into_iter()
+            .map(|it| it.unwrap().corrected_count)
+            .sum();
+        assert_eq!(corrected, 1);
+    }
+    assert_eq!(
+        sums(&h, &ac, "2026-04", false).await,
+        [("2026-04-01".to_owned(), "70.000000".to_owned(), 10)]
+    );
+}
+
+#[tokio::test]
+async fn many_small_lots_pay_one_invoice() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    sqlx::query(
+        "INSERT INTO billing.lots SELECT root_id, gen_random_uuid(), 3, 0, 1000000, 1000000, created_at
+         FROM billing.accounts, generate_series(1, 400)",
+    )
+    .execute(&h.db)
+    .await
+    .unwrap();
+    h.change("2026-04-01T00:00:00Z", &ac, "business").await;
+    h.advance("2026-05-01T00:00:00Z").await;
+    let run = h.bill("2026-04").await;
+    assert_eq!((run.invoice_count, run.parked_count), (1, 0));
+    let paid = "SELECT count(*) FROM billing.lots WHERE remaining_micros = 0";
+    assert_eq!(h.count(paid).await, 400);
+}
+
+#[tokio::test]
+async fn expired_credit_is_no_balance() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    sqlx::query(
+        "INSERT INTO billing.lots (lot_id, root_id, kind, priority, amount_micros, remaining_micros, created_at, expires_at)
+         SELECT gen_random_uuid(), root_id, 2, 0, 9000000, 9000000, created_at, '2026-04-01' FROM billing.accounts",
+    )
+    .execute(&h.db)
+    .await
+    .unwrap();
+    h.advance("2026-03-31T23:59:59Z").await;
+    assert_eq!(h.balance(&ac).await, "9.000000");
+    h.advance("2026-04-01T00:00:00Z").await;
+    assert_eq!(h.balance(&ac).await, "0.000000");
 }

@@ -343,4 +343,4 @@ GRANT UPDATE ON billing.requests, billing.test_clock, billing.accounts, billing.
     billing.usage_months, billing.balances, billing.lots, billing.invoice_series, billing.runs, billing.run_shards,
     billing.parked_accounts TO billing_service;
 GRANT UPDATE (state, from_balance_minor) ON billing.invoices TO billing_service;
-GRANT DELETE ON billing.requests, billing.run_outcomes TO billing_service;
+GRANT DELETE ON billing.requests, billing.run_outcomes, billing.parked_accounts TO billing_service;

@@ -70,7 +70,7 @@ pub enum Error {
     RunNotInState {
         /// The run.
         run: RunId,
-        /// What it would have to be: waiting, halted, running.
+        /// What it would have to be: waiting, halted, completed, running.
         state: &'static str,
     },
     /// The account is not parked in the run.
@@ -174,12 +174,7 @@ impl From<Error> for Status {
             Error::InvoiceNotFound(id) => not_found("INVOICE_NOT_FOUND").with("invoiceId", id),
             Error::RunNotFound(id) => not_found("BILLING_RUN_NOT_FOUND").with("billingRunId", id),
             Error::RunNotInState { run, state } => {
-                let reason = match *state {
-                    "waiting" => "BILLING_RUN_NOT_WAITING",
-                    "halted" => "BILLING_RUN_NOT_HALTED",
-                    _ => "BILLING_RUN_NOT_RUNNING",
-                };
-                wrong_state(reason).with("billingRunId", run)
+                wrong_state(not_in(state)).with("billingRunId", run)
             }
             Error::ParkedAccountNotFound { run, account } => not_found("PARKED_ACCOUNT_NOT_FOUND")
                 .with("billingRunId", run)
@@ -206,5 +201,15 @@ impl From<Error> for Status {
             Error::Database(_) => return chassis::database_status(&error),
         };
         refusal.into_status(DOMAIN, message)
+    }
+}
+
+/// The reason for a run that is not in `state`.
+fn not_in(state: &str) -> &'static str {
+    match state {
+        "waiting" => "BILLING_RUN_NOT_WAITING",
+        "halted" => "BILLING_RUN_NOT_HALTED",
+        "completed" => "BILLING_RUN_NOT_COMPLETED",
+        _ => "BILLING_RUN_NOT_RUNNING",
     }
 }

@@ -31,6 +31,22 @@ pub struct Lot {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+impl Lot {
+    /// What can be spent of it at `now`: nothing once it has expired; validity is half-open (C-14).
+    pub fn spendable_micros(&self, now: DateTime<Utc>) -> i64 {
+        let valid = self.expires_at.is_none_or(|expiry| now < expiry);
+        if valid { self.remaining_micros } else { 0 }
+    }
+}
+
+/// What can be spent of `lots` at `now`, less `overdraft`: the balance.
+pub fn balance(lots: &[Lot], overdraft: i64, now: DateTime<Utc>) -> i64 {
+    let spendable = lots.iter().fold(0_i64, |sum, lot| {
+        sum.saturating_add(lot.spendable_micros(now))
+    });
+    spendable.saturating_sub(overdraft)
+}
+
 /// What a lot pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payment {
@@ -84,18 +100,11 @@ pub fn voided(lot: Lot, micros: i64) -> Result<Lot, Overdrawn> {
 }
 
 /// What each lot pays of `micros` at `now`, in the order given, and what none covers.
-///
-/// A lot that expires at `now` pays nothing any more: validity is half-open.
 pub fn consume(lots: &[Lot], micros: i64, now: DateTime<Utc>) -> (Vec<Payment>, i64) {
     let mut left = micros.max(0);
     let mut payments = Vec::new();
     for lot in lots {
-        let valid = lot.expires_at.is_none_or(|expiry| now < expiry);
-        let part = if valid {
-            left.min(lot.remaining_micros)
-        } else {
-            0
-        };
+        let part = left.min(lot.spendable_micros(now));
         if 0 < part {
             payments.push(Payment {
                 lot: lot.id,

@@ -256,19 +256,25 @@ async fn write(
     mut events: Vec<Placed>,
     now: DateTime<Utc>,
 ) -> Result<Counts, Error> {
-    let months: HashSet<NaiveDate> = events.iter().map(|it| it.event.key.month).collect();
+    let mut months: HashSet<NaiveDate> = events.iter().map(|it| it.event.key.month).collect();
     let earliest = months.iter().min().copied().unwrap_or_default();
     let profiles: HashSet<&str> = events.iter().map(|it| it.profile.as_ref()).collect();
     let profiles: Vec<String> = profiles.into_iter().map(str::to_owned).collect();
-    store::usage::hold_months(db, &months.into_iter().collect::<Vec<_>>()).await?;
-    let closed = store::usage::closed_months(db, &profiles, earliest).await?;
-    let mut counts = Counts::default();
-    for placed in &mut events {
-        let closed = closed
-            .get(placed.profile.as_ref())
-            .map_or(&[][..], Vec::as_slice);
-        placed.event.billing_month = usage::billing_month(placed.event.key.month, closed);
+    // The month that late usage joins is held too, and may have closed until it was.
+    let mut held = HashSet::new();
+    while !months.is_subset(&held) {
+        held.extend(months.drain());
+        store::usage::hold_months(db, &held.iter().copied().collect::<Vec<_>>()).await?;
+        let closed = store::usage::closed_months(db, &profiles, earliest).await?;
+        for placed in &mut events {
+            let closed = closed
+                .get(placed.profile.as_ref())
+                .map_or(&[][..], Vec::as_slice);
+            placed.event.billing_month = usage::billing_month(placed.event.key.month, closed);
+        }
+        months.extend(events.iter().map(|it| it.event.billing_month));
     }
+    let mut counts = Counts::default();
     // In order of key, so that two batches never wait in a circle; of one key in order of arrival.
     events.sort_by_key(|placed| placed.event.key);
 

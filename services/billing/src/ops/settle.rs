@@ -185,13 +185,13 @@ impl<'a> Writing<'a> {
         let profile = self.header.catalogue.profiles.get(&rated.profile);
         let profile = profile.ok_or_else(|| Error::ProfileNotFound(rated.profile.clone()))?;
         lots::sort(&mut own, &profile.consume_order);
-        let before = own
-            .iter()
-            .fold(0_i64, |sum, lot| sum.saturating_add(lot.remaining_micros))
-            .saturating_sub(overdraft);
+        let before = lots::balance(&own, overdraft, self.header.issued_at);
         let (payments, rest) = lots::consume(&own, micros, self.header.issued_at);
-        let mut place = 0;
-        for payment in payments {
+        // Nobody has more lots than two bytes count, or else the last entries meet in one id and
+        // the database refuses the account.
+        let places = (0..=u16::MAX).chain(std::iter::repeat(u16::MAX));
+        let paying = payments.len();
+        for (payment, place) in payments.into_iter().zip(places) {
             self.spent_roots.push(rated.payer);
             self.spent_lots.push(payment.lot);
             self.spent_micros.push(payment.micros);
@@ -203,14 +203,13 @@ impl<'a> Writing<'a> {
                 Some(payment.lot),
                 payment.micros,
             );
-            place += 1;
         }
         if 0 < rest {
             self.overdrawn_roots.push(rated.payer);
             self.overdrawn_micros.push(rest);
             self.entry(
                 invoice_id,
-                place,
+                u16::try_from(paying).unwrap_or(u16::MAX),
                 rated.payer,
                 LedgerAccount::Overdraft,
                 None,
@@ -229,7 +228,7 @@ impl<'a> Writing<'a> {
     fn entry(
         &mut self,
         invoice_id: Uuid,
-        place: u8,
+        place: u16,
         root_id: Uuid,
         debit: LedgerAccount,
         lot_id: Option<Uuid>,
@@ -237,8 +236,8 @@ impl<'a> Writing<'a> {
     ) {
         // The id follows from the invoice's: the bytes between series and version carry its place.
         let mut id = *invoice_id.as_bytes();
-        if let Some(byte) = id.get_mut(5) {
-            *byte = place;
+        if let Some(bytes) = id.get_mut(4..6) {
+            bytes.copy_from_slice(&place.to_be_bytes());
         }
         let entry = Entry {
             root_id,

@@ -18,6 +18,7 @@ pub async fn handle(
     request: pb::GetBalanceRequest,
 ) -> Result<pb::GetBalanceResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
+    let now = ctx.clock.now().await?;
     let catalogue = ctx.active_catalogue().await?;
     let mut db = ctx.db.acquire().await?;
     let account = convert::root_account(&mut db, id).await?;
@@ -38,10 +39,7 @@ pub async fn handle(
     if let Some(profile) = catalogue.profiles.get(&account.profile_code) {
         lots::sort(&mut own, &profile.consume_order);
     }
-    let balance = own
-        .iter()
-        .fold(0_i64, |sum, lot| sum.saturating_add(lot.remaining_micros))
-        .saturating_sub(overdraft);
+    let balance = lots::balance(&own, overdraft, now);
     let amount = |micros| Some(wire::pb_amount(Amount::from_micros(micros, currency)));
     Ok(pb::GetBalanceResponse {
         balance: amount(balance),

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::ops::rate::{self, Ratings, Terms};
 use crate::ops::segments::{Pools, Selection};
 use crate::ops::settle::{self, Header, Number};
+use crate::store::parked::Parked;
 use crate::store::runs::Run;
 use crate::store::{invoices, numbers, parked, runs};
 
@@ -77,26 +78,10 @@ pub async fn handle(
     ready: Ready,
 ) -> Result<pb::ReleaseParkedAccountResponse, Error> {
     let Ready { run, account, .. } = &ready;
-    let parked = parked::lock(&mut unit.tx, run.run_id, account.uuid()).await?;
-    let missing = Error::ParkedAccountNotFound {
-        run: RunId::from_uuid(run.run_id),
-        account: *account,
-    };
-    let parked = parked.ok_or(missing)?;
-    if let Some(unrated) = ready.ratings.unrated.first() {
-        return Err(Error::StillParked {
-            account: *account,
-            reason: unrated.reason,
-            detail: unrated.detail.clone(),
-        });
-    }
+    let parked = releasable(&mut unit, &ready).await?;
     let mut invoice = None;
-    if let Some(rated) = ready
-        .ratings
-        .rated
-        .first()
-        .filter(|_| run.phase == "SETTLE")
-    {
+    let rated = ready.ratings.rated.first();
+    if let Some(rated) = rated.filter(|_| run.phase == "SETTLE") {
         let number = if let (Some(series_id), Some(number)) = (parked.series_id, parked.number) {
             Number { series_id, number }
         } else {
@@ -134,6 +119,40 @@ pub async fn handle(
     Ok(unit
         .commit(pb::ReleaseParkedAccountResponse { invoice })
         .await?)
+}
+
+/// The parked account, locked, when nothing is left that parks it.
+async fn releasable(unit: &mut Unit, ready: &Ready) -> Result<Parked, Error> {
+    let Ready { run, account, .. } = ready;
+    let id = RunId::from_uuid(run.run_id);
+    // The workers of a run that goes on rate the account themselves, and may have passed it or not.
+    let now = runs::lock(&mut unit.tx, run.run_id).await?;
+    if now.is_none_or(|run| run.state != "COMPLETED") {
+        return Err(Error::RunNotInState {
+            run: id,
+            state: "completed",
+        });
+    }
+    let parked = parked::lock(&mut unit.tx, run.run_id, account.uuid())
+        .await?
+        .ok_or(Error::ParkedAccountNotFound {
+            run: id,
+            account: *account,
+        })?;
+    let still = |reason, detail| Error::StillParked {
+        account: *account,
+        reason,
+        detail,
+    };
+    if let Some(unrated) = ready.ratings.unrated.first() {
+        return Err(still(unrated.reason, unrated.detail.clone()));
+    }
+    if ready.ratings.rated.is_empty() && parked.number.is_some() {
+        // Let go, the number would be a hole in the series.
+        let detail = "an invoice number is set aside for it".to_owned();
+        return Err(still("NOTHING_TO_INVOICE", detail));
+    }
+    Ok(parked)
 }
 
 /// What the database refused when the run parked the account, it still refuses.

@@ -23,12 +23,16 @@ pub struct Parked {
     pub number: Option<i64>,
 }
 
-/// Parks an account of a run; a second time keeps the first reason.
+/// Parks an account of a run, also one that was released before; a number once set aside stays so.
 pub async fn insert(db: &mut PgConnection, run: Uuid, parked: &Parked) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.parked_accounts.insert
         INSERT INTO billing.parked_accounts (run_id, root_id, reason, detail, parked_at, series_id, number)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (run_id, root_id) DO UPDATE
+        SET reason = EXCLUDED.reason, detail = EXCLUDED.detail, parked_at = EXCLUDED.parked_at, released_at = NULL,
+            series_id = COALESCE(EXCLUDED.series_id, parked_accounts.series_id),
+            number = COALESCE(EXCLUDED.number, parked_accounts.number)",
         run,
         parked.root_id,
         parked.reason,

@@ -202,7 +202,12 @@ pub async fn set_state(
 }
 
 /// Begins the settling phase of an approved run, from the first chunk of every shard.
+///
+/// Accounts parked while rating are tried anew, and parked again if it must be.
 pub async fn begin_settling(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!("-- billing.parked_accounts.try_anew\nDELETE FROM billing.parked_accounts WHERE run_id = $1", id)
+        .execute(&mut *db)
+        .await?;
     sqlx::query!("-- billing.runs.settle\nUPDATE billing.runs SET phase = 'SETTLE', state = 'RUNNING' WHERE run_id = $1", id)
         .execute(&mut *db)
         .await?;

@@ -194,15 +194,26 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The revision of a key that counts, locked.
+/// The revision of a key that counts, locked by the first one: a lock on the last would be waited
+/// for by a statement that does not see the revision that came meanwhile.
 pub async fn lock_counting(db: &mut PgConnection, key: EventKey) -> sqlx::Result<Stored> {
+    sqlx::query!(
+        "-- billing.usage_events.lock_key
+        SELECT revision FROM billing.usage_events
+        WHERE root_id = $1 AND usage_month = $2 AND event_key = $3 AND revision = 1 FOR UPDATE",
+        key.root,
+        key.month,
+        key.key
+    )
+    .fetch_one(&mut *db)
+    .await?;
     sqlx::query_as!(
         Stored,
-        "-- billing.usage_events.lock_counting
+        "-- billing.usage_events.get_counting
         SELECT root_id, usage_month, event_key, revision, source, event_id, account_id, category, used_at,
                quantity_micros, price_micros, billing_month, received_at, superseded_at
         FROM billing.usage_events WHERE root_id = $1 AND usage_month = $2 AND event_key = $3
-        ORDER BY revision DESC LIMIT 1 FOR UPDATE",
+        ORDER BY revision DESC LIMIT 1",
         key.root,
         key.month,
         key.key
