@@ -357,6 +357,95 @@ async fn an_account_that_cannot_be_billed_is_parked_alone_and_released_when_it_c
 }
 
 #[tokio::test]
+async fn a_run_keeps_its_chunks_and_its_catalogue_whatever_is_changed_meanwhile() {
+    let mut h = ready(600, &[("RUN_CHUNK", "50"), ("RUN_WORKERS", "1")]).await;
+    // A chunk has its numbers and can't be written: then its worker is killed.
+    let mut lock = h.db.begin().await.unwrap();
+    sqlx::query("LOCK TABLE billing.invoices IN EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let run = create(&h.operator).await;
+    while h.count("SELECT count(*) FROM billing.number_blocks").await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(h.suite.kill("billing").await);
+    assert_eq!(chunks(&h).await, 0);
+    // Another issuer and fiscal year for the same profile, and chunks of another size.
+    h.import_as(
+        "v2",
+        &[(
+            "global_inc: {name: \"Perdiem Example Inc.\", address: \"1 Market Street, San Francisco, CA\", tax_id: null, country: US, state: CA, fiscal_year_start: \"01-01\"",
+            "other_inc: {name: \"Other Inc.\", address: \"1 Market Street, San Francisco, CA\", tax_id: null, country: US, state: CA, fiscal_year_start: \"06-01\"",
+        )],
+    )
+    .await;
+    lock.rollback().await.unwrap();
+    h.suite
+        .spawn("billing", &[("RUN_CHUNK", "70".to_owned())])
+        .unwrap();
+    h.suite.wait_for("billing").await.unwrap();
+
+    let run = finished(&h, &run.billing_run_id, Duration::from_mins(1)).await;
+    assert_eq!((run.invoice_count, run.parked_count), (600, 0));
+    assert_numbers_have_no_gap(&h).await;
+    let series: Vec<(String, i16)> =
+        sqlx::query_as("SELECT issuer_code, fiscal_year FROM billing.invoice_series")
+            .fetch_all(&h.db)
+            .await
+            .unwrap();
+    assert_eq!(series, [("global_inc".to_owned(), 2026)]);
+}
+
+#[tokio::test]
+async fn a_run_sees_every_change_that_was_dated_before_it_began() {
+    let h = ready(20, &[]).await;
+    // A change that has read the clock and is not committed yet, as `plan` makes it.
+    let mut change = h.db.begin().await.unwrap();
+    for sql in [
+        "SELECT pg_advisory_xact_lock_shared(1953066341)",
+        "UPDATE plan.segments SET end_at = '2026-04-30 23:59:59+00' WHERE root_id = md5('a1')::uuid AND end_at IS NULL",
+        "INSERT INTO plan.segments SELECT md5('a1')::uuid, 'SUPPORT', '2026-04-30 23:59:59+00', NULL, 'personalized', 'v1', md5('a1')::uuid",
+    ] {
+        sqlx::query(sql).execute(&mut *change).await.unwrap();
+    }
+    let run = create(&h.operator).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(chunks(&h).await, 0, "the run waits for the change");
+    change.commit().await.unwrap();
+
+    finished(&h, &run.billing_run_id, Duration::from_mins(1)).await;
+    let last_day: i64 = h
+        .count(
+            "SELECT count(*) FROM billing.invoice_lines l JOIN billing.invoices i USING (invoice_id)
+             JOIN billing.terms t USING (terms_id)
+             WHERE i.root_id = md5('a1')::uuid AND t.plan_code = 'personalized' AND l.start_on = '2026-04-30'",
+        )
+        .await;
+    assert_eq!(last_day, 1);
+}
+
+#[tokio::test]
+async fn segments_of_a_period_that_still_runs_are_not_given_to_a_run() {
+    let h = ready(1, &[]).await;
+    let billing = Clients::new(&h.urls, &h.suite.keys.service("billing").unwrap()).unwrap();
+    let request = proto::plan::v1::StreamBillableSegmentsRequest {
+        family_code: "SUPPORT".to_owned(),
+        period_start_date: "2026-05-01".to_owned(),
+        period_end_date: "2026-06-01".to_owned(),
+        shard_count: 1,
+        ..proto::plan::v1::StreamBillableSegmentsRequest::default()
+    };
+    let refused = billing
+        .plan
+        .clone()
+        .stream_billable_segments(request)
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&refused), "PERIOD_NOT_ENDED");
+}
+
+#[tokio::test]
 async fn a_dry_run_settles_nothing_and_runs_are_compared() {
     let h = ready(200, &[]).await;
     let dry = perdiem::run::create(&h.operator, "SUPPORT", "2026-04", true)

@@ -665,6 +665,18 @@ async fn req_027_req_028_personalized_and_contract_plans_are_left_with_support_o
     }
     assert_eq!(current(&h, &under_contract).await.plan_code, "business");
     let agent = h.operator_with("SUPPORT_AGENT");
+    // What an agent quoted is the agent's to confirm and commit: the customer only sees it.
+    let order = h.quote(&agent, &personal, "developer").await.unwrap();
+    for refused in [
+        h.confirm(&h.customer(), &order).await.unwrap_err(),
+        h.commit(&h.customer(), &order).await.unwrap_err(),
+    ] {
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::PermissionDenied, "ORDER_OF_OPERATOR")
+        );
+    }
+    assert_eq!(current(&h, &personal).await.plan_code, "personalized");
     let order = perdiem::demo::change(&agent, &personal, "developer")
         .await
         .unwrap();

@@ -442,7 +442,7 @@ fn event(
     })
 }
 
-/// Parents in the file whose parts, where there are any, add up to something else.
+/// Parents in the file whose parts add up to something else, or are not there at all.
 fn parents_that_do_not_add_up(sums: &BTreeMap<(String, String, String), i64>) -> Vec<String> {
     let mut warnings = Vec::new();
     for ((account, dates, category), sum) in sums {
@@ -454,9 +454,13 @@ fn parents_that_do_not_add_up(sums: &BTreeMap<(String, String, String), i64>) ->
         let total = found
             .iter()
             .fold(0_i64, |sum, part| sum.saturating_add(*part));
-        if !found.is_empty() && total != *sum {
-            let [says, adds] = [*sum, total]
-                .map(|micros| format!("{:#}", Amount::from_micros(micros, Currency::Usd)));
+        let [says, adds] =
+            [*sum, total].map(|micros| format!("{:#}", Amount::from_micros(micros, Currency::Usd)));
+        if found.is_empty() && !parts.is_empty() && *sum != 0 {
+            warnings.push(format!(
+                "{account} {dates}: {category} says {says} and none of its parts are here, so nothing of it was imported"
+            ));
+        } else if !found.is_empty() && total != *sum {
             warnings.push(format!(
                 "{account} {dates}: {category} says {says}, its parts add up to {adds}"
             ));
@@ -504,6 +508,18 @@ mod tests {
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(
             warnings[1].contains("sms-inbound says 1.50, its parts add up to 1.00"),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn a_parent_without_its_parts_is_told() {
+        let text = format!("{HEAD}{SID},calls,2026-04-01,2026-04-01,1,x,1,x,7.00,usd\n");
+        let read = csv(&text, &how(true)).unwrap();
+        assert!(read.events.is_empty());
+        let warnings = parents_that_do_not_add_up(&read.sums);
+        assert!(
+            warnings[0].contains("calls says 7.00 and none of its parts are here"),
             "{warnings:?}"
         );
     }

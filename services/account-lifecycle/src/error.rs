@@ -30,6 +30,9 @@ pub enum Error {
     /// No such order, or not one that this caller may know of.
     #[error("order {0} does not exist")]
     OrderNotFound(OrderId),
+    /// An operator quoted it, with powers that a person does not have.
+    #[error("order {0} was quoted by an operator, who must confirm and commit it")]
+    OrderOfOperator(OrderId),
     /// No such ticket, or not one that this caller may know of.
     #[error("ticket {0} does not exist")]
     TicketNotFound(TicketId),
@@ -124,6 +127,9 @@ impl From<Error> for Status {
             Error::UserNotFound(id) => not_found("USER_NOT_FOUND").with("userId", id),
             Error::UserExists => Refusal::new(Code::AlreadyExists, "USER_EXISTS"),
             Error::OrderNotFound(id) => not_found("ORDER_NOT_FOUND").with("orderId", id),
+            Error::OrderOfOperator(id) => {
+                Refusal::new(Code::PermissionDenied, "ORDER_OF_OPERATOR").with("orderId", id)
+            }
             Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),
             Error::ProfileNotFound(code) => {
                 not_found("PROFILE_NOT_FOUND").with("profileCode", code)

@@ -33,8 +33,8 @@ pub struct Ctx {
 pub struct Work {
     /// The name of this process on the chunks that it does.
     pub worker: String,
-    /// Payers in a chunk.
-    pub chunk: usize,
+    /// Payers in a chunk of the runs that it makes.
+    pub chunk: i32,
     /// Seconds after which a lease may be taken over.
     pub lease_seconds: i32,
 }
@@ -71,7 +71,7 @@ impl Ctx {
             .max_decoding_message_size(16 << 20);
         let work = Work {
             worker: format!("{}-{}", std::process::id(), Uuid::new_v4().simple()),
-            chunk: config.run_chunk,
+            chunk: i32::try_from(config.run_chunk)?,
             lease_seconds: i32::try_from(config.lease_seconds)?,
         };
         Ok(Self {

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use chassis::{Clock, Owned};
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
+use values::AccountId;
 
 use crate::document;
 use crate::domain::catalogue::Catalogue;
 use crate::error::Error;
 use crate::store;
+use crate::store::accounts::Account;
 
 /// What an RPC needs besides its input.
 #[derive(Clone)]
@@ -63,6 +66,21 @@ impl Ctx {
             cache.insert(version.to_owned(), catalogue.clone());
         }
         Ok(catalogue)
+    }
+
+    /// Locks root accounts, whose timelines are about to change, and tells those that exist and the
+    /// instant that the changes are dated by.
+    ///
+    /// The instant is read under the locks: what it dates is either seen by a billing run of the
+    /// period that it lies in, or lies after that period (see `segments::all_changed`).
+    pub async fn hold_timelines(
+        &self,
+        db: &mut PgConnection,
+        roots: &[AccountId],
+    ) -> Result<(Vec<(AccountId, Account)>, DateTime<Utc>), Error> {
+        let known = store::accounts::lock(db, roots).await?;
+        store::segments::hold(db).await?;
+        Ok((known, self.clock.now_on(db).await?))
     }
 
     /// The catalogue version in force for new purchases.

@@ -1,6 +1,7 @@
 //! Everything that can go wrong in plan, and how the wire shows it.
 
 use chassis::{Chain, FieldError, Refusal};
+use chrono::NaiveDate;
 use thiserror::Error;
 use tonic::{Code, Status};
 use values::{AccountId, ContractId};
@@ -58,6 +59,9 @@ pub enum Error {
     /// No plan was in force then.
     #[error("account {0} had no plan at that instant")]
     NoPlanThen(AccountId),
+    /// By our clock the period is still running.
+    #[error("the period runs until {0}")]
+    PeriodNotEnded(NaiveDate),
     /// A subaccount has no plan of its own (REQ-036).
     #[error("account {account} is a subaccount: use its root account {root}")]
     UseRootAccount {
@@ -187,6 +191,7 @@ impl From<Error> for Status {
                 .with("accountId", account)
                 .with("familyCode", family),
             Error::NoPlanThen(id) => not_found("NO_PLAN_THEN").with("accountId", id),
+            Error::PeriodNotEnded(end) => wrong_state("PERIOD_NOT_ENDED").with("endDate", end),
             Error::UseRootAccount { account, root } => wrong_state("USE_ROOT_ACCOUNT")
                 .with("accountId", account)
                 .with("rootAccountId", root),

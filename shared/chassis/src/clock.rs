@@ -1,7 +1,7 @@
 //! Time, as an argument.
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, PgPool};
 
 /// Tells the time. Read once at the edge of a request or a job; the rest takes `now` as a value.
 #[derive(Debug, Clone)]
@@ -23,15 +23,16 @@ impl Clock {
     pub async fn now(&self) -> sqlx::Result<DateTime<Utc>> {
         match self {
             Self::System => Ok(machine_time()),
-            Self::Standing { db, schema } => {
-                let sql = format!(
-                    "-- {schema}.test_clock.now\nSELECT standing_at FROM {schema}.test_clock"
-                );
-                let standing = sqlx::query_scalar(AssertSqlSafe(sql))
-                    .fetch_optional(db)
-                    .await?;
-                Ok(standing.unwrap_or_else(machine_time))
-            }
+            Self::Standing { db, schema } => standing(db, schema).await,
+        }
+    }
+
+    /// Like [`Clock::now`], read on a connection that the caller holds already: a transaction that
+    /// waited for its locks asks again by this, without waiting for a second connection.
+    pub async fn now_on(&self, db: &mut PgConnection) -> sqlx::Result<DateTime<Utc>> {
+        match self {
+            Self::System => Ok(machine_time()),
+            Self::Standing { schema, .. } => standing(db, schema).await,
         }
     }
 
@@ -51,6 +52,15 @@ impl Clock {
             }
         }
     }
+}
+
+/// Where the clock of `schema` stands; the machine's time as long as it was never set.
+async fn standing(db: impl PgExecutor<'_>, schema: &str) -> sqlx::Result<DateTime<Utc>> {
+    let sql = format!("-- {schema}.test_clock.now\nSELECT standing_at FROM {schema}.test_clock");
+    let standing = sqlx::query_scalar(AssertSqlSafe(sql))
+        .fetch_optional(db)
+        .await?;
+    Ok(standing.unwrap_or_else(machine_time))
 }
 
 #[expect(

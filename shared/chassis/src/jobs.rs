@@ -1,8 +1,10 @@
 //! Starting, repeating and stopping.
 
 use std::error::Error;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +29,8 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
 
 /// Calls `step` until `stop`: again at once while it finds work, else after `pause`.
 ///
-/// A step that has begun is finished before this returns. A step that fails is logged and tried
-/// again after `pause`.
+/// A step that has begun is finished before this returns. A step that fails or panics is logged and
+/// tried again after `pause`: its transaction is undone, and the other jobs go on.
 pub async fn repeat<E: Error + 'static>(
     job: &str,
     pause: Duration,
@@ -36,15 +38,42 @@ pub async fn repeat<E: Error + 'static>(
     step: impl AsyncFn() -> Result<usize, E>,
 ) {
     while !stop.is_cancelled() {
-        let found = step().await.unwrap_or_else(|error| {
-            tracing::error!(job, error = %Chain(&error), "a step failed");
-            0
-        });
+        let found = match AssertUnwindSafe(step()).catch_unwind().await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::error!(job, error = %Chain(&error), "a step failed");
+                0
+            }
+            Err(_) => {
+                tracing::error!(job, "a step panicked");
+                0
+            }
+        };
         if found == 0 {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_step_that_panics_is_tried_again() {
+        let (tries, stop) = (Cell::new(0), CancellationToken::new());
+        let step = async || {
+            tries.set(tries.get() + 1);
+            assert!(1 < tries.get(), "the first try panics");
+            stop.cancel();
+            Ok::<_, std::io::Error>(0)
+        };
+        repeat("test", Duration::from_millis(1), &stop, step).await;
+        assert_eq!(tries.get(), 2);
     }
 }

@@ -37,7 +37,8 @@ pub async fn handle(
         .await?)
 }
 
-/// The order `id`, if `caller` may do `action` for its account. To whoever may not know of the
+/// The order `id`, if `caller` may do `action` for its account. An operator's order was decided with
+/// an operator's powers, so that a person may only see it. To whoever may not know of the
 /// account, the order does not exist either.
 pub async fn find(ctx: &Ctx, caller: &Caller, id: OrderId, action: Action) -> Result<Order, Error> {
     let mut tx = ctx.db.begin().await?;
@@ -47,6 +48,13 @@ pub async fn find(ctx: &Ctx, caller: &Caller, id: OrderId, action: Action) -> Re
         .ok_or(Error::OrderNotFound(id))?;
     tx.commit().await?;
     match permit::allowed(ctx, caller, AccountId::from_uuid(order.account_id), action).await {
+        Ok(_)
+            if order.by_operator
+                && action == Action::ChangePlan
+                && matches!(caller, Caller::Person { .. }) =>
+        {
+            Err(Error::OrderOfOperator(id))
+        }
         Ok(_) => Ok(order),
         Err(Error::AccountNotFound(_)) => Err(Error::OrderNotFound(id)),
         Err(error) => Err(error),

@@ -42,7 +42,8 @@ async fn bill(ctx: &Ctx, held: &mut Leased) -> Result<(), Error> {
         .ok_or(Error::Stored("run of a shard"))?;
     let period = Period::new(run.period_start, run.period_end)
         .map_err(|_| Error::Stored("period of a run"))?;
-    let catalogue = ctx.active_catalogue().await?;
+    let catalogue = ctx.catalogue(&run.catalogue_version).await?;
+    let size = usize::try_from(run.chunk_size).map_err(|_| Error::Stored("chunk size"))?;
     let selection = Selection {
         family: &run.family_code,
         period,
@@ -56,12 +57,13 @@ async fn bill(ctx: &Ctx, held: &mut Leased) -> Result<(), Error> {
         .get(&run.family_code)
         .ok_or_else(|| Error::FamilyNotFound(run.family_code.clone()))?;
     loop {
-        let chunk = pools.next(ctx, ctx.work.chunk).await?;
-        let last = chunk.len() < ctx.work.chunk;
+        let chunk = pools.next(ctx, size).await?;
+        let last = chunk.len() < size;
         let terms = rate::Terms {
             period,
             currency: family.currency,
             excluded: &family.excluded_categories,
+            profiles: &catalogue.profiles,
             book: &pools.book,
         };
         let ratings = rate::rate(&mut *ctx.db.acquire().await?, &chunk, &terms).await?;

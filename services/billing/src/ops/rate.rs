@@ -7,6 +7,7 @@ use uuid::Uuid;
 use values::{Currency, Period};
 
 use super::segments::{Book, Pool};
+use crate::clients::Profile;
 use crate::domain::rating::{self, Line, Unratable, Used};
 use crate::error::Error;
 use crate::store;
@@ -56,6 +57,8 @@ pub struct Terms<'a> {
     pub currency: Currency,
     /// Usage left out of the percentage base.
     pub excluded: &'a [String],
+    /// The policies of the profiles by code.
+    pub profiles: &'a HashMap<String, Profile>,
     /// The plans' terms.
     pub book: &'a Book,
 }
@@ -132,6 +135,9 @@ fn one(
             "billing does not know the payer".to_owned(),
         )
     })?;
+    if !terms.profiles.contains_key(&account.profile_code) {
+        return Err(("PROFILE_MISSING", account.profile_code.clone()));
+    }
     if account.currency != terms.currency.code() {
         return Err((
             "CURRENCY_DIFFERS",

@@ -18,7 +18,7 @@ use crate::store::{accounts, usage};
 const SHARDS: i32 = 16;
 
 pub async fn handle(
-    _: Ctx,
+    ctx: Ctx,
     call: Call<pb::CreateBillingRunRequest>,
     mut unit: Unit,
     catalogue: Arc<Catalogue>,
@@ -60,6 +60,8 @@ pub async fn handle(
         shard_count: SHARDS,
         expected_count: accounts::count_roots(&mut unit.tx, &profiles).await?,
         currency: family.currency.code().to_owned(),
+        catalogue_version: catalogue.version.clone(),
+        chunk_size: ctx.work.chunk,
         cut_off_at: call.now,
         created_at: call.now,
         completed_at: None,

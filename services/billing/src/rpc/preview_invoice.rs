@@ -120,6 +120,7 @@ pub async fn handle(
         period,
         currency: family.currency,
         excluded: &family.excluded_categories,
+        profiles: &catalogue.profiles,
         book: &pools.book,
     };
     let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;

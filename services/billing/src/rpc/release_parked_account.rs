@@ -39,8 +39,12 @@ pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Re
         .ok_or(Error::RunNotFound(id))?;
     let period = Period::new(run.period_start, run.period_end)
         .map_err(|_| Error::Stored("period of a run"))?;
-    let catalogue = ctx.active_catalogue().await?;
-    let family = catalogue
+    // Rated by the policies of the run; settled by the profile's of today, which may be the cure.
+    let (of_run, catalogue) = (
+        ctx.catalogue(&run.catalogue_version).await?,
+        ctx.active_catalogue().await?,
+    );
+    let family = of_run
         .families
         .get(&run.family_code)
         .ok_or_else(|| Error::FamilyNotFound(run.family_code.clone()))?;
@@ -57,6 +61,7 @@ pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Re
         period,
         currency: family.currency,
         excluded: &family.excluded_categories,
+        profiles: &catalogue.profiles,
         book: &pools.book,
     };
     let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;
@@ -82,27 +87,22 @@ pub async fn handle(
     let mut invoice = None;
     let rated = ready.ratings.rated.first();
     if let Some(rated) = rated.filter(|_| run.phase == "SETTLE") {
-        let number = if let (Some(series_id), Some(number)) = (parked.series_id, parked.number) {
-            Number { series_id, number }
+        // A number set aside by the run belongs to the run's date, which names its fiscal year.
+        let set_aside = parked.series_id.zip(parked.number);
+        let (issued_at, number) = if let Some((series_id, number)) = set_aside {
+            (run.cut_off_at, Number { series_id, number })
         } else {
-            let series_id = settle::series_of(
-                &mut unit.tx,
-                &ready.catalogue,
-                &rated.profile,
-                run.cut_off_at,
-            )
-            .await?;
-            Number {
-                series_id,
-                number: numbers::take(&mut unit.tx, series_id, 1).await?,
-            }
+            let series_id =
+                settle::series_of(&mut unit.tx, &ready.catalogue, &rated.profile, call.now).await?;
+            let number = numbers::take(&mut unit.tx, series_id, 1).await?;
+            (call.now, Number { series_id, number })
         };
         let header = Header {
             run_id: run.run_id,
             family: &run.family_code,
             period: ready.period,
             currency: ready.currency,
-            issued_at: call.now,
+            issued_at,
             catalogue: &ready.catalogue,
             terms_ids: &ready.terms_ids,
         };

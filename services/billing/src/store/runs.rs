@@ -27,6 +27,10 @@ pub struct Run {
     pub expected_count: i64,
     /// The currency.
     pub currency: String,
+    /// The catalogue version whose policies bind it.
+    pub catalogue_version: String,
+    /// Payers in a chunk, above zero.
+    pub chunk_size: i32,
     /// Usage received later joins the next period.
     pub cut_off_at: DateTime<Utc>,
     /// When it was made.
@@ -57,8 +61,8 @@ pub async fn insert(db: &mut PgConnection, run: &Run) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- billing.runs.insert
         INSERT INTO billing.runs (run_id, family_code, period_start, period_end, dry_run, phase, state, shard_count,
-                                  expected_count, currency, cut_off_at, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+                                  expected_count, currency, catalogue_version, chunk_size, cut_off_at, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
         run.run_id,
         run.family_code,
         run.period_start,
@@ -69,6 +73,8 @@ pub async fn insert(db: &mut PgConnection, run: &Run) -> sqlx::Result<bool> {
         run.shard_count,
         run.expected_count,
         run.currency,
+        run.catalogue_version,
+        run.chunk_size,
         run.cut_off_at,
         run.created_at
     )
@@ -94,7 +100,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Run>> {
         Run,
         "-- billing.runs.get
         SELECT run_id, family_code, period_start, period_end, dry_run, phase, state, shard_count, expected_count,
-               currency, cut_off_at, created_at, completed_at
+               currency, catalogue_version, chunk_size, cut_off_at, created_at, completed_at
         FROM billing.runs WHERE run_id = $1",
         id
     )
@@ -108,7 +114,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Run>> 
         Run,
         "-- billing.runs.lock
         SELECT run_id, family_code, period_start, period_end, dry_run, phase, state, shard_count, expected_count,
-               currency, cut_off_at, created_at, completed_at
+               currency, catalogue_version, chunk_size, cut_off_at, created_at, completed_at
         FROM billing.runs WHERE run_id = $1 FOR UPDATE",
         id
     )
@@ -126,7 +132,7 @@ pub async fn real(
         Run,
         "-- billing.runs.real
         SELECT run_id, family_code, period_start, period_end, dry_run, phase, state, shard_count, expected_count,
-               currency, cut_off_at, created_at, completed_at
+               currency, catalogue_version, chunk_size, cut_off_at, created_at, completed_at
         FROM billing.runs WHERE family_code = $1 AND period_start = $2 AND NOT dry_run",
         family,
         period_start
@@ -146,7 +152,7 @@ pub async fn list(
         Run,
         "-- billing.runs.list
         SELECT run_id, family_code, period_start, period_end, dry_run, phase, state, shard_count, expected_count,
-               currency, cut_off_at, created_at, completed_at
+               currency, catalogue_version, chunk_size, cut_off_at, created_at, completed_at
         FROM billing.runs WHERE ($1::text IS NULL OR family_code = $1) AND ($2::uuid IS NULL OR run_id < $2)
         ORDER BY run_id DESC LIMIT $3",
         family,
@@ -229,7 +235,7 @@ pub async fn lock_finished(db: &mut PgConnection) -> sqlx::Result<Option<Run>> {
         Run,
         "-- billing.runs.lock_finished
         SELECT run_id, family_code, period_start, period_end, dry_run, phase, state, shard_count, expected_count,
-               currency, cut_off_at, created_at, completed_at
+               currency, catalogue_version, chunk_size, cut_off_at, created_at, completed_at
         FROM billing.runs r
         WHERE state = 'RUNNING' AND NOT EXISTS (SELECT FROM billing.run_shards s WHERE s.run_id = r.run_id AND NOT s.done)
         LIMIT 1 FOR UPDATE SKIP LOCKED"

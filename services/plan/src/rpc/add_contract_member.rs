@@ -18,7 +18,7 @@ pub async fn handle(
     let contract = contracts::lock(&mut unit.tx, id)
         .await?
         .ok_or(Error::ContractNotFound(id))?;
-    join(&ctx, &mut unit.tx, &contract, &[account], call.now).await?;
+    join(&ctx, &mut unit.tx, &contract, &[account]).await?;
     let shown = shown(&mut unit.tx, &contract).await?;
     Ok(unit
         .commit(pb::AddContractMemberResponse {

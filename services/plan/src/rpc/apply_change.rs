@@ -8,7 +8,7 @@ use super::preview_change::{decide, read};
 use crate::ctx::Ctx;
 use crate::domain::timeline::{self, Segment};
 use crate::error::Error;
-use crate::store::{accounts, segments};
+use crate::store::segments;
 
 pub async fn handle(
     ctx: Ctx,
@@ -25,8 +25,8 @@ pub async fn handle(
     )?;
     let order = wire::optional_id("order_id", &request.order_id)?;
     // What was quoted holds as long as nothing has changed; the lock keeps it so until the commit.
-    accounts::lock(&mut unit.tx, &[asked.account]).await?;
-    let decided = decide(&ctx, &mut unit.tx, &asked, call.now).await?;
+    let (_, now) = ctx.hold_timelines(&mut unit.tx, &[asked.account]).await?;
+    let decided = decide(&ctx, &mut unit.tx, &asked, now).await?;
     let unchanged = timeline::etag(&decided.timeline) == request.timeline_etag;
     if !unchanged || decided.catalogue.version != request.catalogue_version {
         return Err(Error::Requote);
@@ -59,7 +59,7 @@ pub async fn handle(
         cycle: cycle.or_else(shortest).map(|code| (code, anchor)),
         order,
     };
-    let edit = timeline::changed(&decided.timeline, next, call.now)?;
+    let edit = timeline::changed(&decided.timeline, next, now)?;
     segments::edit(&mut unit.tx, asked.account, asked.family, &edit).await?;
     let segment = convert::segment(asked.account, asked.family, &edit.insert);
     Ok(unit

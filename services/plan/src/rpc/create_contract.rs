@@ -13,7 +13,7 @@ use super::get_current_plan::current;
 use crate::ctx::Ctx;
 use crate::domain::timeline::{self, Segment};
 use crate::error::Error;
-use crate::store::{accounts, contracts, segments};
+use crate::store::{contracts, segments};
 
 /// The most members of a contract besides its payer.
 const MEMBERS_MAX: usize = 999;
@@ -49,7 +49,7 @@ pub async fn handle(
         created_at: call.now,
     };
     contracts::insert(&mut unit.tx, &contract).await?;
-    join(&ctx, &mut unit.tx, &contract, &members, call.now).await?;
+    join(&ctx, &mut unit.tx, &contract, &members).await?;
     let shown = shown(&mut unit.tx, &contract).await?;
     Ok(unit
         .commit(pb::CreateContractResponse {
@@ -58,16 +58,15 @@ pub async fn handle(
         .await?)
 }
 
-/// Puts root accounts into a contract from `now` on.
+/// Puts root accounts into a contract from now on.
 pub async fn join(
     ctx: &Ctx,
     db: &mut PgConnection,
     contract: &contracts::Contract,
     members: &[AccountId],
-    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let id = ContractId::from_uuid(contract.contract_id);
-    let locked = accounts::lock(db, members).await?;
+    let (locked, now) = ctx.hold_timelines(db, members).await?;
     for member in members {
         let known = locked
             .iter()

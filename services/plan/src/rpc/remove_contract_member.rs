@@ -6,7 +6,7 @@ use proto::plan::v1 as pb;
 use super::create_contract::{put, shown};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{accounts, contracts};
+use crate::store::contracts;
 
 pub async fn handle(
     ctx: Ctx,
@@ -18,7 +18,7 @@ pub async fn handle(
     let contract = contracts::lock(&mut unit.tx, id)
         .await?
         .ok_or(Error::ContractNotFound(id))?;
-    accounts::lock(&mut unit.tx, &[account]).await?;
+    let (_, now) = ctx.hold_timelines(&mut unit.tx, &[account]).await?;
     let members = contracts::members(&mut unit.tx, id).await?;
     if !members
         .iter()
@@ -30,7 +30,7 @@ pub async fn handle(
         return Err(Error::ContractPayer(account));
     }
 
-    contracts::leave(&mut unit.tx, id, account, call.now).await?;
+    contracts::leave(&mut unit.tx, id, account, now).await?;
     let catalogue = ctx.active_catalogue(&mut unit.tx).await?;
     let family = catalogue.families.get(&contract.family_code);
     let family = family.ok_or_else(|| Error::FamilyNotFound(contract.family_code.clone()))?;
@@ -39,7 +39,7 @@ pub async fn handle(
         catalogue_version: catalogue.version.clone(),
         ..contract.clone()
     };
-    put(&mut unit.tx, account, &own, None, call.now).await?;
+    put(&mut unit.tx, account, &own, None, now).await?;
     let shown = shown(&mut unit.tx, &contract).await?;
     Ok(unit
         .commit(pb::RemoveContractMemberResponse {

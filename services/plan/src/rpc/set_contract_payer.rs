@@ -7,10 +7,10 @@ use values::AccountId;
 use super::create_contract::{put, shown};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{accounts, contracts};
+use crate::store::contracts;
 
 pub async fn handle(
-    _: Ctx,
+    ctx: Ctx,
     call: Call<pb::SetContractPayerRequest>,
     mut unit: Unit,
 ) -> Result<pb::SetContractPayerResponse, Error> {
@@ -33,9 +33,9 @@ pub async fn handle(
         ..contract
     };
     contracts::set_payer(&mut unit.tx, id, payer).await?;
-    accounts::lock(&mut unit.tx, &present).await?;
+    let (_, now) = ctx.hold_timelines(&mut unit.tx, &present).await?;
     for member in present {
-        put(&mut unit.tx, member, &contract, Some(id), call.now).await?;
+        put(&mut unit.tx, member, &contract, Some(id), now).await?;
     }
     let shown = shown(&mut unit.tx, &contract).await?;
     Ok(unit

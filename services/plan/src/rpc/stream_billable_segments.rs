@@ -16,6 +16,7 @@ use crate::ctx::Ctx;
 use crate::domain::timeline::days_within;
 use crate::error::Error;
 use crate::store::billable::{self, Billable, Selection};
+use crate::store::segments;
 
 /// Rows in a page; a payer's rows stay together, so that a page may hold a few more.
 const PAGE_ROWS: usize = 4_000;
@@ -43,6 +44,7 @@ pub async fn handle(
         wire::optional_id("payer_account_id", &request.payer_account_id)?;
 
     let mut db = ctx.db.acquire().await?;
+    let now = ctx.clock.now_on(&mut db).await?;
     let catalogue = ctx.active_catalogue(&mut db).await?;
     let zone = catalogue
         .families
@@ -51,8 +53,13 @@ pub async fn handle(
         .zone;
     let (low, high) = match payer {
         Some(payer) => (payer.uuid(), payer.uuid()),
+        // A run bills what was in force: no change may come into its period any more.
+        None if now < zone.start_of(period.end()) => {
+            return Err(Error::PeriodNotEnded(period.end()));
+        }
         None => shard_bounds(request.shard, request.shard_count),
     };
+    segments::all_changed(&mut db).await?;
     let selection = Selection {
         family: family.to_owned(),
         from: zone.start_of(period.start()),

@@ -7,6 +7,33 @@ use values::{AccountId, ContractId, OrderId};
 
 use crate::domain::timeline::{Edit, Segment};
 
+/// The key of the advisory lock between those who change timelines and those who read all of them.
+const TIMELINES: i64 = 0x7469_6d65;
+
+/// Marks this transaction as one that changes timelines, until its end. Taken after the locks of
+/// accounts and before the clock is read.
+pub async fn hold(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- plan.segments.hold\nSELECT pg_advisory_xact_lock_shared($1)",
+        TIMELINES
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(())
+}
+
+/// Waits until every transaction that has begun to change timelines is over: a statement after
+/// this sees all changes that were dated before it.
+pub async fn all_changed(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- plan.segments.all_changed\nSELECT pg_advisory_xact_lock($1)",
+        TIMELINES
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(())
+}
+
 struct Row {
     start_at: DateTime<Utc>,
     end_at: Option<DateTime<Utc>>,
