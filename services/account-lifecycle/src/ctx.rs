@@ -1,10 +1,13 @@
 //! What an RPC or a job needs besides its input.
 
+use std::sync::Arc;
+
 use chassis::{Clock, Config, Owned, Peer};
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::payments::v1::payments_service_client::PaymentsServiceClient;
 use proto::plan::v1::plan_service_client::PlanServiceClient;
 use sqlx::PgPool;
+use tokio::sync::Notify;
 
 /// What an RPC or a job needs besides its input.
 #[derive(Clone)]
@@ -19,6 +22,8 @@ pub struct Ctx {
     pub billing: BillingServiceClient<Peer>,
     /// The payments service.
     pub payments: PaymentsServiceClient<Peer>,
+    /// Wakes the jobs of this process when there is work; those of others look by themselves.
+    pub wake: Arc<Notify>,
 }
 
 impl Ctx {
@@ -39,6 +44,7 @@ impl Ctx {
             plan: PlanServiceClient::new(config.peer(&config.peers.plan_url)?),
             billing: BillingServiceClient::new(config.peer(&config.peers.billing_url)?),
             payments: PaymentsServiceClient::new(config.peer(&config.peers.payments_url)?),
+            wake: Arc::default(),
         })
     }
 }

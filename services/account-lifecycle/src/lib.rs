@@ -80,12 +80,14 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                 async move { Ok(jobs::any_due(&ctx).await?.then_some(until)) }.boxed()
             }),
             jobs: async move |stop| {
-                let open = chassis::repeat("open_accounts", PAUSE, &stop, async || {
-                    jobs::open_accounts::step(&ctx).await
-                });
-                let finish = chassis::repeat("finish_orders", PAUSE, &stop, async || {
-                    jobs::finish_orders::step(&ctx).await
-                });
+                let open =
+                    chassis::repeat("open_accounts", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::open_accounts::step(&ctx).await
+                    });
+                let finish =
+                    chassis::repeat("finish_orders", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::finish_orders::step(&ctx).await
+                    });
                 tokio::join!(open, finish);
             },
         })

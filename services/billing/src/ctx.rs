@@ -6,10 +6,12 @@ use std::sync::{Arc, RwLock};
 use chassis::{Clock, Config, Owned, Peer};
 use proto::plan::v1::plan_service_client::PlanServiceClient;
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use uuid::Uuid;
 use values::{Currency, Zone};
 
 use crate::clients::Catalogue;
+use crate::ops::intake::Intake;
 
 /// What an RPC or a job needs besides its input.
 #[derive(Clone)]
@@ -22,6 +24,10 @@ pub struct Ctx {
     pub plan: PlanServiceClient<Peer>,
     /// How this process works on runs.
     pub work: Work,
+    /// Usage that waits to be written.
+    pub intake: Arc<Intake>,
+    /// Wakes the jobs of this process when there is work; those of others look by themselves.
+    pub wake: Arc<Notify>,
     /// Catalogue versions read before: a version never changes.
     pub catalogues: Arc<RwLock<HashMap<String, Arc<Catalogue>>>>,
     /// Accounts read before: what is kept of them never changes.
@@ -79,6 +85,8 @@ impl Ctx {
             clock,
             plan,
             work,
+            intake: Arc::default(),
+            wake: Arc::default(),
             catalogues: Arc::default(),
             accounts: Arc::default(),
         })

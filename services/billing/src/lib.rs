@@ -82,13 +82,14 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
             }),
             jobs: async move |stop| {
                 let work = join_all((0..workers).map(|_| {
-                    chassis::repeat("work_runs", PAUSE, &stop, async || {
+                    chassis::repeat("work_runs", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::work_runs::step(&ctx).await
                     })
                 }));
-                let finish = chassis::repeat("finish_runs", PAUSE, &stop, async || {
-                    jobs::finish_runs::step(&ctx).await
-                });
+                let finish =
+                    chassis::repeat("finish_runs", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::finish_runs::step(&ctx).await
+                    });
                 tokio::join!(work, finish);
             },
         })

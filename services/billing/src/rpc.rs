@@ -153,6 +153,7 @@ impl BillingService for Ctx {
             create_billing_run::handle(ctx, call, unit, catalogue.clone())
         })
         .await
+        .inspect(|_| self.wake.notify_waiters())
     }
 
     async fn get_billing_run(
@@ -182,14 +183,18 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::ApproveBillingRunRequest>,
     ) -> Result<Response<pb::ApproveBillingRunResponse>, Status> {
-        write(self, request, approve_billing_run::handle).await
+        write(self, request, approve_billing_run::handle)
+            .await
+            .inspect(|_| self.wake.notify_waiters())
     }
 
     async fn resume_billing_run(
         &self,
         request: Request<pb::ResumeBillingRunRequest>,
     ) -> Result<Response<pb::ResumeBillingRunResponse>, Status> {
-        write(self, request, resume_billing_run::handle).await
+        write(self, request, resume_billing_run::handle)
+            .await
+            .inspect(|_| self.wake.notify_waiters())
     }
 
     async fn halt_billing_run(

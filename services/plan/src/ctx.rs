@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use chassis::{Clock, Owned};
+use chassis::{Clock, Lanes, Owned};
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use values::AccountId;
@@ -19,6 +19,8 @@ use crate::store::accounts::Account;
 pub struct Ctx {
     /// The database, limited to this service's schema by its role.
     pub db: PgPool,
+    /// The same database, for hot reads.
+    pub lanes: Lanes,
     /// The time.
     pub clock: Clock,
     /// Versions read before: a version never changes.
@@ -37,6 +39,7 @@ impl Ctx {
             Clock::System
         };
         Self {
+            lanes: Lanes::beside(&db),
             db,
             clock,
             catalogues: Arc::default(),

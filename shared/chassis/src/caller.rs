@@ -1,7 +1,8 @@
 //! Who calls: services and operators by certificate or token, people by an OIDC token (D2).
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::jwk::JwkSet;
@@ -10,6 +11,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tonic::transport::CertificateDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use crate::clock::machine_time;
+
+/// Tokens kept as verified before the memory starts anew.
+const TOKENS_KEPT: usize = 10_000;
 
 /// Who sent a request, as verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +73,11 @@ pub struct Claims {
 
 /// The keys that tokens are verified with.
 #[derive(Clone)]
-pub struct Keys(Arc<Vec<DecodingKey>>);
+pub struct Keys {
+    keys: Arc<Vec<DecodingKey>>,
+    /// Tokens verified before: to verify a signature costs more than most reads do.
+    verified: Arc<RwLock<HashMap<String, Claims>>>,
+}
 
 /// A key set that does not read.
 #[derive(Debug, Error)]
@@ -90,15 +100,40 @@ impl Keys {
             .iter()
             .map(DecodingKey::from_jwk)
             .collect::<Result<Vec<_>, _>>();
-        Ok(Self(Arc::new(keys.map_err(|_| BadKeys)?)))
+        Ok(Self {
+            keys: Arc::new(keys.map_err(|_| BadKeys)?),
+            verified: Arc::default(),
+        })
     }
 
-    fn claims(&self, token: &str) -> Option<Claims> {
+    /// What a token says, when one of the keys signed it and it has not expired at `now`.
+    fn claims(&self, token: &str, now: DateTime<Utc>) -> Option<Claims> {
+        let known = self.verified.read().ok()?.get(token).cloned();
+        let claims = match known {
+            Some(claims) => claims,
+            None => {
+                let claims = self.verified_now(token)?;
+                let mut verified = self.verified.write().ok()?;
+                if TOKENS_KEPT <= verified.len() {
+                    verified.clear();
+                }
+                verified.insert(token.to_owned(), claims.clone());
+                claims
+            }
+        };
+        (now.timestamp() < claims.exp).then_some(claims)
+    }
+
+    fn verified_now(&self, token: &str) -> Option<Claims> {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&["perdiem"]);
         validation.set_required_spec_claims(&["exp", "aud", "sub"]);
+        validation.validate_exp = false; // Asked at each use, by whoever keeps the claims.
         let verified = |key| jsonwebtoken::decode::<Claims>(token, key, &validation).ok();
-        self.0.iter().find_map(verified).map(|token| token.claims)
+        self.keys
+            .iter()
+            .find_map(verified)
+            .map(|token| token.claims)
     }
 }
 
@@ -121,7 +156,9 @@ impl Identities {
     }
 
     fn by_token(&self, header: &str) -> Option<Caller> {
-        let claims = self.keys.claims(header.strip_prefix("Bearer ")?)?;
+        let claims = self
+            .keys
+            .claims(header.strip_prefix("Bearer ")?, machine_time())?;
         match claims.kind.as_str() {
             "service" => Some(Caller::Service { name: claims.sub }),
             "operator" => Some(Caller::Operator {
@@ -169,6 +206,27 @@ fn by_spiffe(uri: &str) -> Option<Caller> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_kept_as_verified_still_expires() {
+        let claims = |exp| Claims {
+            sub: "US1".to_owned(),
+            kind: "person".to_owned(),
+            roles: Vec::new(),
+            aud: "perdiem".to_owned(),
+            exp,
+            auth_time: None,
+        };
+        let kept = HashMap::from([("token".to_owned(), claims(100))]);
+        let keys = Keys {
+            keys: Arc::default(),
+            verified: Arc::new(RwLock::new(kept)),
+        };
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        assert!(keys.claims("token", at(99)).is_some());
+        assert!(keys.claims("token", at(100)).is_none());
+        assert!(keys.claims("another", at(99)).is_none());
+    }
 
     #[test]
     fn spiffe_ids_name_services_and_operators_and_nothing_else() {

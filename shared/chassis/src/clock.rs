@@ -67,7 +67,7 @@ async fn standing(db: impl PgExecutor<'_>, schema: &str) -> sqlx::Result<DateTim
     clippy::disallowed_methods,
     reason = "the one place that reads the clock"
 )]
-fn machine_time() -> DateTime<Utc> {
+pub(crate) fn machine_time() -> DateTime<Utc> {
     let now = Utc::now();
     now.duration_trunc(TimeDelta::microseconds(1))
         .unwrap_or(now)

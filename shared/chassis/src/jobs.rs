@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::Chain;
@@ -27,17 +29,21 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Calls `step` until `stop`: again at once while it finds work, else after `pause`.
+/// Calls `step` until `stop`: again at once while it finds work, else after `pause` or when `wake`
+/// says that there is some.
 ///
 /// A step that has begun is finished before this returns. A step that fails or panics is logged and
 /// tried again after `pause`: its transaction is undone, and the other jobs go on.
 pub async fn repeat<E: Error + 'static>(
     job: &str,
-    pause: Duration,
+    (pause, wake): (Duration, &Notify),
     stop: &CancellationToken,
     step: impl AsyncFn() -> Result<usize, E>,
 ) {
     while !stop.is_cancelled() {
+        // From here on: what is announced during the step is not missed.
+        let mut woken = pin!(wake.notified());
+        woken.as_mut().enable();
         let found = match AssertUnwindSafe(step()).catch_unwind().await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -52,6 +58,7 @@ pub async fn repeat<E: Error + 'static>(
         if found == 0 {
             tokio::select! {
                 () = stop.cancelled() => {}
+                () = woken => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -73,7 +80,27 @@ mod tests {
             stop.cancel();
             Ok::<_, std::io::Error>(0)
         };
-        repeat("test", Duration::from_millis(1), &stop, step).await;
+        let wake = Notify::new();
+        repeat("test", (Duration::from_millis(1), &wake), &stop, step).await;
+        assert_eq!(tries.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_step_begins_when_there_is_news_and_not_only_after_the_pause() {
+        let (tries, stop, wake) = (Cell::new(0), CancellationToken::new(), Notify::new());
+        let step = async || {
+            tries.set(tries.get() + 1);
+            // News that comes during a step is not missed.
+            wake.notify_waiters();
+            if tries.get() == 2 {
+                stop.cancel();
+            }
+            Ok::<_, std::io::Error>(0)
+        };
+        let jobs = repeat("test", (Duration::from_mins(60), &wake), &stop, step);
+        tokio::time::timeout(Duration::from_secs(5), jobs)
+            .await
+            .unwrap();
         assert_eq!(tries.get(), 2);
     }
 }

@@ -18,6 +18,7 @@ mod database;
 mod frames;
 mod gate;
 mod jobs;
+mod lanes;
 mod page;
 mod refusal;
 mod requests;
@@ -38,6 +39,7 @@ pub use database::{connect, is_violation_of, migrate, retryable, violated_constr
 pub use frames::SingleMessage;
 pub use gate::{Gate, GateLayer};
 pub use jobs::{repeat, stop_on_signal};
+pub use lanes::Lanes;
 pub use page::{Page, PageToken};
 pub use refusal::{FieldError, Refusal, field_error, internal, not_yet};
 pub use requests::Begun;

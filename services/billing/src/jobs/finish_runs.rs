@@ -18,6 +18,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         outbox::run_completed(&mut tx, run.run_id, now).await?;
     }
     tx.commit().await?;
+    ctx.wake.notify_waiters(); // Whoever watches it.
     tracing::info!(run.id = %run.run_id, run.phase, "every shard of a run is done");
     Ok(1)
 }

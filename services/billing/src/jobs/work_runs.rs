@@ -28,6 +28,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let leased = shards::lease(&mut *ctx.db.acquire().await?, ctx.work.lease_seconds).await?;
     let Some(mut held) = leased else { return Ok(0) };
     let done = bill(ctx, &mut held).await;
+    ctx.wake.notify_waiters(); // The run may be done.
     if done.is_err() {
         // Whoever takes it next need not wait for the lease to run out.
         shards::release(&mut *ctx.db.acquire().await?, &held).await?;
@@ -56,9 +57,8 @@ async fn bill(ctx: &Ctx, held: &mut Leased) -> Result<(), Error> {
         .families
         .get(&run.family_code)
         .ok_or_else(|| Error::FamilyNotFound(run.family_code.clone()))?;
-    loop {
+    let mut rated_next = async || {
         let chunk = pools.next(ctx, size).await?;
-        let last = chunk.len() < size;
         let terms = rate::Terms {
             period,
             currency: family.currency,
@@ -67,28 +67,58 @@ async fn bill(ctx: &Ctx, held: &mut Leased) -> Result<(), Error> {
             book: &pools.book,
         };
         let ratings = rate::rate(&mut *ctx.db.acquire().await?, &chunk, &terms).await?;
+        Ok::<_, Error>(RatedChunk {
+            accounts: chunk.len(),
+            cursor: chunk.last().map(|pool| pool.payer),
+            last: chunk.len() < size,
+            terms_ids: pools.book.ids.clone(),
+            ratings,
+        })
+    };
+    let mut chunk = rated_next().await?;
+    loop {
         let billing = Billing {
             ctx,
             run: &run,
             held,
             catalogue: &catalogue,
-            terms_ids: &pools.book.ids,
             period,
             currency: family.currency,
-            accounts: chunk.len(),
-            cursor: chunk.last().map(|pool| pool.payer),
-            last,
+            chunk: &chunk,
         };
-        if !billing.commit(&ratings).await? {
+        // While the database writes a chunk, the next one is read and rated.
+        let next = async {
+            if chunk.last {
+                return Ok(None);
+            }
+            rated_next().await.map(Some)
+        };
+        let (committed, next) = tokio::join!(billing.commit(), next);
+        if !committed? {
             tracing::info!(run.id = %run.run_id, shard = held.shard, "a shard is held by another, or its run has stopped");
             return Ok(());
         }
-        if last {
-            return Ok(());
-        }
         held.next_chunk += 1;
-        held.cursor_id = chunk.last().map(|pool| pool.payer);
+        held.cursor_id = chunk.cursor.or(held.cursor_id);
+        match next? {
+            Some(next) => chunk = next,
+            None => return Ok(()),
+        }
     }
+}
+
+/// A chunk as read and rated.
+struct RatedChunk {
+    /// Payers in it.
+    accounts: usize,
+    /// The last of them.
+    cursor: Option<Uuid>,
+    /// Whether the shard ends with it.
+    last: bool,
+    /// Ids in `billing.terms` by index of terms.
+    terms_ids: Vec<i32>,
+    /// What rating came to.
+    ratings: Ratings,
 }
 
 /// A chunk about to be written.
@@ -97,17 +127,15 @@ struct Billing<'a> {
     run: &'a Run,
     held: &'a Leased,
     catalogue: &'a Catalogue,
-    terms_ids: &'a [i32],
     period: Period,
     currency: values::Currency,
-    accounts: usize,
-    cursor: Option<Uuid>,
-    last: bool,
+    chunk: &'a RatedChunk,
 }
 
 impl Billing<'_> {
     /// Writes the chunk; `false` when the lease was lost.
-    async fn commit(&self, ratings: &Ratings) -> Result<bool, Error> {
+    async fn commit(&self) -> Result<bool, Error> {
+        let ratings = &self.chunk.ratings;
         let numbered = if self.run.phase == "SETTLE" {
             self.number(&ratings.rated).await?
         } else {
@@ -140,18 +168,14 @@ impl Billing<'_> {
             Err(Error::Database(error)) if is_violation(&error) => {
                 tx.rollback().await?;
                 tracing::warn!(run.id = %self.run.run_id, %error, "a chunk met a violation: account by account");
-                self.commit_one_by_one(ratings, &numbered).await
+                self.commit_one_by_one(&numbered).await
             }
             Err(error) => Err(error),
         }
     }
 
     /// Writes the chunk account by account and parks those that the database refuses.
-    async fn commit_one_by_one(
-        &self,
-        ratings: &Ratings,
-        numbered: &[(&Rated, Number)],
-    ) -> Result<bool, Error> {
+    async fn commit_one_by_one(&self, numbered: &[(&Rated, Number)]) -> Result<bool, Error> {
         let mut tx = self.ctx.db.begin().await?;
         let mut kept = Vec::new();
         for (rated, number) in numbered {
@@ -171,7 +195,7 @@ impl Billing<'_> {
                 Err(error) => return Err(error),
             }
         }
-        self.park(&mut tx, &ratings.unrated).await?;
+        self.park(&mut tx, &self.chunk.ratings.unrated).await?;
         if !self.fence(&mut tx, kept.into_iter()).await? {
             return Ok(false);
         }
@@ -186,7 +210,7 @@ impl Billing<'_> {
         rated: impl Iterator<Item = &Rated>,
     ) -> Result<bool, Error> {
         let seconds = self.ctx.work.lease_seconds;
-        if !shards::advance(tx, self.held, self.cursor, self.last, seconds).await? {
+        if !shards::advance(tx, self.held, self.chunk.cursor, self.chunk.last, seconds).await? {
             return Ok(false);
         }
         let (mut invoices, mut lines, mut total) = (0_usize, 0_usize, 0_i64);
@@ -202,11 +226,11 @@ impl Billing<'_> {
             shard: self.held.shard,
             chunk: self.held.next_chunk,
             worker: self.ctx.work.worker.clone(),
-            account_count: count(self.accounts),
+            account_count: count(self.chunk.accounts),
             invoice_count: count(invoices),
             line_count: count(lines),
             total_minor: total,
-            last_id: self.cursor.unwrap_or_default(),
+            last_id: self.chunk.cursor.unwrap_or_default(),
         };
         shards::insert_chunk(tx, &chunk).await?;
         Ok(true)
@@ -313,7 +337,7 @@ impl Billing<'_> {
             currency: self.currency,
             issued_at: self.run.cut_off_at,
             catalogue: self.catalogue,
-            terms_ids: self.terms_ids,
+            terms_ids: &self.chunk.terms_ids,
         }
     }
 }

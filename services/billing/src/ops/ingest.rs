@@ -1,21 +1,20 @@
-//! Usage events, recorded: a batch is one transaction, all of it or nothing.
+//! Usage events, read and placed: a batch is recorded all of it or nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chassis::{FieldError, field_error, wire};
-use chrono::{DateTime, Months, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Months, TimeDelta, Utc};
 use proto::billing::v1 as pb;
 use sha2::{Digest as _, Sha256};
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{AccountId, Amount, Currency, Zone};
 
 use crate::ctx::{AccountFacts, Ctx};
-use crate::domain::usage::{self, Arrival, Changes, EventKey, SumKey, Values};
+use crate::domain::usage::{self, EventKey, Values};
 use crate::error::Error;
 use crate::store;
-use crate::store::usage::{Event, Stored};
+use crate::store::usage::Event;
 
 /// The most events in a batch.
 const EVENTS_MAX: usize = 10_000;
@@ -48,7 +47,7 @@ pub async fn record(
     events: &[pb::UsageEvent],
     now: DateTime<Utc>,
 ) -> Result<Counts, Error> {
-    let source = code("source", source)?.to_owned();
+    let source: Arc<str> = code("source", source)?.into();
     if events.is_empty() || EVENTS_MAX < events.len() {
         return Err(field_error("events", "1 to 10000 events").into());
     }
@@ -58,10 +57,7 @@ pub async fn record(
     for (index, event) in read.into_iter().enumerate() {
         events.push(placed(&source, index, event, &accounts)?);
     }
-    let mut tx = ctx.db.begin().await?;
-    let counts = write(&mut tx, &source, events, now).await?;
-    tx.commit().await?;
-    Ok(counts)
+    ctx.intake.record(&ctx.db, events, now).await
 }
 
 /// An event as sent, its fields read.
@@ -189,14 +185,18 @@ async fn accounts(ctx: &Ctx, events: &[Read<'_>]) -> Result<HashMap<Uuid, Accoun
 }
 
 /// An event with its root account, day and month.
-struct Placed {
-    event: Event,
-    profile: Arc<str>,
-    zone: Zone,
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The event.
+    pub event: Event,
+    /// The profile of its account.
+    pub profile: Arc<str>,
+    /// The zone that makes its days.
+    pub zone: Zone,
 }
 
 fn placed(
-    source: &str,
+    source: &Arc<str>,
     index: usize,
     read: Read<'_>,
     accounts: &HashMap<Uuid, AccountFacts>,
@@ -228,6 +228,7 @@ fn placed(
     };
     let event = Event {
         key,
+        source: source.clone(),
         event_id: read.event_id.to_owned(),
         values: read.values,
         day,
@@ -248,103 +249,4 @@ fn event_key(source: &str, event_id: &str) -> Uuid {
         .chain_update(event_id)
         .finalize();
     Uuid::from_slice(digest.get(..16).unwrap_or_default()).unwrap_or_default()
-}
-
-async fn write(
-    db: &mut PgConnection,
-    source: &str,
-    mut events: Vec<Placed>,
-    now: DateTime<Utc>,
-) -> Result<Counts, Error> {
-    let mut months: HashSet<NaiveDate> = events.iter().map(|it| it.event.key.month).collect();
-    let earliest = months.iter().min().copied().unwrap_or_default();
-    let profiles: HashSet<&str> = events.iter().map(|it| it.profile.as_ref()).collect();
-    let profiles: Vec<String> = profiles.into_iter().map(str::to_owned).collect();
-    // The month that late usage joins is held too, and may have closed until it was.
-    let mut held = HashSet::new();
-    while !months.is_subset(&held) {
-        held.extend(months.drain());
-        store::usage::hold_months(db, &held.iter().copied().collect::<Vec<_>>()).await?;
-        let closed = store::usage::closed_months(db, &profiles, earliest).await?;
-        for placed in &mut events {
-            let closed = closed
-                .get(placed.profile.as_ref())
-                .map_or(&[][..], Vec::as_slice);
-            placed.event.billing_month = usage::billing_month(placed.event.key.month, closed);
-        }
-        months.extend(events.iter().map(|it| it.event.billing_month));
-    }
-    let mut counts = Counts::default();
-    // In order of key, so that two batches never wait in a circle; of one key in order of arrival.
-    events.sort_by_key(|placed| placed.event.key);
-
-    let same_key = |a: &Placed, b: &Placed| a.event.key == b.event.key;
-    let firsts: Vec<&Event> = events
-        .chunk_by(same_key)
-        .filter_map(|same| same.first())
-        .map(|it| &it.event)
-        .collect();
-    let new: HashSet<EventKey> = store::usage::insert_new(db, source, &firsts, now)
-        .await?
-        .into_iter()
-        .collect();
-    let mut changes = Changes::default();
-    for same in events.chunk_by(same_key) {
-        let mut again = same;
-        if let [Placed { event: first, .. }, rest @ ..] = same
-            && new.contains(&first.key)
-        {
-            changes.note(sum_key(first), &first.values, 1)?;
-            counts.recorded += 1;
-            counts.late += late(first);
-            again = rest;
-        }
-        for Placed { event, zone, .. } in again {
-            let known = store::usage::lock_counting(db, event.key).await?;
-            let values = values_of(&known);
-            match usage::arrival(&event.values, Some(&values)) {
-                Arrival::New | Arrival::Repeated => counts.repeated += 1,
-                Arrival::Correction => {
-                    // In the month that the new values are billed in, the difference: a month that
-                    // is closed keeps what it was billed on.
-                    let old = SumKey {
-                        root: event.key.root,
-                        billing_month: event.billing_month,
-                        day: zone.day(known.used_at),
-                        category: values.category.clone(),
-                    };
-                    changes.note(old, &values, -1)?;
-                    changes.note(sum_key(event), &event.values, 1)?;
-                    store::usage::supersede(db, source, &known, event, now).await?;
-                    counts.corrected += 1;
-                    counts.late += late(event);
-                }
-            }
-        }
-    }
-    store::usage::add(db, &changes).await??;
-    Ok(counts)
-}
-
-fn values_of(stored: &Stored) -> Values {
-    Values {
-        account: stored.account_id,
-        category: stored.category.clone(),
-        used_at: stored.used_at,
-        quantity_micros: stored.quantity_micros,
-        price_micros: stored.price_micros,
-    }
-}
-
-fn sum_key(event: &Event) -> SumKey {
-    SumKey {
-        root: event.key.root,
-        billing_month: event.billing_month,
-        day: event.day,
-        category: event.values.category.clone(),
-    }
-}
-
-fn late(event: &Event) -> i64 {
-    i64::from(event.key.month < event.billing_month)
 }

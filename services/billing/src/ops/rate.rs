@@ -11,7 +11,7 @@ use crate::clients::Profile;
 use crate::domain::rating::{self, Line, Unratable, Used};
 use crate::error::Error;
 use crate::store;
-use crate::store::accounts::Account;
+use crate::store::accounts::Payer;
 
 /// A payer whose month costs something.
 #[derive(Debug, Clone)]
@@ -72,22 +72,17 @@ pub async fn rate(
     let (Some(first), Some(last)) = (pools.first(), pools.last()) else {
         return Ok(Ratings::default());
     };
-    let payers: Vec<Uuid> = pools
-        .iter()
-        .filter(|pool| may_cost(pool, terms.book))
-        .map(|pool| pool.payer)
-        .collect();
-    if payers.is_empty() {
+    if !pools.iter().any(|pool| may_cost(pool, terms.book)) {
         return Ok(Ratings::default());
     }
-    let accounts = store::accounts::get_all(db, &payers).await?;
-    let accounts: HashMap<Uuid, Account> =
-        accounts.into_iter().map(|it| (it.account_id, it)).collect();
-    let usage = Usage::read(db, pools, (first.payer, last.payer), terms).await?;
+    let range = (first.payer, last.payer);
+    let payers = store::accounts::payers(db, range).await?;
+    let payers: HashMap<Uuid, Payer> = payers.into_iter().map(|it| (it.account_id, it)).collect();
+    let usage = Usage::read(db, pools, range, terms).await?;
 
     let mut ratings = Ratings::default();
     for pool in pools.iter().filter(|pool| may_cost(pool, terms.book)) {
-        match one(pool, &accounts, &usage, terms) {
+        match one(pool, &payers, &usage, terms) {
             Ok(Some(rated)) => ratings.rated.push(rated),
             Ok(None) => {}
             Err((reason, detail)) => ratings.unrated.push(Unrated {
@@ -115,7 +110,7 @@ fn may_cost(pool: &Pool, book: &Book) -> bool {
 
 fn one(
     pool: &Pool,
-    accounts: &HashMap<Uuid, Account>,
+    payers: &HashMap<Uuid, Payer>,
     usage: &Usage,
     terms: &Terms<'_>,
 ) -> Result<Option<Rated>, (&'static str, String)> {
@@ -129,7 +124,7 @@ fn one(
     if let Some((_, what)) = pool.spans.iter().find_map(unknown) {
         return Err(("CATALOGUE_MISSING", what.clone()));
     }
-    let account = accounts.get(&pool.payer).ok_or_else(|| {
+    let account = payers.get(&pool.payer).ok_or_else(|| {
         (
             "ACCOUNT_MISSING",
             "billing does not know the payer".to_owned(),

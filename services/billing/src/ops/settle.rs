@@ -63,10 +63,14 @@ pub async fn settle(
         .filter(|(it, _)| !it.invoiced)
         .map(|(it, _)| it.payer)
         .collect();
-    let overdrafts: HashMap<Uuid, i64> = ledger::lock(db, &prepaid).await?.into_iter().collect();
+    let mut overdrafts: HashMap<Uuid, i64> = HashMap::new();
     let mut lots: HashMap<Uuid, Vec<lots::Lot>> = HashMap::new();
-    for (root, lot) in ledger::lots(db, &prepaid).await? {
-        lots.entry(root).or_default().push(lot);
+    // Payers lie side by side: their lots are read as one range.
+    if let (Some(low), Some(high)) = (prepaid.iter().min(), prepaid.iter().max()) {
+        overdrafts.extend(ledger::lock(db, &prepaid).await?);
+        for (root, lot) in ledger::lots(db, (*low, *high)).await? {
+            lots.entry(root).or_default().push(lot);
+        }
     }
     for (it, number) in rated {
         let own = lots.remove(&it.payer).unwrap_or_default();

@@ -27,7 +27,7 @@ pub async fn handle(
         .await?
         .ok_or(Error::Stored("balance"))?;
     let currency = convert::currency(&currency)?;
-    let mut own: Vec<Lot> = ledger::lots(&mut db, &[root])
+    let mut own: Vec<Lot> = ledger::lots(&mut db, (root, root))
         .await?
         .into_iter()
         .map(|(_, lot)| lot)

@@ -1,5 +1,6 @@
 //! `BillingService.WatchBillingRun`
 
+use std::pin::pin;
 use std::time::Duration;
 
 use chassis::wire;
@@ -30,6 +31,8 @@ pub async fn handle(
     )]
     tokio::spawn(async move {
         loop {
+            let mut woken = pin!(ctx.wake.notified());
+            woken.as_mut().enable();
             let seen = look(&ctx, id).await;
             let ended = seen
                 .as_ref()
@@ -42,7 +45,8 @@ pub async fn handle(
             if sender.send(news).await.is_err() || ended {
                 return;
             }
-            tokio::time::sleep(EVERY).await;
+            // The end of the run is told at once, its progress as often as this.
+            let _ = tokio::time::timeout(EVERY, woken).await;
         }
     });
     Ok(Box::pin(ReceiverStream::new(receiver)))

@@ -55,6 +55,34 @@ pub async fn get_all(db: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Ac
     .await
 }
 
+/// What a payer's invoice depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payer {
+    /// Its id.
+    pub account_id: Uuid,
+    /// Its profile.
+    pub profile_code: String,
+    /// The currency of its ledger.
+    pub currency: String,
+    /// Whether it pays by invoice; else from its balance.
+    pub invoiced: bool,
+}
+
+/// The accounts from `low` to `high`, in no order: a run's payers lie side by side, and are read so
+/// in less than half the time of looking each of them up.
+pub async fn payers(db: &mut PgConnection, (low, high): (Uuid, Uuid)) -> sqlx::Result<Vec<Payer>> {
+    sqlx::query_as!(
+        Payer,
+        "-- billing.accounts.payers
+        SELECT account_id, profile_code, currency, invoiced FROM billing.accounts
+        WHERE account_id >= $1 AND account_id <= $2",
+        low,
+        high
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// The account `id`.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account>> {
     Ok(get_all(db, &[id]).await?.pop())

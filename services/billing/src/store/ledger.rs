@@ -166,13 +166,17 @@ pub async fn overdraft(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option
     Ok(row.map(|row| (row.overdraft_micros, row.currency)))
 }
 
-/// The lots of `roots` with something left, by root.
-pub async fn lots(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Lot)>> {
+/// The lots with something left of the root accounts from `low` to `high`, by root.
+pub async fn lots(
+    db: &mut PgConnection,
+    (low, high): (Uuid, Uuid),
+) -> sqlx::Result<Vec<(Uuid, Lot)>> {
     let rows = sqlx::query!(
         "-- billing.lots.list
         SELECT root_id, lot_id, kind, priority, remaining_micros, created_at, expires_at FROM billing.lots
-        WHERE root_id = ANY($1) AND 0 < remaining_micros ORDER BY root_id",
-        roots
+        WHERE root_id >= $1 AND root_id <= $2 AND 0 < remaining_micros ORDER BY root_id",
+        low,
+        high
     )
     .fetch_all(db)
     .await?;

@@ -1,11 +1,13 @@
 //! `billing.usage_events`, its sums, and which months are closed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::copy::Rows;
 use crate::domain::usage::{Changes, EventKey, SumOutOfRange, Values};
 
 /// The class of the advisory locks that stand for months of usage.
@@ -16,6 +18,8 @@ const MONTH_LOCKS: i32 = 7302;
 pub struct Event {
     /// What identifies it.
     pub key: EventKey,
+    /// Who measured.
+    pub source: Arc<str>,
     /// The source's own id.
     pub event_id: String,
     /// Its values.
@@ -121,12 +125,54 @@ pub async fn closed_months(
     Ok(closed)
 }
 
+/// Stores events whose keys are all new, by COPY: a third of the cost of [`insert_new`]. A key that
+/// is not new violates `usage_events_pkey`, and nothing is stored.
+pub async fn copy_new(
+    db: &mut PgConnection,
+    events: &[&Event],
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let columns = [
+        "root_id",
+        "usage_month",
+        "event_key",
+        "revision",
+        "source",
+        "event_id",
+        "account_id",
+        "category",
+        "used_at",
+        "quantity_micros",
+        "price_micros",
+        "billing_month",
+        "received_at",
+    ];
+    let mut rows = Rows::new("billing.usage_events", &columns);
+    for event in events {
+        rows.row();
+        rows.uuid(event.key.root);
+        rows.date(event.key.month);
+        rows.uuid(event.key.key);
+        rows.integer(1);
+        rows.text(&event.source);
+        rows.text(&event.event_id);
+        rows.uuid(event.values.account);
+        rows.text(&event.values.category);
+        rows.timestamptz(event.values.used_at);
+        rows.bigint(event.values.quantity_micros);
+        rows.bigint(event.values.price_micros);
+        rows.date(event.billing_month);
+        rows.timestamptz(now);
+    }
+    rows.copy(db).await?;
+    Ok(())
+}
+
 /// Stores the events whose keys are new, in order of key, and gives those keys.
 ///
 /// A key that another transaction is storing is waited for.
 pub async fn insert_new(
     db: &mut PgConnection,
-    source: &str,
     events: &[&Event],
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<EventKey>> {
@@ -138,18 +184,18 @@ pub async fn insert_new(
         "-- billing.usage_events.insert_new
         INSERT INTO billing.usage_events (root_id, usage_month, event_key, revision, source, event_id, account_id,
             category, used_at, quantity_micros, price_micros, billing_month, received_at)
-        SELECT root, month, key, 1, $1, id, account, category, used, quantity, price, billing, $2
-        FROM unnest($3::uuid[], $4::date[], $5::uuid[], $6::text[], $7::uuid[], $8::text[], $9::timestamptz[],
+        SELECT root, month, key, 1, source, id, account, category, used, quantity, price, billing, $1
+        FROM unnest($2::uuid[], $3::date[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[], $9::timestamptz[],
                     $10::bigint[], $11::bigint[], $12::date[])
-            AS e (root, month, key, id, account, category, used, quantity, price, billing)
+            AS e (root, month, key, source, id, account, category, used, quantity, price, billing)
         ON CONFLICT DO NOTHING
         RETURNING root_id, usage_month, event_key",
     )
-    .bind(source)
     .bind(now)
     .bind(columns.roots)
     .bind(columns.months)
     .bind(columns.keys)
+    .bind(columns.sources)
     .bind(columns.ids)
     .bind(columns.accounts)
     .bind(columns.categories)
@@ -170,6 +216,7 @@ struct Columns<'a> {
     roots: Vec<Uuid>,
     months: Vec<NaiveDate>,
     keys: Vec<Uuid>,
+    sources: Vec<&'a str>,
     ids: Vec<&'a str>,
     accounts: Vec<Uuid>,
     categories: Vec<&'a str>,
@@ -184,6 +231,7 @@ impl<'a> Columns<'a> {
         self.roots.push(event.key.root);
         self.months.push(event.key.month);
         self.keys.push(event.key.key);
+        self.sources.push(&event.source);
         self.ids.push(&event.event_id);
         self.accounts.push(event.values.account);
         self.categories.push(&event.values.category);
@@ -225,7 +273,6 @@ pub async fn lock_counting(db: &mut PgConnection, key: EventKey) -> sqlx::Result
 /// Puts a correction in the place of `old`, whose row is locked.
 pub async fn supersede(
     db: &mut PgConnection,
-    source: &str,
     old: &Stored,
     event: &Event,
     now: DateTime<Utc>,
@@ -251,7 +298,7 @@ pub async fn supersede(
         old.usage_month,
         old.event_key,
         old.revision + 1,
-        source,
+        event.source.as_ref(),
         event.event_id,
         event.values.account,
         event.values.category,

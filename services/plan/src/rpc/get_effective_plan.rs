@@ -18,8 +18,9 @@ pub async fn handle(
         Some(at) => at,
         None => ctx.clock.now().await?,
     };
-    let mut db = ctx.db.acquire().await?;
-    let found = segments::in_force(&mut db, account, family, at).await?;
+    let mut lane = ctx.lanes.take().await?;
+    let found = segments::in_force(&mut lane.db, account, family, at).await;
+    let found = lane.done(found)?;
     let (root, segment) = found.ok_or(Error::AccountNotFound(account))?;
     let segment = segment.ok_or(Error::NoPlanThen(account))?;
     Ok(pb::GetEffectivePlanResponse {

@@ -1,0 +1,253 @@
+//! Placed events, written: batches that arrive while the database is busy share one transaction.
+//!
+//! Invariants: a batch is written all of it or nothing; a batch at fault never takes another with
+//! it; a caller that goes away leaves its batch to be written.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::ingest::{Counts, Placed};
+use crate::domain::usage::{self, Arrival, Changes, EventKey, SumKey, Values};
+use crate::error::Error;
+use crate::store;
+use crate::store::usage::{Event, Stored};
+
+/// Transactions at a time.
+const WRITERS: usize = 4;
+/// The most events that batches share a transaction with; a single batch may have more.
+const TOGETHER_MAX: usize = 10_000;
+/// From how many events on COPY is worth its round trips.
+const COPY_FROM: usize = 200;
+
+/// Batches that wait to be written.
+pub struct Intake {
+    waiting: Mutex<VecDeque<Waiting>>,
+    turns: Semaphore,
+}
+
+struct Waiting {
+    events: Vec<Placed>,
+    now: DateTime<Utc>,
+    done: oneshot::Sender<Result<Counts, Error>>,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            turns: Semaphore::new(WRITERS),
+        }
+    }
+}
+
+impl Intake {
+    /// Writes a batch, alone when nobody else is waiting, else together with those who are.
+    pub async fn record(
+        &self,
+        db: &PgPool,
+        events: Vec<Placed>,
+        now: DateTime<Utc>,
+    ) -> Result<Counts, Error> {
+        let (done, counted) = oneshot::channel();
+        self.queue(|waiting| waiting.push_back(Waiting { events, now, done }));
+        if let Ok(_turn) = self.turns.acquire().await {
+            // Each that waited gets a turn and takes at least one batch, so that none stays behind.
+            let taken = self.queue(take_together);
+            if !taken.is_empty() {
+                write_all(db, taken).await;
+            }
+        }
+        // Dropped only by a panic of whoever had taken it.
+        counted
+            .await
+            .unwrap_or(Err(Error::Stored("batch of usage")))
+    }
+
+    fn queue<T>(&self, with: impl FnOnce(&mut VecDeque<Waiting>) -> T) -> T {
+        with(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Takes the first batch, and as many more as fit beside it.
+fn take_together(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let (mut taken, mut count) = (Vec::new(), 0);
+    while let Some(next) = waiting.front() {
+        count += next.events.len();
+        if !taken.is_empty() && TOGETHER_MAX < count {
+            break;
+        }
+        taken.extend(waiting.pop_front());
+    }
+    taken
+}
+
+/// Writes batches in one transaction; when that fails, each in its own.
+async fn write_all(db: &PgPool, taken: Vec<Waiting>) {
+    if let [_, _, ..] = taken.as_slice() {
+        let batches: Vec<&[Placed]> = taken.iter().map(|it| it.events.as_slice()).collect();
+        let now = taken.iter().map(|it| it.now).max().unwrap_or_default();
+        if let Ok(counts) = write_tx(db, &batches, now).await {
+            for (batch, counts) in taken.into_iter().zip(counts) {
+                let _ = batch.done.send(Ok(counts)); // Nobody waits any more: it is written.
+            }
+            return;
+        }
+    }
+    for batch in taken {
+        let counts = write_tx(db, &[&batch.events], batch.now).await;
+        let counts = counts.map(|counts| counts.first().copied().unwrap_or_default());
+        let _ = batch.done.send(counts);
+    }
+}
+
+async fn write_tx(
+    db: &PgPool,
+    batches: &[&[Placed]],
+    now: DateTime<Utc>,
+) -> Result<Vec<Counts>, Error> {
+    let mut tx = db.begin().await?;
+    let counts = write(&mut tx, batches, now).await?;
+    tx.commit().await?;
+    Ok(counts)
+}
+
+/// An event and the batch that brought it.
+struct Brought {
+    placed: Placed,
+    batch: usize,
+}
+
+/// Writes batches; gives what became of each.
+async fn write(
+    db: &mut PgConnection,
+    batches: &[&[Placed]],
+    now: DateTime<Utc>,
+) -> Result<Vec<Counts>, Error> {
+    let mut counts = vec![Counts::default(); batches.len()];
+    let mut events: Vec<Brought> = Vec::new();
+    for (batch, place) in batches.iter().zip(0..) {
+        events.extend(batch.iter().map(|it| Brought {
+            placed: it.clone(),
+            batch: place,
+        }));
+    }
+    let mut months: HashSet<NaiveDate> =
+        events.iter().map(|it| it.placed.event.key.month).collect();
+    let earliest = months.iter().min().copied().unwrap_or_default();
+    let profiles: HashSet<&str> = events.iter().map(|it| it.placed.profile.as_ref()).collect();
+    let profiles: Vec<String> = profiles.into_iter().map(str::to_owned).collect();
+    // The month that late usage joins is held too, and may have closed until it was.
+    let mut held = HashSet::new();
+    while !months.is_subset(&held) {
+        held.extend(months.drain());
+        store::usage::hold_months(db, &held.iter().copied().collect::<Vec<_>>()).await?;
+        let closed = store::usage::closed_months(db, &profiles, earliest).await?;
+        for Brought { placed, .. } in &mut events {
+            let closed = closed
+                .get(placed.profile.as_ref())
+                .map_or(&[][..], Vec::as_slice);
+            placed.event.billing_month = usage::billing_month(placed.event.key.month, closed);
+        }
+        months.extend(events.iter().map(|it| it.placed.event.billing_month));
+    }
+    // In order of key, so that two batches never wait in a circle; of one key in order of arrival.
+    events.sort_by_key(|it| it.placed.event.key);
+
+    let same_key = |a: &Brought, b: &Brought| a.placed.event.key == b.placed.event.key;
+    let firsts: Vec<&Event> = events
+        .chunk_by(same_key)
+        .filter_map(|same| same.first())
+        .map(|it| &it.placed.event)
+        .collect();
+    let new = store_new(db, &firsts, now).await?;
+    let mut changes = Changes::default();
+    for same in events.chunk_by(same_key) {
+        let mut again = same;
+        if let [first, rest @ ..] = same
+            && new.contains(&first.placed.event.key)
+        {
+            let (event, own) = (&first.placed.event, count(&mut counts, first.batch));
+            changes.note(sum_key(event), &event.values, 1)?;
+            own.recorded += 1;
+            own.late += late(event);
+            again = rest;
+        }
+        for Brought { placed, batch } in again {
+            let (Placed { event, zone, .. }, own) = (placed, count(&mut counts, *batch));
+            let known = store::usage::lock_counting(db, event.key).await?;
+            let values = values_of(&known);
+            match usage::arrival(&event.values, Some(&values)) {
+                Arrival::New | Arrival::Repeated => own.repeated += 1,
+                Arrival::Correction => {
+                    // In the month that the new values are billed in, the difference: a month that
+                    // is closed keeps what it was billed on.
+                    let old = SumKey {
+                        root: event.key.root,
+                        billing_month: event.billing_month,
+                        day: zone.day(known.used_at),
+                        category: values.category.clone(),
+                    };
+                    changes.note(old, &values, -1)?;
+                    changes.note(sum_key(event), &event.values, 1)?;
+                    store::usage::supersede(db, &known, event, now).await?;
+                    own.corrected += 1;
+                    own.late += late(event);
+                }
+            }
+        }
+    }
+    store::usage::add(db, &changes).await??;
+    Ok(counts)
+}
+
+fn count(counts: &mut [Counts], batch: usize) -> &mut Counts {
+    counts.get_mut(batch).expect("each batch has its counts")
+}
+
+/// Stores the events whose keys are new and gives these keys. Many are taken to be all new, as they
+/// are but for a repetition.
+async fn store_new(
+    db: &mut PgConnection,
+    firsts: &[&Event],
+    now: DateTime<Utc>,
+) -> Result<HashSet<EventKey>, Error> {
+    if COPY_FROM <= firsts.len() {
+        store::savepoint(db).await?;
+        match store::usage::copy_new(db, firsts, now).await {
+            Ok(()) => return Ok(firsts.iter().map(|event| event.key).collect()),
+            Err(error) if store::violated(&error) == Some("usage_events_pkey") => {
+                store::rollback_to_savepoint(db).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let new = store::usage::insert_new(db, firsts, now).await?;
+    Ok(new.into_iter().collect())
+}
+
+fn values_of(stored: &Stored) -> Values {
+    Values {
+        account: stored.account_id,
+        category: stored.category.clone(),
+        used_at: stored.used_at,
+        quantity_micros: stored.quantity_micros,
+        price_micros: stored.price_micros,
+    }
+}
+
+fn sum_key(event: &Event) -> SumKey {
+    SumKey {
+        root: event.key.root,
+        billing_month: event.billing_month,
+        day: event.day,
+        category: event.values.category.clone(),
+    }
+}
+
+fn late(event: &Event) -> i64 {
+    i64::from(event.key.month < event.billing_month)
+}
