@@ -33,10 +33,10 @@ struct Options {
     /// How often run and raw COPY are measured, alternately.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Usage events to be ingested.
+    /// Usage events to be ingested; 0 leaves ingestion out.
     #[arg(long, default_value_t = 500_000)]
     events: u32,
-    /// Seconds of each measurement of hot reads and writes.
+    /// Seconds of each measurement of hot reads and writes; 0 leaves them out.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
     /// Used by itself: a service of the suite.
@@ -88,8 +88,12 @@ async fn main() {
     );
     bench.seed().await;
     bench.runs(options.rounds).await;
-    bench.ingestion(options.events).await;
-    bench.hot(Duration::from_secs(options.seconds)).await;
+    if 0 < options.events {
+        bench.ingestion(options.events).await;
+    }
+    if 0 < options.seconds {
+        bench.hot(Duration::from_secs(options.seconds)).await;
+    }
     bench.suite.stop().await;
     cluster.stop();
 }

@@ -98,7 +98,12 @@ pub async fn database() -> (Database, PathBuf) {
 impl Harness {
     /// A suite at noon of 1 March 2026 with the shipped catalogue in force.
     pub async fn start() -> Self {
-        let mut harness = Self::with(&[]).await;
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more of the environment.
+    pub async fn start_with(environment: &[(&str, &str)]) -> Self {
+        let mut harness = Self::with(environment).await;
         harness.set_clock("2026-03-01T12:00:00Z").await;
         catalogue::import(&harness.operator, &data("catalogue.yaml"), true)
             .await

@@ -14,6 +14,7 @@ mod access;
 mod harness;
 mod hostile;
 mod oracle;
+mod payments;
 mod requests;
 mod requirements;
 mod runs;

@@ -1,21 +1,44 @@
-//! What an RPC needs besides its input.
+//! What an RPC or a job needs besides its input.
 
-use chassis::{Clock, Owned};
-use sqlx::PgPool;
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
 
-/// What an RPC needs besides its input.
+use chassis::{Clock, Config, Owned};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::Notify;
+
+use crate::document;
+use crate::domain::catalogue::Catalogue;
+use crate::error::Error;
+use crate::providers::{Provider, Sandbox};
+use crate::store::catalogues;
+
+/// The provider of a method whose request names none.
+pub const DEFAULT_PROVIDER: &str = "sandbox";
+
+/// What an RPC or a job needs besides its input.
 #[derive(Clone)]
 pub struct Ctx {
     /// The database, limited to this service's schema by its role.
     pub db: PgPool,
     /// The time.
     pub clock: Clock,
+    /// Whoever moves the money, by code.
+    providers: Arc<HashMap<&'static str, Box<dyn Provider>>>,
+    /// Seconds after which somebody else may finish what this process asks a provider.
+    pub lease_seconds: i32,
+    /// Seconds after which an unknown outcome is looked up first.
+    pub look_up_seconds: i64,
+    /// Wakes the jobs of this process when there is work; those of others look by themselves.
+    pub wake: Arc<Notify>,
+    /// Catalogue versions read before: a version never changes.
+    catalogues: Arc<RwLock<HashMap<String, Arc<Catalogue>>>>,
 }
 
 impl Ctx {
-    /// A context on `db`, by the machine's clock or the standing one.
-    pub fn new(db: PgPool, standing_clock: bool) -> Self {
-        let clock = if standing_clock {
+    /// A context on `db` for a configuration.
+    pub fn new(db: PgPool, config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
+        let clock = if config.test_clock_listen.is_some() {
             Clock::Standing {
                 db: db.clone(),
                 schema: "payments",
@@ -23,7 +46,51 @@ impl Ctx {
         } else {
             Clock::System
         };
-        Self { db, clock }
+        let sandbox: Box<dyn Provider> = Box::new(Sandbox::new(db.clone(), clock.clone()));
+        Ok(Self {
+            db,
+            clock,
+            providers: Arc::new(HashMap::from([("sandbox", sandbox)])),
+            // Longer than a provider is waited for.
+            lease_seconds: i32::try_from(config.lease_seconds)?.saturating_mul(2),
+            look_up_seconds: i64::from(config.look_up_seconds),
+            wake: Arc::default(),
+            catalogues: Arc::default(),
+        })
+    }
+
+    /// The provider of this code.
+    pub fn provider(&self, code: &str) -> Result<&dyn Provider, Error> {
+        self.providers
+            .get(code)
+            .map(Box::as_ref)
+            .ok_or_else(|| Error::ProviderNotFound(code.to_owned()))
+    }
+
+    /// The catalogue version `version`; the one imported last when it is empty.
+    pub async fn catalogue(
+        &self,
+        db: &mut PgConnection,
+        version: &str,
+    ) -> Result<Arc<Catalogue>, Error> {
+        let cached = self
+            .catalogues
+            .read()
+            .ok()
+            .and_then(|cache| cache.get(version).cloned());
+        if let Some(catalogue) = cached {
+            return Ok(catalogue);
+        }
+        let named = (!version.is_empty()).then_some(version);
+        let text = catalogues::document(db, named)
+            .await?
+            .ok_or_else(|| Error::CatalogueVersionNotFound(version.to_owned()))?;
+        let catalogue = document::read(&text).map_err(|_| Error::Stored("catalogue"))?;
+        let catalogue = Arc::new(catalogue);
+        if let Ok(mut cache) = self.catalogues.write() {
+            cache.insert(catalogue.version.clone(), catalogue.clone());
+        }
+        Ok(catalogue)
     }
 }
 

@@ -1,22 +1,30 @@
 //! The payments service: was it paid.
 //!
-//! It will own payment methods, charges and refunds; today it opens accounts, keeps the catalogue
-//! and has the port to providers with its sandbox. A request enters at [`rpc`]; `store` remembers;
-//! `providers` asks whoever moves the money.
+//! It owns payment methods, charges and refunds. A request enters at [`rpc`], which reads the wire;
+//! `domain` decides, `store` remembers; `providers` asks whoever moves the money; [`jobs`] looks up
+//! what nobody knows yet; `ops` holds the scripts that several of them run; `document` reads the
+//! catalogue.
 //!
 //! Invariants: no card number is ever taken, only providers' tokens; what a provider is asked is
-//! kept before it is asked; an outcome that nobody knows is a state, never a guess; this service
-//! calls no other.
+//! written down before it is asked, under a reference that follows from what it is for; an outcome
+//! that nobody knows is a state, left only by the provider's own word and never by a timer; a final
+//! state is final, and no charge gives back more than it took (the database keeps both); this
+//! service calls no other.
 
 mod access;
 mod ctx;
+mod document;
+pub mod domain;
 mod error;
-pub mod providers;
+mod jobs;
+mod ops;
+mod providers;
 mod rpc;
 mod store;
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::{Command, Config, Server, serve};
 use futures::FutureExt as _;
@@ -33,6 +41,9 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 const GRPC_NAME: &str = "perdiem.payments.v1.PaymentsService";
 /// The largest message that it takes: a catalogue document.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// How long a job without work waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -56,18 +67,31 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
             "payments",
             config.database_connections,
         )?;
-        let ctx = Ctx::new(db, config.test_clock_listen.is_some());
-        let clock = ctx.clock.clone();
-        let service = PaymentsServiceServer::new(ctx).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let ctx = Ctx::new(db, config)?;
+        let service =
+            PaymentsServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let due = ctx.clone();
         Ok(Server {
             name: "payments",
             grpc_name: GRPC_NAME,
             routes: Routes::new(service),
             access: ACCESS,
-            clock,
-            // No movement waits for an instant before charges are built.
-            next_due: Arc::new(|_| async { Ok(None) }.boxed()),
-            jobs: |_| async {},
+            clock: ctx.clock.clone(),
+            next_due: Arc::new(move |until| {
+                let ctx = due.clone();
+                async move { jobs::next_due(&ctx, until).await }.boxed()
+            }),
+            jobs: async move |stop| {
+                let decide =
+                    chassis::repeat("decide_sandbox", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::decide_sandbox::step(&ctx).await
+                    });
+                let look_up =
+                    chassis::repeat("look_up_movements", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::look_up_movements::step(&ctx).await
+                    });
+                tokio::join!(decide, look_up);
+            },
         })
     })
     .await

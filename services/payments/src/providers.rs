@@ -1,138 +1,134 @@
 //! The port to whoever moves the money, behind one trait.
 
-pub mod sandbox;
+mod sandbox;
 
-use std::future::Future;
-
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
 use thiserror::Error;
+use uuid::Uuid;
 use values::Money;
 
-/// A provider's name for a way to pay; never a card number.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Token(String);
+use crate::domain::movement::Answer;
+use crate::domain::token::Token;
 
-/// The text is not a token that may be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum BadToken {
-    /// It looks like the number of a card (R31).
-    #[error("card numbers are not taken, only tokens of a provider")]
-    CardNumber,
-    /// It is empty, too long or has characters that no token has.
-    #[error("not a token: 1 to 128 letters, digits, '-' or '_'")]
-    Malformed,
-}
-
-impl Token {
-    /// The token that `text` spells.
-    ///
-    /// # Errors
-    /// `CardNumber` for 12 to 19 digits that pass the Luhn check, whatever stands between them.
-    pub fn parse(text: &str) -> Result<Self, BadToken> {
-        let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
-        let only_digits = text
-            .chars()
-            .all(|c| c.is_ascii_digit() || c == ' ' || c == '-');
-        if only_digits && (12..=19).contains(&digits.len()) && luhn(&digits) {
-            return Err(BadToken::CardNumber);
-        }
-        let plain = text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if text.is_empty() || 128 < text.len() || !plain {
-            return Err(BadToken::Malformed);
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// The provider's text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Tokens stay out of logs.
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-fn luhn(digits: &[u32]) -> bool {
-    let doubled = |digit: u32| if 4 < digit { 2 * digit - 9 } else { 2 * digit };
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(n, d)| if n % 2 == 1 { doubled(*d) } else { *d })
-        .sum();
-    sum.is_multiple_of(10)
-}
+pub use sandbox::Sandbox;
 
 /// A charge to ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ChargeOrder {
     /// Our reference, derived from what is paid for: the same for every retry (R3).
-    pub reference: String,
+    pub reference: Uuid,
     /// What to charge.
     pub token: Token,
     /// How much, above zero.
-    pub amount: Money,
+    pub money: Money,
+    /// Whether the person is not there to confirm.
+    pub unattended: bool,
+    /// Where the person is sent after confirming; empty for the provider's default.
+    pub return_url: String,
 }
 
-/// What a provider says of a charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The money has moved.
-    Succeeded {
-        /// The provider's id.
-        provider_id: String,
-        /// What it says it moved.
-        amount: Money,
-    },
-    /// It was turned down for good.
-    Declined {
-        /// Why, in the provider's word.
-        reason: String,
-    },
-    /// It is under way: a slow method, or the payer must act.
-    Pending {
-        /// The provider's id.
-        provider_id: String,
-    },
-    /// Nobody knows: a timeout, a reset, an answer that does not read. Only a look-up leaves it.
-    Unknown,
+/// A refund to ask for.
+#[derive(Debug, Clone)]
+pub struct RefundOrder {
+    /// Our reference of the refund.
+    pub reference: Uuid,
+    /// Our reference of the charge.
+    pub charge_reference: Uuid,
+    /// The provider's id of the charge.
+    pub charge_id: String,
+    /// How much, above zero.
+    pub money: Money,
 }
 
-/// Whoever moves the money.
-pub trait PaymentProvider: Send + Sync {
-    /// Asks for a charge. Asking again with the same reference never charges twice.
-    fn charge(&self, order: &ChargeOrder) -> impl Future<Output = Outcome> + Send;
-
-    /// What became of the charge with this reference; `None` when the provider never heard of it.
-    fn look_up(&self, reference: &str) -> impl Future<Output = Option<Outcome>> + Send;
+/// Whether money comes or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// To us.
+    Charge,
+    /// Back to the payer.
+    Refund,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn card_numbers_are_refused_and_tokens_taken() {
-        for number in [
-            "4242424242424242",
-            "4242 4242 4242 4242",
-            "3782-822463-10005",
-        ] {
-            assert_eq!(Token::parse(number), Err(BadToken::CardNumber), "{number}");
+impl Kind {
+    /// Its name, as it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Charge => "CHARGE",
+            Self::Refund => "REFUND",
         }
-        for token in ["pm_card_visa", "tok_4242424242424242", "4242424242424241"] {
-            assert!(Token::parse(token).is_ok(), "{token}");
-        }
-        assert_eq!(Token::parse(""), Err(BadToken::Malformed));
-        assert_eq!(Token::parse("a b"), Err(BadToken::Malformed));
-        assert_eq!(
-            format!("{:?}", Token::parse("tok_secret").unwrap()),
-            "Token(…)"
-        );
     }
+}
+
+/// What a provider tells of a token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instrument {
+    /// The card's network; empty when it has none, or does not tell.
+    pub network: String,
+    /// The country that issued it; empty when it does not tell.
+    pub country: String,
+    /// The last four digits; empty for none.
+    pub last_four: String,
+    /// The last month in which it is good, such as 2028-11; empty for none.
+    pub expiry_month: String,
+}
+
+/// Why a token can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotAttached {
+    /// The provider refuses the token.
+    #[error("the provider refuses the token: {0}")]
+    Refused(String),
+    /// The provider does not answer.
+    #[error("the provider is not available")]
+    Unavailable,
+}
+
+/// The provider's book can't be read: nothing is concluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the provider is not available")]
+pub struct Unavailable;
+
+/// A movement in a provider's book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookEntry {
+    /// Whether money came or went.
+    pub kind: Kind,
+    /// Our reference, as the book holds it.
+    pub reference: Uuid,
+    /// The provider's id.
+    pub provider_id: String,
+    /// How much.
+    pub money: Money,
+    /// What the book says of it.
+    pub answer: Answer,
+}
+
+/// Whoever moves the money. None of these fails: what is not definite is [`Answer::Unknown`].
+pub trait Provider: Send + Sync {
+    /// How long two requests with one reference are taken for one (R4).
+    fn window(&self) -> TimeDelta;
+
+    /// What a token stands for; makes it usable for charges.
+    fn attach<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Instrument, NotAttached>>;
+
+    /// Asks for a charge. Asked again with the same reference it never charges twice.
+    fn charge<'a>(&'a self, order: &'a ChargeOrder) -> BoxFuture<'a, Answer>;
+
+    /// Asks for a refund. Asked again with the same reference it never refunds twice.
+    fn refund<'a>(&'a self, order: &'a RefundOrder) -> BoxFuture<'a, Answer>;
+
+    /// What the book says of our reference; `None` when it has no such movement.
+    fn look_up(
+        &self,
+        kind: Kind,
+        reference: Uuid,
+    ) -> BoxFuture<'_, Result<Option<Answer>, Unavailable>>;
+
+    /// All that the book has of a stretch of time, oldest first.
+    fn book(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> BoxFuture<'_, Result<Vec<BookEntry>, Unavailable>>;
 }

@@ -1,11 +1,29 @@
 //! The gRPC face of payments: a table of contents, one file for each RPC.
 
+mod add_payment_method;
+mod cards;
+mod convert;
+mod create_charge;
+mod create_refund;
+mod get_charge;
+mod get_refund;
 mod import_catalogue;
+mod list_charges;
+mod list_eligible_methods;
+mod list_payment_methods;
+mod list_refunds;
 mod open_account;
+mod reconcile;
+mod remove_payment_method;
+mod resolve_movement;
+mod set_default_payment_method;
+mod settle_charge;
+mod update_account_facts;
+mod watch_movements;
 
 use std::pin::Pin;
 
-use chassis::{not_yet, write};
+use chassis::{not_yet, saga, write};
 use futures::Stream;
 use proto::payments::v1 as pb;
 use proto::payments::v1::payments_service_server::PaymentsService;
@@ -15,13 +33,41 @@ use crate::ctx::Ctx;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// A method that reads: its file's `handle`, given the context and the message.
+macro_rules! read {
+    ($self:ident, $request:ident, $file:ident) => {{
+        cards::refuse($request.get_ref())?;
+        Ok(Response::new(
+            $file::handle($self, $request.into_inner()).await?,
+        ))
+    }};
+}
+
+/// A method that changes something in one transaction.
+macro_rules! write {
+    ($self:ident, $request:ident, $file:ident) => {{
+        cards::refuse($request.get_ref())?;
+        write($self, $request, $file::handle)
+            .await
+            .inspect(|_| $self.wake.notify_waiters())
+    }};
+}
+
+/// A method that asks a provider between its transactions.
+macro_rules! saga {
+    ($self:ident, $request:ident, $file:ident) => {{
+        cards::refuse($request.get_ref())?;
+        saga($self, $request, $file::handle).await
+    }};
+}
+
 #[tonic::async_trait]
 impl PaymentsService for Ctx {
     async fn open_account(
         &self,
         request: Request<pb::OpenAccountRequest>,
     ) -> Result<Response<pb::OpenAccountResponse>, Status> {
-        write(self, request, open_account::handle).await
+        write!(self, request, open_account)
     }
 
     async fn import_catalogue(
@@ -31,105 +77,125 @@ impl PaymentsService for Ctx {
         write(self, request, import_catalogue::handle).await
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn update_account_facts(
         &self,
-        _: Request<pb::UpdateAccountFactsRequest>,
+        request: Request<pb::UpdateAccountFactsRequest>,
     ) -> Result<Response<pb::UpdateAccountFactsResponse>, Status> {
-        Err(not_yet("UpdateAccountFacts"))
+        write!(self, request, update_account_facts)
     }
 
     async fn add_payment_method(
         &self,
-        _: Request<pb::AddPaymentMethodRequest>,
+        request: Request<pb::AddPaymentMethodRequest>,
     ) -> Result<Response<pb::AddPaymentMethodResponse>, Status> {
-        Err(not_yet("AddPaymentMethod"))
+        saga!(self, request, add_payment_method)
     }
 
     async fn list_payment_methods(
         &self,
-        _: Request<pb::ListPaymentMethodsRequest>,
+        request: Request<pb::ListPaymentMethodsRequest>,
     ) -> Result<Response<pb::ListPaymentMethodsResponse>, Status> {
-        Err(not_yet("ListPaymentMethods"))
+        read!(self, request, list_payment_methods)
     }
 
     async fn remove_payment_method(
         &self,
-        _: Request<pb::RemovePaymentMethodRequest>,
+        request: Request<pb::RemovePaymentMethodRequest>,
     ) -> Result<Response<pb::RemovePaymentMethodResponse>, Status> {
-        Err(not_yet("RemovePaymentMethod"))
+        write!(self, request, remove_payment_method)
     }
 
     async fn set_default_payment_method(
         &self,
-        _: Request<pb::SetDefaultPaymentMethodRequest>,
+        request: Request<pb::SetDefaultPaymentMethodRequest>,
     ) -> Result<Response<pb::SetDefaultPaymentMethodResponse>, Status> {
-        Err(not_yet("SetDefaultPaymentMethod"))
+        write!(self, request, set_default_payment_method)
     }
 
     async fn list_eligible_methods(
         &self,
-        _: Request<pb::ListEligibleMethodsRequest>,
+        request: Request<pb::ListEligibleMethodsRequest>,
     ) -> Result<Response<pb::ListEligibleMethodsResponse>, Status> {
-        Err(not_yet("ListEligibleMethods"))
+        read!(self, request, list_eligible_methods)
     }
 
     async fn create_charge(
         &self,
-        _: Request<pb::CreateChargeRequest>,
+        request: Request<pb::CreateChargeRequest>,
     ) -> Result<Response<pb::CreateChargeResponse>, Status> {
-        Err(not_yet("CreateCharge"))
+        saga!(self, request, create_charge)
     }
 
     async fn get_charge(
         &self,
-        _: Request<pb::GetChargeRequest>,
+        request: Request<pb::GetChargeRequest>,
     ) -> Result<Response<pb::GetChargeResponse>, Status> {
-        Err(not_yet("GetCharge"))
+        read!(self, request, get_charge)
     }
 
     async fn list_charges(
         &self,
-        _: Request<pb::ListChargesRequest>,
+        request: Request<pb::ListChargesRequest>,
     ) -> Result<Response<pb::ListChargesResponse>, Status> {
-        Err(not_yet("ListCharges"))
+        read!(self, request, list_charges)
     }
 
     async fn settle_charge(
         &self,
-        _: Request<pb::SettleChargeRequest>,
+        request: Request<pb::SettleChargeRequest>,
     ) -> Result<Response<pb::SettleChargeResponse>, Status> {
-        Err(not_yet("SettleCharge"))
+        write!(self, request, settle_charge)
     }
 
     async fn create_refund(
         &self,
-        _: Request<pb::CreateRefundRequest>,
+        request: Request<pb::CreateRefundRequest>,
     ) -> Result<Response<pb::CreateRefundResponse>, Status> {
-        Err(not_yet("CreateRefund"))
+        saga!(self, request, create_refund)
     }
 
     async fn get_refund(
         &self,
-        _: Request<pb::GetRefundRequest>,
+        request: Request<pb::GetRefundRequest>,
     ) -> Result<Response<pb::GetRefundResponse>, Status> {
-        Err(not_yet("GetRefund"))
+        read!(self, request, get_refund)
     }
 
     async fn list_refunds(
         &self,
-        _: Request<pb::ListRefundsRequest>,
+        request: Request<pb::ListRefundsRequest>,
     ) -> Result<Response<pb::ListRefundsResponse>, Status> {
-        Err(not_yet("ListRefunds"))
+        read!(self, request, list_refunds)
     }
 
     async fn resolve_movement(
         &self,
-        _: Request<pb::ResolveMovementRequest>,
+        request: Request<pb::ResolveMovementRequest>,
     ) -> Result<Response<pb::ResolveMovementResponse>, Status> {
-        Err(not_yet("ResolveMovement"))
+        write!(self, request, resolve_movement)
     }
+
+    async fn reconcile(
+        &self,
+        request: Request<pb::ReconcileRequest>,
+    ) -> Result<Response<pb::ReconcileResponse>, Status> {
+        saga!(self, request, reconcile)
+    }
+
+    type WatchMovementsStream = Streamed<pb::WatchMovementsResponse>;
+
+    async fn watch_movements(
+        &self,
+        request: Request<pb::WatchMovementsRequest>,
+    ) -> Result<Response<Self::WatchMovementsStream>, Status> {
+        cards::refuse(request.get_ref())?;
+        Ok(Response::new(watch_movements::handle(
+            self,
+            request.get_ref(),
+        )?))
+    }
+
+    // What follows is in the contract and comes with its own issue.
 
     async fn list_disputes(
         &self,
@@ -150,22 +216,6 @@ impl PaymentsService for Ctx {
         _: Request<pb::ReplayWebhookEventRequest>,
     ) -> Result<Response<pb::ReplayWebhookEventResponse>, Status> {
         Err(not_yet("ReplayWebhookEvent"))
-    }
-
-    async fn reconcile(
-        &self,
-        _: Request<pb::ReconcileRequest>,
-    ) -> Result<Response<pb::ReconcileResponse>, Status> {
-        Err(not_yet("Reconcile"))
-    }
-
-    type WatchMovementsStream = Streamed<pb::WatchMovementsResponse>;
-
-    async fn watch_movements(
-        &self,
-        _: Request<pb::WatchMovementsRequest>,
-    ) -> Result<Response<Self::WatchMovementsStream>, Status> {
-        Err(not_yet("WatchMovements"))
     }
 
     async fn erase_account(

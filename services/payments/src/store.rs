@@ -1,7 +1,13 @@
 //! The SQL of payments: one file for each table, one function for each statement.
 //!
 //! Every function takes the caller's connection, so that the caller decides what is one
-//! transaction. Names are schema-qualified; nothing depends on `search_path`.
+//! transaction; one that reads rows of an account needs the tenant entered before.
 
 pub mod accounts;
 pub mod catalogues;
+pub mod methods;
+pub mod movements;
+pub mod outbox;
+pub mod sandbox;
+
+pub use chassis::{Tenant, enter};

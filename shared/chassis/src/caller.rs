@@ -109,17 +109,16 @@ impl Keys {
     /// What a token says, when one of the keys signed it and it has not expired at `now`.
     fn claims(&self, token: &str, now: DateTime<Utc>) -> Option<Claims> {
         let known = self.verified.read().ok()?.get(token).cloned();
-        let claims = match known {
-            Some(claims) => claims,
-            None => {
-                let claims = self.verified_now(token)?;
-                let mut verified = self.verified.write().ok()?;
-                if TOKENS_KEPT <= verified.len() {
-                    verified.clear();
-                }
-                verified.insert(token.to_owned(), claims.clone());
-                claims
+        let claims = if let Some(claims) = known {
+            claims
+        } else {
+            let claims = self.verified_now(token)?;
+            let mut verified = self.verified.write().ok()?;
+            if TOKENS_KEPT <= verified.len() {
+                verified.clear();
             }
+            verified.insert(token.to_owned(), claims.clone());
+            claims
         };
         (now.timestamp() < claims.exp).then_some(claims)
     }

@@ -63,6 +63,7 @@ async fn standing(db: impl PgExecutor<'_>, schema: &str) -> sqlx::Result<DateTim
     Ok(standing.unwrap_or_else(machine_time))
 }
 
+/// What the machine says, in whole microseconds.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that reads the clock"

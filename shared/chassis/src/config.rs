@@ -94,6 +94,10 @@ pub struct Config {
     /// Seconds after which a lease may be taken over.
     #[arg(long, env = "LEASE_SECONDS", default_value_t = 10)]
     pub lease_seconds: u32,
+    /// Seconds after which an unknown outcome is looked up at its provider first; later look-ups
+    /// take ever longer, up to 17,280 times as long.
+    #[arg(long, env = "LOOK_UP_SECONDS", default_value_t = 5)]
+    pub look_up_seconds: u32,
     /// The other services.
     #[command(flatten)]
     pub peers: Peers,

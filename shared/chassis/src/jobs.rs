@@ -97,7 +97,7 @@ mod tests {
             }
             Ok::<_, std::io::Error>(0)
         };
-        let jobs = repeat("test", (Duration::from_mins(60), &wake), &stop, step);
+        let jobs = repeat("test", (Duration::from_hours(1), &wake), &stop, step);
         tokio::time::timeout(Duration::from_secs(5), jobs)
             .await
             .unwrap();

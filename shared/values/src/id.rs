@@ -46,6 +46,12 @@ kinds! {
     Lot LotId "LT";
     /// A ledger entry.
     Entry EntryId "LE";
+    /// A payment method.
+    Method MethodId "PM";
+    /// A charge.
+    Charge ChargeId "CH";
+    /// A refund.
+    Refund RefundId "RF";
 }
 
 /// The identity of a `K`; cannot be passed as another's.

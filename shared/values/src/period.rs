@@ -1,6 +1,6 @@
 //! Days and the periods they make.
 
-use chrono::{Datelike as _, Days, Months, NaiveDate};
+use chrono::{Datelike as _, Days, Months, NaiveDate, Weekday};
 use thiserror::Error;
 
 /// Whole days from `start` up to but without `end`; never empty.
@@ -99,6 +99,22 @@ pub fn elapsed_cycles(anchor: NaiveDate, months: u32, day: NaiveDate) -> u32 {
     number
 }
 
+/// The `count`th business day after `from`: Monday to Friday less `holidays` (C-15). A count of zero
+/// or less gives `from` itself.
+pub fn business_day(from: NaiveDate, count: i32, holidays: &[NaiveDate]) -> NaiveDate {
+    let is_business = |day: &NaiveDate| {
+        !matches!(day.weekday(), Weekday::Sat | Weekday::Sun) && !holidays.contains(day)
+    };
+    let Some(place) = usize::try_from(count)
+        .ok()
+        .and_then(|count| count.checked_sub(1))
+    else {
+        return from;
+    };
+    let mut days = from.iter_days().skip(1).filter(is_business);
+    days.nth(place).unwrap_or(NaiveDate::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +153,18 @@ mod tests {
         );
         assert_eq!(elapsed_cycles(anchor, 1, "2026-02-27".parse().unwrap()), 0);
         assert_eq!(elapsed_cycles(anchor, 1, "2026-02-28".parse().unwrap()), 1);
+    }
+
+    #[test]
+    fn req_062_ten_business_days_after_the_first_of_may_are_the_fifteenth() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        assert_eq!(business_day(day("2026-05-01"), 10, &[]), day("2026-05-15"));
+        let holidays = [day("2026-05-25")];
+        assert_eq!(
+            business_day(day("2026-05-22"), 1, &holidays),
+            day("2026-05-26")
+        );
+        assert_eq!(business_day(day("2026-05-23"), 1, &[]), day("2026-05-25"));
+        assert_eq!(business_day(day("2026-05-23"), 0, &[]), day("2026-05-23"));
     }
 }

@@ -135,25 +135,7 @@ async fn write(
             batch: place,
         }));
     }
-    let mut months: HashSet<NaiveDate> =
-        events.iter().map(|it| it.placed.event.key.month).collect();
-    let earliest = months.iter().min().copied().unwrap_or_default();
-    let profiles: HashSet<&str> = events.iter().map(|it| it.placed.profile.as_ref()).collect();
-    let profiles: Vec<String> = profiles.into_iter().map(str::to_owned).collect();
-    // The month that late usage joins is held too, and may have closed until it was.
-    let mut held = HashSet::new();
-    while !months.is_subset(&held) {
-        held.extend(months.drain());
-        store::usage::hold_months(db, &held.iter().copied().collect::<Vec<_>>()).await?;
-        let closed = store::usage::closed_months(db, &profiles, earliest).await?;
-        for Brought { placed, .. } in &mut events {
-            let closed = closed
-                .get(placed.profile.as_ref())
-                .map_or(&[][..], Vec::as_slice);
-            placed.event.billing_month = usage::billing_month(placed.event.key.month, closed);
-        }
-        months.extend(events.iter().map(|it| it.placed.event.billing_month));
-    }
+    place_in_open_months(db, &mut events).await?;
     // In order of key, so that two batches never wait in a circle; of one key in order of arrival.
     events.sort_by_key(|it| it.placed.event.key);
 
@@ -202,6 +184,31 @@ async fn write(
     }
     store::usage::add(db, &changes).await??;
     Ok(counts)
+}
+
+/// Gives each event the month that it is billed in, and holds these months open until the end of the
+/// transaction.
+async fn place_in_open_months(db: &mut PgConnection, events: &mut [Brought]) -> Result<(), Error> {
+    let mut months: HashSet<NaiveDate> =
+        events.iter().map(|it| it.placed.event.key.month).collect();
+    let earliest = months.iter().min().copied().unwrap_or_default();
+    let profiles: HashSet<&str> = events.iter().map(|it| it.placed.profile.as_ref()).collect();
+    let profiles: Vec<String> = profiles.into_iter().map(str::to_owned).collect();
+    // The month that late usage joins is held too, and may have closed until it was.
+    let mut held = HashSet::new();
+    while !months.is_subset(&held) {
+        held.extend(months.drain());
+        store::usage::hold_months(db, &held.iter().copied().collect::<Vec<_>>()).await?;
+        let closed = store::usage::closed_months(db, &profiles, earliest).await?;
+        for Brought { placed, .. } in &mut *events {
+            let closed = closed
+                .get(placed.profile.as_ref())
+                .map_or(&[][..], Vec::as_slice);
+            placed.event.billing_month = usage::billing_month(placed.event.key.month, closed);
+        }
+        months.extend(events.iter().map(|it| it.placed.event.billing_month));
+    }
+    Ok(())
 }
 
 fn count(counts: &mut [Counts], batch: usize) -> &mut Counts {

@@ -1,111 +1,396 @@
 //! The embedded provider: its tokens decide the outcome, and it keeps a book of its own.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use sqlx::PgPool;
+use uuid::Uuid;
+use values::Money;
 
-use super::{ChargeOrder, Outcome, PaymentProvider};
+use super::{
+    BookEntry, ChargeOrder, Instrument, Kind, NotAttached, Provider, RefundOrder, Unavailable,
+};
+use crate::domain::movement::Answer;
+use crate::domain::token::Token;
+use crate::store::sandbox::{self, Booked};
+use chassis::Clock;
 
-/// A provider in memory. Tokens: `tok_ok…` succeeds, `tok_declined…` is declined, `tok_slow…` stays
-/// pending, `tok_timeout_after…` charges and does not answer, `tok_timeout_before…` does neither.
-/// Any other token is declined as unknown.
-#[derive(Debug, Default)]
+/// How long a person takes to confirm.
+const CONFIRMED_AFTER: TimeDelta = TimeDelta::minutes(1);
+/// How long a slow method takes.
+const SETTLED_AFTER: TimeDelta = TimeDelta::days(2);
+
+/// The embedded provider. Tokens begin with what becomes of a charge by them:
+///
+/// | token | the charge |
+/// |---|---|
+/// | `tok_ok…` | succeeds |
+/// | `tok_declined_REASON` | is declined for that reason, such as `insufficient_funds` |
+/// | `tok_fails_N…` | is declined N times, then succeeds |
+/// | `tok_3ds_ok…`, `tok_3ds_failed…` | waits a minute for the person |
+/// | `tok_slow_ok…`, `tok_slow_bounced…` | waits two days |
+/// | `tok_timeout_after…` | succeeds, and nobody is told |
+/// | `tok_timeout_declined…` | is declined, and nobody is told |
+/// | `tok_timeout_before…` | is lost on its way; asked again, it succeeds |
+/// | `tok_wrong_amount…` | takes one minor unit more than was asked for |
+/// | `tok_down…` | is never sent: the provider can't be reached |
+/// | `tok_refund_fails_N…` | succeeds; its first N refunds are declined |
+/// | `tok_refund_expired…` | succeeds; its refunds are declined for good, as the card has expired |
+/// | `tok_refund_timeout…` | succeeds; its refunds succeed, and nobody is told |
+///
+/// A network at the end (`tok_ok_mastercard`) is the card's; without one it is a VISA. Any other
+/// token is refused when it is added.
 pub struct Sandbox {
-    book: Mutex<HashMap<String, Outcome>>,
+    /// Its own book, in transactions of its own.
+    db: PgPool,
+    /// What makes slow things happen.
+    clock: Clock,
 }
 
-impl PaymentProvider for Sandbox {
-    async fn charge(&self, order: &ChargeOrder) -> Outcome {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        // The same reference is the same charge, whatever it asks for now.
-        if let Some(known) = book.get(&order.reference) {
-            return known.clone();
+/// What becomes of a request.
+struct Plan {
+    /// How it is booked; `LOST` for a request that did not arrive, which nobody can look up.
+    state: &'static str,
+    decline_reason: String,
+    /// After how long a pending one is decided, and how.
+    decided: Option<(TimeDelta, &'static str)>,
+    /// Whether the answer arrives.
+    answered: bool,
+    /// Minor units that it takes beyond what was asked for.
+    more: i64,
+}
+
+impl Plan {
+    fn booked(state: &'static str) -> Self {
+        Self {
+            state,
+            decline_reason: String::new(),
+            decided: None,
+            answered: true,
+            more: 0,
         }
-        let token = order.token.as_str();
-        let provider_id = format!("sb_{}", order.reference);
-        let succeeded = Outcome::Succeeded {
-            provider_id: provider_id.clone(),
-            amount: order.amount,
-        };
-        let declined = |reason: &str| Outcome::Declined {
-            reason: reason.to_owned(),
-        };
-        let (booked, answer) = match token {
-            _ if token.starts_with("tok_ok") => (Some(succeeded.clone()), succeeded),
-            _ if token.starts_with("tok_declined") => {
-                (Some(declined("card_declined")), declined("card_declined"))
-            }
-            _ if token.starts_with("tok_slow") => (
-                Some(Outcome::Pending {
-                    provider_id: provider_id.clone(),
-                }),
-                Outcome::Pending { provider_id },
-            ),
-            _ if token.starts_with("tok_timeout_after") => (Some(succeeded), Outcome::Unknown),
-            _ if token.starts_with("tok_timeout_before") => (None, Outcome::Unknown),
-            _ => (Some(declined("unknown_token")), declined("unknown_token")),
-        };
-        if let Some(booked) = booked {
-            book.insert(order.reference.clone(), booked);
-        }
-        answer
     }
 
-    async fn look_up(&self, reference: &str) -> Option<Outcome> {
-        self.book
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(reference)
-            .cloned()
+    fn declined(reason: &str) -> Self {
+        Self {
+            decline_reason: reason.to_uppercase(),
+            ..Self::booked("DECLINED")
+        }
+    }
+
+    fn pending(after: TimeDelta, state: &'static str, reason: &str) -> Self {
+        Self {
+            decided: Some((after, state)),
+            decline_reason: reason.to_owned(),
+            ..Self::booked("PENDING")
+        }
+    }
+
+    fn unanswered(self) -> Self {
+        Self {
+            answered: false,
+            ..self
+        }
+    }
+}
+
+/// What becomes of a charge by `token`, the `earlier`th by it.
+fn charge_plan(token: &str, earlier: i64) -> Plan {
+    let token = without_network(token);
+    let times = |prefix: &str| {
+        let rest = token.strip_prefix(prefix)?;
+        rest.split('_').next()?.parse::<i64>().ok()
+    };
+    if let Some(reason) = token.strip_prefix("tok_declined_") {
+        Plan::declined(reason)
+    } else if let Some(times) = times("tok_fails_") {
+        if earlier < times {
+            Plan::declined("TRY_AGAIN_LATER")
+        } else {
+            Plan::booked("SUCCEEDED")
+        }
+    } else if token.starts_with("tok_3ds_failed") {
+        Plan::pending(CONFIRMED_AFTER, "DECLINED", "AUTHENTICATION_FAILED")
+    } else if token.starts_with("tok_3ds") {
+        Plan::pending(CONFIRMED_AFTER, "SUCCEEDED", "")
+    } else if token.starts_with("tok_slow_bounced") {
+        Plan::pending(SETTLED_AFTER, "DECLINED", "BOUNCED")
+    } else if token.starts_with("tok_slow") {
+        Plan::pending(SETTLED_AFTER, "SUCCEEDED", "")
+    } else if token.starts_with("tok_timeout_before") {
+        Plan::booked("LOST").unanswered()
+    } else if token.starts_with("tok_timeout_declined") {
+        Plan::declined("CARD_DECLINED").unanswered()
+    } else if token.starts_with("tok_timeout_after") {
+        Plan::booked("SUCCEEDED").unanswered()
+    } else if token.starts_with("tok_wrong_amount") {
+        Plan {
+            more: 1,
+            ..Plan::booked("SUCCEEDED")
+        }
+    } else {
+        Plan::booked("SUCCEEDED")
+    }
+}
+
+/// What becomes of a refund of a charge by `token`, the `earlier`th of it.
+fn refund_plan(token: &str, earlier: i64) -> Plan {
+    let token = without_network(token);
+    if let Some(rest) = token.strip_prefix("tok_refund_fails_") {
+        let times = rest.split('_').next().and_then(|n| n.parse().ok());
+        if earlier < times.unwrap_or(0) {
+            return Plan::declined("TRY_AGAIN_LATER");
+        }
+    } else if token.starts_with("tok_refund_expired") {
+        return Plan::declined("INSTRUMENT_EXPIRED");
+    } else if token.starts_with("tok_refund_timeout") {
+        return Plan::booked("SUCCEEDED").unanswered();
+    }
+    Plan::booked("SUCCEEDED")
+}
+
+/// A token's network, from its end.
+fn network(token: &str) -> &'static str {
+    const NETWORKS: [&str; 5] = ["VISA", "MASTERCARD", "RUPAY", "AMEX", "DINERS"];
+    let end = token.rsplit('_').next().unwrap_or_default().to_uppercase();
+    NETWORKS
+        .into_iter()
+        .find(|network| *network == end)
+        .unwrap_or("VISA")
+}
+
+fn without_network(token: &str) -> &str {
+    match token.rsplit_once('_') {
+        Some((rest, end)) if network(token) == end.to_uppercase() => rest,
+        _ => token,
+    }
+}
+
+impl Sandbox {
+    /// A provider with its book in `db`, whose time is told by `clock`.
+    pub const fn new(db: PgPool, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Books a request, unless its reference is booked, and answers it.
+    async fn ask(
+        &self,
+        kind: Kind,
+        (reference, charge): (Uuid, Option<Uuid>),
+        token: &str,
+        money: Money,
+    ) -> sqlx::Result<Answer> {
+        let now = self.clock.now().await?;
+        let mut db = self.db.acquire().await?;
+        if let Some(known) = sandbox::get(&mut db, reference).await? {
+            if known.state == "LOST" {
+                sandbox::arrive(&mut db, reference).await?;
+                return Ok(said(
+                    &sandbox::get(&mut db, reference).await?.unwrap_or(known),
+                ));
+            }
+            return Ok(said(&known));
+        }
+        let earlier = sandbox::count(&mut db, token, charge).await?;
+        let plan = match kind {
+            Kind::Charge => charge_plan(token, earlier),
+            Kind::Refund => refund_plan(token, earlier),
+        };
+        let booked = Booked {
+            provider_key: reference,
+            kind: kind.name().to_owned(),
+            provider_id: format!("sb_{}", reference.simple()),
+            token: token.to_owned(),
+            charge_key: charge,
+            currency: money.currency().code().to_owned(),
+            amount_minor: money.minor().saturating_add(plan.more),
+            state: plan.state.to_owned(),
+            decline_reason: plan.decline_reason,
+            decided_at: plan.decided.map(|(after, _)| now + after),
+            decided_state: plan.decided.map_or("", |(_, state)| state).to_owned(),
+            created_at: now,
+        };
+        sandbox::insert(&mut db, &booked).await?;
+        Ok(if plan.answered {
+            said(&booked)
+        } else {
+            Answer::Unknown
+        })
+    }
+}
+
+/// What the book says, as an answer.
+fn said(booked: &Booked) -> Answer {
+    let money = booked
+        .currency
+        .parse()
+        .map(|it| Money::from_minor(booked.amount_minor, it));
+    match (booked.state.as_str(), money) {
+        ("SUCCEEDED", Ok(money)) => Answer::Moved {
+            provider_id: booked.provider_id.clone(),
+            reference: booked.provider_key,
+            money,
+            at: booked.decided_at.unwrap_or(booked.created_at),
+        },
+        ("DECLINED", _) => Answer::Refused {
+            reason: booked.decline_reason.clone(),
+            retryable: matches!(
+                booked.decline_reason.as_str(),
+                "INSUFFICIENT_FUNDS" | "TRY_AGAIN_LATER" | "AUTHENTICATION_FAILED"
+            ),
+        },
+        ("PENDING", _) => Answer::Pending {
+            provider_id: booked.provider_id.clone(),
+            action_url: if booked.token.starts_with("tok_3ds") {
+                format!("https://sandbox.invalid/confirm/{}", booked.provider_id)
+            } else {
+                String::new()
+            },
+        },
+        _ => Answer::Unknown,
+    }
+}
+
+impl Provider for Sandbox {
+    fn window(&self) -> TimeDelta {
+        TimeDelta::hours(24)
+    }
+
+    fn attach<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Instrument, NotAttached>> {
+        async move {
+            const KNOWN: [&str; 9] = [
+                "tok_ok",
+                "tok_declined_",
+                "tok_fails_",
+                "tok_3ds_",
+                "tok_slow_",
+                "tok_timeout_",
+                "tok_wrong_amount",
+                "tok_down",
+                "tok_refund_",
+            ];
+            let text = token.as_str();
+            if !KNOWN.iter().any(|start| text.starts_with(start)) {
+                return Err(NotAttached::Refused("UNKNOWN_TOKEN".to_owned()));
+            }
+            Ok(Instrument {
+                network: network(text).to_owned(),
+                country: String::new(),
+                last_four: "4242".to_owned(),
+                expiry_month: "2099-12".to_owned(),
+            })
+        }
+        .boxed()
+    }
+
+    fn charge<'a>(&'a self, order: &'a ChargeOrder) -> BoxFuture<'a, Answer> {
+        async move {
+            let token = order.token.as_str();
+            if token.starts_with("tok_down") {
+                return Answer::NotSent;
+            }
+            self.ask(Kind::Charge, (order.reference, None), token, order.money)
+                .await
+                .unwrap_or(Answer::Unknown)
+        }
+        .boxed()
+    }
+
+    fn refund<'a>(&'a self, order: &'a RefundOrder) -> BoxFuture<'a, Answer> {
+        async move {
+            let charge = async {
+                sandbox::get(&mut *self.db.acquire().await?, order.charge_reference).await
+            };
+            match charge.await {
+                Ok(Some(charge)) => {
+                    let keys = (order.reference, Some(charge.provider_key));
+                    self.ask(Kind::Refund, keys, &charge.token, order.money)
+                        .await
+                        .unwrap_or(Answer::Unknown)
+                }
+                Ok(None) => Answer::Refused {
+                    reason: "CHARGE_UNKNOWN".to_owned(),
+                    retryable: false,
+                },
+                Err(_) => Answer::Unknown,
+            }
+        }
+        .boxed()
+    }
+
+    fn look_up(
+        &self,
+        _: Kind,
+        reference: Uuid,
+    ) -> BoxFuture<'_, Result<Option<Answer>, Unavailable>> {
+        async move {
+            let found = async {
+                let now = self.clock.now().await?;
+                let mut db = self.db.acquire().await?;
+                sandbox::decide(&mut db, now).await?;
+                sandbox::get(&mut db, reference).await
+            };
+            let found: sqlx::Result<_> = found.await;
+            let found = found.map_err(|_| Unavailable)?;
+            Ok(found.filter(|it| it.state != "LOST").map(|it| said(&it)))
+        }
+        .boxed()
+    }
+
+    fn book(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> BoxFuture<'_, Result<Vec<BookEntry>, Unavailable>> {
+        async move {
+            let found = async {
+                let mut db = self.db.acquire().await?;
+                sandbox::list(&mut db, from, until).await
+            };
+            let found: sqlx::Result<Vec<Booked>> = found.await;
+            let entries = found
+                .map_err(|_| Unavailable)?
+                .into_iter()
+                .filter_map(|booked| {
+                    let currency = booked.currency.parse().ok()?;
+                    Some(BookEntry {
+                        kind: if booked.kind == "REFUND" {
+                            Kind::Refund
+                        } else {
+                            Kind::Charge
+                        },
+                        reference: booked.provider_key,
+                        provider_id: booked.provider_id.clone(),
+                        money: Money::from_minor(booked.amount_minor, currency),
+                        answer: said(&booked),
+                    })
+                });
+            Ok(entries.collect())
+        }
+        .boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use values::{Currency, Money};
-
     use super::*;
-    use crate::providers::Token;
 
-    fn order(reference: &str, token: &str) -> ChargeOrder {
-        let amount = Money::from_minor(10_00, Currency::Usd);
-        ChargeOrder {
-            reference: reference.to_owned(),
-            token: Token::parse(token).unwrap(),
-            amount,
-        }
-    }
-
-    #[tokio::test]
-    async fn the_token_decides_and_one_reference_is_one_charge() {
-        let sandbox = Sandbox::default();
-        let first = sandbox.charge(&order("r1", "tok_ok")).await;
-        assert!(matches!(first, Outcome::Succeeded { .. }));
-        assert_eq!(sandbox.charge(&order("r1", "tok_declined")).await, first);
-        assert!(matches!(
-            sandbox.charge(&order("r2", "tok_declined")).await,
-            Outcome::Declined { .. }
-        ));
-        assert!(matches!(
-            sandbox.charge(&order("r3", "tok_slow")).await,
-            Outcome::Pending { .. }
-        ));
-    }
-
-    #[tokio::test]
-    async fn a_timeout_is_unknown_until_it_is_looked_up() {
-        let sandbox = Sandbox::default();
-        assert_eq!(
-            sandbox.charge(&order("after", "tok_timeout_after")).await,
-            Outcome::Unknown
-        );
-        assert!(matches!(
-            sandbox.look_up("after").await,
-            Some(Outcome::Succeeded { .. })
-        ));
-        assert_eq!(
-            sandbox.charge(&order("before", "tok_timeout_before")).await,
-            Outcome::Unknown
-        );
-        assert_eq!(sandbox.look_up("before").await, None);
+    #[test]
+    fn the_token_decides() {
+        let state = |token: &str, earlier| charge_plan(token, earlier).state;
+        assert_eq!(state("tok_ok", 0), "SUCCEEDED");
+        assert_eq!(state("tok_ok_mastercard", 0), "SUCCEEDED");
+        assert_eq!(state("tok_fails_2", 1), "DECLINED");
+        assert_eq!(state("tok_fails_2_rupay", 2), "SUCCEEDED");
+        assert_eq!(state("tok_slow_ok", 0), "PENDING");
+        assert_eq!(state("tok_timeout_before", 0), "LOST");
+        let declined = charge_plan("tok_declined_insufficient_funds_visa", 0);
+        assert_eq!(declined.decline_reason, "INSUFFICIENT_FUNDS");
+        assert!(!charge_plan("tok_timeout_after", 0).answered);
+        assert_eq!(charge_plan("tok_wrong_amount", 0).more, 1);
+        assert_eq!(refund_plan("tok_refund_fails_2", 1).state, "DECLINED");
+        assert_eq!(refund_plan("tok_refund_fails_2", 2).state, "SUCCEEDED");
+        assert_eq!(network("tok_ok_amex"), "AMEX");
+        assert_eq!(network("tok_ok"), "VISA");
     }
 }

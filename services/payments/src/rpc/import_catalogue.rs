@@ -4,21 +4,15 @@ use std::fmt::Write as _;
 
 use chassis::{Call, Unit, field_error};
 use proto::payments::v1 as pb;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::ctx::Ctx;
+use crate::document;
 use crate::error::Error;
 use crate::store::catalogues;
 
 /// The longest document, in bytes.
 const DOCUMENT_BYTES_MAX: usize = 200_000;
-
-/// What is read of the document today: `plan` checks the rest, and activates it when both hold it.
-#[derive(Deserialize)]
-struct Head {
-    catalogue_version: String,
-}
 
 pub async fn handle(
     _: Ctx,
@@ -29,16 +23,10 @@ pub async fn handle(
     if text.is_empty() || DOCUMENT_BYTES_MAX < text.len() || text.contains('\0') {
         return Err(field_error("document", "1 to 200000 bytes of YAML").into());
     }
-    let head: Option<Head> = serde_yaml_ng::from_str(text).ok();
-    let version = head
-        .map(|head| head.catalogue_version)
-        .filter(|version| !version.is_empty() && version.len() <= 32);
-    let version = version.ok_or_else(|| {
-        field_error(
-            "document",
-            "YAML with a catalogue_version of 1 to 32 characters",
-        )
-    })?;
+    // `plan` checks the rest, and activates the version when both hold it.
+    let version = document::read(text)
+        .map_err(Error::CatalogueInvalid)?
+        .version;
     let digest = Sha256::digest(text.as_bytes())
         .iter()
         .fold(String::new(), |mut hex, byte| {

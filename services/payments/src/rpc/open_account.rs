@@ -30,8 +30,15 @@ pub async fn handle(
         account_id: id.uuid(),
         profile_code,
         created_at,
+        country_code: String::new(),
     };
-    if accounts::open(&mut unit.tx, &account).await?.as_ref() != Some(&account) {
+    let opened = accounts::open(&mut unit.tx, &account).await?;
+    // The country may have been told since.
+    if opened.map(|it| Account {
+        country_code: String::new(),
+        ..it
+    }) != Some(account)
+    {
         return Err(Error::AccountExists(id));
     }
     Ok(unit.commit(pb::OpenAccountResponse::default()).await?)

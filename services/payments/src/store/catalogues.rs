@@ -29,3 +29,18 @@ pub async fn insert(
     .fetch_one(db)
     .await
 }
+
+/// The document of a version; of the one imported last when none is named.
+pub async fn document(
+    db: &mut PgConnection,
+    version: Option<&str>,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "-- payments.catalogues.document
+        SELECT document FROM payments.catalogues WHERE $1::text IS NULL OR version = $1
+        ORDER BY imported_at DESC, version DESC LIMIT 1",
+        version
+    )
+    .fetch_optional(db)
+    .await
+}

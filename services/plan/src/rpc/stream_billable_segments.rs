@@ -6,6 +6,7 @@ use chassis::{database_status, field_error, wire};
 use futures::TryStreamExt as _;
 use proto::plan::v1 as pb;
 use proto::plan::v1::stream_billable_segments_response::PlanTerms;
+use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
@@ -69,15 +70,22 @@ pub async fn handle(
         high,
     };
 
-    let (pages, reader) = mpsc::channel(PAGES_AHEAD);
     // A stream left half-read would leave its rows to the next borrower: the connection is closed.
-    let mut db = db.detach();
+    Ok(paged(db.detach(), selection, Pager::new(period, zone)))
+}
+
+/// The pages of a selection, read ahead of whoever takes them.
+fn paged(
+    mut db: PgConnection,
+    selection: Selection,
+    mut pager: Pager,
+) -> Streamed<pb::StreamBillableSegmentsResponse> {
+    let (pages, reader) = mpsc::channel(PAGES_AHEAD);
     #[expect(
         clippy::disallowed_methods,
         reason = "ends with the stream: its sends fail when the reader is gone"
     )]
     tokio::spawn(async move {
-        let mut pager = Pager::new(period, zone);
         let mut rows = billable::stream(&mut db, &selection);
         loop {
             let page = match rows.try_next().await {
@@ -99,7 +107,7 @@ pub async fn handle(
             }
         }
     });
-    Ok(Box::pin(ReceiverStream::new(reader)))
+    Box::pin(ReceiverStream::new(reader))
 }
 
 /// The least and greatest id of a shard: an equal part of the key range, which is even because

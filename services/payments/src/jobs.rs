@@ -1,0 +1,25 @@
+//! The work that the clock starts: one file for each job, one `step` in each.
+//!
+//! A `step` is called again and again, at once while it finds work, else after a pause. It may be
+//! run twice or killed anywhere.
+
+pub mod decide_sandbox;
+pub mod look_up_movements;
+
+use chrono::{DateTime, Utc};
+
+use crate::ctx::Ctx;
+use crate::store::{self, Tenant, enter, movements};
+
+/// When there is work next, up to `until`.
+pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let mut tx = ctx.db.begin().await?;
+    enter(&mut tx, Tenant::All).await?;
+    let due = if movements::any_due(&mut tx).await? {
+        Some(ctx.clock.now_on(&mut tx).await?)
+    } else {
+        store::sandbox::next_due(&mut tx, until).await?
+    };
+    tx.commit().await?;
+    Ok(due)
+}

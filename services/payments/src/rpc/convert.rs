@@ -1,0 +1,210 @@
+//! Between the wire and the words of this service.
+
+use chassis::{FieldError, field_error, wire};
+use chrono::{DateTime, NaiveDate, Utc};
+use proto::payments::v1 as pb;
+use uuid::Uuid;
+use values::{AccountId, ChargeId, Currency, InvoiceId, MethodId, Money, RefundId};
+
+use crate::domain::movement::State;
+use crate::error::Error;
+use crate::store::methods::Method;
+use crate::store::movements::Movement;
+
+pub fn method(it: &Method, now: DateTime<Utc>) -> pb::PaymentMethod {
+    let state = if it.removed_at.is_some() {
+        pb::payment_method::State::Removed
+    } else if it.is_expired(now) {
+        pb::payment_method::State::Expired
+    } else {
+        pb::payment_method::State::Active
+    };
+    pb::PaymentMethod {
+        payment_method_id: MethodId::from_uuid(it.method_id).to_string(),
+        account_id: AccountId::from_uuid(it.root_id).to_string(),
+        method_code: it.method_code.clone(),
+        provider_code: it.provider_code.clone(),
+        network_code: it.network_code.clone(),
+        bank_code: it.bank_code.clone(),
+        app_code: it.app_code.clone(),
+        country_code: it.country_code.clone(),
+        last_four: it.last_four.clone(),
+        expiry_month: it.expiry_month.clone(),
+        recurring: it.recurring,
+        default_method: it.is_default,
+        state: state.into(),
+        create_time: Some(wire::timestamp(it.created_at)),
+    }
+}
+
+pub fn charge(it: &Movement) -> Result<pb::Charge, Error> {
+    let money = money_of(it)?;
+    Ok(pb::Charge {
+        charge_id: ChargeId::from_uuid(it.movement_id).to_string(),
+        account_id: AccountId::from_uuid(it.root_id).to_string(),
+        invoice_id: InvoiceId::from_uuid(it.subject_id).to_string(),
+        attempt_number: it.attempt_number,
+        amount: money(Some(it.amount_minor)),
+        settled_amount: money(it.settled_minor),
+        refunded_amount: money(Some(it.refunded_minor)),
+        purpose: purpose_of(&it.purpose).into(),
+        payment_method_id: MethodId::from_uuid(it.method_id).to_string(),
+        method_code: it.method_code.clone(),
+        provider_code: it.provider_code.clone(),
+        provider_charge_id: it.provider_id.clone(),
+        provider_key: it.provider_key.to_string(),
+        unattended: it.unattended,
+        state: state(it.state).into(),
+        failure_reason: it.failure_reason.clone(),
+        retryable: it.retryable,
+        parked_reason: it.parked_reason.clone(),
+        action_url: it.action_url.clone(),
+        expected_date: it.due_on.map(|day| day.to_string()).unwrap_or_default(),
+        reference: it.reference.clone(),
+        create_time: Some(wire::timestamp(it.created_at)),
+        update_time: Some(wire::timestamp(it.updated_at)),
+        settle_time: it.settled_at.map(wire::timestamp),
+    })
+}
+
+pub fn refund(it: &Movement, today: NaiveDate) -> Result<pb::Refund, Error> {
+    use pb::refund::{Progress, Route};
+    let money = money_of(it)?;
+    let progress = match it.state {
+        State::Created => Progress::Pending,
+        State::Sending | State::Pending | State::Unknown => Progress::Processing,
+        State::Succeeded => Progress::Succeeded,
+        State::Declined | State::FailedNotSent => Progress::Retrying,
+        State::Parked => Progress::NeedsManual,
+    };
+    let route = if it.provider_code.is_empty() {
+        Route::ManualBankTransfer
+    } else {
+        Route::OriginalMethod
+    };
+    Ok(pb::Refund {
+        refund_id: RefundId::from_uuid(it.movement_id).to_string(),
+        account_id: AccountId::from_uuid(it.root_id).to_string(),
+        charge_id: ChargeId::from_uuid(it.subject_id).to_string(),
+        refund_key: it.refund_key.clone(),
+        attempt_number: it.attempt_number,
+        amount: money(Some(it.amount_minor)),
+        settled_amount: money(it.settled_minor),
+        route: route.into(),
+        provider_code: it.provider_code.clone(),
+        provider_refund_id: it.provider_id.clone(),
+        provider_key: it.provider_key.to_string(),
+        state: state(it.state).into(),
+        progress: progress.into(),
+        failure_reason: it.failure_reason.clone(),
+        retryable: it.retryable,
+        parked_reason: it.parked_reason.clone(),
+        due_date: it.due_on.map(|day| day.to_string()).unwrap_or_default(),
+        overdue: !it.state.is_final() && it.due_on.is_some_and(|day| day < today),
+        create_time: Some(wire::timestamp(it.created_at)),
+        update_time: Some(wire::timestamp(it.updated_at)),
+        settle_time: it.settled_at.map(wire::timestamp),
+    })
+}
+
+/// The sums of a movement as the wire shows them.
+fn money_of(
+    it: &Movement,
+) -> Result<impl Fn(Option<i64>) -> Option<proto::r#type::v1::Money>, Error> {
+    let currency: Currency = it.currency.parse().map_err(|_| Error::Stored("currency"))?;
+    Ok(move |minor: Option<i64>| {
+        minor.map(|minor| wire::pb_money(Money::from_minor(minor, currency)))
+    })
+}
+
+/// A state on the wire.
+pub const fn state(state: State) -> pb::MovementState {
+    match state {
+        State::Created => pb::MovementState::Created,
+        State::Sending => pb::MovementState::Sending,
+        State::Pending => pb::MovementState::Pending,
+        State::Succeeded => pb::MovementState::Succeeded,
+        State::Declined => pb::MovementState::Declined,
+        State::Unknown => pb::MovementState::Unknown,
+        State::FailedNotSent => pb::MovementState::FailedNotSent,
+        State::Parked => pb::MovementState::Parked,
+    }
+}
+
+/// A state asked for; `None` for any.
+pub fn state_filter(sent: i32) -> Result<Option<&'static str>, FieldError> {
+    let bad = || field_error("state", "a MOVEMENT_STATE, or nothing");
+    let asked = pb::MovementState::try_from(sent).map_err(|_| bad())?;
+    Ok(State::ALL
+        .into_iter()
+        .find(|it| state(*it) == asked)
+        .map(State::name))
+}
+
+/// A purpose as it is stored.
+pub fn purpose(sent: i32) -> Result<&'static str, FieldError> {
+    match pb::Purpose::try_from(sent) {
+        Ok(pb::Purpose::Subscription) => Ok("SUBSCRIPTION"),
+        Ok(pb::Purpose::Credits) => Ok("CREDITS"),
+        Ok(pb::Purpose::Invoice) => Ok("INVOICE"),
+        Ok(pb::Purpose::Unspecified) | Err(_) => Err(field_error(
+            "purpose",
+            "PURPOSE_SUBSCRIPTION, PURPOSE_CREDITS or PURPOSE_INVOICE",
+        )),
+    }
+}
+
+fn purpose_of(stored: &str) -> pb::Purpose {
+    match stored {
+        "SUBSCRIPTION" => pb::Purpose::Subscription,
+        "CREDITS" => pb::Purpose::Credits,
+        "INVOICE" => pb::Purpose::Invoice,
+        _ => pb::Purpose::Unspecified,
+    }
+}
+
+/// A payable sum above zero.
+pub fn sum(field: &str, sent: Option<&proto::r#type::v1::Money>) -> Result<Money, FieldError> {
+    let money = wire::money(field, sent)?;
+    if money.minor() <= 0 {
+        return Err(field_error(format!("{field}.amount"), "above zero"));
+    }
+    Ok(money)
+}
+
+/// Which attempt, 1 to 1,000.
+pub fn attempt(sent: i32) -> Result<i32, FieldError> {
+    if (1..=1000).contains(&sent) {
+        return Ok(sent);
+    }
+    Err(field_error("attempt_number", "1 to 1000"))
+}
+
+/// The name of a catalogue version, at most 32 characters; empty for the one imported last.
+pub fn version(text: &str) -> Result<&str, FieldError> {
+    if text.is_empty() {
+        Ok(text)
+    } else {
+        wire::text("catalogue_version", text, 32)
+    }
+}
+
+/// A country code; empty for none.
+pub fn country<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
+    if text.is_empty() || (text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase())) {
+        return Ok(text);
+    }
+    Err(field_error(field, "two upper-case letters, ISO 3166-1"))
+}
+
+/// The place of a row in a list, newest first: its time and id.
+pub fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
+    let (micros, id) = text.split_once('.')?;
+    let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+    Some((at, Uuid::try_parse(id).ok()?))
+}
+
+/// The token of a page whose last row this is.
+pub fn token(created_at: DateTime<Utc>, id: Uuid) -> String {
+    format!("{}.{}", created_at.timestamp_micros(), id.simple())
+}

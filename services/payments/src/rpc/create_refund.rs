@@ -1,0 +1,154 @@
+//! `PaymentsService.CreateRefund`
+
+use chassis::{Call, Unit, field_error, wire};
+use chrono::NaiveDate;
+use proto::payments::v1 as pb;
+use sqlx::PgConnection;
+use values::{AccountId, ChargeId, Money, RefundId};
+
+use super::convert;
+use super::create_charge::before_is_refused;
+use crate::ctx::Ctx;
+use crate::domain::movement::{State, provider_key};
+use crate::error::Error;
+use crate::ops::{ask, payer};
+use crate::store::movements::{self, Movement};
+use crate::store::{Tenant, enter, outbox};
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CreateRefundRequest>,
+) -> Result<pb::CreateRefundResponse, Error> {
+    let asked = read(&call.message)?;
+    let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
+    let refund = written_down(&mut unit.tx, &call, &asked).await?;
+    unit.commit_step().await?;
+    // From here on the refund exists: a retry, or the job, does what is left.
+    if !refund.provider_code.is_empty() {
+        ask::send(&ctx, refund.root_id, refund.movement_id).await?;
+    }
+    let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
+    enter(&mut unit.tx, Tenant::Root(refund.root_id)).await?;
+    let refund = movements::get(&mut unit.tx, refund.root_id, refund.movement_id)
+        .await?
+        .ok_or(Error::Stored("refund"))?;
+    Ok(unit
+        .commit(pb::CreateRefundResponse {
+            refund: Some(convert::refund(&refund, call.now.date_naive())?),
+        })
+        .await?)
+}
+
+/// A refund as asked for.
+struct Asked<'r> {
+    account: AccountId,
+    charge: ChargeId,
+    money: Money,
+    key: &'r str,
+    attempt: i32,
+    by_hand: bool,
+    due_on: Option<NaiveDate>,
+}
+
+fn read(request: &pb::CreateRefundRequest) -> Result<Asked<'_>, Error> {
+    use pb::refund::Route;
+    let by_hand = match Route::try_from(request.route) {
+        Ok(Route::Unspecified | Route::OriginalMethod) => false,
+        Ok(Route::ManualBankTransfer) => true,
+        Err(_) => return Err(field_error("route", "a ROUTE, or nothing").into()),
+    };
+    Ok(Asked {
+        account: wire::id("account_id", &request.account_id)?,
+        charge: wire::id("charge_id", &request.charge_id)?,
+        money: convert::sum("amount", request.amount.as_ref())?,
+        key: wire::code("refund_key", &request.refund_key)?,
+        attempt: convert::attempt(request.attempt_number)?,
+        by_hand,
+        due_on: match request.due_date.as_str() {
+            "" => None,
+            day => Some(wire::date("due_date", day)?),
+        },
+    })
+}
+
+/// The refund of the attempt, written down and set aside from its charge before anybody is asked.
+#[expect(clippy::too_many_lines, reason = "a row's columns, then its refusals")]
+async fn written_down(
+    db: &mut PgConnection,
+    call: &Call<pb::CreateRefundRequest>,
+    asked: &Asked<'_>,
+) -> Result<Movement, Error> {
+    let account = payer::entered(db, asked.account).await?;
+    let (root, charge_id) = (account.root_id, asked.charge.uuid());
+    let charge = movements::lock(db, root, charge_id)
+        .await?
+        .filter(|it| it.kind == "CHARGE")
+        .ok_or(Error::ChargeNotFound(asked.charge))?;
+    let refund = Movement {
+        movement_id: call.derived_id("refund"),
+        kind: "REFUND".to_owned(),
+        subject_id: charge_id,
+        refund_key: asked.key.to_owned(),
+        attempt_number: asked.attempt,
+        currency: asked.money.currency().code().to_owned(),
+        amount_minor: asked.money.minor(),
+        settled_minor: None,
+        refunded_minor: 0,
+        provider_code: if asked.by_hand {
+            String::new()
+        } else {
+            charge.provider_code.clone()
+        },
+        provider_key: provider_key(charge_id, &format!("REFUND/{}", asked.key), asked.attempt),
+        provider_id: String::new(),
+        unattended: true,
+        return_url: String::new(),
+        state: if asked.by_hand {
+            State::Parked
+        } else {
+            State::Created
+        },
+        failure_reason: String::new(),
+        retryable: false,
+        parked_reason: if asked.by_hand {
+            "MANUAL_BANK_TRANSFER"
+        } else {
+            ""
+        }
+        .to_owned(),
+        action_url: String::new(),
+        due_on: asked.due_on,
+        reference: String::new(),
+        created_at: call.now,
+        updated_at: call.now,
+        settled_at: None,
+        look_ups: 0,
+        asked_for_seconds: 0,
+        ..charge.clone()
+    };
+    if let Some(known) = movements::attempt(db, &refund).await? {
+        if known.asks_the_same(&refund) {
+            return Ok(known);
+        }
+        return Err(Error::RefundExists(RefundId::from_uuid(known.movement_id)));
+    }
+
+    if refund.currency != charge.currency {
+        return Err(Error::CurrencyDiffers(charge.currency));
+    }
+    if charge.state != State::Succeeded {
+        return Err(Error::ChargeNotSucceeded(asked.charge));
+    }
+    if !asked.by_hand && charge.provider_code.is_empty() {
+        return Err(Error::MethodNotRefundable(charge.method_code));
+    }
+    before_is_refused(db, &refund).await?;
+    if !movements::reserve(db, root, charge_id, refund.amount_minor).await? {
+        return Err(Error::RefundExceedsCharge(asked.charge));
+    }
+    movements::insert(db, &refund).await?;
+    outbox::insert(db, root, refund.movement_id).await?;
+    movements::attempt(db, &refund)
+        .await?
+        .ok_or(Error::Stored("refund"))
+}

@@ -1,0 +1,89 @@
+//! `PaymentsService.ResolveMovement`
+
+use chassis::{Call, Unit, field_error, wire};
+use proto::payments::v1 as pb;
+use values::{AccountId, ChargeId, RefundId};
+
+use super::convert;
+use super::settle_charge::{past, refer};
+use crate::ctx::Ctx;
+use crate::domain::movement::{Change, State};
+use crate::error::Error;
+use crate::ops::{ask, payer};
+use crate::store::movements;
+
+pub async fn handle(
+    _: Ctx,
+    call: Call<pb::ResolveMovementRequest>,
+    mut unit: Unit,
+) -> Result<pb::ResolveMovementResponse, Error> {
+    use pb::resolve_movement_request::Outcome;
+    let request = &call.message;
+    let account: AccountId = wire::id("account_id", &request.account_id)?;
+    let charge: Result<ChargeId, _> = request.movement_id.parse();
+    let refund: Result<RefundId, _> = request.movement_id.parse();
+    let (id, missing) = match (charge, refund) {
+        (Ok(charge), _) => (charge.uuid(), Error::ChargeNotFound(charge)),
+        (_, Ok(refund)) => (refund.uuid(), Error::RefundNotFound(refund)),
+        _ => {
+            return Err(field_error("movement_id", "CH or RF and 32 lower-case hex digits").into());
+        }
+    };
+    let kind = if request.movement_id.starts_with("CH") {
+        "CHARGE"
+    } else {
+        "REFUND"
+    };
+    wire::text("note", &request.note, 1_000)?;
+    let outcome = Outcome::try_from(request.outcome).unwrap_or(Outcome::Unspecified);
+    let moved = match outcome {
+        Outcome::Moved => Some((
+            convert::sum("amount", request.amount.as_ref())?,
+            wire::text("provider_movement_id", &request.provider_movement_id, 128)?,
+            past("settle_time", request.settle_time, call.now)?,
+        )),
+        Outcome::Refused | Outcome::Absent => None,
+        Outcome::Unspecified => {
+            let expected = "OUTCOME_MOVED, OUTCOME_REFUSED or OUTCOME_ABSENT";
+            return Err(field_error("outcome", expected).into());
+        }
+    };
+
+    let root = payer::entered(&mut unit.tx, account).await?.root_id;
+    let found = movements::lock(&mut unit.tx, root, id).await?;
+    let movement = found.filter(|it| it.kind == kind).ok_or(missing)?;
+    if movement.state != State::Parked {
+        return Err(Error::MovementNotParked(request.movement_id.clone()));
+    }
+    let change = match moved {
+        None if outcome == Outcome::Refused => Change::refused(State::Declined, "REFUSED", true),
+        None => Change::refused(State::FailedNotSent, "NOT_SENT", true),
+        Some((money, provider_id, at)) => {
+            if money.currency().code() != movement.currency {
+                return Err(Error::CurrencyDiffers(movement.currency));
+            }
+            refer(&mut unit.tx, id, provider_id).await?;
+            Change {
+                provider_id: provider_id.to_owned(),
+                settled: Some((money, at)),
+                ..Change::to(State::Succeeded)
+            }
+        }
+    };
+    ask::set(&mut unit.tx, &movement, &change, call.now).await?;
+    tracing::info!(movement.id = %id, state = change.state.name(), "a parked movement was resolved by an operator");
+    let movement = movements::get(&mut unit.tx, root, id)
+        .await?
+        .ok_or(Error::Stored("movement"))?;
+    let shown = if kind == "CHARGE" {
+        pb::resolve_movement_response::Movement::Charge(convert::charge(&movement)?)
+    } else {
+        let today = call.now.date_naive();
+        pb::resolve_movement_response::Movement::Refund(convert::refund(&movement, today)?)
+    };
+    Ok(unit
+        .commit(pb::ResolveMovementResponse {
+            movement: Some(shown),
+        })
+        .await?)
+}

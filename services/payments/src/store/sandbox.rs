@@ -1,0 +1,144 @@
+//! `payments.sandbox_book`: the book of the embedded provider.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A request, as the embedded provider booked it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Booked {
+    /// Our reference.
+    pub provider_key: Uuid,
+    /// CHARGE or REFUND.
+    pub kind: String,
+    /// Its own id.
+    pub provider_id: String,
+    /// What was charged.
+    pub token: String,
+    /// The charge that is given back; `None` for a charge.
+    pub charge_key: Option<Uuid>,
+    /// The currency.
+    pub currency: String,
+    /// How much.
+    pub amount_minor: i64,
+    /// LOST, PENDING, SUCCEEDED or DECLINED.
+    pub state: String,
+    /// Why it is, or will be, declined.
+    pub decline_reason: String,
+    /// When a pending one is decided.
+    pub decided_at: Option<DateTime<Utc>>,
+    /// How it will be decided; empty where nothing is to be.
+    pub decided_state: String,
+    /// When it was booked.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Books a request; one whose reference is booked changes nothing.
+pub async fn insert(db: &mut PgConnection, booked: &Booked) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.sandbox_book.insert
+        INSERT INTO payments.sandbox_book (provider_key, kind, provider_id, token, charge_key, currency, amount_minor,
+                                           state, decline_reason, decided_at, decided_state, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+        booked.provider_key,
+        booked.kind,
+        booked.provider_id,
+        booked.token,
+        booked.charge_key,
+        booked.currency,
+        booked.amount_minor,
+        booked.state,
+        booked.decline_reason,
+        booked.decided_at,
+        booked.decided_state,
+        booked.created_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// What is booked under a reference.
+pub async fn get(db: &mut PgConnection, key: Uuid) -> sqlx::Result<Option<Booked>> {
+    sqlx::query_as!(
+        Booked,
+        "-- payments.sandbox_book.get
+        SELECT provider_key, kind, provider_id, token, charge_key, currency, amount_minor, state, decline_reason,
+               decided_at, decided_state, created_at
+        FROM payments.sandbox_book WHERE provider_key = $1",
+        key
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// How many were booked by a token: charges, or the refunds of one charge.
+pub async fn count(db: &mut PgConnection, token: &str, charge: Option<Uuid>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- payments.sandbox_book.count
+        SELECT count(*) AS "count!" FROM payments.sandbox_book WHERE token = $1 AND charge_key IS NOT DISTINCT FROM $2"#,
+        token,
+        charge
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// A lost request arrives after all.
+pub async fn arrive(db: &mut PgConnection, key: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.sandbox_book.arrive
+        UPDATE payments.sandbox_book SET state = 'SUCCEEDED' WHERE provider_key = $1 AND state = 'LOST'",
+        key
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Decides what is due at `now`; gives the references.
+pub async fn decide(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- payments.sandbox_book.decide
+        UPDATE payments.sandbox_book SET state = decided_state
+        WHERE state = 'PENDING' AND decided_at <= $1 AND decided_state <> ''
+        RETURNING provider_key",
+        now
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// When the next one is decided, up to `until`.
+pub async fn next_due(
+    db: &mut PgConnection,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- payments.sandbox_book.next_due
+        SELECT min(decided_at) FROM payments.sandbox_book WHERE state = 'PENDING' AND decided_at <= $1",
+        until
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What was booked from `from` until before `until`, oldest first; lost requests are not there.
+pub async fn list(
+    db: &mut PgConnection,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Vec<Booked>> {
+    sqlx::query_as!(
+        Booked,
+        "-- payments.sandbox_book.list
+        SELECT provider_key, kind, provider_id, token, charge_key, currency, amount_minor, state, decline_reason,
+               decided_at, decided_state, created_at
+        FROM payments.sandbox_book WHERE $1 <= created_at AND created_at < $2 AND state <> 'LOST'
+        ORDER BY created_at, provider_key",
+        from,
+        until
+    )
+    .fetch_all(db)
+    .await
+}
