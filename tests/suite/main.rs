@@ -13,6 +13,7 @@
 mod access;
 mod harness;
 mod hostile;
+mod ledger;
 mod oracle;
 mod payments;
 mod requests;

@@ -29,6 +29,9 @@ pub enum Error {
         /// Its root.
         root: AccountId,
     },
+    /// More entries than a statement holds.
+    #[error("the statement of account {0} has more than 5000 entries: list them page by page")]
+    StatementTooLong(AccountId),
     /// No such profile.
     #[error("profile {0} does not exist")]
     ProfileNotFound(String),
@@ -152,6 +155,7 @@ impl From<Error> for Status {
             Error::UseRootAccount { account, root } => wrong_state("USE_ROOT_ACCOUNT")
                 .with("accountId", account)
                 .with("rootAccountId", root),
+            Error::StatementTooLong(id) => wrong_state("STATEMENT_TOO_LONG").with("accountId", id),
             Error::ProfileNotFound(code) => {
                 not_found("PROFILE_NOT_FOUND").with("profileCode", code)
             }

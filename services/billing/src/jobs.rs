@@ -3,5 +3,6 @@
 //! A `step` is called again and again, at once while it finds work, else after a pause. It may be
 //! run twice or killed anywhere: what it does for one chunk, it does in one transaction.
 
+pub mod expire_lots;
 pub mod finish_runs;
 pub mod work_runs;

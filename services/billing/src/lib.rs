@@ -71,12 +71,15 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
             routes: Routes::new(service),
             access: ACCESS,
             clock: ctx.clock.clone(),
-            // A run that is under way is work due now.
+            // A run that is under way is work due now; credit is forfeited when it expires.
             next_due: Arc::new(move |until| {
                 let ctx = due.clone();
                 async move {
-                    let running = store::runs::any_running(&mut *ctx.db.acquire().await?).await?;
-                    Ok(running.then_some(until))
+                    let mut db = ctx.db.acquire().await?;
+                    if store::runs::any_running(&mut db).await? {
+                        return Ok(Some(until));
+                    }
+                    store::ledger::next_expiry(&mut db, until).await
                 }
                 .boxed()
             }),
@@ -90,7 +93,11 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("finish_runs", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::finish_runs::step(&ctx).await
                     });
-                tokio::join!(work, finish);
+                let expire =
+                    chassis::repeat("expire_lots", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::expire_lots::step(&ctx).await
+                    });
+                tokio::join!(work, finish, expire);
             },
         })
     })

@@ -7,6 +7,7 @@ mod create_billing_run;
 mod get_balance;
 mod get_billing_run;
 mod get_invoice;
+mod get_statement;
 mod grant_credit;
 mod halt_billing_run;
 mod list_billing_runs;
@@ -28,7 +29,7 @@ mod watch_billing_run;
 
 use std::pin::Pin;
 
-use chassis::{not_yet, write};
+use chassis::{detached, not_yet, write};
 use futures::Stream;
 use proto::billing::v1 as pb;
 use proto::billing::v1::billing_service_server::BillingService;
@@ -107,6 +108,17 @@ impl BillingService for Ctx {
         request: Request<pb::ListEntriesRequest>,
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
         read!(self, request, list_entries)
+    }
+
+    async fn get_statement(
+        &self,
+        request: Request<pb::GetStatementRequest>,
+    ) -> Result<Response<pb::GetStatementResponse>, Status> {
+        // It begins a transaction: in a task of its own, nobody drops that half-way.
+        let (ctx, message) = (self.clone(), request.into_inner());
+        detached(async move { Ok(get_statement::handle(&ctx, message).await?) })
+            .await
+            .map(Response::new)
     }
 
     async fn grant_credit(
@@ -237,13 +249,6 @@ impl BillingService for Ctx {
     }
 
     // What follows is in the contract and comes with its own issue.
-
-    async fn get_statement(
-        &self,
-        _: Request<pb::GetStatementRequest>,
-    ) -> Result<Response<pb::GetStatementResponse>, Status> {
-        Err(not_yet("GetStatement"))
-    }
 
     async fn render_invoice(
         &self,

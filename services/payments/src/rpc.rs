@@ -23,7 +23,7 @@ mod watch_movements;
 
 use std::pin::Pin;
 
-use chassis::{not_yet, saga, write};
+use chassis::{detached, not_yet, saga, write};
 use futures::Stream;
 use proto::payments::v1 as pb;
 use proto::payments::v1::payments_service_server::PaymentsService;
@@ -33,13 +33,15 @@ use crate::ctx::Ctx;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// A method that reads: its file's `handle`, given the context and the message.
+/// A method that reads: its file's `handle`, given the context and the message. In a task of its own,
+/// as it begins a transaction to enter a tenant: a BEGIN dropped half-way would stay open.
 macro_rules! read {
     ($self:ident, $request:ident, $file:ident) => {{
         cards::refuse($request.get_ref())?;
-        Ok(Response::new(
-            $file::handle($self, $request.into_inner()).await?,
-        ))
+        let (ctx, message) = ($self.clone(), $request.into_inner());
+        detached(async move { Ok($file::handle(&ctx, message).await?) })
+            .await
+            .map(Response::new)
     }};
 }
 

@@ -1,8 +1,6 @@
 //! What a closing refunds, until when, and when the data goes.
 
-use std::collections::BTreeSet;
-
-use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc, Weekday};
+use chrono::{DateTime, TimeDelta, Utc};
 use values::{Amount, Money, Ratio, Rounding};
 
 /// The refund of what is left of paid credit: less a fee in basis points, rounded down to what is
@@ -12,24 +10,6 @@ pub fn on_closing(paid: Amount, fee_bps: i64, minimum: Money) -> Option<Money> {
     let kept = Ratio::new(i128::from(10_000 - fee_bps), 10_000);
     let refund = whole.scaled(kept, Rounding::Down).ok()?;
     (0 < refund.minor() && minimum.minor() <= whole.minor()).then_some(refund)
-}
-
-/// The `count`th business day after `day`: Monday to Friday, less the holidays (C-15, REQ-062).
-pub fn business_days_after(
-    day: NaiveDate,
-    count: u32,
-    holidays: &BTreeSet<NaiveDate>,
-) -> Option<NaiveDate> {
-    let mut day = day;
-    let mut left = count;
-    while 0 < left {
-        day = day.checked_add_days(Days::new(1))?;
-        let weekend = matches!(day.weekday(), Weekday::Sat | Weekday::Sun);
-        if !weekend && !holidays.contains(&day) {
-            left -= 1;
-        }
-    }
-    Some(day)
 }
 
 /// When the data of a closed account go: whole days of 24 hours after the closing (REQ-047).
@@ -55,20 +35,6 @@ mod tests {
         assert_eq!(
             on_closing(amount("123.456789"), 0, cent).map(Money::minor),
             Some(123_45)
-        );
-    }
-
-    #[test]
-    fn business_days_skip_weekends_and_holidays() {
-        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        assert_eq!(
-            business_days_after(day("2026-05-01"), 10, &BTreeSet::new()),
-            Some(day("2026-05-15"))
-        );
-        let memorial = BTreeSet::from([day("2026-05-25")]);
-        assert_eq!(
-            business_days_after(day("2026-05-22"), 1, &memorial),
-            Some(day("2026-05-26"))
         );
     }
 }

@@ -20,6 +20,8 @@ pub enum LedgerAccount {
     Revenue,
     /// Money received from outside.
     Clearing,
+    /// Credit that lapsed.
+    Forfeited,
     /// Credit given without payment.
     Granted,
 }
@@ -33,6 +35,7 @@ impl LedgerAccount {
             Self::Receivable => 5,
             Self::Revenue => 6,
             Self::Clearing => 8,
+            Self::Forfeited => 10,
             Self::Granted => 13,
         }
     }
@@ -317,6 +320,111 @@ pub async fn list(
         limit
     )
     .fetch_all(db)
+    .await
+}
+
+/// What a customer could spend less what was owed before an instant, as the entries say: lots less
+/// overdraft; `None` for a sum out of range. Credit that has expired counts until it is forfeited.
+pub async fn balance_before(
+    db: &mut PgConnection,
+    root: Uuid,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        r#"-- billing.ledger_entries.balance_before
+        SELECT CASE WHEN abs(micros) <= 9223372036854775807 THEN micros::bigint END AS micros
+        FROM (
+            SELECT coalesce(sum(CASE WHEN credit <= 4 THEN amount_micros ELSE 0 END
+                              - CASE WHEN debit <= 4 THEN amount_micros ELSE 0 END), 0) AS micros
+            FROM billing.ledger_entries WHERE root_id = $1 AND posted_at < $2
+        ) sums"#,
+        root,
+        at
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Up to `limit` entries of a root account posted from `from` until before `until`, oldest first.
+pub async fn list_between(
+    db: &mut PgConnection,
+    root: Uuid,
+    (from, until): (DateTime<Utc>, DateTime<Utc>),
+    limit: i64,
+) -> sqlx::Result<Vec<StoredEntry>> {
+    sqlx::query_as!(
+        StoredEntry,
+        "-- billing.ledger_entries.list_between
+        SELECT e.entry_id, e.posted_at, d.name AS debit, c.name AS credit, e.amount_micros, e.currency, e.reason,
+               e.lot_id, e.invoice_id
+        FROM billing.ledger_entries e
+        JOIN billing.ledger_accounts d ON d.ledger_account = e.debit
+        JOIN billing.ledger_accounts c ON c.ledger_account = e.credit
+        WHERE e.root_id = $1 AND $2 <= e.posted_at AND e.posted_at < $3
+        ORDER BY e.posted_at, e.entry_id LIMIT $4",
+        root,
+        from,
+        until,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Lets the transaction, which has done nothing yet, read as of one instant.
+pub async fn read_one_snapshot(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query(
+        "-- billing.read_one_snapshot\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the expired lots of a root account are forfeited, and that nothing is left of them. The
+/// balance is locked, and the entries are written.
+pub async fn forfeit(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.lots.forfeit
+        UPDATE billing.lots SET remaining_micros = 0, forfeited_at = $2
+        WHERE root_id = $1 AND expires_at <= $2 AND forfeited_at IS NULL",
+        root,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Up to `limit` root accounts with lots that have expired at `now` and are not forfeited, in their
+/// order.
+pub async fn roots_with_expired(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- billing.lots.roots_with_expired
+        SELECT DISTINCT root_id FROM billing.lots WHERE expires_at <= $1 AND forfeited_at IS NULL
+        ORDER BY root_id LIMIT $2",
+        now,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// When credit expires next, up to `until`; what is expired and not forfeited counts.
+pub async fn next_expiry(
+    db: &mut PgConnection,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- billing.lots.next_expiry
+        SELECT min(expires_at) FROM billing.lots WHERE expires_at <= $1 AND forfeited_at IS NULL",
+        until
+    )
+    .fetch_one(db)
     .await
 }
 

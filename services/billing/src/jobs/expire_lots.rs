@@ -1,0 +1,50 @@
+//! Forfeits what is left of credit that has expired, as entries of the ledger (C-14, D26).
+
+use values::Currency;
+
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
+
+/// Root accounts whose credit is looked at in one transaction.
+const ROOTS: i64 = 100;
+
+/// Forfeits the expired credit of some root accounts; gives how many it found.
+pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
+    let now = ctx.clock.now().await?;
+    let mut tx = ctx.db.begin().await?;
+    let roots = ledger::roots_with_expired(&mut tx, now, ROOTS).await?;
+    if roots.is_empty() {
+        return Ok(0);
+    }
+    // Under the locks: what was spent until now is not forfeited.
+    ledger::lock(&mut tx, &roots).await?;
+    let found = roots.len();
+    for root in roots {
+        let (_, currency) = ledger::overdraft(&mut tx, root)
+            .await?
+            .ok_or(Error::Stored("balance"))?;
+        let currency: Currency = currency.parse().map_err(|_| Error::Stored("currency"))?;
+        let mut entries = Entries::new(currency.code(), now);
+        for (root, lot) in ledger::lots(&mut tx, (root, root)).await? {
+            if lot.expires_at.is_none_or(|expiry| now < expiry) {
+                continue;
+            }
+            let entry = Entry {
+                root_id: root,
+                debit: LedgerAccount::Lot(lot.kind),
+                credit: LedgerAccount::Forfeited,
+                amount_micros: lot.remaining_micros,
+                lot_id: Some(lot.id),
+                invoice_id: None,
+                reason: "EXPIRED",
+            };
+            // A lot expires once: its id is its entry's.
+            entries.add(lot.id, &entry);
+        }
+        entries.copy(&mut tx).await?;
+        ledger::forfeit(&mut tx, root, now).await?;
+    }
+    tx.commit().await?;
+    Ok(found)
+}

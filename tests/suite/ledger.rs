@@ -1,0 +1,135 @@
+//! The ledger over time: credit that expires, and statements that add up.
+
+use perdiem::connect::{request_id, timestamp};
+use proto::billing::v1 as billing;
+use proto::billing::v1::lot::Kind;
+use proto::r#type::v1::Amount;
+
+use crate::harness::{Harness, instant};
+
+async fn grant(h: &Harness, account_id: &str, kind: Kind, amount: &str, expires: Option<&str>) {
+    let request = billing::GrantCreditRequest {
+        account_id: account_id.to_owned(),
+        kind: kind.into(),
+        amount: Some(Amount {
+            currency_code: "USD".to_owned(),
+            amount: amount.to_owned(),
+        }),
+        expire_time: expires.map(|at| timestamp(instant(at))),
+        reason: "test".to_owned(),
+        request_id: request_id(),
+    };
+    h.operator
+        .billing
+        .clone()
+        .grant_credit(request)
+        .await
+        .unwrap();
+}
+
+async fn statement(h: &Harness, account_id: &str, month: &str) -> billing::GetStatementResponse {
+    let request = billing::GetStatementRequest {
+        account_id: account_id.to_owned(),
+        month: month.to_owned(),
+    };
+    let mut client = h.operator.billing.clone();
+    client.get_statement(request).await.unwrap().into_inner()
+}
+
+/// Millionths of an amount such as "-12.500000".
+fn micros(amount: &Option<Amount>) -> i64 {
+    let text = &amount.as_ref().unwrap().amount;
+    values::Amount::parse(text, values::Currency::Usd)
+        .unwrap()
+        .micros()
+}
+
+/// What the entries of a statement change of the balance.
+fn moved(statement: &billing::GetStatementResponse) -> i64 {
+    const CUSTOMERS: [&str; 4] = ["TRIAL", "PROMO", "PAID", "OVERDRAFT"];
+    let counts = |account: &str| i64::from(CUSTOMERS.contains(&account));
+    let change = |it: &billing::LedgerEntry| {
+        micros(&it.amount) * (counts(&it.credit_account) - counts(&it.debit_account))
+    };
+    statement.entries.iter().map(change).sum()
+}
+
+#[tokio::test]
+async fn credit_is_forfeited_at_its_expiry_and_not_a_moment_before() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    grant(
+        &h,
+        &ac,
+        Kind::Promo,
+        "20.000001",
+        Some("2026-03-10T00:00:00Z"),
+    )
+    .await;
+    grant(&h, &ac, Kind::Paid, "30.00", None).await;
+
+    h.advance("2026-03-09T23:59:59Z").await;
+    assert_eq!(h.balance(&ac).await, "50.000001");
+    let forfeited = "SELECT count(*) FROM billing.ledger_entries WHERE credit = 10";
+    assert_eq!(h.count(forfeited).await, 0);
+
+    h.advance("2026-03-10T00:00:00Z").await;
+    assert_eq!(h.balance(&ac).await, "30.000000");
+    assert_eq!(h.count(forfeited).await, 1);
+
+    h.advance("2026-04-02T00:00:00Z").await;
+    assert_eq!(h.count(forfeited).await, 1, "once");
+    let march = statement(&h, &ac, "2026-03").await;
+    let expired = march.entries.last().unwrap();
+    assert_eq!(
+        (
+            expired.debit_account.as_str(),
+            expired.credit_account.as_str(),
+            expired.reason.as_str()
+        ),
+        ("PROMO", "FORFEITED", "EXPIRED")
+    );
+    assert_eq!(micros(&expired.amount), 20_000_001);
+    assert_eq!(
+        expired.post_time,
+        Some(timestamp(instant("2026-03-10T00:00:00Z")))
+    );
+    let mut client = h.operator.billing.clone();
+    let reconciled = client
+        .reconcile(billing::ReconcileRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(reconciled.into_inner().differences, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_statement_opens_where_the_month_before_closed_and_adds_up() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    grant(&h, &ac, Kind::Paid, "100.00", None).await;
+    h.change("2026-03-20T10:00:00Z", &ac, "business").await;
+    h.advance("2026-04-01T00:00:00Z").await;
+    h.bill("2026-03").await;
+    h.advance("2026-04-10T00:00:00Z").await;
+    grant(&h, &ac, Kind::Paid, "1000.00", None).await;
+
+    let (march, april) = (
+        statement(&h, &ac, "2026-03").await,
+        statement(&h, &ac, "2026-04").await,
+    );
+    assert_eq!(
+        (
+            micros(&march.opening_balance),
+            micros(&march.closing_balance)
+        ),
+        (0, 100_000_000)
+    );
+    assert_eq!(march.closing_balance, april.opening_balance);
+    // 1,500.00 for 12 of 31 days: 580.65, of which 100.00 was there; then 1,000.00 came.
+    assert_eq!(micros(&april.closing_balance), 519_350_000);
+    for statement in [march, april] {
+        let (opening, closing) = (&statement.opening_balance, &statement.closing_balance);
+        assert_eq!(micros(opening) + moved(&statement), micros(closing));
+    }
+    assert_eq!(h.balance(&ac).await, "519.350000");
+}
