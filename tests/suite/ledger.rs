@@ -37,8 +37,8 @@ async fn statement(h: &Harness, account_id: &str, month: &str) -> billing::GetSt
 }
 
 /// Millionths of an amount such as "-12.500000".
-fn micros(amount: &Option<Amount>) -> i64 {
-    let text = &amount.as_ref().unwrap().amount;
+fn micros(amount: Option<&Amount>) -> i64 {
+    let text = &amount.unwrap().amount;
     values::Amount::parse(text, values::Currency::Usd)
         .unwrap()
         .micros()
@@ -49,7 +49,7 @@ fn moved(statement: &billing::GetStatementResponse) -> i64 {
     const CUSTOMERS: [&str; 4] = ["TRIAL", "PROMO", "PAID", "OVERDRAFT"];
     let counts = |account: &str| i64::from(CUSTOMERS.contains(&account));
     let change = |it: &billing::LedgerEntry| {
-        micros(&it.amount) * (counts(&it.credit_account) - counts(&it.debit_account))
+        micros(it.amount.as_ref()) * (counts(&it.credit_account) - counts(&it.debit_account))
     };
     statement.entries.iter().map(change).sum()
 }
@@ -89,7 +89,7 @@ async fn credit_is_forfeited_at_its_expiry_and_not_a_moment_before() {
         ),
         ("PROMO", "FORFEITED", "EXPIRED")
     );
-    assert_eq!(micros(&expired.amount), 20_000_001);
+    assert_eq!(micros(expired.amount.as_ref()), 20_000_001);
     assert_eq!(
         expired.post_time,
         Some(timestamp(instant("2026-03-10T00:00:00Z")))
@@ -119,16 +119,19 @@ async fn a_statement_opens_where_the_month_before_closed_and_adds_up() {
     );
     assert_eq!(
         (
-            micros(&march.opening_balance),
-            micros(&march.closing_balance)
+            micros(march.opening_balance.as_ref()),
+            micros(march.closing_balance.as_ref())
         ),
         (0, 100_000_000)
     );
     assert_eq!(march.closing_balance, april.opening_balance);
     // 1,500.00 for 12 of 31 days: 580.65, of which 100.00 was there; then 1,000.00 came.
-    assert_eq!(micros(&april.closing_balance), 519_350_000);
+    assert_eq!(micros(april.closing_balance.as_ref()), 519_350_000);
     for statement in [march, april] {
-        let (opening, closing) = (&statement.opening_balance, &statement.closing_balance);
+        let (opening, closing) = (
+            statement.opening_balance.as_ref(),
+            statement.closing_balance.as_ref(),
+        );
         assert_eq!(micros(opening) + moved(&statement), micros(closing));
     }
     assert_eq!(h.balance(&ac).await, "519.350000");

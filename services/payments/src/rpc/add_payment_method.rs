@@ -22,13 +22,7 @@ pub async fn handle(
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let country = convert::country("country_code", &request.country_code)?;
-    for (field, code) in [
-        ("network_code", &request.network_code),
-        ("bank_code", &request.bank_code),
-        ("app_code", &request.app_code),
-    ] {
-        wire::optional_code(field, code)?;
-    }
+    choices_read(request)?;
     let mut tx = ctx.db.begin().await?;
     let account = payer::entered(&mut tx, id).await?;
     let catalogue = ctx
@@ -146,6 +140,18 @@ async fn attached<'r>(
         Err(NotAttached::Refused(reason)) => Err(Error::ProviderTokenRefused(reason)),
         Err(NotAttached::Unavailable) => Err(Error::ProviderUnavailable(provider.to_owned())),
     }
+}
+
+/// Network, bank and app read as codes, or are empty.
+fn choices_read(request: &pb::AddPaymentMethodRequest) -> Result<(), Error> {
+    for (field, code) in [
+        ("network_code", &request.network_code),
+        ("bank_code", &request.bank_code),
+        ("app_code", &request.app_code),
+    ] {
+        wire::optional_code(field, code)?;
+    }
+    Ok(())
 }
 
 /// The network, bank and app are the catalogue's; a method that has them names one.
