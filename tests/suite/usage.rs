@@ -362,3 +362,43 @@ async fn expired_credit_is_no_balance() {
     h.advance("2026-04-01T00:00:00Z").await;
     assert_eq!(h.balance(&ac).await, "0.000000");
 }
+
+#[tokio::test]
+async fn batches_that_share_a_transaction_are_counted_and_refused_each_for_itself() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    h.advance("2026-04-20T00:00:00Z").await;
+    let at = "2026-04-02T00:00:00Z";
+    let calls = (0..60).map(|n| {
+        let events = match n % 20 {
+            // More than a sum can hold: this batch is refused, and takes no other with it.
+            7 => vec![
+                event(&format!("a{n}"), &ac, at, "9000000000000.00"),
+                event(&format!("b{n}"), &ac, at, "9000000000000.00"),
+            ],
+            // The same event within one batch: new, then repeated.
+            8 => vec![
+                event(&format!("c{n}"), &ac, at, "1.00"),
+                event(&format!("c{n}"), &ac, at, "1.00"),
+            ],
+            _ => vec![event(&format!("d{n}"), &ac, at, "1.00")],
+        };
+        h.record(events)
+    });
+    for (answer, n) in futures::future::join_all(calls).await.into_iter().zip(0..) {
+        match n % 20 {
+            7 => assert_eq!(reason(&answer.unwrap_err()), "AMOUNT_OUT_OF_RANGE"),
+            8 => {
+                let counts = answer.unwrap();
+                assert_eq!(
+                    (counts.recorded_count, counts.repeated_count),
+                    (1, 1),
+                    "{n}"
+                );
+            }
+            _ => assert_eq!(answer.unwrap().recorded_count, 1, "{n}"),
+        }
+    }
+    let expected = [("2026-04-01".to_owned(), "57.000000".to_owned(), 57)];
+    assert_eq!(sums(&h, &ac, "2026-04", false).await, expected);
+}

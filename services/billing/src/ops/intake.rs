@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Semaphore, oneshot};
+use tonic::Code;
 
 use super::ingest::{Counts, Placed};
 use crate::domain::usage::{self, Arrival, Changes, EventKey, SumKey, Values};
@@ -90,11 +91,24 @@ async fn write_all(db: &PgPool, taken: Vec<Waiting>) {
     if let [_, _, ..] = taken.as_slice() {
         let batches: Vec<&[Placed]> = taken.iter().map(|it| it.events.as_slice()).collect();
         let now = taken.iter().map(|it| it.now).max().unwrap_or_default();
-        if let Ok(counts) = write_tx(db, &batches, now).await {
-            for (batch, counts) in taken.into_iter().zip(counts) {
-                let _ = batch.done.send(Ok(counts)); // Nobody waits any more: it is written.
+        match write_tx(db, &batches, now).await {
+            Ok(counts) => {
+                for (batch, counts) in taken.into_iter().zip(counts) {
+                    let _ = batch.done.send(Ok(counts)); // Nobody waits any more: it is written.
+                }
+                return;
             }
-            return;
+            // A database that is away or busy is so for each of them, and each would wait for it.
+            Err(Error::Database(error)) if !chassis::retryable(&error) => {
+                let status = chassis::database_status(&error);
+                if matches!(status.code(), Code::Unavailable | Code::Aborted) {
+                    for batch in taken {
+                        let _ = batch.done.send(Err(Error::Peer(status.clone())));
+                    }
+                    return;
+                }
+            }
+            Err(_) => {} // One of them is at fault, and must not take the others with it.
         }
     }
     for batch in taken {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ops::{ask, payer};
 use crate::store::methods;
 use crate::store::movements::{self, Movement};
-use crate::store::{Tenant, accounts, enter};
+use crate::store::{Tenant, accounts, enter, outbox};
 
 /// The longest page to return to.
 const URL_MAX: usize = 2_000;
@@ -183,6 +183,7 @@ async fn written_down(
     }
     before_is_refused(db, &charge).await?;
     movements::insert(db, &charge).await?;
+    outbox::insert(db, root, charge.movement_id).await?;
     movements::attempt(db, &charge)
         .await?
         .ok_or(Error::Stored("charge"))

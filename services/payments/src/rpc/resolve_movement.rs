@@ -2,6 +2,7 @@
 
 use chassis::{Call, Unit, field_error, wire};
 use proto::payments::v1 as pb;
+use uuid::Uuid;
 use values::{AccountId, ChargeId, RefundId};
 
 use super::convert;
@@ -20,20 +21,7 @@ pub async fn handle(
     use pb::resolve_movement_request::Outcome;
     let request = &call.message;
     let account: AccountId = wire::id("account_id", &request.account_id)?;
-    let charge: Result<ChargeId, _> = request.movement_id.parse();
-    let refund: Result<RefundId, _> = request.movement_id.parse();
-    let (id, missing) = match (charge, refund) {
-        (Ok(charge), _) => (charge.uuid(), Error::ChargeNotFound(charge)),
-        (_, Ok(refund)) => (refund.uuid(), Error::RefundNotFound(refund)),
-        _ => {
-            return Err(field_error("movement_id", "CH or RF and 32 lower-case hex digits").into());
-        }
-    };
-    let kind = if request.movement_id.starts_with("CH") {
-        "CHARGE"
-    } else {
-        "REFUND"
-    };
+    let (kind, id, missing) = named(&request.movement_id)?;
     wire::text("note", &request.note, 1_000)?;
     let outcome = Outcome::try_from(request.outcome).unwrap_or(Outcome::Unspecified);
     let moved = match outcome {
@@ -70,7 +58,9 @@ pub async fn handle(
             }
         }
     };
-    ask::set(&mut unit.tx, &movement, &change, call.now).await?;
+    ask::set(&mut unit.tx, &movement, &change, call.now)
+        .await
+        .map_err(|error| id_used(error, &request.provider_movement_id))?;
     tracing::info!(movement.id = %id, state = change.state.name(), "a parked movement was resolved by an operator");
     let movement = movements::get(&mut unit.tx, root, id)
         .await?
@@ -86,4 +76,25 @@ pub async fn handle(
             movement: Some(shown),
         })
         .await?)
+}
+
+/// Kind and id of the movement that a text names, and what is said when there is none.
+fn named(text: &str) -> Result<(&'static str, Uuid, Error), Error> {
+    if let Ok(id) = text.parse::<ChargeId>() {
+        return Ok(("CHARGE", id.uuid(), Error::ChargeNotFound(id)));
+    }
+    if let Ok(id) = text.parse::<RefundId>() {
+        return Ok(("REFUND", id.uuid(), Error::RefundNotFound(id)));
+    }
+    Err(field_error("movement_id", "CH or RF and 32 lower-case hex digits").into())
+}
+
+/// A provider's id belongs to one movement.
+fn id_used(error: Error, provider_id: &str) -> Error {
+    if let Error::Database(cause) = &error
+        && chassis::is_violation_of(cause, "movements_one_provider_id")
+    {
+        return Error::ReferenceUsed(provider_id.to_owned());
+    }
+    error
 }

@@ -60,7 +60,9 @@ pub async fn handle(
         }
         None => shard_bounds(request.shard, request.shard_count),
     };
-    segments::all_changed(&mut db).await?;
+    if payer.is_none() {
+        segments::all_changed(&mut db).await?;
+    }
     let selection = Selection {
         family: family.to_owned(),
         from: zone.start_of(period.start()),
