@@ -5,7 +5,9 @@ use proto::billing::v1 as billing;
 use proto::billing::v1::lot::Kind;
 use proto::r#type::v1::Amount;
 
-use crate::harness::{Harness, instant};
+use tonic::Status;
+
+use crate::harness::{Harness, instant, reason};
 
 async fn grant(h: &Harness, account_id: &str, kind: Kind, amount: &str, expires: Option<&str>) {
     let request = billing::GrantCreditRequest {
@@ -135,4 +137,72 @@ async fn a_statement_opens_where_the_month_before_closed_and_adds_up() {
         assert_eq!(micros(opening) + moved(&statement), micros(closing));
     }
     assert_eq!(h.balance(&ac).await, "519.350000");
+}
+
+#[tokio::test]
+async fn an_open_invoice_is_undone_or_written_off_once_and_a_paid_one_never() {
+    let h = Harness::start().await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(h.account_of("global", true).await);
+    }
+    let prepaid = h.account().await;
+    for ac in open.iter().chain([&prepaid]) {
+        h.change("2026-03-20T10:00:00Z", ac, "business").await;
+    }
+    h.advance("2026-04-01T00:00:00Z").await;
+    h.bill("2026-03").await;
+    let invoice_of = async |ac: &String| h.invoices(ac).await.remove(0).invoice_id;
+    let void = async |invoice_id: String| {
+        let request = billing::VoidInvoiceRequest {
+            invoice_id,
+            reason: "issued by mistake".to_owned(),
+            request_id: request_id(),
+        };
+        let voided = h.operator.billing.clone().void_invoice(request).await?;
+        Ok::<_, Status>(voided.into_inner().invoice.unwrap())
+    };
+    let write_off = async |invoice_id: String| {
+        let request = billing::MarkInvoiceUncollectibleRequest {
+            invoice_id,
+            request_id: request_id(),
+        };
+        let mut client = h.operator.billing.clone();
+        let marked = client.mark_invoice_uncollectible(request).await?;
+        Ok::<_, Status>(marked.into_inner().invoice.unwrap())
+    };
+
+    let voided = void(invoice_of(&open[0]).await).await.unwrap();
+    assert_eq!(voided.state(), billing::invoice::State::Void);
+    assert_eq!(voided.amount_due.unwrap().amount, "0.00");
+    let written_off = write_off(invoice_of(&open[1]).await).await.unwrap();
+    assert_eq!(written_off.state(), billing::invoice::State::Uncollectible);
+    for refused in [
+        void(invoice_of(&open[0]).await).await.unwrap_err(),
+        void(invoice_of(&open[1]).await).await.unwrap_err(),
+        write_off(invoice_of(&open[0]).await).await.unwrap_err(),
+        void(invoice_of(&prepaid).await).await.unwrap_err(),
+    ] {
+        assert_eq!(reason(&refused), "INVOICE_NOT_OPEN");
+    }
+
+    // Both at once, many times: one of them.
+    let contested = invoice_of(&open[2]).await;
+    let (voids, writes) = tokio::join!(
+        futures::future::join_all((0..8).map(|_| void(contested.clone()))),
+        futures::future::join_all((0..8).map(|_| write_off(contested.clone()))),
+    );
+    let won = voids.iter().chain(&writes).filter(|it| it.is_ok()).count();
+    assert_eq!(won, 1);
+    let entries =
+        "SELECT count(*) FROM billing.ledger_entries WHERE reason IN ('VOID', 'UNCOLLECTIBLE')";
+    assert_eq!(h.count(entries).await, 3);
+    let receivable = "SELECT sum(CASE WHEN debit = 5 THEN amount_micros ELSE 0 END - CASE WHEN credit = 5 THEN amount_micros ELSE 0 END)::bigint FROM billing.ledger_entries";
+    assert_eq!(h.count(receivable).await, 0);
+    let mut client = h.operator.billing.clone();
+    let reconciled = client
+        .reconcile(billing::ReconcileRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(reconciled.into_inner().differences, Vec::<String>::new());
 }

@@ -65,6 +65,9 @@ pub enum Error {
     /// No such invoice.
     #[error("invoice {0} does not exist")]
     InvoiceNotFound(InvoiceId),
+    /// It is paid, undone or written off.
+    #[error("invoice {0} is not open")]
+    InvoiceNotOpen(InvoiceId),
     /// No such run.
     #[error("billing run {0} does not exist")]
     RunNotFound(RunId),
@@ -176,6 +179,7 @@ impl From<Error> for Status {
                 .with("accountId", account)
                 .with("currencyCode", currency),
             Error::InvoiceNotFound(id) => not_found("INVOICE_NOT_FOUND").with("invoiceId", id),
+            Error::InvoiceNotOpen(id) => wrong_state("INVOICE_NOT_OPEN").with("invoiceId", id),
             Error::RunNotFound(id) => not_found("BILLING_RUN_NOT_FOUND").with("billingRunId", id),
             Error::RunNotInState { run, state } => {
                 wrong_state(not_in(state)).with("billingRunId", run)

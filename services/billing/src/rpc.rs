@@ -16,6 +16,7 @@ mod list_invoices;
 mod list_parked_accounts;
 mod list_run_outcomes;
 mod list_usage;
+mod mark_invoice_uncollectible;
 mod open_account;
 mod preview_invoice;
 mod reconcile;
@@ -25,6 +26,7 @@ mod resume_billing_run;
 mod stream_usage;
 mod summarize_usage;
 mod update_account_facts;
+mod void_invoice;
 mod watch_billing_run;
 
 use std::pin::Pin;
@@ -156,6 +158,20 @@ impl BillingService for Ctx {
         read!(self, request, list_invoices)
     }
 
+    async fn void_invoice(
+        &self,
+        request: Request<pb::VoidInvoiceRequest>,
+    ) -> Result<Response<pb::VoidInvoiceResponse>, Status> {
+        write(self, request, void_invoice::handle).await
+    }
+
+    async fn mark_invoice_uncollectible(
+        &self,
+        request: Request<pb::MarkInvoiceUncollectibleRequest>,
+    ) -> Result<Response<pb::MarkInvoiceUncollectibleResponse>, Status> {
+        write(self, request, mark_invoice_uncollectible::handle).await
+    }
+
     async fn create_billing_run(
         &self,
         request: Request<pb::CreateBillingRunRequest>,
@@ -255,20 +271,6 @@ impl BillingService for Ctx {
         _: Request<pb::RenderInvoiceRequest>,
     ) -> Result<Response<pb::RenderInvoiceResponse>, Status> {
         Err(not_yet("RenderInvoice"))
-    }
-
-    async fn void_invoice(
-        &self,
-        _: Request<pb::VoidInvoiceRequest>,
-    ) -> Result<Response<pb::VoidInvoiceResponse>, Status> {
-        Err(not_yet("VoidInvoice"))
-    }
-
-    async fn mark_invoice_uncollectible(
-        &self,
-        _: Request<pb::MarkInvoiceUncollectibleRequest>,
-    ) -> Result<Response<pb::MarkInvoiceUncollectibleResponse>, Status> {
-        Err(not_yet("MarkInvoiceUncollectible"))
     }
 
     async fn create_credit_note(

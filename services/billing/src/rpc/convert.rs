@@ -112,7 +112,11 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
             .unwrap_or_default(),
         total: money(from.total_minor),
         paid_from_balance: money(from.from_balance_minor),
-        amount_due: money(from.total_minor - from.from_balance_minor),
+        amount_due: money(if state == pb::invoice::State::Void {
+            0
+        } else {
+            from.total_minor - from.from_balance_minor
+        }),
         state: state.into(),
         issue_time: Some(timestamp(from.issued_at)),
         lines: Vec::new(),

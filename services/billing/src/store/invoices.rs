@@ -138,6 +138,53 @@ impl Batch {
     }
 }
 
+/// Ends an invoice that is open; `false` when it is not.
+pub async fn end_open(db: &mut PgConnection, id: Uuid, state: i16) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "-- billing.invoices.end_open\nUPDATE billing.invoices SET state = $2 WHERE invoice_id = $1 AND state = 1",
+        id,
+        state
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Why an invoice ended without being paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The invoice.
+    pub invoice_id: Uuid,
+    /// Its root account.
+    pub root_id: Uuid,
+    /// 3 VOID, 4 UNCOLLECTIBLE.
+    pub state: i16,
+    /// Why; empty for one that was written off.
+    pub reason: String,
+    /// Who ended it.
+    pub ended_by: String,
+    /// When.
+    pub ended_at: DateTime<Utc>,
+}
+
+/// Notes why an invoice ended.
+pub async fn insert_ended(db: &mut PgConnection, ended: &Ended) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.invoices_ended.insert
+        INSERT INTO billing.invoices_ended (invoice_id, root_id, state, reason, ended_by, ended_at)
+        VALUES ($1, $2, $3, $4, $5, $6)",
+        ended.invoice_id,
+        ended.root_id,
+        ended.state,
+        ended.reason,
+        ended.ended_by,
+        ended.ended_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// The invoice `id`.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Invoice>> {
     sqlx::query_as!(

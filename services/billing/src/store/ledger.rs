@@ -24,6 +24,8 @@ pub enum LedgerAccount {
     Forfeited,
     /// Credit given without payment.
     Granted,
+    /// Invoices that nobody will pay.
+    WrittenOff,
 }
 
 impl LedgerAccount {
@@ -37,6 +39,7 @@ impl LedgerAccount {
             Self::Clearing => 8,
             Self::Forfeited => 10,
             Self::Granted => 13,
+            Self::WrittenOff => 14,
         }
     }
 }
