@@ -251,7 +251,7 @@ async fn req_103_req_104_req_105_methods_by_network_and_country() {
 
 #[tokio::test]
 async fn a_charge_ends_as_its_token_says_and_an_attempt_is_one_charge() {
-    let p = Payments::start(&[("LOOK_UP_SECONDS", "0")]).await;
+    let p = Payments::start(&[("LOOK_UP_SECONDS", "1")]).await;
     let (ac, method) = p.card("tok_ok").await;
     let request = charge_of(&ac, "25.00");
     let charge = p.charge(&request).await.unwrap();
@@ -900,4 +900,64 @@ async fn the_service_role_cannot_undo_a_movement() {
         let done = sqlx::query(attempt).execute(&mut *tx).await;
         assert!(done.is_err(), "{attempt}: {done:?}");
     }
+}
+
+#[tokio::test]
+async fn what_was_written_stays_whatever_becomes_of_the_default_method() {
+    let p = Payments::start(&[]).await;
+    let (ac, first) = p.card("tok_ok").await;
+    let request = charge_of(&ac, "5.00");
+    let charge = p.charge(&request).await.unwrap();
+    let second = p
+        .add(&ac, "CARD", "tok_ok_rupay", |request| {
+            request.default_method = true;
+        })
+        .await
+        .unwrap();
+    assert!(second.default_method);
+    // The same attempt by another request id: the charge by the first card.
+    let again = payments::CreateChargeRequest {
+        request_id: request_id(),
+        ..request
+    };
+    assert_eq!(p.charge(&again).await.unwrap(), charge);
+    let default = payments::SetDefaultPaymentMethodRequest {
+        account_id: ac.clone(),
+        payment_method_id: first.clone(),
+        request_id: request_id(),
+    };
+    let mut client = p.account.payments.clone();
+    let changed = client
+        .set_default_payment_method(default)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(changed.payment_method.unwrap().default_method);
+    assert_eq!(
+        p.charge(&charge_of(&ac, "1.00"))
+            .await
+            .unwrap()
+            .payment_method_id,
+        first
+    );
+
+    // Another account's invoice is no invoice of this one, and no sum is too large to be refused.
+    let (other, _) = p.card("tok_ok").await;
+    let foreign = payments::CreateChargeRequest {
+        account_id: other,
+        request_id: request_id(),
+        ..again
+    };
+    assert_eq!(
+        refused(p.charge(&foreign).await),
+        (Code::InvalidArgument, "INVALID_FIELD".to_owned())
+    );
+    p.refund(&refund_of(&charge, "one", "1.00")).await.unwrap();
+    assert_eq!(
+        refused(
+            p.refund(&refund_of(&charge, "all", "92233720368547758.07"))
+                .await
+        ),
+        precondition("REFUND_EXCEEDS_CHARGE")
+    );
 }

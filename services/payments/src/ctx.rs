@@ -16,6 +16,9 @@ use crate::store::catalogues;
 /// The provider of a method whose request names none.
 pub const DEFAULT_PROVIDER: &str = "sandbox";
 
+/// How long a provider is waited for, in whole seconds.
+const PATIENCE_SECONDS: i32 = 8;
+
 /// What an RPC or a job needs besides its input.
 #[derive(Clone)]
 pub struct Ctx {
@@ -51,8 +54,8 @@ impl Ctx {
             db,
             clock,
             providers: Arc::new(HashMap::from([("sandbox", sandbox)])),
-            // Longer than a provider is waited for.
-            lease_seconds: i32::try_from(config.lease_seconds)?.saturating_mul(2),
+            // Longer than a provider is waited for, twice.
+            lease_seconds: i32::try_from(config.lease_seconds)?.max(2 * PATIENCE_SECONDS),
             look_up_seconds: i64::from(config.look_up_seconds),
             wake: Arc::default(),
             catalogues: Arc::default(),

@@ -138,6 +138,10 @@ impl Config {
             ("RUN_CHUNK", self.run_chunk),
             ("RUN_WORKERS", self.run_workers),
             ("MAX_IN_FLIGHT", self.max_in_flight),
+            (
+                "LOOK_UP_SECONDS",
+                usize::try_from(self.look_up_seconds).unwrap_or(1),
+            ),
         ] {
             if value == 0 {
                 faults.push(format!("{name} must be above zero"));

@@ -40,7 +40,8 @@ type Row = (Vec<u8>, Option<Vec<u8>>, Option<i32>, String, Vec<u8>);
 
 /// Takes a request id for this transaction, or tells what became of it.
 ///
-/// A second transaction with the same id waits here until the first one ends.
+/// A second transaction with the same id waits here until the first one ends, also where the id was
+/// taken by a step before: of two that finish one intent, the second finds the answer of the first.
 pub async fn begin(
     db: &mut PgConnection,
     key: &Key,
@@ -66,7 +67,7 @@ pub async fn begin(
     let row: Row = sqlx::query_as(AssertSqlSafe(format!(
         "-- {schema}.requests.answer
         SELECT request_hash, response, status_code, status_message, status_details FROM {schema}.requests
-        WHERE caller = $1 AND account = $2 AND method = $3 AND request_id = $4"
+        WHERE caller = $1 AND account = $2 AND method = $3 AND request_id = $4 FOR UPDATE"
     )))
     .bind(&key.caller)
     .bind(&key.account)

@@ -96,8 +96,10 @@ pub enum Answer {
         /// Where the person confirms; empty where nothing is to be done.
         action_url: String,
     },
-    /// The request certainly did not leave us.
+    /// The request certainly did not leave us, and no other was sent.
     NotSent,
+    /// The book has no such movement, and no request for it can be on its way any more.
+    Absent,
     /// Nobody knows: a timeout, a reset, a fault, an answer that does not read.
     Unknown,
 }
@@ -159,8 +161,10 @@ impl Change {
 /// - A final state stays, and so does `Parked`, which waits for a person.
 /// - What has moved under another reference, in another currency or of another amount than was
 ///   asked for is parked, never taken for settled (R5).
-/// - `NotSent` is believed only of the first request: while a movement is `Unknown` or `Pending` an
-///   earlier one may have arrived.
+/// - `NotSent` is believed only of the first request, by whoever sent it: while a movement is `Unknown`
+///   or `Pending` an earlier one may have arrived.
+/// - `Absent` ends what nobody knew of; what the provider had accepted it does not.
+/// - Another movement's id is not taken over with a reference that is not ours.
 /// - `Unknown` makes `Sending` unknown and tells nothing of any other state.
 pub fn after(state: State, asked: Asked, answer: Answer) -> Option<Change> {
     if state.is_final() || state == State::Parked {
@@ -188,8 +192,9 @@ pub fn after(state: State, asked: Asked, answer: Answer) -> Option<Change> {
             } else {
                 State::Succeeded
             });
+            let ours = reference == asked.reference;
             Some(Change {
-                provider_id,
+                provider_id: if ours { provider_id } else { String::new() },
                 settled: (!parked).then_some((money, at)),
                 parked_reason: differs,
                 ..change
@@ -209,8 +214,11 @@ pub fn after(state: State, asked: Asked, answer: Answer) -> Option<Change> {
         Answer::NotSent if state == State::Sending => {
             Some(Change::refused(State::FailedNotSent, "NOT_SENT", true))
         }
+        Answer::Absent if matches!(state, State::Sending | State::Unknown) => {
+            Some(Change::refused(State::FailedNotSent, "NOT_SENT", true))
+        }
         Answer::Unknown if state == State::Sending => Some(Change::to(State::Unknown)),
-        Answer::NotSent | Answer::Unknown => None,
+        Answer::NotSent | Answer::Absent | Answer::Unknown => None,
     }
 }
 
@@ -223,7 +231,7 @@ pub enum Absent {
     NotSent,
 }
 
-/// What the provider's book lacks `since` it was asked, with a provider that takes two requests with
+/// What the provider's book lacks, `since` it was asked last, with a provider that takes two requests with
 /// one reference for one during `window` (R4).
 ///
 /// A request may still be on its way, so that its absence proves nothing for now: asked again within
@@ -302,7 +310,7 @@ mod tests {
         };
         let right = moved(KEY, 10_00, Currency::Usd);
         let open = [Created, Sending, Pending, Unknown];
-        let cases: [(Answer, [Option<State>; 4]); 5] = [
+        let cases: [(Answer, [Option<State>; 4]); 6] = [
             (right, [Some(Succeeded); 4]),
             (refused(), [Some(Declined); 4]),
             (
@@ -310,6 +318,10 @@ mod tests {
                 [Some(Pending), Some(Pending), None, Some(Pending)],
             ),
             (Answer::NotSent, [None, Some(FailedNotSent), None, None]),
+            (
+                Answer::Absent,
+                [None, Some(FailedNotSent), None, Some(FailedNotSent)],
+            ),
             (Answer::Unknown, [None, Some(Unknown), None, None]),
         ];
         for (answer, expected) in cases {
@@ -376,6 +388,7 @@ mod tests {
             Just(refused()),
             Just(pending()),
             Just(Answer::NotSent),
+            Just(Answer::Absent),
             Just(Answer::Unknown),
         ]
     }

@@ -10,7 +10,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::All).await?;
-    let decided = sandbox::decide(&mut tx, now).await?;
+    let decided = sandbox::decide(&mut tx, now, None).await?;
     if !decided.is_empty() {
         movements::look_up_now(&mut tx, &decided).await?;
     }

@@ -13,7 +13,9 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let lease = Uuid::new_v4();
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::All).await?;
-    let Some((root, id)) = movements::lease_due(&mut tx, (lease, ctx.lease_seconds)).await? else {
+    let Some((root, id, look_at)) =
+        movements::lease_due(&mut tx, (lease, ctx.lease_seconds)).await?
+    else {
         return Ok(0);
     };
     let movement = movements::get(&mut tx, root, id)
@@ -26,7 +28,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::Root(root)).await?;
     let pause = look_up_pause(movement.look_ups, ctx.look_up_seconds);
-    movements::look_up_later(&mut tx, root, id, lease, pause).await?;
+    movements::look_up_later(&mut tx, (root, id), (lease, &look_at), pause).await?;
     tx.commit().await?;
     looked_up.map(|()| 1)
 }

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
-use crate::domain::movement::{Answer, Change, after};
+use crate::domain::movement::{Answer, Change, State, after};
 use crate::domain::token::Token;
 use crate::error::Error;
 use crate::providers::{ChargeOrder, RefundOrder};
@@ -16,7 +16,7 @@ use crate::store::movements::{self, Movement};
 use crate::store::{Tenant, enter, methods, outbox};
 
 /// How long a provider is waited for; then nobody knows.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What is asked of a provider.
 enum Order {
@@ -30,7 +30,8 @@ pub async fn send(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::Root(root)).await?;
     if !movements::begin_sending(&mut tx, root, id, lease).await? {
-        return Ok(());
+        tx.rollback().await?;
+        return sent_by_another(ctx, root, id).await;
     }
     let movement = movements::get(&mut tx, root, id)
         .await?
@@ -38,16 +39,46 @@ pub async fn send(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
     let order = order(&mut tx, &movement).await?;
     tx.commit().await?;
     let answer = answer(ctx, &movement, &order).await?;
-    keep(ctx, root, id, answer).await
+    keep(ctx, root, id, (answer, Some(lease.0))).await?;
+    Ok(())
+}
+
+/// Waits until whoever is sending a movement has kept an answer, or for as long as that may take.
+async fn sent_by_another(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
+    const EVERY: Duration = Duration::from_millis(25);
+    let waiting = async {
+        loop {
+            let mut tx = ctx.db.begin().await?;
+            enter(&mut tx, Tenant::Root(root)).await?;
+            let movement = movements::get(&mut tx, root, id).await?;
+            tx.commit().await?;
+            let state = movement.ok_or(Error::Stored("movement"))?.state;
+            if !matches!(state, State::Created | State::Sending) {
+                return Ok(());
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .unwrap_or(Ok(()))
 }
 
 /// Asks for a movement once more with the same reference: its provider takes both for one.
+///
+/// That this request did not leave us tells nothing of the one before.
 pub async fn again(ctx: &Ctx, movement: &Movement) -> Result<Answer, Error> {
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::Root(movement.root_id)).await?;
+    movements::ask_again(&mut tx, movement.root_id, movement.movement_id).await?;
     let order = order(&mut tx, movement).await?;
     tx.commit().await?;
-    answer(ctx, movement, &order).await
+    let answer = answer(ctx, movement, &order).await?;
+    Ok(if answer == Answer::NotSent {
+        Answer::Unknown
+    } else {
+        answer
+    })
 }
 
 async fn order(db: &mut PgConnection, movement: &Movement) -> Result<Order, Error> {
@@ -86,8 +117,14 @@ async fn answer(ctx: &Ctx, movement: &Movement, order: &Order) -> Result<Answer,
     Ok(answered.unwrap_or(Answer::Unknown))
 }
 
-/// Keeps what a provider said of a movement.
-pub async fn keep(ctx: &Ctx, root: Uuid, id: Uuid, answer: Answer) -> Result<(), Error> {
+/// Keeps what a provider said of a movement, to whoever holds a lease or to nobody in particular;
+/// tells whether that changed it.
+pub async fn keep(
+    ctx: &Ctx,
+    root: Uuid,
+    id: Uuid,
+    (answer, lease): (Answer, Option<Uuid>),
+) -> Result<bool, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::Root(root)).await?;
@@ -95,15 +132,25 @@ pub async fn keep(ctx: &Ctx, root: Uuid, id: Uuid, answer: Answer) -> Result<(),
         .await?
         .ok_or(Error::Stored("movement"))?;
     let asked = movement.asked().ok_or(Error::Stored("currency"))?;
-    if let Some(change) = after(movement.state, asked, answer) {
+    // Whoever has lost the lease does not know what was sent meanwhile.
+    let answer = if answer == Answer::NotSent && movement.lease_token != lease {
+        Answer::Unknown
+    } else {
+        answer
+    };
+    let change = after(movement.state, asked, answer);
+    let changes = change.is_some();
+    if let Some(change) = change {
         set(&mut tx, &movement, &change, now).await?;
         if !change.parked_reason.is_empty() {
             tracing::error!(movement.id = %id, reason = change.parked_reason, "a movement is parked: the provider's book differs from what was asked for");
         }
     }
     tx.commit().await?;
-    ctx.wake.notify_waiters();
-    Ok(())
+    if changes {
+        ctx.wake.notify_waiters();
+    }
+    Ok(changes)
 }
 
 /// Changes a movement that is locked; what a refused refund had set aside is given back.

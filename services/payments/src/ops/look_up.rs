@@ -6,7 +6,7 @@ use super::ask;
 use crate::ctx::Ctx;
 use crate::domain::movement::{Absent, Answer, State, absent};
 use crate::error::Error;
-use crate::providers::Kind;
+use crate::providers::{Kind, Unavailable};
 use crate::store::movements::Movement;
 
 /// Looks a movement up and keeps what the book says; one that was never sent is sent.
@@ -16,25 +16,32 @@ pub async fn look_up(ctx: &Ctx, movement: &Movement) -> Result<(), Error> {
         return ask::send(ctx, root, id).await;
     }
     let provider = ctx.provider(&movement.provider_code)?;
-    let kind = if movement.kind == "REFUND" {
-        Kind::Refund
-    } else {
-        Kind::Charge
-    };
-    let answer = match provider.look_up(kind, movement.provider_key).await {
+    let kind = kind(movement);
+    let looking = provider.look_up(kind, movement.provider_key);
+    let looked = tokio::time::timeout(ask::PATIENCE, looking).await;
+    let answer = match looked.unwrap_or(Err(Unavailable)) {
         Ok(Some(answer)) => answer,
+        // What was accepted is not lost because a book does not show it.
+        Ok(None) if movement.state == State::Pending => Answer::Unknown,
         Ok(None) => {
             let since = TimeDelta::seconds(movement.asked_for_seconds);
             match absent(since, provider.window()) {
                 Absent::AskAgain => ask::again(ctx, movement).await?,
-                Absent::NotSent => Answer::Refused {
-                    reason: "NOT_SENT".to_owned(),
-                    retryable: true,
-                },
+                Absent::NotSent => Answer::Absent,
             }
         }
         // Nothing is concluded from a book that can't be read.
         Err(_) => Answer::Unknown,
     };
-    ask::keep(ctx, root, id, answer).await
+    ask::keep(ctx, root, id, (answer, None)).await?;
+    Ok(())
+}
+
+/// Whether its money comes or goes.
+pub fn kind(movement: &Movement) -> Kind {
+    if movement.kind == "REFUND" {
+        Kind::Refund
+    } else {
+        Kind::Charge
+    }
 }

@@ -327,7 +327,7 @@ impl Provider for Sandbox {
             let found = async {
                 let now = self.clock.now().await?;
                 let mut db = self.db.acquire().await?;
-                sandbox::decide(&mut db, now).await?;
+                sandbox::decide(&mut db, now, Some(reference)).await?;
                 sandbox::get(&mut db, reference).await
             };
             let found: sqlx::Result<_> = found.await;

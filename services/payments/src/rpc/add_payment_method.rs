@@ -94,14 +94,8 @@ pub async fn handle(
 async fn kept(db: &mut PgConnection, method: Method, default: bool) -> Result<Method, Error> {
     let root = method.root_id;
     accounts::lock(db, root).await?;
-    let known = methods::list(db, root, None, 1000).await?;
-    let same_token = known.iter().find(|it| {
-        it.removed_at.is_none()
-            && !it.provider_token.is_empty()
-            && (&it.provider_code, &it.provider_token)
-                == (&method.provider_code, &method.provider_token)
-    });
-    let id = match same_token {
+    let known = methods::by_token(db, root, &method.provider_code, &method.provider_token).await?;
+    let id = match known {
         Some(known) if known.method_code != method.method_code => {
             let id = MethodId::from_uuid(known.method_id);
             return Err(Error::PaymentMethodExists(id));
@@ -112,7 +106,7 @@ async fn kept(db: &mut PgConnection, method: Method, default: bool) -> Result<Me
             method.method_id
         }
     };
-    if default || !known.iter().any(|it| it.is_default) {
+    if default || methods::default_of(db, root).await?.is_none() {
         methods::set_default(db, root, Some(id)).await?;
     }
     methods::get(db, root, id)

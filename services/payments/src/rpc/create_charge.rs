@@ -12,7 +12,7 @@ use crate::domain::movement::{State, provider_key};
 use crate::error::Error;
 use crate::ops::{ask, payer};
 use crate::store::methods;
-use crate::store::movements::{self, Movement};
+use crate::store::movements::{self, Attempt, Movement};
 use crate::store::{Tenant, accounts, enter, outbox};
 
 /// The longest page to return to.
@@ -86,6 +86,17 @@ async fn written_down(
     let root = account.root_id;
     // Methods stay as they are until the charge is written.
     accounts::lock(db, root).await?;
+    let attempt = Attempt {
+        root,
+        kind: "CHARGE",
+        subject: asked.invoice.uuid(),
+        refund_key: "",
+        number: asked.attempt,
+    };
+    // What was written stays, whatever has become of the method or the catalogue since.
+    if let Some(known) = movements::attempt(db, attempt).await? {
+        return the_same(known, asked, request.unattended);
+    }
     let method = match asked.method {
         Some(id) => methods::get(db, root, id.uuid())
             .await?
@@ -141,16 +152,10 @@ async fn written_down(
         created_at: call.now,
         updated_at: call.now,
         settled_at: None,
+        lease_token: None,
         look_ups: 0,
         asked_for_seconds: 0,
     };
-    if let Some(known) = movements::attempt(db, &charge).await? {
-        if known.asks_the_same(&charge) {
-            return Ok(known);
-        }
-        return Err(Error::ChargeExists(ChargeId::from_uuid(known.movement_id)));
-    }
-
     if asked.money.currency() != profile.currency {
         return Err(Error::CurrencyDiffers(profile.currency.to_string()));
     }
@@ -181,12 +186,38 @@ async fn written_down(
             minimum: minimum.to_string(),
         });
     }
+    if offered.offline != method.provider_code.is_empty() {
+        // Added when the catalogue said otherwise: nobody could settle it.
+        return Err(Error::MethodNotAvailable(method.method_code));
+    }
     before_is_refused(db, &charge).await?;
-    movements::insert(db, &charge).await?;
+    movements::insert(db, &charge, ctx.lease_seconds)
+        .await
+        .map_err(|error| {
+            if chassis::is_violation_of(&error, "movements_one_key") {
+                return field_error("invoice_id", "an invoice of this account").into();
+            }
+            Error::from(error)
+        })?;
     outbox::insert(db, root, charge.movement_id).await?;
-    movements::attempt(db, &charge)
+    movements::attempt(db, attempt)
         .await?
         .ok_or(Error::Stored("charge"))
+}
+
+/// The charge of an attempt that was written before, when it was asked for with the same values.
+fn the_same(known: Movement, asked: &Asked<'_>, unattended: bool) -> Result<Movement, Error> {
+    let same = known.currency == asked.money.currency().code()
+        && known.amount_minor == asked.money.minor()
+        && known.purpose == asked.purpose
+        && known.plan_code == asked.plan
+        && known.cycle_code == asked.cycle
+        && known.unattended == unattended
+        && asked.method.is_none_or(|id| id.uuid() == known.method_id);
+    if same {
+        return Ok(known);
+    }
+    Err(Error::ChargeExists(ChargeId::from_uuid(known.movement_id)))
 }
 
 /// A new attempt only after a definite refusal of the one before (R3).
@@ -194,11 +225,11 @@ pub async fn before_is_refused(db: &mut PgConnection, new: &Movement) -> Result<
     if new.attempt_number == 1 {
         return Ok(());
     }
-    let before = Movement {
-        attempt_number: new.attempt_number - 1,
-        ..new.clone()
+    let before = Attempt {
+        number: new.attempt_number - 1,
+        ..new.attempt()
     };
-    let before = movements::attempt(db, &before).await?;
+    let before = movements::attempt(db, before).await?;
     if before.is_some_and(|it| it.state.is_refused()) {
         return Ok(());
     }

@@ -21,7 +21,7 @@ pub async fn handle(
 ) -> Result<pb::CreateRefundResponse, Error> {
     let asked = read(&call.message)?;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
-    let refund = written_down(&mut unit.tx, &call, &asked).await?;
+    let refund = written_down(&ctx, &mut unit.tx, &call, &asked).await?;
     unit.commit_step().await?;
     // From here on the refund exists: a retry, or the job, does what is left.
     if !refund.provider_code.is_empty() {
@@ -74,6 +74,7 @@ fn read(request: &pb::CreateRefundRequest) -> Result<Asked<'_>, Error> {
 /// The refund of the attempt, written down and set aside from its charge before anybody is asked.
 #[expect(clippy::too_many_lines, reason = "a row's columns, then its refusals")]
 async fn written_down(
+    ctx: &Ctx,
     db: &mut PgConnection,
     call: &Call<pb::CreateRefundRequest>,
     asked: &Asked<'_>,
@@ -122,11 +123,12 @@ async fn written_down(
         created_at: call.now,
         updated_at: call.now,
         settled_at: None,
+        lease_token: None,
         look_ups: 0,
         asked_for_seconds: 0,
         ..charge.clone()
     };
-    if let Some(known) = movements::attempt(db, &refund).await? {
+    if let Some(known) = movements::attempt(db, refund.attempt()).await? {
         if known.asks_the_same(&refund) {
             return Ok(known);
         }
@@ -146,9 +148,9 @@ async fn written_down(
     if !movements::reserve(db, root, charge_id, refund.amount_minor).await? {
         return Err(Error::RefundExceedsCharge(asked.charge));
     }
-    movements::insert(db, &refund).await?;
+    movements::insert(db, &refund, ctx.lease_seconds).await?;
     outbox::insert(db, root, refund.movement_id).await?;
-    movements::attempt(db, &refund)
+    movements::attempt(db, refund.attempt())
         .await?
         .ok_or(Error::Stored("refund"))
 }

@@ -1,6 +1,6 @@
 //! `PaymentsService.Reconcile`
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chassis::{Call, Unit, field_error, wire};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,9 +14,10 @@ use super::convert;
 use crate::ctx::{Ctx, DEFAULT_PROVIDER};
 use crate::domain::movement::{Answer, State};
 use crate::error::Error;
-use crate::ops::{ask, payer};
+use crate::ops::{ask, look_up, payer};
 use crate::providers::BookEntry;
 use crate::store::movements::{self, Movement};
+use crate::store::{Tenant, enter};
 
 /// The longest stretch that is compared at once.
 const DAYS_MAX: TimeDelta = TimeDelta::days(31);
@@ -40,10 +41,29 @@ pub async fn handle(
     let book = book.map_err(|_| Error::ProviderUnavailable(code.to_owned()))?;
     let ours = ours(&ctx, account, code, (from, until)).await?;
 
-    let mut differences = compared(account, code, &ours, &book)?;
+    let mut differences = compared(code, &ours, &book)?;
+    for movement in missing_there(&ctx, code, &ours, &book).await? {
+        let difference = Difference {
+            kind: Kind::MissingThere.into(),
+            ..shown(movement, code)?
+        };
+        differences.push((difference, None));
+    }
+    // Of one account the book does not tell whose the others are.
+    if account.is_none() {
+        differences.extend(missing_here(&ctx, code, &book).await?);
+    }
     if request.apply {
+        let by_id: HashMap<String, &Movement> = ours
+            .iter()
+            .map(|it| (it.movement_id.simple().to_string(), it))
+            .collect();
         for (difference, answer) in &mut differences {
-            mend(&ctx, &ours, difference, answer.take()).await?;
+            let movement = difference.movement_id.get(2..).and_then(|id| by_id.get(id));
+            if let (Some(answer), Some(movement)) = (answer.take(), movement) {
+                let (root, id) = (movement.root_id, movement.movement_id);
+                difference.mended = ask::keep(&ctx, root, id, (answer, None)).await?;
+            }
         }
     }
     let count = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
@@ -73,29 +93,18 @@ async fn ours(
     Ok(ours)
 }
 
-/// Where we and the book differ, oldest of ours first, each with what the book says.
+/// Where we and the book differ on a movement that both have, oldest first, each with what the book
+/// says.
 fn compared(
-    account: Option<AccountId>,
     provider: &str,
     ours: &[Movement],
     book: &[BookEntry],
 ) -> Result<Vec<(Difference, Option<Answer>)>, Error> {
     let there: HashMap<Uuid, &BookEntry> = book.iter().map(|it| (it.reference, it)).collect();
-    let here: HashMap<Uuid, &Movement> = ours.iter().map(|it| (it.provider_key, it)).collect();
     let mut differences = Vec::new();
     for movement in ours {
-        let shown = shown(movement, provider)?;
         let asked = movement.asked().ok_or(Error::Stored("currency"))?;
         let Some(entry) = there.get(&movement.provider_key) else {
-            if movement.state == State::Succeeded {
-                differences.push((
-                    Difference {
-                        kind: Kind::MissingThere.into(),
-                        ..shown
-                    },
-                    None,
-                ));
-            }
             continue;
         };
         let said = said(&entry.answer);
@@ -111,15 +120,58 @@ fn compared(
             provider_movement_id: entry.provider_id.clone(),
             provider_state: convert::state(said).into(),
             provider_amount: Some(wire::pb_money(entry.money)),
-            ..shown
+            ..shown(movement, provider)?
         };
         differences.push((difference, Some(entry.answer.clone())));
     }
-    // Of one account the book does not tell whose the others are.
-    let strangers = book
-        .iter()
-        .filter(|it| account.is_none() && !here.contains_key(&it.reference));
-    differences.extend(strangers.map(|entry| {
+    Ok(differences)
+}
+
+/// Ours that have succeeded and that the book does not have, also when looked up one by one: the
+/// book's time of a movement may lie outside the stretch that was read.
+async fn missing_there<'m>(
+    ctx: &Ctx,
+    provider: &str,
+    ours: &'m [Movement],
+    book: &[BookEntry],
+) -> Result<Vec<&'m Movement>, Error> {
+    let there: HashSet<Uuid> = book.iter().map(|it| it.reference).collect();
+    let mut missing = Vec::new();
+    for movement in ours {
+        if movement.state != State::Succeeded || there.contains(&movement.provider_key) {
+            continue;
+        }
+        let kind = look_up::kind(movement);
+        let found = ctx
+            .provider(provider)?
+            .look_up(kind, movement.provider_key)
+            .await;
+        if found
+            .map_err(|_| Error::ProviderUnavailable(provider.to_owned()))?
+            .is_none()
+        {
+            missing.push(movement);
+        }
+    }
+    Ok(missing)
+}
+
+/// What the book has and we do not, whenever it was made here.
+async fn missing_here(
+    ctx: &Ctx,
+    provider: &str,
+    book: &[BookEntry],
+) -> Result<Vec<(Difference, Option<Answer>)>, Error> {
+    let keys: Vec<Uuid> = book.iter().map(|it| it.reference).collect();
+    let mut tx = ctx.db.begin().await?;
+    enter(&mut tx, Tenant::All).await?;
+    let known: HashSet<Uuid> = movements::known_keys(&mut tx, &keys)
+        .await?
+        .into_iter()
+        .collect();
+    tx.commit().await?;
+    let strangers = book.iter().filter(|it| !known.contains(&it.reference));
+    let told = strangers.map(|entry| {
         let difference = Difference {
             kind: Kind::MissingHere.into(),
             provider_code: provider.to_owned(),
@@ -129,8 +181,8 @@ fn compared(
             ..Difference::default()
         };
         (difference, None)
-    }));
-    Ok(differences)
+    });
+    Ok(told.collect())
 }
 
 fn shown(movement: &Movement, provider: &str) -> Result<Difference, Error> {
@@ -162,25 +214,6 @@ const fn said(answer: &Answer) -> State {
         Answer::Moved { .. } => State::Succeeded,
         Answer::Refused { .. } => State::Declined,
         Answer::Pending { .. } => State::Pending,
-        Answer::NotSent | Answer::Unknown => State::Unknown,
+        Answer::NotSent | Answer::Absent | Answer::Unknown => State::Unknown,
     }
-}
-
-/// Takes over what the book is definite about; a final movement never changes.
-async fn mend(
-    ctx: &Ctx,
-    ours: &[Movement],
-    difference: &mut Difference,
-    answer: Option<Answer>,
-) -> Result<(), Error> {
-    let ids = |it: &&Movement| {
-        difference.movement_id.get(2..) == Some(it.movement_id.simple().to_string().as_str())
-    };
-    if let (Some(answer), Some(movement)) = (answer, ours.iter().find(ids))
-        && !movement.state.is_final()
-    {
-        ask::keep(ctx, movement.root_id, movement.movement_id, answer).await?;
-        difference.mended = true;
-    }
-    Ok(())
 }

@@ -113,6 +113,29 @@ pub async fn get(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<Op
     .await
 }
 
+/// The method of a root account that a provider's token stands for.
+pub async fn by_token(
+    db: &mut PgConnection,
+    root: Uuid,
+    provider: &str,
+    token: &str,
+) -> sqlx::Result<Option<Method>> {
+    let id = sqlx::query_scalar!(
+        "-- payments.methods.by_token
+        SELECT method_id FROM payments.methods
+        WHERE root_id = $1 AND provider_code = $2 AND provider_token = $3 AND provider_token <> '' AND removed_at IS NULL",
+        root,
+        provider,
+        token
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    match id {
+        Some(id) => get(db, root, id).await,
+        None => Ok(None),
+    }
+}
+
 /// The default method of a root account.
 pub async fn default_of(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Method>> {
     let id = sqlx::query_scalar!(
@@ -132,7 +155,7 @@ pub async fn set_default(db: &mut PgConnection, root: Uuid, id: Option<Uuid>) ->
     for default in [None, id] {
         sqlx::query!(
             "-- payments.methods.set_default
-            UPDATE payments.methods SET is_default = (method_id = $2)
+            UPDATE payments.methods SET is_default = (method_id IS NOT DISTINCT FROM $2)
             WHERE root_id = $1 AND ((is_default AND $2::uuid IS NULL) OR method_id = $2)",
             root,
             default

@@ -71,9 +71,11 @@ pub struct Movement {
     pub updated_at: DateTime<Utc>,
     /// When the money moved.
     pub settled_at: Option<DateTime<Utc>>,
+    /// Who is asking the provider.
+    pub lease_token: Option<Uuid>,
     /// How often it was looked up.
     pub look_ups: i32,
-    /// Seconds since the provider was asked first, by the database's clock; 0 before.
+    /// Seconds since the provider was asked last, by the database's clock; 0 before.
     pub asked_for_seconds: i64,
 }
 
@@ -99,22 +101,28 @@ impl Movement {
         })
     }
 
-    /// Whether both ask for the same.
+    /// Which attempt it is.
+    pub fn attempt(&self) -> Attempt<'_> {
+        Attempt {
+            root: self.root_id,
+            kind: &self.kind,
+            subject: self.subject_id,
+            refund_key: &self.refund_key,
+            number: self.attempt_number,
+        }
+    }
+
+    /// Whether two refunds ask for the same.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         let values = |it: &Self| {
             (
                 it.currency.clone(),
                 it.amount_minor,
-                it.method_id,
-                it.purpose.clone(),
-                it.plan_code.clone(),
-                it.cycle_code.clone(),
                 it.provider_code.clone(),
-                it.unattended,
+                it.due_on,
             )
         };
-        let due = |it: &Self| (it.kind == "REFUND").then_some(it.due_on);
-        values(self) == values(other) && due(self) == due(other)
+        values(self) == values(other)
     }
 }
 
@@ -127,7 +135,7 @@ macro_rules! movements {
             "\nSELECT root_id, movement_id, kind, subject_id, refund_key, attempt_number, currency, amount_minor,
                 settled_minor, refunded_minor, purpose, plan_code, cycle_code, method_id, method_code, provider_code,
                 provider_key, provider_id, unattended, return_url, state, failure_reason, retryable, parked_reason,
-                action_url, due_on, reference, created_at, updated_at, settled_at, look_ups,
+                action_url, due_on, reference, created_at, updated_at, settled_at, lease_token, look_ups,
                 coalesce(extract(epoch FROM clock_timestamp() - sent_at), 0)::bigint AS asked_for_seconds
             FROM payments.movements ",
             $rest
@@ -135,14 +143,16 @@ macro_rules! movements {
     };
 }
 
-/// Writes a movement down, unless its attempt is written; `false` says that it is.
-pub async fn insert(db: &mut PgConnection, it: &Movement) -> sqlx::Result<bool> {
+/// Writes a movement down, unless its attempt is written; `false` says that it is. For `seconds` it is
+/// left to whoever writes it to send it.
+pub async fn insert(db: &mut PgConnection, it: &Movement, seconds: i32) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- payments.movements.insert
         INSERT INTO payments.movements (root_id, movement_id, kind, subject_id, refund_key, attempt_number, currency,
             amount_minor, purpose, plan_code, cycle_code, method_id, method_code, provider_code, provider_key,
-            unattended, return_url, state, parked_reason, due_on, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $21)
+            unattended, return_url, state, parked_reason, due_on, created_at, updated_at, leased_until)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $21,
+                clock_timestamp() + make_interval(secs => $22::int))
         ON CONFLICT ON CONSTRAINT movements_one_attempt DO NOTHING",
         it.root_id,
         it.movement_id,
@@ -164,7 +174,8 @@ pub async fn insert(db: &mut PgConnection, it: &Movement) -> sqlx::Result<bool> 
         it.state.name(),
         it.parked_reason,
         it.due_on,
-        it.created_at
+        it.created_at,
+        seconds
     )
     .execute(db)
     .await?;
@@ -192,17 +203,32 @@ pub async fn lock(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<O
     .await
 }
 
+/// What makes two requests one attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The root account.
+    pub root: Uuid,
+    /// CHARGE or REFUND.
+    pub kind: &'a str,
+    /// The invoice of a charge; the charge of a refund.
+    pub subject: Uuid,
+    /// What is refunded; empty for a charge.
+    pub refund_key: &'a str,
+    /// Which attempt, from 1.
+    pub number: i32,
+}
+
 /// The movement of an attempt.
-pub async fn attempt(db: &mut PgConnection, like: &Movement) -> sqlx::Result<Option<Movement>> {
+pub async fn attempt(db: &mut PgConnection, of: Attempt<'_>) -> sqlx::Result<Option<Movement>> {
     sqlx::query_as(movements!(
         "attempt",
         "WHERE root_id = $1 AND kind = $2 AND subject_id = $3 AND refund_key = $4 AND attempt_number = $5"
     ))
-    .bind(like.root_id)
-    .bind(&like.kind)
-    .bind(like.subject_id)
-    .bind(&like.refund_key)
-    .bind(like.attempt_number)
+    .bind(of.root)
+    .bind(of.kind)
+    .bind(of.subject)
+    .bind(of.refund_key)
+    .bind(of.number)
     .fetch_optional(db)
     .await
 }
@@ -269,6 +295,17 @@ pub async fn sent_between(
     .await
 }
 
+/// Those of `keys` that are references of ours.
+pub async fn known_keys(db: &mut PgConnection, keys: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- payments.movements.known_keys
+        SELECT provider_key FROM payments.movements WHERE provider_key = ANY($1)",
+        keys
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Takes a movement that was not sent yet, to send it; `false` when another has.
 pub async fn begin_sending(
     db: &mut PgConnection,
@@ -292,14 +329,27 @@ pub async fn begin_sending(
     Ok(done.rows_affected() == 1)
 }
 
+/// Notes that the provider is asked once more.
+pub async fn ask_again(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.movements.ask_again
+        UPDATE payments.movements SET sent_at = clock_timestamp() WHERE root_id = $1 AND movement_id = $2",
+        root,
+        id
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Takes the movement that has waited longest to be looked up; of those that call at once, each
-/// takes another.
+/// takes another. Gives its root, its id and what `look_up_later` needs.
 pub async fn lease_due(
     db: &mut PgConnection,
     (token, seconds): (Uuid, i32),
-) -> sqlx::Result<Option<(Uuid, Uuid)>> {
+) -> sqlx::Result<Option<(Uuid, Uuid, String)>> {
     let row = sqlx::query!(
-        "-- payments.movements.lease_due
+        r#"-- payments.movements.lease_due
         UPDATE payments.movements SET lease_token = $1, leased_until = clock_timestamp() + make_interval(secs => $2::int)
         WHERE movement_id = (
             SELECT movement_id FROM payments.movements
@@ -307,13 +357,13 @@ pub async fn lease_due(
               AND look_at <= clock_timestamp() AND leased_until <= clock_timestamp()
             ORDER BY look_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
         )
-        RETURNING root_id, movement_id",
+        RETURNING root_id, movement_id, look_at::text AS "look_at!""#,
         token,
         seconds
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| (row.root_id, row.movement_id)))
+    Ok(row.map(|row| (row.root_id, row.movement_id, row.look_at)))
 }
 
 /// Whether a movement waits to be looked up now.
@@ -330,24 +380,26 @@ pub async fn any_due(db: &mut PgConnection) -> sqlx::Result<bool> {
     .await
 }
 
-/// Gives a movement back that is not decided: it is looked up again after `pause` seconds.
+/// Gives a movement back that is not decided: it is looked up again after `pause` seconds, or at once
+/// when a hint has come since it was leased.
 pub async fn look_up_later(
     db: &mut PgConnection,
-    root: Uuid,
-    id: Uuid,
-    token: Uuid,
+    (root, id): (Uuid, Uuid),
+    (token, look_at): (Uuid, &str),
     pause: i64,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.movements.look_up_later
         UPDATE payments.movements
         SET look_ups = look_ups + 1, lease_token = NULL, leased_until = '-infinity',
-            look_at = clock_timestamp() + make_interval(secs => $4::bigint::double precision)
+            look_at = CASE WHEN look_at::text = $5
+                THEN clock_timestamp() + make_interval(secs => $4::bigint::double precision) ELSE look_at END
         WHERE root_id = $1 AND movement_id = $2 AND lease_token = $3",
         root,
         id,
         token,
-        pause
+        pause,
+        look_at
     )
     .execute(db)
     .await?;
@@ -358,7 +410,7 @@ pub async fn look_up_later(
 pub async fn look_up_now(db: &mut PgConnection, keys: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.movements.look_up_now
-        UPDATE payments.movements SET look_at = '-infinity'
+        UPDATE payments.movements SET look_at = clock_timestamp()
         WHERE provider_key = ANY($1) AND state IN ('SENDING', 'UNKNOWN', 'PENDING')",
         keys
     )
@@ -423,7 +475,7 @@ pub async fn reserve(
         "-- payments.movements.reserve
         UPDATE payments.movements SET refunded_minor = refunded_minor + $3
         WHERE root_id = $1 AND movement_id = $2 AND kind = 'CHARGE' AND state = 'SUCCEEDED'
-          AND refunded_minor + $3 BETWEEN 0 AND settled_minor",
+          AND $3 BETWEEN -refunded_minor AND settled_minor - refunded_minor",
         root,
         charge,
         minor

@@ -96,14 +96,19 @@ pub async fn arrive(db: &mut PgConnection, key: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Decides what is due at `now`; gives the references.
-pub async fn decide(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Vec<Uuid>> {
+/// Decides what is due at `now`, all of it or one; gives the references.
+pub async fn decide(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    key: Option<Uuid>,
+) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "-- payments.sandbox_book.decide
         UPDATE payments.sandbox_book SET state = decided_state
-        WHERE state = 'PENDING' AND decided_at <= $1 AND decided_state <> ''
+        WHERE state = 'PENDING' AND decided_at <= $1 AND decided_state <> '' AND ($2::uuid IS NULL OR provider_key = $2)
         RETURNING provider_key",
-        now
+        now,
+        key
     )
     .fetch_all(db)
     .await
