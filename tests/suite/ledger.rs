@@ -105,6 +105,46 @@ async fn credit_is_forfeited_at_its_expiry_and_not_a_moment_before() {
 }
 
 #[tokio::test]
+async fn credit_that_was_valid_at_a_cut_off_is_left_until_the_run_has_ended() {
+    let h = Harness::start().await;
+    h.import_as(
+        "v2",
+        &[(
+            "run_approval: {SUPPORT: NOT_REQUIRED}",
+            "run_approval: {SUPPORT: REQUIRED}",
+        )],
+    )
+    .await;
+    let ac = h.account().await;
+    grant(&h, &ac, Kind::Promo, "700.00", Some("2026-04-02T00:00:00Z")).await;
+    h.change("2026-03-20T10:00:00Z", &ac, "business").await;
+    h.advance("2026-04-01T00:00:00Z").await;
+    let run = h.bill("2026-03").await;
+    // The run waits for approval until after the expiry, and settles as of its cut-off.
+    h.advance("2026-04-04T00:00:00Z").await;
+    let forfeited = "SELECT count(*) FROM billing.ledger_entries WHERE credit = 10";
+    assert_eq!(h.count(forfeited).await, 0);
+    let approve = billing::ApproveBillingRunRequest {
+        billing_run_id: run.billing_run_id.clone(),
+        request_id: request_id(),
+    };
+    let mut client = h.operator.billing.clone();
+    client.approve_billing_run(approve).await.unwrap();
+    perdiem::run::watch(&h.operator, &run.billing_run_id, true)
+        .await
+        .unwrap();
+    h.advance("2026-04-04T00:00:01Z").await;
+    let left: i64 = h
+        .count("SELECT coalesce(sum(amount_micros), 0)::bigint FROM billing.ledger_entries WHERE credit = 10")
+        .await;
+    // 1,500.00 for 12 of 31 days is 580.65; the rest of 700.00 is forfeited.
+    assert_eq!(
+        (left, h.balance(&ac).await.as_str()),
+        (119_350_000, "0.000000")
+    );
+}
+
+#[tokio::test]
 async fn a_statement_opens_where_the_month_before_closed_and_adds_up() {
     let h = Harness::start().await;
     let ac = h.account().await;

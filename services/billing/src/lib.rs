@@ -79,7 +79,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     if store::runs::any_running(&mut db).await? {
                         return Ok(Some(until));
                     }
-                    store::ledger::next_expiry(&mut db, until).await
+                    jobs::expire_lots::next_due(&mut db, until).await
                 }
                 .boxed()
             }),

@@ -11,7 +11,7 @@ use sqlx::{Executor as _, PgPool};
 use crate::write::Twin;
 
 /// How long a request may wait for a connection; below every deadline.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A pool on `url` for the service `name`, with the timeouts of R17.
 ///

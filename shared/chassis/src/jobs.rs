@@ -30,7 +30,7 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
 }
 
 /// Calls `step` until `stop`: again at once while it finds work, else after `pause` or when `wake`
-/// says that there is some.
+/// says that there is some. After a failure it always waits.
 ///
 /// A step that has begun is finished before this returns. A step that fails or panics is logged and
 /// tried again after `pause`: its transaction is undone, and the other jobs go on.
@@ -45,20 +45,20 @@ pub async fn repeat<E: Error + 'static>(
         let mut woken = pin!(wake.notified());
         woken.as_mut().enable();
         let found = match AssertUnwindSafe(step()).catch_unwind().await {
-            Ok(Ok(found)) => found,
+            Ok(Ok(found)) => Some(found),
             Ok(Err(error)) => {
                 tracing::error!(job, error = %Chain(&error), "a step failed");
-                0
+                None
             }
             Err(_) => {
                 tracing::error!(job, "a step panicked");
-                0
+                None
             }
         };
-        if found == 0 {
+        if found.unwrap_or(0) == 0 {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = woken => {}
+                () = woken, if found.is_some() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -73,16 +73,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_step_that_panics_is_tried_again() {
-        let (tries, stop) = (Cell::new(0), CancellationToken::new());
+        let (tries, stop, wake) = (Cell::new(0), CancellationToken::new(), Notify::new());
         let step = async || {
             tries.set(tries.get() + 1);
+            wake.notify_waiters();
             assert!(1 < tries.get(), "the first try panics");
             stop.cancel();
             Ok::<_, std::io::Error>(0)
         };
-        let wake = Notify::new();
-        repeat("test", (Duration::from_millis(1), &wake), &stop, step).await;
+        let begun = std::time::Instant::now();
+        repeat("test", (Duration::from_millis(80), &wake), &stop, step).await;
         assert_eq!(tries.get(), 2);
+        assert!(
+            Duration::from_millis(80) <= begun.elapsed(),
+            "after its pause"
+        );
     }
 
     #[tokio::test]

@@ -6,6 +6,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::database::ACQUIRE_TIMEOUT;
+
 /// Connections that are open at most.
 const LANES: usize = 8;
 
@@ -37,8 +39,13 @@ impl Lanes {
         }
     }
 
-    /// A connection that nobody else reads on.
+    /// A connection that nobody else reads on, waited for as long as one of the pool.
     pub async fn take(&self) -> sqlx::Result<Lane<'_>> {
+        let taken = tokio::time::timeout(ACQUIRE_TIMEOUT, self.wait()).await;
+        taken.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn wait(&self) -> sqlx::Result<Lane<'_>> {
         let room = self.room.clone().acquire_owned();
         let room = room.await.map_err(|_| sqlx::Error::PoolClosed)?;
         let db = match self.free(Vec::pop) {

@@ -1,10 +1,15 @@
 //! Forfeits what is left of credit that has expired, as entries of the ledger (C-14, D26).
+//!
+//! A run settles as of its cut-off: what was valid then is left until the run has ended.
 
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use values::Currency;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
+use crate::store::runs;
 
 /// Root accounts whose credit is looked at in one transaction.
 const ROOTS: i64 = 100;
@@ -13,7 +18,8 @@ const ROOTS: i64 = 100;
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
-    let roots = ledger::roots_with_expired(&mut tx, now, ROOTS).await?;
+    let as_of = expired_as_of(&mut tx, now).await?;
+    let roots = ledger::roots_with_expired(&mut tx, as_of, ROOTS).await?;
     if roots.is_empty() {
         return Ok(0);
     }
@@ -27,7 +33,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         let currency: Currency = currency.parse().map_err(|_| Error::Stored("currency"))?;
         let mut entries = Entries::new(currency.code(), now);
         for (root, lot) in ledger::lots(&mut tx, (root, root)).await? {
-            if lot.expires_at.is_none_or(|expiry| now < expiry) {
+            if lot.expires_at.is_none_or(|expiry| as_of < expiry) {
                 continue;
             }
             let entry = Entry {
@@ -43,8 +49,23 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
             entries.add(lot.id, &entry);
         }
         entries.copy(&mut tx).await?;
-        ledger::forfeit(&mut tx, root, now).await?;
+        ledger::forfeit(&mut tx, root, (as_of, now)).await?;
     }
     tx.commit().await?;
     Ok(found)
+}
+
+/// When credit expires next, up to `until`.
+pub async fn next_due(
+    db: &mut PgConnection,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let as_of = expired_as_of(db, until).await?;
+    ledger::next_expiry(db, as_of).await
+}
+
+/// The instant up to which expired credit may be forfeited at `now`.
+async fn expired_as_of(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<DateTime<Utc>> {
+    let cut_off = runs::earliest_cut_off(db).await?;
+    Ok(cut_off.map_or(now, |cut_off| cut_off.min(now)))
 }

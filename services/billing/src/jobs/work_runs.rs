@@ -28,8 +28,9 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let leased = shards::lease(&mut *ctx.db.acquire().await?, ctx.work.lease_seconds).await?;
     let Some(mut held) = leased else { return Ok(0) };
     let done = bill(ctx, &mut held).await;
-    ctx.wake.notify_waiters(); // The run may be done.
-    if done.is_err() {
+    if done.is_ok() {
+        ctx.wake.notify_waiters(); // The run may be done.
+    } else {
         // Whoever takes it next need not wait for the lease to run out.
         shards::release(&mut *ctx.db.acquire().await?, &held).await?;
     }

@@ -5,11 +5,13 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use chassis::Refusal;
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Semaphore, oneshot};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::ingest::{Counts, Placed};
 use crate::domain::usage::{self, Arrival, Changes, EventKey, SumKey, Values};
@@ -21,6 +23,10 @@ use crate::store::usage::{Event, Stored};
 const WRITERS: usize = 4;
 /// The most events that batches share a transaction with; a single batch may have more.
 const TOGETHER_MAX: usize = 10_000;
+/// Events that wait before more are refused: the database is away, or slower than they come.
+const QUEUED_MAX: usize = 200_000;
+/// After what time a refused batch may be sent again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// From how many events on COPY is worth its round trips.
 const COPY_FROM: usize = 200;
 
@@ -54,7 +60,19 @@ impl Intake {
         now: DateTime<Utc>,
     ) -> Result<Counts, Error> {
         let (done, counted) = oneshot::channel();
-        self.queue(|waiting| waiting.push_back(Waiting { events, now, done }));
+        let room = self.queue(|waiting| {
+            let queued: usize = waiting.iter().map(|it| it.events.len()).sum();
+            let room = queued + events.len() <= QUEUED_MAX;
+            if room {
+                waiting.push_back(Waiting { events, now, done });
+            }
+            room
+        });
+        if !room {
+            let refusal = Refusal::new(Code::Unavailable, "OVERLOADED").retry_after(RETRY_AFTER);
+            let message = "too much usage is waiting to be written".to_owned();
+            return Err(Error::Peer(refusal.into_status("billing.perdiem", message)));
+        }
         if let Ok(_turn) = self.turns.acquire().await {
             // Each that waited gets a turn and takes at least one batch, so that none stays behind.
             let taken = self.queue(take_together);
@@ -98,23 +116,37 @@ async fn write_all(db: &PgPool, taken: Vec<Waiting>) {
                 }
                 return;
             }
-            // A database that is away or busy is so for each of them, and each would wait for it.
-            Err(Error::Database(error)) if !chassis::retryable(&error) => {
-                let status = chassis::database_status(&error);
-                if matches!(status.code(), Code::Unavailable | Code::Aborted) {
-                    for batch in taken {
-                        let _ = batch.done.send(Err(Error::Peer(status.clone())));
-                    }
-                    return;
+            Err(error) => {
+                if let Some(status) = away(&error) {
+                    return refuse(taken, &status);
                 }
             }
-            Err(_) => {} // One of them is at fault, and must not take the others with it.
         }
     }
-    for batch in taken {
+    let mut left = taken.into_iter();
+    while let Some(batch) = left.next() {
         let counts = write_tx(db, &[&batch.events], batch.now).await;
+        let away = counts.as_ref().err().and_then(away);
         let counts = counts.map(|counts| counts.first().copied().unwrap_or_default());
         let _ = batch.done.send(counts);
+        if let Some(status) = away {
+            return refuse(left.collect(), &status);
+        }
+    }
+}
+
+/// What every batch is told when the database is away: each would wait for it in vain.
+fn away(error: &Error) -> Option<Status> {
+    let Error::Database(error) = error else {
+        return None;
+    };
+    let status = chassis::database_status(error);
+    (status.code() == Code::Unavailable).then_some(status)
+}
+
+fn refuse(batches: Vec<Waiting>, status: &Status) {
+    for batch in batches {
+        let _ = batch.done.send(Err(Error::Peer(status.clone())));
     }
 }
 

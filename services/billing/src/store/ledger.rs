@@ -384,14 +384,19 @@ pub async fn read_one_snapshot(db: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Notes that the expired lots of a root account are forfeited, and that nothing is left of them. The
-/// balance is locked, and the entries are written.
-pub async fn forfeit(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+/// Notes that the lots of a root account that had expired `as_of` an instant are forfeited `now`, and
+/// that nothing is left of them. The balance is locked, and the entries are written.
+pub async fn forfeit(
+    db: &mut PgConnection,
+    root: Uuid,
+    (as_of, now): (DateTime<Utc>, DateTime<Utc>),
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.lots.forfeit
-        UPDATE billing.lots SET remaining_micros = 0, forfeited_at = $2
+        UPDATE billing.lots SET remaining_micros = 0, forfeited_at = $3
         WHERE root_id = $1 AND expires_at <= $2 AND forfeited_at IS NULL",
         root,
+        as_of,
         now
     )
     .execute(db)

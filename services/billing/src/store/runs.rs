@@ -244,6 +244,16 @@ pub async fn lock_finished(db: &mut PgConnection) -> sqlx::Result<Option<Run>> {
     .await
 }
 
+/// The earliest cut-off of a real run that has not ended; what was valid then may still be spent.
+pub async fn earliest_cut_off(db: &mut PgConnection) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- billing.runs.earliest_cut_off
+        SELECT min(cut_off_at) FROM billing.runs WHERE state <> 'COMPLETED' AND NOT dry_run"
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Whether any run is under way.
 pub async fn any_running(db: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(

@@ -41,6 +41,8 @@ pub async fn handle(
         return Ok(unit.commit(pb::OpenAccountResponse {}).await?);
     }
     if parent.is_none() {
+        // A run that reads meanwhile waits for the account's first segments.
+        segments::hold(&mut unit.tx).await?;
         let catalogue = ctx.active_catalogue(&mut unit.tx).await?;
         let profile = catalogue.profiles.get(&account.profile_code);
         let profile =
