@@ -358,7 +358,7 @@ async fn an_account_that_cannot_be_billed_is_parked_alone_and_released_when_it_c
 
 #[tokio::test]
 async fn a_run_keeps_its_chunks_and_its_catalogue_whatever_is_changed_meanwhile() {
-    let mut h = ready(600, &[("RUN_CHUNK", "50"), ("RUN_WORKERS", "1")]).await;
+    let mut h = ready(2_400, &[("RUN_CHUNK", "50"), ("RUN_WORKERS", "1")]).await;
     // A chunk has its numbers and can't be written: then its worker is killed.
     let mut lock = h.db.begin().await.unwrap();
     sqlx::query("LOCK TABLE billing.invoices IN EXCLUSIVE MODE")
@@ -387,7 +387,7 @@ async fn a_run_keeps_its_chunks_and_its_catalogue_whatever_is_changed_meanwhile(
     h.suite.wait_for("billing").await.unwrap();
 
     let run = finished(&h, &run.billing_run_id, Duration::from_mins(1)).await;
-    assert_eq!((run.invoice_count, run.parked_count), (600, 0));
+    assert_eq!((run.invoice_count, run.parked_count), (2_400, 0));
     assert_numbers_have_no_gap(&h).await;
     let series: Vec<(String, i16)> =
         sqlx::query_as("SELECT issuer_code, fiscal_year FROM billing.invoice_series")
