@@ -133,7 +133,7 @@ async fn credit_that_was_valid_at_a_cut_off_is_left_until_the_run_has_ended() {
     perdiem::run::watch(&h.operator, &run.billing_run_id, true)
         .await
         .unwrap();
-    h.advance("2026-04-04T00:00:01Z").await;
+    h.advance("2026-04-04T01:00:00Z").await;
     let left: i64 = h
         .count("SELECT coalesce(sum(amount_micros), 0)::bigint FROM billing.ledger_entries WHERE credit = 10")
         .await;
