@@ -14,6 +14,7 @@ mod access;
 mod harness;
 mod hostile;
 mod ledger;
+mod money;
 mod oracle;
 mod payments;
 mod requests;

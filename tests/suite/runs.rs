@@ -282,7 +282,7 @@ async fn an_account_that_cannot_be_billed_is_parked_alone_and_released_when_it_c
         pick(2)
     );
     let billed = format!(
-        "INSERT INTO billing.invoices SELECT gen_random_uuid(), 99, 1, {}, 'SUPPORT', '2026-04-01', '2026-05-01', NULL, 'USD', 1, 0, 1, '2026-05-01'",
+        "INSERT INTO billing.invoices SELECT gen_random_uuid(), 99, 1, {}, 'SUPPORT', '2026-04-01', '2026-05-01', gen_random_uuid(), 'USD', 1, 0, 1, '2026-05-01'",
         pick(3)
     );
     for sql in [too_much, more, unknown, billed] {

@@ -872,7 +872,7 @@ async fn req_037_the_charge_is_taken_from_the_balance_in_order_or_put_on_an_invo
         .into_inner();
     assert_eq!(reconciled.differences, Vec::<String>::new());
     assert_eq!(
-        h.count("SELECT count(*) FROM billing.outbox WHERE kind = 'BALANCE_RAN_DRY'")
+        h.count("SELECT count(*) FROM billing.outbox WHERE kind = 'BALANCE_CROSSED' AND threshold_code = 'ZERO' AND fell")
             .await,
         1
     );

@@ -1750,6 +1750,7 @@ fn event(quantity_micros: i64, price_micros: i64) -> Values {
         used_at: now(),
         quantity_micros,
         price_micros,
+        rated: false,
     }
 }
 

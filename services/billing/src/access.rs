@@ -41,6 +41,7 @@ pub const ACCESS: &[Access] = &[
     Access::unary("ListParkedAccounts", READERS),
     Access::unary("ReleaseParkedAccount", OPERATORS),
     Access::unary("CompareBillingRuns", READERS),
+    Access::unary("PreviewCollection", READERS),
     Access::unary("CollectOrder", &[ACCOUNT]),
     Access::unary("GetCollection", READERS),
     Access::unary("SetAutoRecharge", &[ACCOUNT]),

@@ -1,16 +1,20 @@
-//! Calls of `plan`, and its answers in billing's words.
+//! Calls of `plan` and `payments`, and their answers in billing's words.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use chassis::retried;
+use chrono::NaiveDate;
+use proto::payments::v1 as payments;
 use proto::plan::v1 as pb;
 use tonic::Status;
-use values::{Currency, Money, Rounding, Zone};
+use values::{Amount, Currency, Money, Rounding, Zone};
 
 use crate::ctx::Ctx;
 use crate::domain::charge::{Charge, Terms, Tier};
 use crate::domain::lots::LotKind;
+use crate::domain::tax::TaxPolicy;
+use crate::domain::unit_price::Rates;
 
 /// A catalogue version, as far as billing needs it.
 #[derive(Debug)]
@@ -23,6 +27,10 @@ pub struct Catalogue {
     pub terms: HashMap<(String, String), Terms>,
     /// The profiles by code.
     pub profiles: HashMap<String, Profile>,
+    /// Prices of usage that comes without one.
+    pub rates: Option<Rates>,
+    /// Taxes by the customer's country; "" for every one without its own.
+    pub taxes: HashMap<String, TaxPolicy>,
 }
 
 /// A family's policies.
@@ -55,9 +63,111 @@ pub struct Profile {
     pub issuer: String,
     /// The month in which the issuer's fiscal year starts, 1 to 12.
     pub fiscal_year_start_month: u32,
+    /// The issuer as an invoice shows it.
+    pub sender: Sender,
+    /// Days that are no business days.
+    pub holidays: Vec<NaiveDate>,
+    /// Below it, in millionths, the customer is told.
+    pub notify_below_micros: i64,
+    /// Whether the first purchase forfeits trial credit (REQ-133).
+    pub forfeits_trial: bool,
+    /// What is given back of paid credit; `None` where nothing is.
+    pub refund: Option<RefundPolicy>,
+    /// How balances are filled by themselves; `None` where they are not.
+    pub recharge: Option<RechargePolicy>,
+}
+
+/// Who sends an invoice.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// Its legal name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its tax number; empty for none.
+    pub tax_id: String,
+    /// Its state's code.
+    pub state: String,
+}
+
+/// What is given back of paid credit (C-13).
+#[derive(Debug, Clone)]
+pub struct RefundPolicy {
+    /// The part that is kept, in basis points.
+    pub fee_bps: i64,
+    /// Less than this is not refunded.
+    pub minimum: Money,
+    /// Business days until it is paid out.
+    pub due_business_days: i32,
+    /// Only what was paid in the last so many days; 0 for any time.
+    pub window_days: i64,
+    /// Whether the tax on it goes back too.
+    pub with_tax: bool,
+}
+
+/// How balances are filled by themselves (C-28).
+#[derive(Debug, Clone)]
+pub struct RechargePolicy {
+    /// Whether to a target; else by a sum.
+    pub tops_up: bool,
+    /// The threshold where none is given, in millionths.
+    pub threshold_micros: i64,
+    /// The least a threshold may be, in millionths.
+    pub min_threshold_micros: i64,
+    /// The target or the sum where none is given, in millionths.
+    pub amount_micros: i64,
+    /// Recharges in a month at most.
+    pub max_per_month: Option<u32>,
+    /// Whether invoiced accounts may have it.
+    pub invoiced: bool,
+    /// Countries whose cards may not be used for it.
+    pub excluded_countries: Vec<String>,
 }
 
 impl Ctx {
+    /// Asks for a charge; safe to repeat.
+    pub async fn create_charge(
+        &self,
+        request: payments::CreateChargeRequest,
+    ) -> Result<payments::Charge, Status> {
+        let ask = || {
+            let (mut client, request) = (self.payments.clone(), request.clone());
+            async move { client.create_charge(request).await }
+        };
+        let answer = retried(ask).await?.into_inner();
+        answer.charge.ok_or_else(chassis::internal)
+    }
+
+    /// Asks for a refund; safe to repeat.
+    pub async fn create_refund(
+        &self,
+        request: payments::CreateRefundRequest,
+    ) -> Result<payments::Refund, Status> {
+        let ask = || {
+            let (mut client, request) = (self.payments.clone(), request.clone());
+            async move { client.create_refund(request).await }
+        };
+        let answer = retried(ask).await?.into_inner();
+        answer.refund.ok_or_else(chassis::internal)
+    }
+
+    /// The payment methods of an account that can be charged, as many as a page holds.
+    pub async fn payment_methods(
+        &self,
+        account_id: &str,
+    ) -> Result<Vec<payments::PaymentMethod>, Status> {
+        let request = payments::ListPaymentMethodsRequest {
+            account_id: account_id.to_owned(),
+            page_size: 500,
+            ..payments::ListPaymentMethodsRequest::default()
+        };
+        let ask = || {
+            let (mut client, request) = (self.payments.clone(), request.clone());
+            async move { client.list_payment_methods(request).await }
+        };
+        Ok(retried(ask).await?.into_inner().payment_methods)
+    }
+
     /// The catalogue version in force for new purchases.
     pub async fn active_catalogue(&self) -> Result<Arc<Catalogue>, Status> {
         self.fetch("").await
@@ -114,6 +224,14 @@ fn read(from: &pb::Catalogue) -> Option<Catalogue> {
             terms.insert((plan.family_code.clone(), plan.plan_code.clone()), read);
         }
     }
+    let rates = match &from.rates {
+        Some(rates) => Some(read_rates(rates)?),
+        None => None,
+    };
+    let taxes = from
+        .taxes
+        .iter()
+        .map(|tax| (tax.country_code.clone(), read_tax(tax)));
     let mut profiles = HashMap::new();
     for profile in &from.profiles {
         let issuer = from
@@ -127,7 +245,32 @@ fn read(from: &pb::Catalogue) -> Option<Catalogue> {
         families,
         terms,
         profiles,
+        rates,
+        taxes: taxes.collect(),
     })
+}
+
+fn read_rates(from: &pb::Rates) -> Option<Rates> {
+    let currency: Currency = from.currency_code.parse().ok()?;
+    Some(Rates {
+        currency,
+        pulse_seconds: i64::from(from.voice_pulse_seconds),
+        per_pulse_micros: read_micros(from.voice_per_pulse.as_ref(), currency)?,
+        per_part_micros: read_micros(from.sms_per_part.as_ref(), currency)?,
+    })
+}
+
+fn read_tax(from: &pb::Tax) -> TaxPolicy {
+    TaxPolicy {
+        rate_bps: i64::from(from.rate_bps),
+        same_state: from.same_state_codes.clone(),
+        other_state: from.other_state_codes.clone(),
+        export_bps: i64::from(from.export_bps),
+    }
+}
+
+fn read_micros(from: Option<&proto::r#type::v1::Amount>, currency: Currency) -> Option<i64> {
+    Some(Amount::parse(&from?.amount, currency).ok()?.micros())
 }
 
 fn read_family(from: &pb::Family) -> Option<Family> {
@@ -182,11 +325,7 @@ fn read_terms(from: &pb::Plan, family: &pb::Family) -> Option<Terms> {
 
 fn read_tier(from: &pb::charge::Tier, currency: Currency) -> Option<Tier> {
     let up_to_micros = match &from.up_to {
-        Some(bound) => Some(
-            values::Amount::parse(&bound.amount, currency)
-                .ok()?
-                .micros(),
-        ),
+        Some(bound) => Some(Amount::parse(&bound.amount, currency).ok()?.micros()),
         None => None,
     };
     Some(Tier {
@@ -202,8 +341,32 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
         "PAID" => Some(LotKind::Paid),
         _ => None,
     };
+    let currency = from.currency_code.parse().ok()?;
+    let balance = from.balance.as_ref()?;
+    let refund = match &from.refund {
+        Some(it) => Some(RefundPolicy {
+            fee_bps: i64::from(it.fee_bps),
+            minimum: Money::parse(&it.minimum.as_ref()?.amount, currency).ok()?,
+            due_business_days: it.due_business_days,
+            window_days: i64::from(it.window_days),
+            with_tax: it.tax_treatment_code == "PROPORTIONAL",
+        }),
+        None => None,
+    };
+    let recharge = match &from.auto_recharge {
+        Some(it) => Some(RechargePolicy {
+            tops_up: it.mode_code == "TOP_UP_TO",
+            threshold_micros: read_micros(it.default_threshold.as_ref(), currency)?,
+            min_threshold_micros: read_micros(it.min_threshold.as_ref(), currency)?,
+            amount_micros: read_micros(it.default_amount.as_ref(), currency)?,
+            max_per_month: u32::try_from(it.max_per_month).ok().filter(|max| 0 < *max),
+            invoiced: it.invoiced,
+            excluded_countries: it.no_recurring_card_countries.clone(),
+        }),
+        None => None,
+    };
     Some(Profile {
-        currency: from.currency_code.parse().ok()?,
+        currency,
         zone: Zone::parse(&from.time_zone).ok()?,
         families: from.family_codes.clone(),
         consume_order: from
@@ -213,5 +376,20 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
             .collect::<Option<Vec<_>>>()?,
         issuer: from.issuer_code.clone(),
         fiscal_year_start_month: u32::try_from(issuer.fiscal_year_start_month).ok()?,
+        sender: Sender {
+            name: issuer.display_name.clone(),
+            address: issuer.address.clone(),
+            tax_id: issuer.tax_id.clone(),
+            state: issuer.state_code.clone(),
+        },
+        holidays: issuer
+            .holiday_dates
+            .iter()
+            .map(|day| day.parse().ok())
+            .collect::<Option<Vec<_>>>()?,
+        notify_below_micros: read_micros(balance.notify_below.as_ref(), currency)?,
+        forfeits_trial: balance.trial_on_upgrade_code == "FORFEIT",
+        refund,
+        recharge,
     })
 }

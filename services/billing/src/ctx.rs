@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use chassis::{Clock, Config, Owned, Peer};
+use proto::payments::v1::payments_service_client::PaymentsServiceClient;
 use proto::plan::v1::plan_service_client::PlanServiceClient;
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -22,6 +23,8 @@ pub struct Ctx {
     pub clock: Clock,
     /// The plan service.
     pub plan: PlanServiceClient<Peer>,
+    /// The payments service.
+    pub payments: PaymentsServiceClient<Peer>,
     /// How this process works on runs.
     pub work: Work,
     /// Usage that waits to be written.
@@ -75,6 +78,7 @@ impl Ctx {
         // Pages of segments are larger than other messages.
         let plan = PlanServiceClient::new(config.peer(&config.peers.plan_url)?)
             .max_decoding_message_size(16 << 20);
+        let payments = PaymentsServiceClient::new(config.peer(&config.peers.payments_url)?);
         let work = Work {
             worker: format!("{}-{}", std::process::id(), Uuid::new_v4().simple()),
             chunk: i32::try_from(config.run_chunk)?,
@@ -84,6 +88,7 @@ impl Ctx {
             db,
             clock,
             plan,
+            payments,
             work,
             intake: Arc::default(),
             wake: Arc::default(),

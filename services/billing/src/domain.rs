@@ -11,4 +11,6 @@ pub mod recharge;
 pub mod refund;
 pub mod run;
 pub mod tax;
+pub mod threshold;
+pub mod unit_price;
 pub mod usage;

@@ -1,9 +1,9 @@
 //! Everything that can go wrong in billing, and how the wire shows it.
 
-use chassis::{Chain, FieldError, Refusal};
+use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
 use tonic::{Code, Status};
-use values::{AccountId, InvoiceId, RunId};
+use values::{AccountId, CollectionId, InvoiceId, RunId};
 
 use crate::domain::usage::SumOutOfRange;
 
@@ -68,6 +68,38 @@ pub enum Error {
     /// It is paid, undone or written off.
     #[error("invoice {0} is not open")]
     InvoiceNotOpen(InvoiceId),
+    /// More is to be credited than was earned and not credited yet.
+    #[error("{left} is left to credit of invoice {invoice}")]
+    CreditExceedsInvoice {
+        /// The invoice.
+        invoice: InvoiceId,
+        /// What is left.
+        left: String,
+    },
+    /// No such collection.
+    #[error("collection {0} does not exist")]
+    CollectionNotFound(CollectionId),
+    /// The order is being collected with other values.
+    #[error("collection {0} of this order exists with other values")]
+    CollectionExists(CollectionId),
+    /// No method of the account can be charged without the person, as auto-recharge must.
+    #[error("account {0} has no such payment method that can be charged without the person")]
+    NoRecurringMethod(AccountId),
+    /// An account that pays by invoice has no balance to fill.
+    #[error("account {0} pays by invoice")]
+    InvoicedAccount(AccountId),
+    /// The profile has no auto-recharge.
+    #[error("auto-recharge is not offered to accounts of profile {0}")]
+    AutoRechargeNotOffered(String),
+    /// No paid credit is left, or less than the profile refunds.
+    #[error("account {0} has no paid credit that can be refunded")]
+    NothingToRefund(AccountId),
+    /// The profile has no refunds.
+    #[error("refunds are not offered to accounts of profile {0}")]
+    RefundNotOffered(String),
+    /// Another try of the same intent was first.
+    #[error(transparent)]
+    Twin(#[from] Twin),
     /// No such run.
     #[error("billing run {0} does not exist")]
     RunNotFound(RunId),
@@ -140,6 +172,7 @@ fn said(faults: &[FieldError]) -> String {
 
 impl From<Error> for Status {
     /// The one table from errors to the wire. It has no catch-all: a new variant must choose.
+    #[expect(clippy::too_many_lines, reason = "one table, a row each")]
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let not_found = |reason| Refusal::new(Code::NotFound, reason);
@@ -180,6 +213,26 @@ impl From<Error> for Status {
                 .with("currencyCode", currency),
             Error::InvoiceNotFound(id) => not_found("INVOICE_NOT_FOUND").with("invoiceId", id),
             Error::InvoiceNotOpen(id) => wrong_state("INVOICE_NOT_OPEN").with("invoiceId", id),
+            Error::CreditExceedsInvoice { invoice, left } => wrong_state("CREDIT_EXCEEDS_INVOICE")
+                .with("invoiceId", invoice)
+                .with("left", left),
+            Error::CollectionNotFound(id) => {
+                not_found("COLLECTION_NOT_FOUND").with("collectionId", id)
+            }
+            Error::CollectionExists(id) => {
+                Refusal::new(Code::AlreadyExists, "COLLECTION_EXISTS").with("collectionId", id)
+            }
+            Error::NoRecurringMethod(id) => {
+                wrong_state("NO_RECURRING_METHOD").with("accountId", id)
+            }
+            Error::InvoicedAccount(id) => wrong_state("INVOICED_ACCOUNT").with("accountId", id),
+            Error::AutoRechargeNotOffered(code) => {
+                wrong_state("AUTO_RECHARGE_NOT_OFFERED").with("profileCode", code)
+            }
+            Error::NothingToRefund(id) => wrong_state("NOTHING_TO_REFUND").with("accountId", id),
+            Error::RefundNotOffered(code) => {
+                wrong_state("REFUND_NOT_OFFERED").with("profileCode", code)
+            }
             Error::RunNotFound(id) => not_found("BILLING_RUN_NOT_FOUND").with("billingRunId", id),
             Error::RunNotInState { run, state } => {
                 wrong_state(not_in(state)).with("billingRunId", run)
@@ -206,6 +259,7 @@ impl From<Error> for Status {
             }
             // Its refusals are ours; its faults and absences keep their codes.
             Error::Peer(status) => return status.clone(),
+            Error::Twin(Twin) => Refusal::new(Code::Aborted, "CONFLICT"),
             Error::Database(_) => return chassis::database_status(&error),
         };
         refusal.into_status(DOMAIN, message)

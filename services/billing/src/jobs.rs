@@ -3,6 +3,9 @@
 //! A `step` is called again and again, at once while it finds work, else after a pause. It may be
 //! run twice or killed anywhere: what it does for one chunk, it does in one transaction.
 
+pub mod ask_payments;
 pub mod expire_lots;
 pub mod finish_runs;
+pub mod follow_movements;
+pub mod recharge;
 pub mod work_runs;

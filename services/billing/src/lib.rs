@@ -2,7 +2,8 @@
 //!
 //! It owns usage, rating, the ledger, invoices and billing runs. A request enters at [`rpc`], which
 //! reads the wire; `domain` decides, `store` remembers; [`jobs`] enters beside `rpc`, woken by the
-//! clock; `ops` holds the scripts that both run; `clients` asks `plan`.
+//! clock; `ops` holds the scripts that both run; `clients` asks `plan` and
+//! `payments`.
 //!
 //! Invariants: `domain` knows neither the wire nor the database; a ledger row is one transfer and
 //! is never changed; a payer has at most one invoice a family and period (the database refuses a
@@ -79,7 +80,22 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     if store::runs::any_running(&mut db).await? {
                         return Ok(Some(until));
                     }
-                    jobs::expire_lots::next_due(&mut db, until).await
+                    if store::collections::any_to_ask(&mut db).await? {
+                        return Ok(Some(until));
+                    }
+                    let mut due = jobs::expire_lots::next_due(&mut db, until).await?;
+                    for other in [
+                        store::auto_recharges::next_due(&mut db, until).await?,
+                        store::refunds::next_due(&mut db, until).await?,
+                    ] {
+                        due = due.into_iter().chain(other).min();
+                    }
+                    drop(db);
+                    // What payments has told and was not booked yet is due now.
+                    if jobs::follow_movements::any_due(&ctx).await.unwrap_or(false) {
+                        due = Some(until);
+                    }
+                    Ok(due)
                 }
                 .boxed()
             }),
@@ -97,7 +113,17 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("expire_lots", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::expire_lots::step(&ctx).await
                     });
-                tokio::join!(work, finish, expire);
+                let follow =
+                    chassis::repeat("follow_movements", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::follow_movements::step(&ctx).await
+                    });
+                let ask = chassis::repeat("ask_payments", (PAUSE, &ctx.wake), &stop, async || {
+                    jobs::ask_payments::step(&ctx).await
+                });
+                let recharge = chassis::repeat("recharge", (PAUSE, &ctx.wake), &stop, async || {
+                    jobs::recharge::step(&ctx).await
+                });
+                tokio::join!(work, finish, expire, follow, ask, recharge);
             },
         })
     })

@@ -1,8 +1,12 @@
 //! Scripts with more than one caller: an RPC and a job, or several RPCs.
 
+pub mod collect;
+pub mod credit;
 pub mod end_invoice;
+pub mod give_back;
 pub mod ingest;
 pub mod intake;
 pub mod rate;
 pub mod segments;
 pub mod settle;
+pub mod spend;

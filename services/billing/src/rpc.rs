@@ -1,16 +1,21 @@
 //! The gRPC face of billing: a table of contents, one file for each RPC.
 
 mod approve_billing_run;
+mod collect_order;
 mod compare_billing_runs;
 mod convert;
 mod create_billing_run;
+mod create_credit_note;
+mod get_auto_recharge;
 mod get_balance;
 mod get_billing_run;
+mod get_collection;
 mod get_invoice;
 mod get_statement;
 mod grant_credit;
 mod halt_billing_run;
 mod list_billing_runs;
+mod list_credit_notes;
 mod list_entries;
 mod list_invoices;
 mod list_parked_accounts;
@@ -18,20 +23,24 @@ mod list_run_outcomes;
 mod list_usage;
 mod mark_invoice_uncollectible;
 mod open_account;
+mod preview_collection;
 mod preview_invoice;
 mod reconcile;
 mod record_usage;
 mod release_parked_account;
+mod request_refund;
 mod resume_billing_run;
+mod set_auto_recharge;
 mod stream_usage;
 mod summarize_usage;
 mod update_account_facts;
 mod void_invoice;
+mod watch_balances;
 mod watch_billing_run;
 
 use std::pin::Pin;
 
-use chassis::{detached, not_yet, write};
+use chassis::{detached, not_yet, saga, write};
 use futures::Stream;
 use proto::billing::v1 as pb;
 use proto::billing::v1::billing_service_server::BillingService;
@@ -127,7 +136,11 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::GrantCreditRequest>,
     ) -> Result<Response<pb::GrantCreditResponse>, Status> {
-        write(self, request, grant_credit::handle).await
+        let catalogue = self.active_catalogue().await?;
+        write(self, request, move |ctx, call, unit| {
+            grant_credit::handle(ctx, call, unit, catalogue.clone())
+        })
+        .await
     }
 
     async fn reconcile(
@@ -264,6 +277,76 @@ impl BillingService for Ctx {
         read!(self, request, compare_billing_runs)
     }
 
+    async fn create_credit_note(
+        &self,
+        request: Request<pb::CreateCreditNoteRequest>,
+    ) -> Result<Response<pb::CreateCreditNoteResponse>, Status> {
+        let catalogue = self.active_catalogue().await?;
+        write(self, request, move |ctx, call, unit| {
+            create_credit_note::handle(ctx, call, unit, catalogue.clone())
+        })
+        .await
+    }
+
+    async fn list_credit_notes(
+        &self,
+        request: Request<pb::ListCreditNotesRequest>,
+    ) -> Result<Response<pb::ListCreditNotesResponse>, Status> {
+        read!(self, request, list_credit_notes)
+    }
+
+    async fn preview_collection(
+        &self,
+        request: Request<pb::PreviewCollectionRequest>,
+    ) -> Result<Response<pb::PreviewCollectionResponse>, Status> {
+        read!(self, request, preview_collection)
+    }
+
+    async fn collect_order(
+        &self,
+        request: Request<pb::CollectOrderRequest>,
+    ) -> Result<Response<pb::CollectOrderResponse>, Status> {
+        saga(self, request, collect_order::handle).await
+    }
+
+    async fn get_collection(
+        &self,
+        request: Request<pb::GetCollectionRequest>,
+    ) -> Result<Response<pb::GetCollectionResponse>, Status> {
+        read!(self, request, get_collection)
+    }
+
+    async fn set_auto_recharge(
+        &self,
+        request: Request<pb::SetAutoRechargeRequest>,
+    ) -> Result<Response<pb::SetAutoRechargeResponse>, Status> {
+        saga(self, request, set_auto_recharge::handle).await
+    }
+
+    async fn get_auto_recharge(
+        &self,
+        request: Request<pb::GetAutoRechargeRequest>,
+    ) -> Result<Response<pb::GetAutoRechargeResponse>, Status> {
+        read!(self, request, get_auto_recharge)
+    }
+
+    async fn request_refund(
+        &self,
+        request: Request<pb::RequestRefundRequest>,
+    ) -> Result<Response<pb::RequestRefundResponse>, Status> {
+        saga(self, request, request_refund::handle).await
+    }
+
+    type WatchBalancesStream = Streamed<pb::WatchBalancesResponse>;
+
+    async fn watch_balances(
+        &self,
+        request: Request<pb::WatchBalancesRequest>,
+    ) -> Result<Response<Self::WatchBalancesStream>, Status> {
+        let stream = watch_balances::handle(self, request.get_ref())?;
+        Ok(Response::new(stream))
+    }
+
     // What follows is in the contract and comes with its own issue.
 
     async fn render_invoice(
@@ -271,55 +354,6 @@ impl BillingService for Ctx {
         _: Request<pb::RenderInvoiceRequest>,
     ) -> Result<Response<pb::RenderInvoiceResponse>, Status> {
         Err(not_yet("RenderInvoice"))
-    }
-
-    async fn create_credit_note(
-        &self,
-        _: Request<pb::CreateCreditNoteRequest>,
-    ) -> Result<Response<pb::CreateCreditNoteResponse>, Status> {
-        Err(not_yet("CreateCreditNote"))
-    }
-
-    async fn list_credit_notes(
-        &self,
-        _: Request<pb::ListCreditNotesRequest>,
-    ) -> Result<Response<pb::ListCreditNotesResponse>, Status> {
-        Err(not_yet("ListCreditNotes"))
-    }
-
-    async fn collect_order(
-        &self,
-        _: Request<pb::CollectOrderRequest>,
-    ) -> Result<Response<pb::CollectOrderResponse>, Status> {
-        Err(not_yet("CollectOrder"))
-    }
-
-    async fn get_collection(
-        &self,
-        _: Request<pb::GetCollectionRequest>,
-    ) -> Result<Response<pb::GetCollectionResponse>, Status> {
-        Err(not_yet("GetCollection"))
-    }
-
-    async fn set_auto_recharge(
-        &self,
-        _: Request<pb::SetAutoRechargeRequest>,
-    ) -> Result<Response<pb::SetAutoRechargeResponse>, Status> {
-        Err(not_yet("SetAutoRecharge"))
-    }
-
-    async fn get_auto_recharge(
-        &self,
-        _: Request<pb::GetAutoRechargeRequest>,
-    ) -> Result<Response<pb::GetAutoRechargeResponse>, Status> {
-        Err(not_yet("GetAutoRecharge"))
-    }
-
-    async fn request_refund(
-        &self,
-        _: Request<pb::RequestRefundRequest>,
-    ) -> Result<Response<pb::RequestRefundResponse>, Status> {
-        Err(not_yet("RequestRefund"))
     }
 
     async fn prepare_closing(
@@ -341,15 +375,6 @@ impl BillingService for Ctx {
         _: Request<pb::AbortClosingRequest>,
     ) -> Result<Response<pb::AbortClosingResponse>, Status> {
         Err(not_yet("AbortClosing"))
-    }
-
-    type WatchBalancesStream = Streamed<pb::WatchBalancesResponse>;
-
-    async fn watch_balances(
-        &self,
-        _: Request<pb::WatchBalancesRequest>,
-    ) -> Result<Response<Self::WatchBalancesStream>, Status> {
-        Err(not_yet("WatchBalances"))
     }
 
     async fn erase_account(

@@ -4,17 +4,22 @@
 //! transaction. Names are schema-qualified; nothing depends on `search_path`.
 
 pub mod accounts;
+pub mod auto_recharges;
+pub mod collections;
 pub mod copy;
+pub mod credit_notes;
 pub mod invoices;
 pub mod ledger;
 pub mod numbers;
 pub mod outbox;
 pub mod outcomes;
 pub mod parked;
+pub mod refunds;
 pub mod runs;
 pub mod shards;
 pub mod terms;
 pub mod usage;
+pub mod watch_positions;
 
 /// Begins a part of the transaction that can be undone alone.
 pub async fn savepoint(db: &mut sqlx::PgConnection) -> sqlx::Result<()> {

@@ -8,7 +8,8 @@ use serde_yaml_ng::Value;
 use values::{Amount, Currency, Money, Rounding, Zone};
 
 use crate::domain::catalogue::{
-    Cancel, Catalogue, Charge, Cycle, Family, Issuer, Plan, Profile, Response, Tier,
+    AutoRechargePolicy, BalancePolicy, Cancel, Catalogue, Charge, Cycle, Family, Issuer, Plan,
+    Profile, Rates, RefundPolicy, Response, Tax, Tier,
 };
 use crate::domain::change::{Conditions, Effect, Rule};
 use crate::domain::entitlement::Feature;
@@ -23,12 +24,10 @@ pub struct Fault {
 }
 
 /// Sections that this service does not read; others do.
-const OTHER_SECTIONS: [&str; 7] = [
+const OTHER_SECTIONS: [&str; 5] = [
     "business_hours",
     "priorities",
-    "rates",
     "payment_methods",
-    "tax",
     "kyc",
     "retention_years",
 ];
@@ -48,6 +47,9 @@ struct Document {
     holiday_calendars: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     run_approval: BTreeMap<String, String>,
+    rates: Option<RatesDocument>,
+    #[serde(default)]
+    tax: BTreeMap<String, TaxDocument>,
     #[serde(flatten)]
     sections: BTreeMap<String, Value>,
 }
@@ -226,11 +228,86 @@ struct ProfileDocument {
     roles: Vec<String>,
     permissions: BTreeMap<String, Vec<String>>,
     balance: BalanceDocument,
+    refund: Option<RefundDocument>,
+    auto_recharge: Option<AutoRechargeDocument>,
 }
 
 #[derive(Deserialize)]
 struct BalanceDocument {
     consume_order: Vec<String>,
+    notify_below: Option<String>,
+    at_zero: Option<String>,
+    trial_on_upgrade: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RefundDocument {
+    fee_bps: i32,
+    minimum: String,
+    due_business_days: i32,
+    window_days: Option<i32>,
+    tax_treatment: String,
+    route: String,
+    order: String,
+    fallback: String,
+    promo: String,
+    trial: String,
+}
+
+#[derive(Deserialize)]
+struct AutoRechargeDocument {
+    mode: String,
+    default_threshold: String,
+    min_threshold: String,
+    default_target: Option<String>,
+    default_amount: Option<String>,
+    max_per_month: Option<i32>,
+    invoiced: bool,
+    #[serde(default)]
+    no_recurring_card_countries: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read so that an unknown key is told")]
+struct RatesDocument {
+    voice: VoiceDocument,
+    sms: SmsDocument,
+    number_rental_monthly: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VoiceDocument {
+    pulse_seconds: i32,
+    per_pulse: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read so that an unknown key is told")]
+struct SmsDocument {
+    gsm_single: Option<u32>,
+    gsm_part: Option<u32>,
+    ucs2_single: Option<u32>,
+    ucs2_part: Option<u32>,
+    per_part: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read so that an unknown key is told")]
+struct TaxDocument {
+    name: Option<String>,
+    rate_bps: i32,
+    #[serde(default)]
+    inclusive: bool,
+    #[serde(default)]
+    same_state: Vec<String>,
+    #[serde(default)]
+    other_state: Vec<String>,
+    #[serde(default)]
+    sez_export_bps: i32,
 }
 
 #[derive(Deserialize)]
@@ -363,6 +440,15 @@ impl Check {
             .iter()
             .map(|(code, profile)| (code.clone(), self.profile(code, profile, document)))
             .collect();
+        let rates = document
+            .rates
+            .as_ref()
+            .map(|rates| self.rates(rates, &families));
+        let taxes = document
+            .tax
+            .iter()
+            .map(|(country, tax)| self.tax(country, tax))
+            .collect();
         Catalogue {
             version,
             effective_at,
@@ -371,7 +457,189 @@ impl Check {
             features,
             profiles,
             issuers,
+            rates,
+            taxes,
         }
+    }
+
+    fn rates(&mut self, rates: &RatesDocument, families: &BTreeMap<String, Family>) -> Rates {
+        // Usage is rated for who pays in advance: the prices are in that currency.
+        let currency = families
+            .values()
+            .find(|family| !family.in_arrears)
+            .map_or(Currency::Usd, |family| family.currency);
+        let pulse = rates.voice.pulse_seconds;
+        self.unless(
+            (1..=86_400).contains(&pulse),
+            "rates.voice.pulse_seconds",
+            "1 to 86400",
+        );
+        Rates {
+            voice_pulse_seconds: pulse,
+            voice_per_pulse: self.amount("rates.voice.per_pulse", &rates.voice.per_pulse, currency),
+            sms_per_part: self.amount("rates.sms.per_part", &rates.sms.per_part, currency),
+        }
+    }
+
+    fn tax(&mut self, country: &str, tax: &TaxDocument) -> Tax {
+        let path = |key: &str| format!("tax.{country}.{key}");
+        let known = country == "default"
+            || (country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase()));
+        self.unless(
+            known,
+            format!("tax.{country}"),
+            "an ISO 3166-1 code or default",
+        );
+        for (key, bps) in [
+            ("rate_bps", tax.rate_bps),
+            ("sez_export_bps", tax.sez_export_bps),
+        ] {
+            self.unless((0..=10_000).contains(&bps), path(key), "0 to 10000");
+        }
+        self.unless(!tax.inclusive, path("inclusive"), "false: prices are net");
+        // A tax has one part, or two equal ones.
+        let parts = |codes: &[String]| tax.rate_bps == 0 || (1..=2).contains(&codes.len());
+        self.unless(
+            parts(&tax.same_state),
+            path("same_state"),
+            "one or two codes",
+        );
+        self.unless(
+            parts(&tax.other_state),
+            path("other_state"),
+            "one or two codes",
+        );
+        Tax {
+            country: if country == "default" {
+                String::new()
+            } else {
+                country.to_owned()
+            },
+            rate_bps: tax.rate_bps,
+            same_state: tax.same_state.clone(),
+            other_state: tax.other_state.clone(),
+            export_bps: tax.sez_export_bps,
+        }
+    }
+
+    fn amount(&mut self, path: &str, text: &str, currency: Currency) -> Amount {
+        let read = Amount::parse(text, currency)
+            .ok()
+            .filter(|amount| 0 <= amount.micros());
+        read.unwrap_or_else(|| {
+            self.fault(path, "a decimal of at most 6 places, not negative");
+            Amount::from_micros(0, currency)
+        })
+    }
+
+    fn one_of(&mut self, path: String, text: &str, known: &[&str]) -> String {
+        self.unless(known.contains(&text), path, known.join(" or "));
+        text.to_owned()
+    }
+
+    fn balance(&mut self, code: &str, from: &BalanceDocument, currency: Currency) -> BalancePolicy {
+        let path = |key: &str| format!("account_profiles.{code}.balance.{key}");
+        BalancePolicy {
+            notify_below: self.amount(
+                &path("notify_below"),
+                from.notify_below.as_deref().unwrap_or("0"),
+                currency,
+            ),
+            at_zero: self.one_of(
+                path("at_zero"),
+                from.at_zero.as_deref().unwrap_or("SUSPEND"),
+                &["SUSPEND", "BLOCK_OUTBOUND"],
+            ),
+            trial_on_upgrade: self.one_of(
+                path("trial_on_upgrade"),
+                from.trial_on_upgrade.as_deref().unwrap_or("FORFEIT"),
+                &["FORFEIT", "KEEP"],
+            ),
+        }
+    }
+
+    fn refund(&mut self, code: &str, from: &RefundDocument, currency: Currency) -> RefundPolicy {
+        let path = |key: &str| format!("account_profiles.{code}.refund.{key}");
+        self.unless(
+            (0..=10_000).contains(&from.fee_bps),
+            path("fee_bps"),
+            "0 to 10000",
+        );
+        self.unless(
+            (0..=250).contains(&from.due_business_days),
+            path("due_business_days"),
+            "0 to 250",
+        );
+        let window_days = from.window_days.unwrap_or(0);
+        self.unless(
+            (0..=3_650).contains(&window_days),
+            path("window_days"),
+            "0 to 3650",
+        );
+        self.one_of(path("route"), &from.route, &["ORIGINAL_METHOD"]);
+        self.one_of(path("order"), &from.order, &["NEWEST_PAYMENT_FIRST"]);
+        self.one_of(path("fallback"), &from.fallback, &["MANUAL_BANK_TRANSFER"]);
+        self.one_of(path("promo"), &from.promo, &["NOT_REFUNDABLE"]);
+        self.one_of(path("trial"), &from.trial, &["NOT_REFUNDABLE"]);
+        RefundPolicy {
+            fee_bps: from.fee_bps,
+            minimum: self.money(&path("minimum"), &from.minimum, currency),
+            due_business_days: from.due_business_days,
+            window_days,
+            tax_treatment: self.one_of(
+                path("tax_treatment"),
+                &from.tax_treatment,
+                &["EXCLUDE", "PROPORTIONAL"],
+            ),
+        }
+    }
+
+    fn auto_recharge(
+        &mut self,
+        code: &str,
+        from: &AutoRechargeDocument,
+        currency: Currency,
+    ) -> AutoRechargePolicy {
+        let path = |key: &str| format!("account_profiles.{code}.auto_recharge.{key}");
+        let tops_up = from.mode == "TOP_UP_TO";
+        let (key, amount) = if tops_up {
+            ("default_target", &from.default_target)
+        } else {
+            ("default_amount", &from.default_amount)
+        };
+        self.unless(amount.is_some(), path(key), "an amount");
+        let max_per_month = from.max_per_month.unwrap_or(0);
+        self.unless(
+            (0..=1_000).contains(&max_per_month),
+            path("max_per_month"),
+            "0 to 1000",
+        );
+        let policy = AutoRechargePolicy {
+            mode: self.one_of(path("mode"), &from.mode, &["TOP_UP_TO", "ADD_AMOUNT"]),
+            default_threshold: self.amount(
+                &path("default_threshold"),
+                &from.default_threshold,
+                currency,
+            ),
+            min_threshold: self.amount(&path("min_threshold"), &from.min_threshold, currency),
+            default_amount: self.amount(&path(key), amount.as_deref().unwrap_or("0"), currency),
+            max_per_month,
+            invoiced: from.invoiced,
+            no_recurring_card_countries: from.no_recurring_card_countries.clone(),
+        };
+        let threshold = policy.default_threshold.micros();
+        self.unless(
+            policy.min_threshold.micros() <= threshold,
+            path("default_threshold"),
+            "min_threshold or more",
+        );
+        let least = if tops_up { threshold } else { 0 };
+        self.unless(
+            least < policy.default_amount.micros(),
+            path(key),
+            "above zero, and a target above the threshold",
+        );
+        policy
     }
 
     fn currency(&mut self, path: &str, text: &str) -> Currency {
@@ -957,9 +1225,19 @@ impl Check {
             path("issuer"),
             "named by exactly one of issuers",
         );
+        let currency = self.currency(&path("currency"), &profile.currency);
         Profile {
             code: code.to_owned(),
-            currency: self.currency(&path("currency"), &profile.currency),
+            currency,
+            balance: self.balance(code, &profile.balance, currency),
+            refund: profile
+                .refund
+                .as_ref()
+                .map(|refund| self.refund(code, refund, currency)),
+            auto_recharge: profile
+                .auto_recharge
+                .as_ref()
+                .map(|it| self.auto_recharge(code, it, currency)),
             zone: self.zone(&path("time_zone"), &profile.time_zone),
             families: profile.families.clone(),
             roles: profile.roles.clone(),
@@ -1008,6 +1286,13 @@ impl Check {
             fiscal_year_start_month: month
                 .and_then(|month| i32::try_from(month).ok())
                 .unwrap_or(1),
+            holidays: document
+                .holiday_calendars
+                .get(&issuer.country)
+                .into_iter()
+                .flatten()
+                .filter_map(|day| day.parse().ok())
+                .collect(),
         }
     }
 }
@@ -1081,6 +1366,28 @@ mod tests {
             "months: 1,  discount_bps: 0",
             "months: 1,  discount_bps: 100",
             "billing_cycles",
+        );
+    }
+
+    #[test]
+    fn money_policies_that_do_not_fit_are_named_by_their_path() {
+        check(
+            "pulse_seconds: 60",
+            "pulse_seconds: 0",
+            "rates.voice.pulse_seconds",
+        );
+        check("rate_bps: 1800", "rate_bps: 18000", "tax.IN.rate_bps");
+        check("inclusive: false", "inclusive: true", "tax.IN.inclusive");
+        check("fee_bps: 500", "fee_bps: -1", "india.refund.fee_bps");
+        check(
+            "at_zero: SUSPEND",
+            "at_zero: IGNORE",
+            "global.balance.at_zero",
+        );
+        check(
+            "default_target: \"20.00\"",
+            "default_target: \"10.00\"",
+            "global.auto_recharge.default_target",
         );
     }
 

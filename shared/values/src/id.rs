@@ -46,6 +46,10 @@ kinds! {
     Lot LotId "LT";
     /// A ledger entry.
     Entry EntryId "LE";
+    /// Money asked for, for an order or to fill a balance.
+    Collection CollectionId "CL";
+    /// A credit note.
+    CreditNote CreditNoteId "CN";
     /// A payment method.
     Method MethodId "PM";
     /// A charge.

@@ -33,6 +33,11 @@ pub struct Recharge {
 /// Failures after which it switches itself off, with notice.
 pub const FAILURES_MAX: u32 = 3;
 
+/// How many hours are waited after `failures` declines in a row: 1, 4, 16, ….
+pub fn back_off(failures: u32) -> i64 {
+    4_i64.saturating_pow(failures.saturating_sub(1).min(5))
+}
+
 /// Whether recharging may be offered with a card of this country (C-28).
 pub fn offered(card_country: &str, excluded_countries: &[&str]) -> bool {
     !excluded_countries.contains(&card_country)
@@ -77,6 +82,11 @@ mod tests {
         maximum: None,
         failures: 0,
     };
+
+    #[test]
+    fn each_decline_is_waited_for_longer() {
+        assert_eq!([1, 2, 3].map(back_off), [1, 4, 16]);
+    }
 
     #[test]
     fn one_charge_closes_the_gap_or_none_is_made() {

@@ -30,6 +30,15 @@ pub struct Values {
     pub quantity_micros: i64,
     /// What it cost, in millionths.
     pub price_micros: i64,
+    /// Whether we gave it its price, and debited it (D7); else it was settled elsewhere.
+    pub rated: bool,
+}
+
+impl Values {
+    /// What the balance paid for it, in millionths.
+    pub const fn debited_micros(&self) -> i64 {
+        if self.rated { self.price_micros } else { 0 }
+    }
 }
 
 /// What an event is, beside what is known of its key.
@@ -170,6 +179,7 @@ mod tests {
             used_at: DateTime::UNIX_EPOCH,
             quantity_micros: 1,
             price_micros,
+            rated: false,
         };
         let key = |on: &str| SumKey {
             root: Uuid::nil(),

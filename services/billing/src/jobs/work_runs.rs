@@ -253,7 +253,8 @@ impl Billing<'_> {
         let mut series = Vec::new();
         for (profile, count) in profiles {
             let series_id =
-                settle::series_of(&mut tx, self.catalogue, profile, self.run.cut_off_at).await?;
+                settle::series_of(&mut tx, self.catalogue, (profile, ""), self.run.cut_off_at)
+                    .await?;
             *blocks.entry(series_id).or_default() += count;
             series.push((profile, series_id, count));
         }

@@ -1,6 +1,7 @@
 //! An open invoice that ends without being paid: undone, or written off.
 
 use chassis::{Call, Unit};
+use sqlx::PgConnection;
 use values::{Currency, InvoiceId};
 
 use crate::error::Error;
@@ -32,6 +33,17 @@ impl End {
     }
 }
 
+/// The invoice `id` as it is under the lock of its account's balance.
+pub async fn locked(db: &mut PgConnection, id: InvoiceId) -> Result<Invoice, Error> {
+    let known = invoices::get(db, id.uuid())
+        .await?
+        .ok_or(Error::InvoiceNotFound(id))?;
+    ledger::lock(db, &[known.root_id]).await?;
+    invoices::get(db, id.uuid())
+        .await?
+        .ok_or(Error::InvoiceNotFound(id))
+}
+
 /// Ends an open invoice by entries, under the lock of its account's balance, and gives it as it is.
 pub async fn end<M>(
     unit: &mut Unit,
@@ -40,12 +52,8 @@ pub async fn end<M>(
     (end, reason): (End, &str),
 ) -> Result<Invoice, Error> {
     let db = &mut *unit.tx;
-    let known = invoices::get(db, id.uuid())
-        .await?
-        .ok_or(Error::InvoiceNotFound(id))?;
-    ledger::lock(db, &[known.root_id]).await?;
-    // Whoever was first has ended it.
-    let due = known.total_minor - known.from_balance_minor;
+    let known = locked(db, id).await?;
+    let due = known.due_minor();
     if !invoices::end_open(db, id.uuid(), end.state()).await? {
         return Err(Error::InvoiceNotOpen(id));
     }

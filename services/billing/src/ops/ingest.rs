@@ -10,7 +10,9 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use values::{AccountId, Amount, Currency, Zone};
 
+use crate::clients::Catalogue;
 use crate::ctx::{AccountFacts, Ctx};
+use crate::domain::unit_price::{Unit, price};
 use crate::domain::usage::{self, EventKey, Values};
 use crate::error::Error;
 use crate::store;
@@ -51,13 +53,20 @@ pub async fn record(
     if events.is_empty() || EVENTS_MAX < events.len() {
         return Err(field_error("events", "1 to 10000 events").into());
     }
-    let read = read(events, now)?;
+    let mut read = read(events, now)?;
+    let catalogue = rate(ctx, &mut read).await?;
     let accounts = accounts(ctx, &read).await?;
     let mut events = Vec::with_capacity(read.len());
     for (index, event) in read.into_iter().enumerate() {
         events.push(placed(&source, index, event, &accounts)?);
     }
-    ctx.intake.record(&ctx.db, events, now).await
+    let debits = catalogue.is_some();
+    let counts = ctx.intake.record(&ctx.db, events, (catalogue, now)).await?;
+    if debits {
+        // A balance may be low enough to be filled.
+        ctx.wake.notify_waiters();
+    }
+    Ok(counts)
 }
 
 /// An event as sent, its fields read.
@@ -108,11 +117,10 @@ fn read_one(
     // Any currency reads six places.
     let quantity = Amount::parse(&event.quantity, Currency::Usd)
         .map_err(|_| field_error("quantity", "a plain decimal of at most 6 places"))?;
-    let price = event
-        .price
-        .as_ref()
-        .ok_or_else(|| field_error("price", "a price; usage without one is not rated yet"))?;
-    let price = wire::amount("price", price)?;
+    let price = match &event.price {
+        Some(price) => Some(wire::amount("price", price)?),
+        None => None,
+    };
     Ok(Read {
         event_id,
         values: Values {
@@ -120,10 +128,49 @@ fn read_one(
             category: category.to_owned(),
             used_at,
             quantity_micros: quantity.micros(),
-            price_micros: price.micros(),
+            price_micros: price.map_or(0, Amount::micros),
+            rated: price.is_none(),
         },
-        currency: Some(price.currency()),
+        currency: price.map(Amount::currency),
     })
+}
+
+/// Gives the events without price theirs, by the catalogue in force; all the faults are told, by index,
+/// up to a limit. Gives the catalogue where there were such events.
+async fn rate(ctx: &Ctx, events: &mut [Read<'_>]) -> Result<Option<Arc<Catalogue>>, Error> {
+    if events.iter().all(|event| !event.values.rated) {
+        return Ok(None);
+    }
+    let catalogue = ctx.active_catalogue().await?;
+    let mut faults = Vec::new();
+    for (index, event) in events.iter_mut().enumerate() {
+        let values = &mut event.values;
+        if !values.rated {
+            continue;
+        }
+        let unit = Unit::of(&values.category).zip(catalogue.rates.as_ref());
+        let Some((unit, rates)) = unit else {
+            let expected = "a price: the catalogue has none for this category";
+            faults.push(field_error(format!("events[{index}].price"), expected));
+            continue;
+        };
+        match price(unit, values.quantity_micros, rates) {
+            Some(micros) => {
+                values.price_micros = micros;
+                event.currency = Some(rates.currency);
+            }
+            None => faults.push(field_error(
+                format!("events[{index}].quantity"),
+                "a smaller quantity",
+            )),
+        }
+    }
+    faults.truncate(FAULTS_MAX);
+    if faults.is_empty() {
+        Ok(Some(catalogue))
+    } else {
+        Err(Error::Fields(faults))
+    }
 }
 
 /// 1 to 64 of a-z, 0-9, '-', '_': what sources and categories are named by.

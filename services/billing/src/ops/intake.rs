@@ -4,7 +4,7 @@
 //! it; a caller that goes away leaves its batch to be written.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chassis::Refusal;
@@ -14,7 +14,9 @@ use tokio::sync::{Semaphore, oneshot};
 use tonic::{Code, Status};
 
 use super::ingest::{Counts, Placed};
-use crate::domain::usage::{self, Arrival, Changes, EventKey, SumKey, Values};
+use super::spend::{self, Costs};
+use crate::clients::Catalogue;
+use crate::domain::usage::{self, Arrival, Changes, EventKey, SumKey, SumOutOfRange, Values};
 use crate::error::Error;
 use crate::store;
 use crate::store::usage::{Event, Stored};
@@ -38,6 +40,8 @@ pub struct Intake {
 
 struct Waiting {
     events: Vec<Placed>,
+    /// By which the balances pay for rated events; there where there are some.
+    catalogue: Option<Arc<Catalogue>>,
     now: DateTime<Utc>,
     done: oneshot::Sender<Result<Counts, Error>>,
 }
@@ -57,14 +61,19 @@ impl Intake {
         &self,
         db: &PgPool,
         events: Vec<Placed>,
-        now: DateTime<Utc>,
+        (catalogue, now): (Option<Arc<Catalogue>>, DateTime<Utc>),
     ) -> Result<Counts, Error> {
         let (done, counted) = oneshot::channel();
         let room = self.queue(|waiting| {
             let queued: usize = waiting.iter().map(|it| it.events.len()).sum();
             let room = queued + events.len() <= QUEUED_MAX;
             if room {
-                waiting.push_back(Waiting { events, now, done });
+                waiting.push_back(Waiting {
+                    events,
+                    catalogue,
+                    now,
+                    done,
+                });
             }
             room
         });
@@ -109,7 +118,8 @@ async fn write_all(db: &PgPool, taken: Vec<Waiting>) {
     if let [_, _, ..] = taken.as_slice() {
         let batches: Vec<&[Placed]> = taken.iter().map(|it| it.events.as_slice()).collect();
         let now = taken.iter().map(|it| it.now).max().unwrap_or_default();
-        match write_tx(db, &batches, now).await {
+        let catalogue = taken.iter().find_map(|it| it.catalogue.clone());
+        match write_tx(db, &batches, (catalogue, now)).await {
             Ok(counts) => {
                 for (batch, counts) in taken.into_iter().zip(counts) {
                     let _ = batch.done.send(Ok(counts)); // Nobody waits any more: it is written.
@@ -125,7 +135,8 @@ async fn write_all(db: &PgPool, taken: Vec<Waiting>) {
     }
     let mut left = taken.into_iter();
     while let Some(batch) = left.next() {
-        let counts = write_tx(db, &[&batch.events], batch.now).await;
+        let with = (batch.catalogue, batch.now);
+        let counts = write_tx(db, &[&batch.events], with).await;
         let away = counts.as_ref().err().and_then(away);
         let counts = counts.map(|counts| counts.first().copied().unwrap_or_default());
         let _ = batch.done.send(counts);
@@ -153,10 +164,10 @@ fn refuse(batches: Vec<Waiting>, status: &Status) {
 async fn write_tx(
     db: &PgPool,
     batches: &[&[Placed]],
-    now: DateTime<Utc>,
+    (catalogue, now): (Option<Arc<Catalogue>>, DateTime<Utc>),
 ) -> Result<Vec<Counts>, Error> {
     let mut tx = db.begin().await?;
-    let counts = write(&mut tx, batches, now).await?;
+    let counts = write(&mut tx, batches, (catalogue.as_deref(), now)).await?;
     tx.commit().await?;
     Ok(counts)
 }
@@ -171,7 +182,7 @@ struct Brought {
 async fn write(
     db: &mut PgConnection,
     batches: &[&[Placed]],
-    now: DateTime<Utc>,
+    (catalogue, now): (Option<&Catalogue>, DateTime<Utc>),
 ) -> Result<Vec<Counts>, Error> {
     let mut counts = vec![Counts::default(); batches.len()];
     let mut events: Vec<Brought> = Vec::new();
@@ -193,6 +204,7 @@ async fn write(
         .collect();
     let new = store_new(db, &firsts, now).await?;
     let mut changes = Changes::default();
+    let mut costs = Costs::new();
     for same in events.chunk_by(same_key) {
         let mut again = same;
         if let [first, rest @ ..] = same
@@ -200,6 +212,7 @@ async fn write(
         {
             let (event, own) = (&first.placed.event, count(&mut counts, first.batch));
             changes.note(sum_key(event), &event.values, 1)?;
+            cost(&mut costs, &first.placed, event.values.debited_micros())?;
             own.recorded += 1;
             own.late += late(event);
             again = rest;
@@ -221,6 +234,9 @@ async fn write(
                     };
                     changes.note(old, &values, -1)?;
                     changes.note(sum_key(event), &event.values, 1)?;
+                    let debited = values.debited_micros();
+                    let more = event.values.debited_micros().checked_sub(debited);
+                    cost(&mut costs, placed, more.ok_or(SumOutOfRange)?)?;
                     store::usage::supersede(db, &known, event, now).await?;
                     own.corrected += 1;
                     own.late += late(event);
@@ -229,7 +245,22 @@ async fn write(
         }
     }
     store::usage::add(db, &changes).await??;
+    if !costs.is_empty() {
+        let catalogue = catalogue.ok_or(Error::Stored("catalogue of rated usage"))?;
+        spend::usage(db, catalogue, &costs, now).await?;
+    }
     Ok(counts)
+}
+
+/// Notes what an event has cost the balance more than before.
+fn cost<'a>(costs: &mut Costs<'a>, placed: &'a Placed, micros: i64) -> Result<(), Error> {
+    if micros != 0 {
+        let sum = costs
+            .entry((placed.event.key.root, placed.profile.as_ref()))
+            .or_default();
+        *sum = sum.checked_add(micros).ok_or(SumOutOfRange)?;
+    }
+    Ok(())
 }
 
 /// Gives each event the month that it is billed in, and holds these months open until the end of the
@@ -289,6 +320,7 @@ fn values_of(stored: &Stored) -> Values {
         used_at: stored.used_at,
         quantity_micros: stored.quantity_micros,
         price_micros: stored.price_micros,
+        rated: stored.rated,
     }
 }
 

@@ -1,20 +1,19 @@
 //! Rated payers, invoiced and settled: invoices, lines, ledger entries and balances, in the
 //! caller's transaction.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{Currency, Period};
 
 use super::rate::Rated;
+use super::spend::{self, Bill, Purse, Spending};
 use crate::clients::Catalogue;
-use crate::domain::{lots, numbers};
+use crate::domain::numbers;
 use crate::error::Error;
+use crate::store;
 use crate::store::invoices::{Batch, Invoice, Line};
-use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{self, outbox};
+use crate::store::ledger::{Entries, Entry, LedgerAccount};
 
 /// An invoice's state when something is still to be paid.
 const OPEN: i16 = 1;
@@ -63,23 +62,9 @@ pub async fn settle(
         .filter(|(it, _)| !it.invoiced)
         .map(|(it, _)| it.payer)
         .collect();
-    let mut overdrafts: HashMap<Uuid, i64> = HashMap::new();
-    let mut lots: HashMap<Uuid, Vec<lots::Lot>> = HashMap::new();
-    // Payers lie side by side: their lots are read as one range.
-    if let (Some(low), Some(high)) = (prepaid.iter().min(), prepaid.iter().max()) {
-        overdrafts.extend(ledger::lock(db, &prepaid).await?);
-        for (root, lot) in ledger::lots(db, (*low, *high)).await? {
-            lots.entry(root).or_default().push(lot);
-        }
-    }
+    let mut purses = spend::purses(db, &prepaid).await?;
     for (it, number) in rated {
-        let own = lots.remove(&it.payer).unwrap_or_default();
-        writing.invoice(
-            it,
-            *number,
-            own,
-            overdrafts.get(&it.payer).copied().unwrap_or(0),
-        )?;
+        writing.invoice(it, *number, purses.remove(&it.payer).unwrap_or_default())?;
     }
     writing.flush(db).await
 }
@@ -89,13 +74,7 @@ struct Writing<'a> {
     header: &'a Header<'a>,
     invoices: Batch,
     entries: Entries,
-    spent_roots: Vec<Uuid>,
-    spent_lots: Vec<Uuid>,
-    spent_micros: Vec<i64>,
-    overdrawn_roots: Vec<Uuid>,
-    overdrawn_micros: Vec<i64>,
-    dry_roots: Vec<Uuid>,
-    dry_micros: Vec<i64>,
+    spending: Spending<'a>,
 }
 
 impl<'a> Writing<'a> {
@@ -104,23 +83,11 @@ impl<'a> Writing<'a> {
             header,
             invoices: Batch::new(),
             entries: Entries::new(header.currency.code(), header.issued_at),
-            spent_roots: Vec::new(),
-            spent_lots: Vec::new(),
-            spent_micros: Vec::new(),
-            overdrawn_roots: Vec::new(),
-            overdrawn_micros: Vec::new(),
-            dry_roots: Vec::new(),
-            dry_micros: Vec::new(),
+            spending: Spending::new(header.catalogue, header.issued_at),
         }
     }
 
-    fn invoice(
-        &mut self,
-        rated: &Rated,
-        number: Number,
-        own: Vec<lots::Lot>,
-        overdraft: i64,
-    ) -> Result<(), Error> {
+    fn invoice(&mut self, rated: &Rated, number: Number, purse: Purse) -> Result<(), Error> {
         let header = self.header;
         let invoice_id = numbers::invoice_id(number.series_id, number.number).uuid();
         let from_balance_minor = if rated.invoiced { 0 } else { rated.total_minor };
@@ -138,6 +105,8 @@ impl<'a> Writing<'a> {
             from_balance_minor,
             state: if rated.invoiced { OPEN } else { PAID },
             issued_at: header.issued_at,
+            charged_minor: 0,
+            credited_minor: 0,
         });
         for (line, line_number) in rated.lines.iter().zip(1..) {
             let start_on = day(header.period.start(), line.first_day);
@@ -162,113 +131,41 @@ impl<'a> Writing<'a> {
         let micros = rated
             .total_minor
             .saturating_mul(header.currency.micros_per_minor());
-        if rated.invoiced {
-            self.entry(
-                invoice_id,
-                0,
-                rated.payer,
-                LedgerAccount::Receivable,
-                None,
-                micros,
-            );
-        } else {
-            self.pay_from_balance(rated, invoice_id, micros, own, overdraft)?;
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one invoice and what can pay it")]
-    fn pay_from_balance(
-        &mut self,
-        rated: &Rated,
-        invoice_id: Uuid,
-        micros: i64,
-        mut own: Vec<lots::Lot>,
-        overdraft: i64,
-    ) -> Result<(), Error> {
-        let profile = self.header.catalogue.profiles.get(&rated.profile);
-        let profile = profile.ok_or_else(|| Error::ProfileNotFound(rated.profile.clone()))?;
-        lots::sort(&mut own, &profile.consume_order);
-        let before = lots::balance(&own, overdraft, self.header.issued_at);
-        let (payments, rest) = lots::consume(&own, micros, self.header.issued_at);
-        // Nobody has more lots than two bytes count, or else the last entries meet in one id and
-        // the database refuses the account.
-        let places = (0..=u16::MAX).chain(std::iter::repeat(u16::MAX));
-        let paying = payments.len();
-        for (payment, place) in payments.into_iter().zip(places) {
-            self.spent_roots.push(rated.payer);
-            self.spent_lots.push(payment.lot);
-            self.spent_micros.push(payment.micros);
-            self.entry(
-                invoice_id,
-                place,
-                rated.payer,
-                LedgerAccount::Lot(payment.kind),
-                Some(payment.lot),
-                payment.micros,
-            );
-        }
-        if 0 < rest {
-            self.overdrawn_roots.push(rated.payer);
-            self.overdrawn_micros.push(rest);
-            self.entry(
-                invoice_id,
-                u16::try_from(paying).unwrap_or(u16::MAX),
-                rated.payer,
-                LedgerAccount::Overdraft,
-                None,
-                rest,
-            );
-        }
-        let after = before.saturating_sub(micros);
-        if 0 < before && after <= 0 {
-            self.dry_roots.push(rated.payer);
-            self.dry_micros.push(after);
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the columns of an entry")]
-    fn entry(
-        &mut self,
-        invoice_id: Uuid,
-        place: u16,
-        root_id: Uuid,
-        debit: LedgerAccount,
-        lot_id: Option<Uuid>,
-        amount_micros: i64,
-    ) {
-        // The id follows from the invoice's: the bytes between series and version carry its place.
-        let mut id = *invoice_id.as_bytes();
-        if let Some(bytes) = id.get_mut(4..6) {
-            bytes.copy_from_slice(&place.to_be_bytes());
-        }
-        let entry = Entry {
-            root_id,
-            debit,
-            credit: LedgerAccount::Revenue,
-            amount_micros,
-            lot_id,
-            invoice_id: Some(invoice_id),
-            reason: "INVOICE",
+        // The ids follow from the invoice's: the bytes between series and version carry their place.
+        let id = |place: u16| {
+            let mut id = *invoice_id.as_bytes();
+            if let Some(bytes) = id.get_mut(4..6) {
+                bytes.copy_from_slice(&place.to_be_bytes());
+            }
+            Uuid::from_bytes(id)
         };
-        self.entries.add(Uuid::from_bytes(id), &entry);
+        if rated.invoiced {
+            let entry = Entry {
+                root_id: rated.payer,
+                debit: LedgerAccount::Receivable,
+                credit: LedgerAccount::Revenue,
+                amount_micros: micros,
+                lot_id: None,
+                invoice_id: Some(invoice_id),
+                reason: "INVOICE",
+            };
+            self.entries.add(id(0), &entry);
+            return Ok(());
+        }
+        let bill = Bill {
+            root: rated.payer,
+            profile: &rated.profile,
+            micros,
+            word: "INVOICE",
+            invoice: Some(invoice_id),
+        };
+        self.spending.pay(&bill, purse, &mut self.entries, id)
     }
 
     async fn flush(self, db: &mut PgConnection) -> Result<(), Error> {
         self.invoices.copy(db).await?;
         self.entries.copy(db).await?;
-        if !self.spent_roots.is_empty() {
-            ledger::spend(db, &self.spent_roots, &self.spent_lots, &self.spent_micros).await?;
-        }
-        if !self.overdrawn_roots.is_empty() {
-            ledger::overdraw(db, &self.overdrawn_roots, &self.overdrawn_micros).await?;
-        }
-        if !self.dry_roots.is_empty() {
-            outbox::balances_ran_dry(db, &self.dry_roots, &self.dry_micros, self.header.issued_at)
-                .await?;
-        }
-        Ok(())
+        self.spending.flush(db).await
     }
 }
 
@@ -278,11 +175,11 @@ fn day(from: NaiveDate, days: u32) -> NaiveDate {
         .unwrap_or(from)
 }
 
-/// The series that the invoices of a profile are numbered in.
+/// The series that the documents of a profile are numbered in: invoices, or those of a suffix.
 pub async fn series_of(
     db: &mut PgConnection,
     catalogue: &Catalogue,
-    profile: &str,
+    (profile, suffix): (&str, &str),
     issued_at: DateTime<Utc>,
 ) -> Result<i32, Error> {
     let known = catalogue
@@ -291,5 +188,5 @@ pub async fn series_of(
         .ok_or_else(|| Error::ProfileNotFound(profile.to_owned()))?;
     let year = numbers::fiscal_year(issued_at, known.zone, known.fiscal_year_start_month);
     let year = i16::try_from(year).map_err(|_| Error::Stored("fiscal year"))?;
-    Ok(store::numbers::series(db, &known.issuer, year).await?)
+    Ok(store::numbers::series(db, &format!("{}{suffix}", known.issuer), year).await?)
 }

@@ -7,12 +7,16 @@ use chassis::wire::{pb_amount, pb_money, timestamp};
 use proto::billing::v1 as pb;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use values::{AccountId, Amount, ContractId, Currency, EntryId, InvoiceId, LotId, Money, RunId};
+use values::{
+    AccountId, Amount, ChargeId, CollectionId, ContractId, Currency, EntryId, InvoiceId, LotId,
+    Money, OrderId, RunId,
+};
 
 use crate::domain::charge::Terms;
 use crate::domain::explanation::{Computed, in_words, rounding_name, total_amount};
 use crate::domain::numbers;
 use crate::error::Error;
+use crate::store::collections::{Collection, Tax};
 use crate::store::invoices::{Invoice, Line};
 use crate::store::numbers::Series;
 use crate::store::runs::{Progress, Run};
@@ -115,17 +119,24 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
         amount_due: money(if state == pb::invoice::State::Void {
             0
         } else {
-            from.total_minor - from.from_balance_minor
+            let paid = from.from_balance_minor + from.charged_minor;
+            (from.total_minor - paid - from.credited_minor).max(0)
         }),
         state: state.into(),
         issue_time: Some(timestamp(from.issued_at)),
         lines: Vec::new(),
+        taxes: Vec::new(),
+        paid_by_charge: money(from.charged_minor),
+        credited: money(from.credited_minor),
     })
 }
 
 /// The invoice with its number and lines, as stored.
 pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::Invoice, Error> {
     let series = store::numbers::get_all(db, &[from.series_id]).await?;
+    if from.run_id.is_none() {
+        return purchase(db, from, &series).await;
+    }
     let lines = store::invoices::lines(db, from.invoice_id).await?;
     let ids: Vec<i32> = lines.iter().map(|line| line.terms_id).collect();
     let terms: HashMap<i32, Terms> = store::terms::get_all(db, &ids).await?.into_iter().collect();
@@ -136,6 +147,83 @@ pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::
         shown.lines.push(line(stored, terms, days_in_month)?);
     }
     Ok(shown)
+}
+
+/// The invoice of a purchase: its lines and taxes are those of its collection.
+async fn purchase(
+    db: &mut PgConnection,
+    from: &Invoice,
+    series: &[Series],
+) -> Result<pb::Invoice, Error> {
+    let currency = currency(&from.currency)?;
+    let lines = store::collections::lines(db, from.invoice_id).await?;
+    let taxes = store::collections::taxes(db, from.invoice_id).await?;
+    let shown = lines.iter().zip(1..).map(|(line, number)| {
+        let amount = Money::from_minor(line.amount_minor, currency);
+        pb::InvoiceLine {
+            line_number: number,
+            plan_code: line.plan_code.clone(),
+            start_date: from.period_start.to_string(),
+            end_date: from.period_end.to_string(),
+            amount: Some(pb_money(amount)),
+            explanation: format!("{} {amount}", line.kind.to_lowercase()),
+            kind_code: line.kind.clone(),
+            billing_cycle_code: line.cycle_code.clone(),
+            ..pb::InvoiceLine::default()
+        }
+    });
+    Ok(pb::Invoice {
+        lines: shown.collect(),
+        taxes: taxes.iter().map(|tax| tax_line(tax, currency)).collect(),
+        ..invoice(from, series)?
+    })
+}
+
+pub fn tax_line(from: &Tax, currency: Currency) -> pb::TaxLine {
+    pb::TaxLine {
+        tax_code: from.tax_code.clone(),
+        rate_bps: i32::try_from(from.rate_bps).unwrap_or(0),
+        amount: Some(pb_money(Money::from_minor(from.amount_minor, currency))),
+    }
+}
+
+/// A collection with its taxes.
+pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::Collection, Error> {
+    use pb::collection::State;
+    let currency = currency(&from.currency)?;
+    let taxes = store::collections::taxes(db, from.collection_id).await?;
+    let state = match from.state.as_str() {
+        "CREATED" | "PENDING" => State::Pending,
+        "AWAITING_SETTLEMENT" => State::AwaitingSettlement,
+        "UNKNOWN" => State::Unknown,
+        "PARKED" => State::Parked,
+        "SUCCEEDED" => State::Succeeded,
+        "DECLINED" => State::Declined,
+        _ => return Err(Error::Stored("state of a collection")),
+    };
+    let invoice_id = if state == State::Succeeded {
+        InvoiceId::from_uuid(from.collection_id).to_string()
+    } else {
+        String::new()
+    };
+    Ok(pb::Collection {
+        collection_id: CollectionId::from_uuid(from.collection_id).to_string(),
+        order_id: from
+            .order_id
+            .map(|id| OrderId::from_uuid(id).to_string())
+            .unwrap_or_default(),
+        state: state.into(),
+        amount: Some(pb_money(Money::from_minor(from.total_minor, currency))),
+        invoice_id,
+        failure_reason: from.failure_reason.clone(),
+        charge_id: from
+            .charge_id
+            .map(|id| ChargeId::from_uuid(id).to_string())
+            .unwrap_or_default(),
+        action_url: from.action_url.clone(),
+        taxes: taxes.iter().map(|tax| tax_line(tax, currency)).collect(),
+        account_id: account_id(from.root_id),
+    })
 }
 
 /// A line with all that it was computed from; the whole month's charge is computed again from its
@@ -177,6 +265,8 @@ pub fn line(from: &Line, terms: &Terms, days_in_month: i64) -> Result<pb::Invoic
         rounding: rounding_name(terms.rounding).to_owned(),
         amount: Some(pb_money(Money::from_minor(from.amount_minor, currency))),
         explanation: in_words(&computed),
+        kind_code: "SUBSCRIPTION".to_owned(),
+        billing_cycle_code: String::new(),
     })
 }
 

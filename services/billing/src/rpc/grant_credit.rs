@@ -1,24 +1,25 @@
 //! `BillingService.GrantCredit`
 
+use std::sync::Arc;
+
 use chassis::{Call, Unit, field_error, wire};
 use proto::billing::v1 as pb;
 use values::AccountId;
 
 use super::convert;
 use super::get_balance::shown;
+use crate::clients::Catalogue;
 use crate::ctx::Ctx;
-use crate::domain::lots::{Lot, LotKind};
+use crate::domain::lots::LotKind;
 use crate::error::Error;
-use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
+use crate::ops::credit::{self, Credit};
+use crate::store::ledger::{self, Entries, LedgerAccount};
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "fields, then one transaction, read top to bottom"
-)]
 pub async fn handle(
     _: Ctx,
     call: Call<pb::GrantCreditRequest>,
     mut unit: Unit,
+    catalogue: Arc<Catalogue>,
 ) -> Result<pb::GrantCreditResponse, Error> {
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
@@ -52,48 +53,28 @@ pub async fn handle(
         )
         .into());
     }
-    let root = account.root_id;
-    let overdraft = ledger::lock(&mut unit.tx, &[root])
-        .await?
-        .first()
-        .map_or(0, |(_, overdraft)| *overdraft);
-    // What is owed is paid first (D8).
-    let repaid = overdraft.min(amount.micros());
-    let entry = |debit, credit, micros, lot_id| Entry {
-        root_id: root,
-        debit,
-        credit,
-        amount_micros: micros,
-        lot_id,
-        invoice_id: None,
-        reason: "GRANT",
+    let notify_below = catalogue
+        .profiles
+        .get(&account.profile_code)
+        .map_or(0, |profile| profile.notify_below_micros);
+    let (db, root) = (&mut *unit.tx, account.root_id);
+    ledger::lock(db, &[root]).await?;
+    let before = ledger::balance(db, root, call.now).await?;
+    let credit = Credit {
+        root,
+        kind,
+        source,
+        micros: amount.micros(),
+        expires_at,
+        word: "GRANT",
+        reason,
+        collection: None,
+        seed: call.derived_id("grant"),
     };
     let mut entries = Entries::new(&account.currency, call.now);
-    if 0 < repaid {
-        ledger::overdraw(&mut unit.tx, &[root], &[-repaid]).await?;
-        entries.add(
-            call.derived_id("repaid"),
-            &entry(source, LedgerAccount::Overdraft, repaid, None),
-        );
-    }
-    let rest = amount.micros() - repaid;
-    let mut lot = None;
-    if 0 < rest {
-        let new = Lot {
-            id: call.derived_id("lot"),
-            kind,
-            priority: 0,
-            remaining_micros: rest,
-            created_at: call.now,
-            expires_at,
-        };
-        ledger::insert_lot(&mut unit.tx, root, &new, reason).await?;
-        entries.add(
-            call.derived_id("granted"),
-            &entry(source, LedgerAccount::Lot(kind), rest, Some(new.id)),
-        );
-        lot = Some(shown(&new, rest, amount.currency()));
-    }
-    entries.copy(&mut unit.tx).await?;
+    let lot = credit::add(db, &credit, &mut entries, call.now).await?;
+    entries.copy(db).await?;
+    credit::balance_moved(db, (root, before), notify_below, call.now).await?;
+    let lot = lot.map(|lot| shown(&lot, lot.remaining_micros, amount.currency()));
     Ok(unit.commit(pb::GrantCreditResponse { lot }).await?)
 }

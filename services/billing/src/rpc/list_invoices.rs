@@ -1,7 +1,6 @@
 //! `BillingService.ListInvoices`
 
 use chassis::{Page, wire};
-use chrono::NaiveDate;
 use proto::billing::v1 as pb;
 use uuid::Uuid;
 use values::{AccountId, RunId};
@@ -9,7 +8,8 @@ use values::{AccountId, RunId};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{invoices, numbers};
+use crate::store::invoices::{self, Place};
+use crate::store::numbers;
 
 pub async fn handle(
     ctx: &Ctx,
@@ -24,14 +24,17 @@ pub async fn handle(
         Some(id) => Some(convert::root_account(&mut db, id).await?.root_id),
         None => None,
     };
-    let found = invoices::list(&mut db, root, run.map(RunId::uuid), after, page.size + 1).await?;
+    let found = invoices::list(&mut db, (root, run.map(RunId::uuid)), after, page.size + 1).await?;
     let (found, last) = page.cut(found);
     let mut series: Vec<i32> = found.iter().map(|invoice| invoice.series_id).collect();
     series.dedup();
     let series = numbers::get_all(&mut db, &series).await?;
     Ok(pb::ListInvoicesResponse {
         next_page_token: last
-            .map(|it| format!("{}.{}", it.period_start, it.root_id.simple()))
+            .map(|it| {
+                let (root, id) = (it.root_id.simple(), it.invoice_id.simple());
+                format!("{}.{root}.{id}", it.period_start)
+            })
             .unwrap_or_default(),
         invoices: found
             .iter()
@@ -40,7 +43,15 @@ pub async fn handle(
     })
 }
 
-fn position(text: &str) -> Option<(NaiveDate, Uuid)> {
-    let (period, root) = text.split_once('.')?;
-    Some((period.parse().ok()?, Uuid::try_parse(root).ok()?))
+fn position(text: &str) -> Option<Place> {
+    let mut parts = text.split('.');
+    let (period, root, id) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    Some((
+        period.parse().ok()?,
+        Uuid::try_parse(root).ok()?,
+        Uuid::try_parse(id).ok()?,
+    ))
 }

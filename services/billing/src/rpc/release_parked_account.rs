@@ -92,8 +92,13 @@ pub async fn handle(
         let (issued_at, number) = if let Some((series_id, number)) = set_aside {
             (run.cut_off_at, Number { series_id, number })
         } else {
-            let series_id =
-                settle::series_of(&mut unit.tx, &ready.catalogue, &rated.profile, call.now).await?;
+            let series_id = settle::series_of(
+                &mut unit.tx,
+                &ready.catalogue,
+                (&rated.profile, ""),
+                call.now,
+            )
+            .await?;
             let number = numbers::take(&mut unit.tx, series_id, 1).await?;
             (call.now, Number { series_id, number })
         };

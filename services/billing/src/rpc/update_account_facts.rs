@@ -43,6 +43,7 @@ pub async fn handle(
         country_code: country.map(str::to_owned),
         state_code: state.map(str::to_owned),
         recipient,
+        export_supply: request.export_supply,
     };
     if !accounts::set_facts(&mut unit.tx, id.uuid(), &facts).await? {
         return Err(Error::AccountNotFound(id));

@@ -23,6 +23,31 @@ pub struct Account {
     pub created_at: DateTime<Utc>,
 }
 
+/// Where an account is taxed, and whom its invoices go to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Billed {
+    /// ISO 3166-1 code of its tax country; empty where not known.
+    pub country_code: String,
+    /// Its state's code; empty where none.
+    pub state_code: String,
+    /// Whether it buys as an export.
+    pub export_supply: bool,
+    /// The recipient block of its invoices.
+    pub recipient: String,
+}
+
+/// Where the account `id` is taxed, and whom its invoices go to.
+pub async fn billed(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Billed>> {
+    sqlx::query_as!(
+        Billed,
+        "-- billing.accounts.billed
+        SELECT country_code, state_code, export_supply, recipient FROM billing.accounts WHERE account_id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Adds an account; `false` when the id is there already.
 pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<bool> {
     let done = sqlx::query!(
@@ -110,6 +135,8 @@ pub struct Facts {
     pub state_code: Option<String>,
     /// The recipient block of its invoices.
     pub recipient: Option<String>,
+    /// Whether it buys as an export.
+    pub export_supply: Option<bool>,
 }
 
 /// Changes what is known of an account; `false` when there is none.
@@ -118,13 +145,15 @@ pub async fn set_facts(db: &mut PgConnection, id: Uuid, facts: &Facts) -> sqlx::
         "-- billing.accounts.set_facts
         UPDATE billing.accounts
         SET invoiced = coalesce($2, invoiced), country_code = coalesce($3, country_code),
-            state_code = coalesce($4, state_code), recipient = coalesce($5, recipient)
+            state_code = coalesce($4, state_code), recipient = coalesce($5, recipient),
+            export_supply = coalesce($6, export_supply)
         WHERE account_id = $1",
         id,
         facts.invoiced,
         facts.country_code,
         facts.state_code,
-        facts.recipient
+        facts.recipient,
+        facts.export_supply
     )
     .execute(db)
     .await?;

@@ -64,6 +64,11 @@ impl Rows {
         self.value(&value.to_be_bytes());
     }
 
+    /// A `boolean`.
+    pub fn boolean(&mut self, value: bool) {
+        self.value(&[u8::from(value)]);
+    }
+
     /// A `smallint`.
     pub fn smallint(&mut self, value: i16) {
         self.value(&value.to_be_bytes());

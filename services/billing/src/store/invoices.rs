@@ -35,6 +35,19 @@ pub struct Invoice {
     pub state: i16,
     /// When it was issued.
     pub issued_at: DateTime<Utc>,
+    /// What a charge paid.
+    pub charged_minor: i64,
+    /// What credit notes have taken back.
+    pub credited_minor: i64,
+}
+
+impl Invoice {
+    /// What is left to pay of an open one.
+    pub const fn due_minor(&self) -> i64 {
+        let paid = self.from_balance_minor + self.charged_minor;
+        let left = self.total_minor - paid - self.credited_minor;
+        if self.state == 1 && 0 < left { left } else { 0 }
+    }
 }
 
 /// A line as stored.
@@ -191,7 +204,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Invoice
         Invoice,
         "-- billing.invoices.get
         SELECT invoice_id, series_id, number, root_id, family_code, period_start, period_end, run_id, currency,
-               total_minor, from_balance_minor, state, issued_at
+               total_minor, from_balance_minor, state, issued_at, charged_minor, credited_minor
         FROM billing.invoices WHERE invoice_id = $1",
         id
     )
@@ -212,32 +225,96 @@ pub async fn lines(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Line>> {
     .await
 }
 
-/// Up to `limit` invoices after `after` (period and root), newest period first; of a root account,
-/// of a run, or of all.
+/// Adds the invoice of a purchase, paid by its charge.
+pub async fn insert_purchase(db: &mut PgConnection, invoice: &Invoice) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.invoices.insert_purchase
+        INSERT INTO billing.invoices (invoice_id, series_id, number, root_id, family_code, period_start, period_end,
+            currency, total_minor, from_balance_minor, state, issued_at, charged_minor)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        invoice.invoice_id,
+        invoice.series_id,
+        invoice.number,
+        invoice.root_id,
+        invoice.family_code,
+        invoice.period_start,
+        invoice.period_end,
+        invoice.currency,
+        invoice.total_minor,
+        invoice.from_balance_minor,
+        invoice.state,
+        invoice.issued_at,
+        invoice.charged_minor
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Credits part of an invoice whose account's balance is locked, and keeps its state.
+pub async fn credit(
+    db: &mut PgConnection,
+    id: Uuid,
+    credited_minor: i64,
+    state: i16,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.invoices.credit
+        UPDATE billing.invoices SET credited_minor = credited_minor + $2, state = $3 WHERE invoice_id = $1",
+        id,
+        credited_minor,
+        state
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Where a list of invoices goes on: period, root account, invoice.
+pub type Place = (NaiveDate, Uuid, Uuid);
+
+/// Up to `limit` invoices after `after`, newest period first; of a root account, of a run, or of all.
 ///
-/// Invoices are kept by period, family and account: the runs name the periods to look into.
+/// Invoices of runs are kept by period, family and account: the runs name the periods to look into.
 pub async fn list(
     db: &mut PgConnection,
-    root: Option<Uuid>,
-    run: Option<Uuid>,
-    after: Option<(NaiveDate, Uuid)>,
+    (root, run): (Option<Uuid>, Option<Uuid>),
+    after: Option<Place>,
     limit: i64,
 ) -> sqlx::Result<Vec<Invoice>> {
-    let (period, after_root) = after.unzip();
+    let (period, after_root, after_id) = match after {
+        Some((period, root, id)) => (Some(period), Some(root), Some(id)),
+        None => (None, None, None),
+    };
     sqlx::query_as!(
         Invoice,
-        "-- billing.invoices.list
-        SELECT i.invoice_id, i.series_id, i.number, i.root_id, i.family_code, i.period_start, i.period_end, i.run_id,
-               i.currency, i.total_minor, i.from_balance_minor, i.state, i.issued_at
-        FROM billing.runs r
-        JOIN billing.invoices i ON i.period_start = r.period_start AND i.family_code = r.family_code AND i.run_id = r.run_id
-        WHERE NOT r.dry_run AND ($1::uuid IS NULL OR i.root_id = $1) AND ($2::uuid IS NULL OR r.run_id = $2)
-          AND ($3::date IS NULL OR i.period_start < $3 OR (i.period_start = $3 AND i.root_id > $4::uuid))
-        ORDER BY i.period_start DESC, i.root_id LIMIT $5",
+        r#"-- billing.invoices.list
+        (SELECT i.invoice_id AS "invoice_id!", i.series_id AS "series_id!", i.number AS "number!", i.root_id AS "root_id!",
+                i.family_code AS "family_code!", i.period_start AS "period_start!", i.period_end AS "period_end!", i.run_id,
+                i.currency AS "currency!", i.total_minor AS "total_minor!",
+                i.from_balance_minor AS "from_balance_minor!", i.state AS "state!", i.issued_at AS "issued_at!",
+                i.charged_minor AS "charged_minor!", i.credited_minor AS "credited_minor!"
+         FROM billing.runs r
+         JOIN billing.invoices i ON i.period_start = r.period_start AND i.family_code = r.family_code
+          AND i.run_id = r.run_id AND i.run_id IS NOT NULL
+         WHERE NOT r.dry_run AND ($1::uuid IS NULL OR i.root_id = $1) AND ($2::uuid IS NULL OR r.run_id = $2)
+           AND ($3::date IS NULL OR i.period_start < $3
+                OR (i.period_start = $3 AND (i.root_id, i.invoice_id) > ($4::uuid, $5::uuid)))
+         ORDER BY i.period_start DESC, i.root_id, i.invoice_id LIMIT $6)
+        UNION ALL
+        (SELECT i.invoice_id, i.series_id, i.number, i.root_id, i.family_code, i.period_start, i.period_end, i.run_id,
+                i.currency, i.total_minor, i.from_balance_minor, i.state, i.issued_at, i.charged_minor, i.credited_minor
+         FROM billing.invoices i
+         WHERE i.run_id IS NULL AND $2::uuid IS NULL AND ($1::uuid IS NULL OR i.root_id = $1)
+           AND ($3::date IS NULL OR i.period_start < $3
+                OR (i.period_start = $3 AND (i.root_id, i.invoice_id) > ($4::uuid, $5::uuid)))
+         ORDER BY i.period_start DESC, i.root_id, i.invoice_id LIMIT $6)
+        ORDER BY 6 DESC, 4, 1 LIMIT $6"#,
         root,
         run,
         period,
         after_root,
+        after_id,
         limit
     )
     .fetch_all(db)

@@ -18,10 +18,18 @@ pub enum LedgerAccount {
     Receivable,
     /// What was earned.
     Revenue,
+    /// What is owed to a tax office.
+    Tax,
     /// Money received from outside.
     Clearing,
+    /// Money on its way back.
+    Refunds,
     /// Credit that lapsed.
     Forfeited,
+    /// Fees kept of refunds.
+    Fees,
+    /// Parts of a minor unit that can't be paid out.
+    Rounding,
     /// Credit given without payment.
     Granted,
     /// Invoices that nobody will pay.
@@ -36,8 +44,12 @@ impl LedgerAccount {
             Self::Overdraft => 4,
             Self::Receivable => 5,
             Self::Revenue => 6,
+            Self::Tax => 7,
             Self::Clearing => 8,
+            Self::Refunds => 9,
             Self::Forfeited => 10,
+            Self::Fees => 11,
+            Self::Rounding => 12,
             Self::Granted => 13,
             Self::WrittenOff => 14,
         }
@@ -172,6 +184,18 @@ pub async fn overdraft(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option
     Ok(row.map(|row| (row.overdraft_micros, row.currency)))
 }
 
+/// What a root account can spend at `now` less what it owes, in millionths: its lots that are valid,
+/// less its overdraft.
+pub async fn balance(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<i64> {
+    let own: Vec<Lot> = lots(db, (root, root))
+        .await?
+        .into_iter()
+        .map(|(_, lot)| lot)
+        .collect();
+    let overdraft = overdraft(db, root).await?.map_or(0, |(micros, _)| micros);
+    Ok(crate::domain::lots::balance(&own, overdraft, now))
+}
+
 /// The lots with something left of the root accounts from `low` to `high`, by root.
 pub async fn lots(
     db: &mut PgConnection,
@@ -215,18 +239,18 @@ pub async fn lot_amounts(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<
         .collect())
 }
 
-/// Adds a lot.
+/// Adds a lot, with why, and the collection that paid for it.
 pub async fn insert_lot(
     db: &mut PgConnection,
     root: Uuid,
     lot: &Lot,
-    reason: &str,
+    (reason, collection): (&str, Option<Uuid>),
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.lots.insert
         INSERT INTO billing.lots (root_id, lot_id, kind, priority, amount_micros, remaining_micros, created_at,
-                                  expires_at, reason)
-        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8)",
+                                  expires_at, reason, collection_id)
+        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)",
         root,
         lot.id,
         kind_number(lot.kind),
@@ -234,7 +258,8 @@ pub async fn insert_lot(
         lot.remaining_micros,
         lot.created_at,
         lot.expires_at,
-        reason
+        reason,
+        collection
     )
     .execute(db)
     .await?;
@@ -458,7 +483,7 @@ pub async fn differences(
                    sum(-micros) FILTER (WHERE ledger_account = 5) AS receivable
             FROM moved GROUP BY root_id
         ), due AS (
-            SELECT root_id, sum(total_minor - from_balance_minor) AS minor FROM billing.invoices
+            SELECT root_id, sum(total_minor - from_balance_minor - charged_minor - credited_minor) AS minor FROM billing.invoices
             WHERE state = 1 AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
         )
         SELECT format('lot %s of %s: %s left, entries say %s', l.lot_id, l.root_id, l.remaining_micros, coalesce(e.micros, 0)) AS "difference!"

@@ -4,24 +4,112 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Tells that balances fell to zero or below.
-pub async fn balances_ran_dry(
+use crate::domain::threshold::Crossing;
+
+/// Balances that crossed a threshold.
+#[derive(Debug, Default)]
+pub struct Crossings {
+    roots: Vec<Uuid>,
+    balances_micros: Vec<i64>,
+    codes: Vec<&'static str>,
+    fell: Vec<bool>,
+}
+
+impl Crossings {
+    /// Adds what a balance crossed.
+    pub fn add(&mut self, root: Uuid, balance_micros: i64, crossed: Crossing) {
+        self.roots.push(root);
+        self.balances_micros.push(balance_micros);
+        self.codes.push(crossed.threshold);
+        self.fell.push(crossed.fell);
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.roots.is_empty()
+    }
+}
+
+/// Tells that balances crossed a threshold.
+pub async fn balances_crossed(
     db: &mut PgConnection,
-    roots: &[Uuid],
-    balances_micros: &[i64],
+    crossings: &Crossings,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
+    if crossings.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
-        "-- billing.outbox.balances_ran_dry
-        INSERT INTO billing.outbox (root_id, kind, balance_micros, created_at)
-        SELECT root_id, 'BALANCE_RAN_DRY', micros, $3 FROM unnest($1::uuid[], $2::bigint[]) AS d (root_id, micros)",
+        "-- billing.outbox.balances_crossed
+        INSERT INTO billing.outbox (root_id, kind, balance_micros, threshold_code, fell, created_at)
+        SELECT root_id, 'BALANCE_CROSSED', micros, code, fell, $5
+        FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::boolean[]) AS d (root_id, micros, code, fell)",
     )
-    .bind(roots)
-    .bind(balances_micros)
+    .bind(&crossings.roots)
+    .bind(&crossings.balances_micros)
+    .bind(&crossings.codes)
+    .bind(&crossings.fell)
     .bind(now)
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Tells that auto-recharge switched itself off.
+pub async fn recharge_disabled(
+    db: &mut PgConnection,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.outbox.recharge_disabled
+        INSERT INTO billing.outbox (root_id, kind, created_at) VALUES ($1, 'AUTO_RECHARGE_DISABLED', $2)",
+        root,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A balance that crossed a threshold, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalanceCrossed {
+    /// Its place in the order of news.
+    pub position: i64,
+    /// The root account.
+    pub root_id: Uuid,
+    /// The balance then, in millionths.
+    pub balance_micros: i64,
+    /// The currency of its ledger.
+    pub currency: String,
+    /// What it crossed.
+    pub threshold_code: String,
+    /// Whether it fell below.
+    pub fell: bool,
+}
+
+/// Up to `limit` crossings after `position`, in order; none that an earlier one may still precede
+/// (D21).
+pub async fn crossings(
+    db: &mut PgConnection,
+    position: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<BalanceCrossed>> {
+    sqlx::query_as!(
+        BalanceCrossed,
+        r#"-- billing.outbox.crossings
+        SELECT o.position, o.root_id AS "root_id!", o.balance_micros AS "balance_micros!", b.currency,
+               o.threshold_code AS "threshold_code!", o.fell AS "fell!"
+        FROM billing.outbox o JOIN billing.balances b ON b.root_id = o.root_id
+        WHERE $1 < o.position AND o.kind = 'BALANCE_CROSSED'
+          AND o.written_by < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY o.position LIMIT $2"#,
+        position,
+        limit
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// Tells that a run has ended.

@@ -55,6 +55,8 @@ pub struct Stored {
     pub quantity_micros: i64,
     /// What it cost.
     pub price_micros: i64,
+    /// Whether we gave it its price.
+    pub rated: bool,
     /// The month it is billed in.
     pub billing_month: NaiveDate,
     /// When it was received.
@@ -144,6 +146,7 @@ pub async fn copy_new(
         "used_at",
         "quantity_micros",
         "price_micros",
+        "rated",
         "billing_month",
         "received_at",
     ];
@@ -161,6 +164,7 @@ pub async fn copy_new(
         rows.timestamptz(event.values.used_at);
         rows.bigint(event.values.quantity_micros);
         rows.bigint(event.values.price_micros);
+        rows.boolean(event.values.rated);
         rows.date(event.billing_month);
         rows.timestamptz(now);
     }
@@ -183,11 +187,11 @@ pub async fn insert_new(
     let rows: Vec<(Uuid, NaiveDate, Uuid)> = sqlx::query_as(
         "-- billing.usage_events.insert_new
         INSERT INTO billing.usage_events (root_id, usage_month, event_key, revision, source, event_id, account_id,
-            category, used_at, quantity_micros, price_micros, billing_month, received_at)
-        SELECT root, month, key, 1, source, id, account, category, used, quantity, price, billing, $1
+            category, used_at, quantity_micros, price_micros, billing_month, rated, received_at)
+        SELECT root, month, key, 1, source, id, account, category, used, quantity, price, billing, rated, $1
         FROM unnest($2::uuid[], $3::date[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[], $9::timestamptz[],
-                    $10::bigint[], $11::bigint[], $12::date[])
-            AS e (root, month, key, source, id, account, category, used, quantity, price, billing)
+                    $10::bigint[], $11::bigint[], $12::date[], $13::boolean[])
+            AS e (root, month, key, source, id, account, category, used, quantity, price, billing, rated)
         ON CONFLICT DO NOTHING
         RETURNING root_id, usage_month, event_key",
     )
@@ -203,6 +207,7 @@ pub async fn insert_new(
     .bind(columns.quantities)
     .bind(columns.prices)
     .bind(columns.billing)
+    .bind(columns.rated)
     .fetch_all(db)
     .await?;
     Ok(rows
@@ -224,6 +229,7 @@ struct Columns<'a> {
     quantities: Vec<i64>,
     prices: Vec<i64>,
     billing: Vec<NaiveDate>,
+    rated: Vec<bool>,
 }
 
 impl<'a> Columns<'a> {
@@ -239,6 +245,7 @@ impl<'a> Columns<'a> {
         self.quantities.push(event.values.quantity_micros);
         self.prices.push(event.values.price_micros);
         self.billing.push(event.billing_month);
+        self.rated.push(event.values.rated);
     }
 }
 
@@ -259,7 +266,7 @@ pub async fn lock_counting(db: &mut PgConnection, key: EventKey) -> sqlx::Result
         Stored,
         "-- billing.usage_events.get_counting
         SELECT root_id, usage_month, event_key, revision, source, event_id, account_id, category, used_at,
-               quantity_micros, price_micros, billing_month, received_at, superseded_at
+               quantity_micros, price_micros, rated, billing_month, received_at, superseded_at
         FROM billing.usage_events WHERE root_id = $1 AND usage_month = $2 AND event_key = $3
         ORDER BY revision DESC LIMIT 1",
         key.root,
@@ -292,8 +299,8 @@ pub async fn supersede(
     sqlx::query!(
         "-- billing.usage_events.correct
         INSERT INTO billing.usage_events (root_id, usage_month, event_key, revision, source, event_id, account_id,
-            category, used_at, quantity_micros, price_micros, billing_month, received_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+            category, used_at, quantity_micros, price_micros, rated, billing_month, received_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         old.root_id,
         old.usage_month,
         old.event_key,
@@ -305,6 +312,7 @@ pub async fn supersede(
         event.values.used_at,
         event.values.quantity_micros,
         event.values.price_micros,
+        event.values.rated,
         event.billing_month,
         now
     )
@@ -516,7 +524,7 @@ pub async fn list(
         Stored,
         "-- billing.usage_events.list
         SELECT root_id, usage_month, event_key, revision, source, event_id, account_id, category, used_at,
-               quantity_micros, price_micros, billing_month, received_at, superseded_at
+               quantity_micros, price_micros, rated, billing_month, received_at, superseded_at
         FROM billing.usage_events
         WHERE root_id = $1 AND usage_month = $2 AND ($3::uuid IS NULL OR account_id = $3)
           AND ($4::text IS NULL OR category = $4)

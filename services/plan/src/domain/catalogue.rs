@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use values::{Currency, Money, Rounding, Zone};
+use chrono::{DateTime, NaiveDate, Utc};
+use values::{Amount, Currency, Money, Rounding, Zone};
 
 use super::change::Rule;
 use super::entitlement::Feature;
@@ -25,6 +25,10 @@ pub struct Catalogue {
     pub profiles: BTreeMap<String, Profile>,
     /// Who sends invoices, by code.
     pub issuers: BTreeMap<String, Issuer>,
+    /// Prices of usage that Perdiem rates.
+    pub rates: Option<Rates>,
+    /// Taxes by country.
+    pub taxes: Vec<Tax>,
 }
 
 /// A family of plans and its policies.
@@ -136,7 +140,7 @@ pub enum Charge {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier {
     /// Inclusive upper bound of usage; `None` for the last.
-    pub up_to: Option<values::Amount>,
+    pub up_to: Option<Amount>,
     /// Basis points.
     pub rate_bps: i32,
 }
@@ -173,6 +177,83 @@ pub struct Profile {
     pub consume_order: Vec<String>,
     /// The issuer of its invoices.
     pub issuer: String,
+    /// What becomes of balances.
+    pub balance: BalancePolicy,
+    /// What is given back of paid credit; `None` where nothing is.
+    pub refund: Option<RefundPolicy>,
+    /// How balances are filled by themselves; `None` where they are not.
+    pub auto_recharge: Option<AutoRechargePolicy>,
+}
+
+/// What becomes of balances.
+#[derive(Debug, Clone)]
+pub struct BalancePolicy {
+    /// Below it the customer is told.
+    pub notify_below: Amount,
+    /// `SUSPEND` or `BLOCK_OUTBOUND`, when a balance is empty (REQ-132).
+    pub at_zero: String,
+    /// FORFEIT or KEEP, for trial credit at the first purchase (REQ-133).
+    pub trial_on_upgrade: String,
+}
+
+/// What is given back of paid credit (C-13, C-15).
+#[derive(Debug, Clone)]
+pub struct RefundPolicy {
+    /// The part that is kept, in basis points.
+    pub fee_bps: i32,
+    /// Less than this is not refunded.
+    pub minimum: Money,
+    /// Business days until it is paid out.
+    pub due_business_days: i32,
+    /// Only what was paid in the last so many days; 0 for any time.
+    pub window_days: i32,
+    /// EXCLUDE or PROPORTIONAL: whether the tax on it goes back too.
+    pub tax_treatment: String,
+}
+
+/// How balances are filled by themselves (C-28).
+#[derive(Debug, Clone)]
+pub struct AutoRechargePolicy {
+    /// `TOP_UP_TO` or `ADD_AMOUNT`.
+    pub mode: String,
+    /// The threshold where none is given.
+    pub default_threshold: Amount,
+    /// The least a threshold may be.
+    pub min_threshold: Amount,
+    /// The target or the sum of a charge where none is given.
+    pub default_amount: Amount,
+    /// Recharges in a month at most; 0 for any number.
+    pub max_per_month: i32,
+    /// Whether invoiced accounts may have it.
+    pub invoiced: bool,
+    /// Countries whose cards may not be used for it.
+    pub no_recurring_card_countries: Vec<String>,
+}
+
+/// Prices of usage that Perdiem rates (REQ-101).
+#[derive(Debug, Clone)]
+pub struct Rates {
+    /// How many seconds a pulse of a call has.
+    pub voice_pulse_seconds: i32,
+    /// The price of a pulse.
+    pub voice_per_pulse: Amount,
+    /// The price of a part of a message.
+    pub sms_per_part: Amount,
+}
+
+/// The tax of a country.
+#[derive(Debug, Clone)]
+pub struct Tax {
+    /// The customer's country; empty for every one without its own.
+    pub country: String,
+    /// Its rate in basis points, on top of the price.
+    pub rate_bps: i32,
+    /// Its parts where customer and issuer are in one state.
+    pub same_state: Vec<String>,
+    /// Its part where they are not.
+    pub other_state: Vec<String>,
+    /// Its rate for exports, in basis points.
+    pub export_bps: i32,
 }
 
 /// Who sends invoices.
@@ -192,6 +273,8 @@ pub struct Issuer {
     pub state: String,
     /// The month in which its fiscal year starts, 1 to 12.
     pub fiscal_year_start_month: i32,
+    /// Days in its country that are no business days.
+    pub holidays: Vec<NaiveDate>,
 }
 
 impl Catalogue {

@@ -4,7 +4,7 @@ use chassis::wire::{pb_amount, pb_money, timestamp};
 use proto::plan::v1 as pb;
 use values::{AccountId, Rounding};
 
-use crate::domain::catalogue::{Catalogue, Charge, Family, Issuer, Plan, Profile};
+use crate::domain::catalogue::{Catalogue, Charge, Family, Issuer, Plan, Profile, Rates, Tax};
 use crate::domain::change::{Direction, Effect};
 use crate::domain::timeline::Segment;
 use crate::store;
@@ -36,6 +36,8 @@ pub fn catalogue(stored: &store::catalogues::Stored, catalogue: &Catalogue) -> p
         profiles: catalogue.profiles.values().map(profile).collect(),
         issuers: catalogue.issuers.values().map(issuer).collect(),
         document: stored.document.clone(),
+        rates: catalogue.rates.as_ref().map(rates),
+        taxes: catalogue.taxes.iter().map(tax).collect(),
         ..version(stored)
     }
 }
@@ -84,6 +86,49 @@ fn profile(profile: &Profile) -> pb::Profile {
         max_subaccounts: profile.max_subaccounts.unwrap_or(0),
         consume_order: profile.consume_order.clone(),
         issuer_code: profile.issuer.clone(),
+        balance: Some(pb::BalancePolicy {
+            notify_below: Some(pb_amount(profile.balance.notify_below)),
+            at_zero_code: profile.balance.at_zero.clone(),
+            trial_on_upgrade_code: profile.balance.trial_on_upgrade.clone(),
+        }),
+        refund: profile.refund.as_ref().map(|it| pb::RefundPolicy {
+            fee_bps: it.fee_bps,
+            minimum: Some(pb_money(it.minimum)),
+            due_business_days: it.due_business_days,
+            window_days: it.window_days,
+            tax_treatment_code: it.tax_treatment.clone(),
+        }),
+        auto_recharge: profile
+            .auto_recharge
+            .as_ref()
+            .map(|it| pb::AutoRechargePolicy {
+                mode_code: it.mode.clone(),
+                default_threshold: Some(pb_amount(it.default_threshold)),
+                min_threshold: Some(pb_amount(it.min_threshold)),
+                default_amount: Some(pb_amount(it.default_amount)),
+                max_per_month: it.max_per_month,
+                invoiced: it.invoiced,
+                no_recurring_card_countries: it.no_recurring_card_countries.clone(),
+            }),
+    }
+}
+
+fn rates(rates: &Rates) -> pb::Rates {
+    pb::Rates {
+        currency_code: rates.sms_per_part.currency().to_string(),
+        voice_pulse_seconds: rates.voice_pulse_seconds,
+        voice_per_pulse: Some(pb_amount(rates.voice_per_pulse)),
+        sms_per_part: Some(pb_amount(rates.sms_per_part)),
+    }
+}
+
+fn tax(tax: &Tax) -> pb::Tax {
+    pb::Tax {
+        country_code: tax.country.clone(),
+        rate_bps: tax.rate_bps,
+        same_state_codes: tax.same_state.clone(),
+        other_state_codes: tax.other_state.clone(),
+        export_bps: tax.export_bps,
     }
 }
 
@@ -96,6 +141,7 @@ fn issuer(issuer: &Issuer) -> pb::Issuer {
         country_code: issuer.country.clone(),
         state_code: issuer.state.clone(),
         fiscal_year_start_month: issuer.fiscal_year_start_month,
+        holiday_dates: issuer.holidays.iter().map(ToString::to_string).collect(),
     }
 }
 

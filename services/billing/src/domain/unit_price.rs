@@ -1,0 +1,137 @@
+//! The price of usage that comes without one: calls by the pulse, messages by the part (REQ-101).
+
+use values::Currency;
+
+/// Prices of usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// The currency of the prices.
+    pub currency: Currency,
+    /// How many seconds a pulse of a call has, above zero.
+    pub pulse_seconds: i64,
+    /// The price of a pulse, in millionths.
+    pub per_pulse_micros: i64,
+    /// The price of a part of a message, in millionths.
+    pub per_part_micros: i64,
+}
+
+/// What the quantity of a category counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds of a call; a pulse that has begun is paid whole.
+    Seconds,
+    /// Parts of a message.
+    Parts,
+}
+
+/// One, as quantities are kept.
+const ONE: i64 = 1_000_000;
+
+impl Unit {
+    /// What a category counts: `voice` and `sms`, alone or before a hyphen; `None` for a category that
+    /// has no price of its own.
+    pub fn of(category: &str) -> Option<Self> {
+        match category.split('-').next() {
+            Some("voice") => Some(Self::Seconds),
+            Some("sms") => Some(Self::Parts),
+            _ => None,
+        }
+    }
+}
+
+/// The price of `quantity_micros` of what `unit` counts, in millionths; `None` where it is out of range.
+///
+/// Whole pulses and whole parts are paid: of a quantity below zero, which takes usage back, as many are
+/// given back.
+pub fn price(unit: Unit, quantity_micros: i64, rates: &Rates) -> Option<i64> {
+    let (size, price) = match unit {
+        Unit::Seconds => (
+            rates.pulse_seconds.checked_mul(ONE)?,
+            rates.per_pulse_micros,
+        ),
+        Unit::Parts => (ONE, rates.per_part_micros),
+    };
+    let begun = |quantity: i64| quantity.checked_add(size - 1).map(|sum| sum / size);
+    let count = if quantity_micros < 0 {
+        -begun(quantity_micros.checked_neg()?)?
+    } else {
+        begun(quantity_micros)?
+    };
+    count.checked_mul(price)
+}
+
+/// How many parts a text message has: up to 160 characters of the GSM alphabet in one part or 153
+/// in each of several, 70 and 67 of any other.
+pub fn parts(text: &str) -> usize {
+    let septets: Option<usize> = text.chars().map(septets).sum();
+    let (length, single, part) = match septets {
+        Some(septets) => (septets, 160, 153),
+        None => (text.encode_utf16().count(), 70, 67),
+    };
+    if length <= single {
+        1
+    } else {
+        length.div_ceil(part)
+    }
+}
+
+/// How many places a character takes in the GSM 7-bit alphabet (3GPP TS 23.038): two from its
+/// extension table, none when it has it not.
+fn septets(character: char) -> Option<usize> {
+    const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
+                         ¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
+    const EXTENSION: &str = "\u{c}^{}\\[~]|€";
+    if BASIC.contains(character) {
+        Some(1)
+    } else if EXTENSION.contains(character) {
+        Some(2)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATES: Rates = Rates {
+        currency: Currency::Inr,
+        pulse_seconds: 60,
+        per_pulse_micros: 500_000,
+        per_part_micros: 200_000,
+    };
+
+    #[test]
+    fn req_101_a_pulse_that_has_begun_and_each_part_are_paid() {
+        let voice = |seconds: i64| price(Unit::Seconds, seconds * ONE, &RATES);
+        assert_eq!(voice(195), Some(2_000_000));
+        assert_eq!(voice(180), Some(1_500_000));
+        assert_eq!(voice(0), Some(0));
+        assert_eq!(voice(-195), Some(-2_000_000));
+        assert_eq!(price(Unit::Seconds, 1, &RATES), Some(500_000));
+        assert_eq!(price(Unit::Parts, 3 * ONE, &RATES), Some(600_000));
+        assert_eq!(price(Unit::Parts, i64::MAX, &RATES), None);
+        assert_eq!(price(Unit::Seconds, i64::MIN, &RATES), None);
+    }
+
+    #[test]
+    fn texts_are_cut_into_parts_by_their_alphabet() {
+        for (text, expected) in [
+            ("a".repeat(160), 1),
+            ("a".repeat(161), 2),
+            ("a".repeat(306), 2),
+            ("a".repeat(307), 3),
+            ("€".repeat(80), 1),
+            ("€".repeat(81), 2),
+            ("म".repeat(70), 1),
+            ("म".repeat(71), 2),
+            ("म".repeat(134), 2),
+            ("म".repeat(135), 3),
+            ("😀".repeat(35), 1),
+            ("😀".repeat(36), 2),
+            (String::new(), 1),
+        ] {
+            assert_eq!(parts(&text), expected, "{text}");
+        }
+    }
+}

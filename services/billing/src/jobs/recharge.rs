@@ -1,0 +1,112 @@
+//! Fills balances by themselves (C-28): one charge at a time an account, as often as its profile allows.
+
+use chrono::{DateTime, Datelike as _, Months, TimeDelta, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+use values::{Amount, Rounding};
+
+use crate::clients::{Catalogue, RechargePolicy};
+use crate::ctx::Ctx;
+use crate::domain::recharge::{self, Mode, Recharge};
+use crate::error::Error;
+use crate::ops::collect;
+use crate::store::auto_recharges::{self, AutoRecharge};
+use crate::store::collections::{self, Line};
+use crate::store::{accounts, ledger};
+
+/// How long after a recharge no other begins, whatever is spent.
+const COOL_DOWN: TimeDelta = TimeDelta::minutes(5);
+
+/// Looks at one balance, and asks for a charge where it is due; gives how many it looked at.
+pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
+    let now = ctx.clock.now().await?;
+    let mut tx = ctx.db.begin().await?;
+    if auto_recharges::next_due(&mut tx, now).await?.is_none() {
+        return Ok(0);
+    }
+    tx.rollback().await?;
+    let catalogue = ctx.active_catalogue().await?;
+    let mut tx = ctx.db.begin().await?;
+    let Some(setting) = auto_recharges::lock_due(&mut tx, now).await? else {
+        return Ok(0);
+    };
+    let asked = look_at(&mut tx, &catalogue, &setting, now).await?;
+    tx.commit().await?;
+    if let Some(id) = asked {
+        // What is refused is counted there; what is lost, the job that asks again finds.
+        if let Err(error) = collect::ask(ctx, id).await {
+            tracing::warn!(collection.id = %id, error = %chassis::Chain(&error), "asking for a recharge failed");
+        }
+    }
+    Ok(1)
+}
+
+/// Writes the recharge that a balance needs now, if any, and notes when to look at it next.
+async fn look_at(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    setting: &AutoRecharge,
+    now: DateTime<Utc>,
+) -> Result<Option<Uuid>, Error> {
+    let root = setting.root_id;
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let profile = collect::profile(catalogue, &account)?;
+    ledger::lock(db, &[root]).await?;
+    let month = collect::month_start(profile, now);
+    let (made, last) = collections::recharges(db, root, month).await?;
+    let made = u32::try_from(made).unwrap_or(u32::MAX);
+    let under_way = collections::recharge_under_way(db, root).await?.is_some();
+    let Some(policy) = profile.recharge.as_ref().filter(|_| !under_way) else {
+        // Its end has the balance looked at again.
+        auto_recharges::look_at(db, root, None).await?;
+        return Ok(None);
+    };
+    let balance = ledger::balance(db, root, now).await?;
+    if setting.threshold_micros <= balance {
+        auto_recharges::look_at(db, root, None).await?;
+        return Ok(None);
+    }
+    if let Some(cool) = last.map(|last| last + COOL_DOWN).filter(|cool| now < *cool) {
+        auto_recharges::look_at(db, root, Some(cool)).await?;
+        return Ok(None);
+    }
+    let due = recharge::due(&Recharge {
+        mode: mode(policy, setting),
+        threshold: setting.threshold_micros,
+        minimum: 0,
+        balance,
+        pending: 0,
+        made,
+        maximum: policy.max_per_month,
+        failures: u32::try_from(setting.failures).unwrap_or(0),
+    });
+    let Some(micros) = due else {
+        // The month's limit: with the next month it is looked at again.
+        let next = profile.zone.day(month) + Months::new(1);
+        let next = profile.zone.start_of(next.with_day(1).unwrap_or(next));
+        auto_recharges::look_at(db, root, Some(next)).await?;
+        return Ok(None);
+    };
+    let credit = Amount::from_micros(micros, profile.currency).rounded(Rounding::HalfUp);
+    let line = Line {
+        kind: "CREDITS".to_owned(),
+        plan_code: String::new(),
+        cycle_code: String::new(),
+        amount_minor: credit.minor().max(1),
+    };
+    let id = Uuid::now_v7();
+    let of = (None, setting.method_id, id);
+    let begun = collect::begin(db, (catalogue, &account), of, &[line], now).await?;
+    auto_recharges::look_at(db, root, None).await?;
+    Ok(Some(begun.collection_id))
+}
+
+fn mode(policy: &RechargePolicy, setting: &AutoRecharge) -> Mode {
+    if policy.tops_up {
+        Mode::TopUpTo(setting.amount_micros)
+    } else {
+        Mode::AddAmount(setting.amount_micros)
+    }
+}

@@ -1,0 +1,527 @@
+//! Money asked for, and booked when it has arrived (D6): written down before `payments` is asked, and
+//! booked once, by whoever hears of it first.
+
+use std::sync::Arc;
+
+use chassis::field_error;
+use chrono::{DateTime, Datelike as _, Days, TimeDelta, Utc};
+use proto::payments::v1 as payments;
+use sqlx::PgConnection;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+use values::{AccountId, ChargeId, Currency, InvoiceId, MethodId, Money};
+
+use super::credit::{self, Credit};
+use super::settle::series_of;
+use crate::clients::{Catalogue, Profile};
+use crate::ctx::Ctx;
+use crate::domain::lots::LotKind;
+use crate::domain::recharge::{FAILURES_MAX, back_off};
+use crate::domain::tax::{self, TaxPolicy};
+use crate::error::Error;
+use crate::store::accounts::Account;
+use crate::store::collections::{self, Collection, Line, Outcome, Tax};
+use crate::store::invoices::{self, Invoice};
+use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
+use crate::store::{accounts, auto_recharges, numbers, outbox};
+
+/// Seconds that whoever has written a collection has to ask for its charge, before a job does.
+pub const WAIT_SECONDS: i32 = 30;
+/// Why a collection waits for a person whose money has arrived and is not what was asked for.
+const SETTLED_AMOUNT_DIFFERS: &str = "SETTLED_AMOUNT_DIFFERS";
+/// An invoice's state when nothing is left to be paid.
+const PAID: i16 = 2;
+
+/// The taxes on lines of an account, and what is charged in all.
+pub async fn taxed(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    account: &Account,
+    lines: &[Line],
+) -> Result<(Vec<Tax>, Money), Error> {
+    let profile = profile(catalogue, account)?;
+    let currency = profile.currency;
+    let out_of_range = |_| Error::SumOutOfRange(crate::domain::usage::SumOutOfRange);
+    let mut net = Money::from_minor(0, currency);
+    for line in lines {
+        net = net
+            .plus(Money::from_minor(line.amount_minor, currency))
+            .map_err(out_of_range)?;
+    }
+    let billed = accounts::billed(db, account.account_id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let none = TaxPolicy {
+        rate_bps: 0,
+        same_state: Vec::new(),
+        other_state: Vec::new(),
+        export_bps: 0,
+    };
+    let policy = catalogue
+        .taxes
+        .get(&billed.country_code)
+        .or_else(|| catalogue.taxes.get(""))
+        .unwrap_or(&none);
+    let same_state = billed.state_code == profile.sender.state;
+    let found =
+        tax::lines(policy, net, (same_state, billed.export_supply)).map_err(out_of_range)?;
+    let mut total = net;
+    let mut taxes = Vec::new();
+    for line in found {
+        total = total.plus(line.money).map_err(out_of_range)?;
+        taxes.push(Tax {
+            tax_code: line.code,
+            rate_bps: line.rate_bps,
+            amount_minor: line.money.minor(),
+        });
+    }
+    Ok((taxes, total))
+}
+
+/// The profile of an account.
+pub fn profile<'c>(catalogue: &'c Catalogue, account: &Account) -> Result<&'c Profile, Error> {
+    catalogue
+        .profiles
+        .get(&account.profile_code)
+        .ok_or_else(|| Error::ProfileNotFound(account.profile_code.clone()))
+}
+
+/// Writes down a new collection with its lines and taxes: of an order, or a recharge. The account's
+/// balance is locked.
+pub async fn begin(
+    db: &mut PgConnection,
+    (catalogue, account): (&Catalogue, &Account),
+    (order, method, intent): (Option<Uuid>, Option<Uuid>, Uuid),
+    lines: &[Line],
+    now: DateTime<Utc>,
+) -> Result<Collection, Error> {
+    let (taxes, total) = taxed(db, catalogue, account, lines).await?;
+    let collection = Collection {
+        root_id: account.root_id,
+        collection_id: Uuid::now_v7(),
+        order_id: order,
+        state: "CREATED".to_owned(),
+        currency: account.currency.clone(),
+        total_minor: total.minor(),
+        method_id: method,
+        intent_id: intent,
+        attempt_number: 1,
+        charge_id: None,
+        failure_reason: String::new(),
+        action_url: String::new(),
+        catalogue_version: catalogue.version.clone(),
+        created_at: now,
+    };
+    collections::insert(db, &collection, (lines, &taxes), WAIT_SECONDS)
+        .await
+        .map_err(|error| {
+            // Another account's order has this id.
+            if chassis::is_violation_of(&error, "collections_order_id_key") {
+                return field_error("order_id", "an order of this account").into();
+            }
+            Error::from(error)
+        })?;
+    Ok(collection)
+}
+
+/// Asks `payments` for the charge of a collection that is written down, and keeps what it says; safe to
+/// repeat. What `payments` refuses ends the attempt as declined, and is the error.
+pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
+    let mut db = ctx.db.acquire().await?;
+    let collection = collections::get(&mut db, id)
+        .await?
+        .ok_or(Error::Stored("collection"))?;
+    if collection.state != "CREATED" {
+        return Ok(());
+    }
+    let lines = collections::lines(&mut db, id).await?;
+    drop(db);
+    let request = charge_of(&collection, &lines)?;
+    let catalogue = ctx.catalogue(&collection.catalogue_version).await?;
+    // Of a call that fails otherwise nobody knows whether it arrived: the job asks again, with the same
+    // words.
+    let asked = ctx.create_charge(request).await;
+    let now = ctx.clock.now().await?;
+    let mut tx = ctx.db.begin().await?;
+    let refusal = match asked {
+        Ok(charge) => {
+            keep(&mut tx, &catalogue, &charge, now).await?;
+            Ok(())
+        }
+        Err(status) => {
+            if is_refusal(&status) {
+                decline(&mut tx, &collection, &status, now).await?;
+            }
+            Err(Error::Peer(status))
+        }
+    };
+    tx.commit().await?;
+    ctx.wake.notify_waiters();
+    refusal
+}
+
+/// The charge that a collection asks for.
+fn charge_of(
+    collection: &Collection,
+    lines: &[Line],
+) -> Result<payments::CreateChargeRequest, Error> {
+    let currency: Currency = collection
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency"))?;
+    let subscription = lines.iter().find(|line| line.kind == "SUBSCRIPTION");
+    let purpose = if subscription.is_some() {
+        payments::Purpose::Subscription
+    } else {
+        payments::Purpose::Credits
+    };
+    let code = |of: fn(&Line) -> &String| subscription.map(of).cloned().unwrap_or_default();
+    let amount = Money::from_minor(collection.total_minor, currency);
+    // A refusal that is answered again for ever would bar the next intent from the same attempt.
+    let attempt = format!(
+        "charge {} {}",
+        collection.attempt_number, collection.intent_id
+    );
+    let request_id = Uuid::new_v5(&collection.collection_id, attempt.as_bytes());
+    Ok(payments::CreateChargeRequest {
+        account_id: AccountId::from_uuid(collection.root_id).to_string(),
+        amount: Some(chassis::wire::pb_money(amount)),
+        payment_method_id: collection
+            .method_id
+            .map(|id| MethodId::from_uuid(id).to_string())
+            .unwrap_or_default(),
+        purpose: purpose.into(),
+        invoice_id: InvoiceId::from_uuid(collection.collection_id).to_string(),
+        attempt_number: collection.attempt_number,
+        plan_code: code(|line| &line.plan_code),
+        billing_cycle_code: code(|line| &line.cycle_code),
+        unattended: collection.order_id.is_none(),
+        return_url: String::new(),
+        catalogue_version: collection.catalogue_version.clone(),
+        request_id: request_id.to_string(),
+    })
+}
+
+/// Ends an attempt that `payments` refused: no charge was made.
+async fn decline(
+    db: &mut PgConnection,
+    asked: &Collection,
+    status: &Status,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let reason = status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default();
+    let locked = collections::lock(db, asked.collection_id)
+        .await?
+        .ok_or(Error::Stored("collection"))?;
+    if &locked != asked {
+        return Ok(());
+    }
+    let outcome = Outcome {
+        state: "DECLINED",
+        charge_id: None,
+        failure_reason: &reason,
+        action_url: "",
+    };
+    collections::set_outcome(db, asked.collection_id, &outcome, now).await?;
+    if asked.order_id.is_none() {
+        recharge_declined(db, asked.root_id, &reason, now).await?;
+    }
+    Ok(())
+}
+
+/// Whether an answer says that nothing was done and nothing will be.
+pub fn is_refusal(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::AlreadyExists
+    )
+}
+
+/// The catalogue that a collection is bound to, of the charge that `payments` tells of; `None` for a
+/// charge that no collection asked for.
+pub async fn catalogue_of(
+    ctx: &Ctx,
+    charge: &payments::Charge,
+) -> Result<Option<Arc<Catalogue>>, Error> {
+    let id: InvoiceId = parsed(&charge.invoice_id)?;
+    let mut db = ctx.db.acquire().await?;
+    let found = collections::get(&mut db, id.uuid()).await?;
+    drop(db);
+    match found {
+        Some(collection) => Ok(Some(ctx.catalogue(&collection.catalogue_version).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Keeps what `payments` says of the charge of a collection; books it, once, when the money has arrived.
+///
+/// What is known already, older news and other attempts change nothing (REQ-130).
+pub async fn keep(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    charge: &payments::Charge,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    use payments::MovementState as State;
+    let id: InvoiceId = parsed(&charge.invoice_id)?;
+    let charge_id: ChargeId = parsed(&charge.charge_id)?;
+    let Some(collection) = collections::lock(db, id.uuid()).await? else {
+        return Ok(());
+    };
+    let booked = collection.failure_reason == SETTLED_AMOUNT_DIFFERS;
+    if collection.is_decided() || booked || collection.attempt_number != charge.attempt_number {
+        return Ok(());
+    }
+    let (state, reason) = match charge.state() {
+        State::Succeeded => {
+            let settled = settled(charge, &collection)?;
+            if settled == collection.total_minor {
+                book(db, catalogue, &collection, now).await?;
+                ("SUCCEEDED", "")
+            } else {
+                // Whatever has arrived is the customer's; what it is for, a person decides.
+                add_as_credit(db, catalogue, (&collection, settled), now).await?;
+                ("PARKED", SETTLED_AMOUNT_DIFFERS)
+            }
+        }
+        State::Declined | State::FailedNotSent => ("DECLINED", charge.failure_reason.as_str()),
+        State::Unknown => ("UNKNOWN", ""),
+        State::Parked => ("PARKED", charge.parked_reason.as_str()),
+        State::Pending if charge.action_url.is_empty() => ("AWAITING_SETTLEMENT", ""),
+        State::Unspecified | State::Created | State::Sending | State::Pending => ("PENDING", ""),
+    };
+    let outcome = Outcome {
+        state,
+        charge_id: Some(charge_id.uuid()),
+        failure_reason: reason,
+        action_url: &charge.action_url,
+    };
+    collections::set_outcome(db, collection.collection_id, &outcome, now).await?;
+    if collection.order_id.is_none() {
+        match state {
+            "SUCCEEDED" => {
+                auto_recharges::ended(db, collection.root_id, (0, Some(now)), "").await?;
+            }
+            "DECLINED" => recharge_declined(db, collection.root_id, reason, now).await?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What has arrived, in minor units.
+fn settled(charge: &payments::Charge, collection: &Collection) -> Result<i64, Error> {
+    let currency: Currency = collection
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency"))?;
+    let settled = charge
+        .settled_amount
+        .as_ref()
+        .filter(|money| money.currency_code == collection.currency)
+        .and_then(|money| Money::parse(&money.amount, currency).ok());
+    Ok(settled.ok_or(Error::Stored("settled amount"))?.minor())
+}
+
+/// Books a collection whose money has arrived: its invoice, tax and revenue, and paid credit.
+async fn book(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    collection: &Collection,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let root = collection.root_id;
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let profile = profile(catalogue, &account)?;
+    ledger::lock(db, &[root]).await?;
+    let before = ledger::balance(db, root, now).await?;
+    let mut entries = Entries::new(&collection.currency, now);
+    if profile.forfeits_trial {
+        forfeit_trial(db, collection, &mut entries).await?;
+    }
+    let per_minor = profile.currency.micros_per_minor();
+    let micros = |minor: i64| {
+        minor
+            .checked_mul(per_minor)
+            .ok_or(Error::Stored("sum of a collection"))
+    };
+    let entry = |credit, amount_micros| Entry {
+        root_id: root,
+        debit: LedgerAccount::Clearing,
+        credit,
+        amount_micros,
+        lot_id: None,
+        invoice_id: Some(collection.collection_id),
+        reason: "PURCHASE",
+    };
+    let id = |what: String| Uuid::new_v5(&collection.collection_id, what.as_bytes());
+    for (line, number) in collections::lines(db, collection.collection_id)
+        .await?
+        .iter()
+        .zip(1..)
+    {
+        let seed = id(format!("line {number}"));
+        if line.kind == "CREDITS" {
+            let credit = Credit {
+                root,
+                kind: LotKind::Paid,
+                source: LedgerAccount::Clearing,
+                micros: micros(line.amount_minor)?,
+                expires_at: None,
+                word: "PURCHASE",
+                reason: "PURCHASE",
+                collection: Some(collection.collection_id),
+                seed,
+            };
+            credit::add(db, &credit, &mut entries, now).await?;
+        } else {
+            let earned = entry(LedgerAccount::Revenue, micros(line.amount_minor)?);
+            entries.add(seed, &earned);
+        }
+    }
+    for (tax, number) in collections::taxes(db, collection.collection_id)
+        .await?
+        .iter()
+        .zip(1..)
+    {
+        let owed = entry(LedgerAccount::Tax, micros(tax.amount_minor)?);
+        entries.add(id(format!("tax {number}")), &owed);
+    }
+    entries.copy(db).await?;
+    credit::balance_moved(db, (root, before), profile.notify_below_micros, now).await?;
+    issue(db, catalogue, (&account, collection), now).await
+}
+
+/// Forfeits what is left of trial credit (REQ-133).
+async fn forfeit_trial(
+    db: &mut PgConnection,
+    collection: &Collection,
+    entries: &mut Entries,
+) -> Result<(), Error> {
+    let root = collection.root_id;
+    for (_, lot) in ledger::lots(db, (root, root)).await? {
+        if lot.kind != LotKind::Trial {
+            continue;
+        }
+        let entry = Entry {
+            root_id: root,
+            debit: LedgerAccount::Lot(LotKind::Trial),
+            credit: LedgerAccount::Forfeited,
+            amount_micros: lot.remaining_micros,
+            lot_id: Some(lot.id),
+            invoice_id: None,
+            reason: "UPGRADED",
+        };
+        // A lot is forfeited once, here or at its expiry: its id is its entry's.
+        entries.add(lot.id, &entry);
+        ledger::spend(db, &[root], &[lot.id], &[lot.remaining_micros]).await?;
+    }
+    Ok(())
+}
+
+/// Takes what has arrived as paid credit, when it is not what was asked for.
+async fn add_as_credit(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (collection, settled): (&Collection, i64),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let root = collection.root_id;
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let profile = profile(catalogue, &account)?;
+    ledger::lock(db, &[root]).await?;
+    let before = ledger::balance(db, root, now).await?;
+    let micros = settled
+        .checked_mul(profile.currency.micros_per_minor())
+        .ok_or(Error::Stored("settled amount"))?;
+    let credit = Credit {
+        root,
+        kind: LotKind::Paid,
+        source: LedgerAccount::Clearing,
+        micros,
+        expires_at: None,
+        word: SETTLED_AMOUNT_DIFFERS,
+        reason: SETTLED_AMOUNT_DIFFERS,
+        collection: None,
+        seed: collection.collection_id,
+    };
+    let mut entries = Entries::new(&collection.currency, now);
+    credit::add(db, &credit, &mut entries, now).await?;
+    entries.copy(db).await?;
+    credit::balance_moved(db, (root, before), profile.notify_below_micros, now).await
+}
+
+/// Issues the invoice of a purchase: the last step, as others wait for the next number.
+async fn issue(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (account, collection): (&Account, &Collection),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let today = profile(catalogue, account)?.zone.day(now);
+    let series_id = series_of(db, catalogue, (&account.profile_code, ""), now).await?;
+    let invoice = Invoice {
+        invoice_id: collection.collection_id,
+        series_id,
+        number: numbers::take(db, series_id, 1).await?,
+        root_id: collection.root_id,
+        family_code: String::new(),
+        period_start: today,
+        period_end: today + Days::new(1),
+        run_id: None,
+        currency: collection.currency.clone(),
+        total_minor: collection.total_minor,
+        from_balance_minor: 0,
+        state: PAID,
+        issued_at: now,
+        charged_minor: collection.total_minor,
+        credited_minor: 0,
+    };
+    Ok(invoices::insert_purchase(db, &invoice).await?)
+}
+
+/// Counts a recharge that was declined: it waits longer after each, and is switched off after the last.
+async fn recharge_declined(
+    db: &mut PgConnection,
+    root: Uuid,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let Some(setting) = auto_recharges::get(db, root).await? else {
+        return Ok(());
+    };
+    let failures = setting.failures + 1;
+    let given_up = i32::try_from(FAILURES_MAX).is_ok_and(|max| max <= failures);
+    if given_up {
+        let reason = if reason.is_empty() {
+            "DECLINED"
+        } else {
+            reason
+        };
+        auto_recharges::ended(db, root, (failures, None), reason).await?;
+        outbox::recharge_disabled(db, root, now).await?;
+        return Ok(());
+    }
+    let wait = TimeDelta::hours(back_off(u32::try_from(failures).unwrap_or(1)));
+    auto_recharges::ended(db, root, (failures, Some(now + wait)), "").await?;
+    Ok(())
+}
+
+/// The first instant of the month of `now` in the zone of a profile.
+pub fn month_start(profile: &Profile, now: DateTime<Utc>) -> DateTime<Utc> {
+    let today = profile.zone.day(now);
+    profile.zone.start_of(today.with_day(1).unwrap_or(today))
+}
+
+/// An id of another service, which wrote it.
+pub fn parsed<K: values::Kind>(text: &str) -> Result<values::Id<K>, Error> {
+    text.parse().map_err(|_| Error::Stored("id of payments"))
+}

@@ -1,0 +1,177 @@
+//! Credit that goes back to the payments it came from (C-13, D9): taken from the balance at once,
+//! asked of `payments` until it is paid back or a person has to.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proto::payments::v1 as payments;
+use sqlx::PgConnection;
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+use values::{AccountId, ChargeId, Currency, Money, RefundId};
+
+use super::collect::{is_refusal, parsed};
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::ledger::{Entries, Entry, LedgerAccount};
+use crate::store::refunds::{self, Refund};
+
+/// Attempts at the original payment before a bank transfer is asked for.
+const ATTEMPTS_MAX: i32 = 4;
+/// How long after a refusal the next attempt is made.
+const AGAIN_AFTER: TimeDelta = TimeDelta::days(1);
+
+/// Asks `payments` for a refund that is written down, and keeps what it says; safe to repeat.
+pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
+    let mut db = ctx.db.acquire().await?;
+    let refund = refunds::get(&mut db, id)
+        .await?
+        .ok_or(Error::Stored("refund"))?;
+    drop(db);
+    if refund.state != "CREATED" && refund.state != "RETRYING" {
+        return Ok(());
+    }
+    let currency: Currency = refund
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency"))?;
+    let route = if refund.manual {
+        payments::refund::Route::ManualBankTransfer
+    } else {
+        payments::refund::Route::OriginalMethod
+    };
+    // A refusal that is answered again for ever would bar the same attempt at another time.
+    let attempt = format!("refund {} {}", refund.attempt_number, refund.updated_at);
+    let request = payments::CreateRefundRequest {
+        account_id: AccountId::from_uuid(refund.root_id).to_string(),
+        charge_id: ChargeId::from_uuid(refund.charge_id).to_string(),
+        amount: Some(chassis::wire::pb_money(Money::from_minor(
+            refund.amount_minor,
+            currency,
+        ))),
+        refund_key: id.simple().to_string(),
+        attempt_number: refund.attempt_number,
+        route: route.into(),
+        due_date: refund.due_on.to_string(),
+        request_id: Uuid::new_v5(&id, attempt.as_bytes()).to_string(),
+    };
+    let asked = ctx.create_refund(request).await;
+    let now = ctx.clock.now().await?;
+    let mut tx = ctx.db.begin().await?;
+    match asked {
+        Ok(answer) => keep(&mut tx, &answer, now).await?,
+        Err(status) if is_refusal(&status) => {
+            let reason = status
+                .get_details_error_info()
+                .map(|info| info.reason)
+                .unwrap_or_default();
+            tracing::warn!(refund.id = %id, reason, "payments refused a refund");
+            refused(&mut tx, &refund, &reason, now).await?;
+        }
+        // Nobody knows whether it arrived: the job asks again, with the same words.
+        Err(status) => return Err(Error::Peer(status)),
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What `payments` does not take is asked for later, or by a bank transfer where the method can't.
+async fn refused(
+    db: &mut PgConnection,
+    asked: &Refund,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let locked = refunds::lock(db, asked.refund_id)
+        .await?
+        .ok_or(Error::Stored("refund"))?;
+    if &locked != asked {
+        return Ok(());
+    }
+    let impossible = reason == "METHOD_NOT_REFUNDABLE" && !asked.manual;
+    let next = Refund {
+        state: "RETRYING".to_owned(),
+        manual: asked.manual || impossible,
+        ..locked
+    };
+    let try_at = if impossible { now } else { now + AGAIN_AFTER };
+    Ok(refunds::set(db, &next, now, Some(try_at)).await?)
+}
+
+/// Keeps what `payments` says of a refund; books it, once, when the money has gone back. What is known
+/// already and older attempts change nothing.
+pub async fn keep(
+    db: &mut PgConnection,
+    said: &payments::Refund,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    use payments::MovementState as State;
+    // Another key than a refund's id is another caller's.
+    let Ok(id) = Uuid::try_parse(&said.refund_key) else {
+        return Ok(());
+    };
+    let Some(known) = refunds::lock(db, id).await? else {
+        return Ok(());
+    };
+    if known.state == "SUCCEEDED" || known.attempt_number != said.attempt_number {
+        return Ok(());
+    }
+    let refund_id: RefundId = parsed(&said.refund_id)?;
+    let mut next = Refund {
+        payments_refund_id: Some(refund_id.uuid()),
+        ..known.clone()
+    };
+    let mut try_at = None;
+    match said.state() {
+        State::Succeeded => {
+            paid_back(db, &known, said, now).await?;
+            "SUCCEEDED".clone_into(&mut next.state);
+        }
+        State::Declined | State::FailedNotSent => {
+            let again = said.retryable && next.attempt_number < ATTEMPTS_MAX;
+            "RETRYING".clone_into(&mut next.state);
+            next.attempt_number += 1;
+            next.manual |= !again;
+            try_at = Some(if again { now + AGAIN_AFTER } else { now });
+        }
+        State::Parked => "NEEDS_MANUAL".clone_into(&mut next.state),
+        State::Unspecified | State::Created | State::Sending | State::Pending | State::Unknown => {
+            "PROCESSING".clone_into(&mut next.state);
+        }
+    }
+    Ok(refunds::set(db, &next, now, try_at).await?)
+}
+
+/// Books money that has gone back.
+async fn paid_back(
+    db: &mut PgConnection,
+    known: &Refund,
+    said: &payments::Refund,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let currency: Currency = known
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency"))?;
+    let settled = said
+        .settled_amount
+        .as_ref()
+        .filter(|money| money.currency_code == known.currency)
+        .and_then(|money| Money::parse(&money.amount, currency).ok())
+        .ok_or(Error::Stored("settled amount"))?;
+    let entry = Entry {
+        root_id: known.root_id,
+        debit: LedgerAccount::Refunds,
+        credit: LedgerAccount::Clearing,
+        amount_micros: settled
+            .minor()
+            .checked_mul(currency.micros_per_minor())
+            .ok_or(Error::Stored("settled amount"))?,
+        lot_id: Some(known.lot_id),
+        invoice_id: None,
+        reason: "REFUNDED",
+    };
+    let mut entries = Entries::new(&known.currency, now);
+    // A refund is paid back once: its id is its entry's.
+    entries.add(known.refund_id, &entry);
+    entries.copy(db).await?;
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! What balances pay: from lots in the order of the profile, and what these do not cover is overdraft
+//! (D8, REQ-037). Gathered for many accounts and written at once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::clients::Catalogue;
+use crate::domain::lots::{self, Lot};
+use crate::domain::threshold;
+use crate::error::Error;
+use crate::store::auto_recharges;
+use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
+use crate::store::outbox::{self, Crossings};
+
+/// What an account can pay with; its balance is locked.
+#[derive(Debug, Default)]
+pub struct Purse {
+    /// Its lots.
+    pub lots: Vec<Lot>,
+    /// What it owes, in millionths.
+    pub overdraft: i64,
+}
+
+/// Locks the balances of `roots` and gives what each can pay with.
+///
+/// Their lots are read as one range: those of a run lie side by side.
+pub async fn purses(db: &mut PgConnection, roots: &[Uuid]) -> Result<HashMap<Uuid, Purse>, Error> {
+    let mut purses: HashMap<Uuid, Purse> = HashMap::new();
+    let (Some(low), Some(high)) = (roots.iter().min(), roots.iter().max()) else {
+        return Ok(purses);
+    };
+    for (root, overdraft) in ledger::lock(db, roots).await? {
+        purses.entry(root).or_default().overdraft = overdraft;
+    }
+    for (root, lot) in ledger::lots(db, (*low, *high)).await? {
+        if let Some(purse) = purses.get_mut(&root) {
+            purse.lots.push(lot);
+        }
+    }
+    Ok(purses)
+}
+
+/// What is paid for.
+#[derive(Debug, Clone, Copy)]
+pub struct Bill<'a> {
+    /// The root account that pays.
+    pub root: Uuid,
+    /// Its profile.
+    pub profile: &'a str,
+    /// How much, in millionths.
+    pub micros: i64,
+    /// The word on its entries.
+    pub word: &'static str,
+    /// The invoice.
+    pub invoice: Option<Uuid>,
+}
+
+/// What is gathered before it is written.
+pub struct Spending<'a> {
+    catalogue: &'a Catalogue,
+    at: DateTime<Utc>,
+    payers: Vec<Uuid>,
+    spent_roots: Vec<Uuid>,
+    spent_lots: Vec<Uuid>,
+    spent_micros: Vec<i64>,
+    overdrawn_roots: Vec<Uuid>,
+    overdrawn_micros: Vec<i64>,
+    crossings: Crossings,
+}
+
+impl<'a> Spending<'a> {
+    /// Nothing spent yet, as of `at`.
+    pub fn new(catalogue: &'a Catalogue, at: DateTime<Utc>) -> Self {
+        Self {
+            catalogue,
+            at,
+            payers: Vec::new(),
+            spent_roots: Vec::new(),
+            spent_lots: Vec::new(),
+            spent_micros: Vec::new(),
+            overdrawn_roots: Vec::new(),
+            overdrawn_micros: Vec::new(),
+            crossings: Crossings::default(),
+        }
+    }
+
+    /// Pays a bill; `id` gives its entries theirs by their place.
+    pub fn pay(
+        &mut self,
+        bill: &Bill<'_>,
+        purse: Purse,
+        entries: &mut Entries,
+        id: impl Fn(u16) -> Uuid,
+    ) -> Result<(), Error> {
+        let profile = self.catalogue.profiles.get(bill.profile);
+        let profile = profile.ok_or_else(|| Error::ProfileNotFound(bill.profile.to_owned()))?;
+        let Purse {
+            lots: mut own,
+            overdraft,
+        } = purse;
+        lots::sort(&mut own, &profile.consume_order);
+        let before = lots::balance(&own, overdraft, self.at);
+        let (payments, rest) = lots::consume(&own, bill.micros, self.at);
+        let entry = |debit, lot_id, amount_micros| Entry {
+            root_id: bill.root,
+            debit,
+            credit: LedgerAccount::Revenue,
+            amount_micros,
+            lot_id,
+            invoice_id: bill.invoice,
+            reason: bill.word,
+        };
+        // Nobody has more lots than two bytes count, or else the last entries meet in one id and
+        // the database refuses the account.
+        let places = (0..=u16::MAX).chain(std::iter::repeat(u16::MAX));
+        let paying = payments.len();
+        self.payers.push(bill.root);
+        for (payment, place) in payments.into_iter().zip(places) {
+            self.spent_roots.push(bill.root);
+            self.spent_lots.push(payment.lot);
+            self.spent_micros.push(payment.micros);
+            let lot = LedgerAccount::Lot(payment.kind);
+            entries.add(id(place), &entry(lot, Some(payment.lot), payment.micros));
+        }
+        if 0 < rest {
+            self.overdrawn_roots.push(bill.root);
+            self.overdrawn_micros.push(rest);
+            let place = u16::try_from(paying).unwrap_or(u16::MAX);
+            entries.add(id(place), &entry(LedgerAccount::Overdraft, None, rest));
+        }
+        let after = before.saturating_sub(bill.micros);
+        for crossing in threshold::crossed(before, after, profile.notify_below_micros) {
+            self.crossings.add(bill.root, after, crossing);
+        }
+        Ok(())
+    }
+
+    /// Takes from lots what they paid and notes what is owed; the entries are written before.
+    pub async fn flush(self, db: &mut PgConnection) -> Result<(), Error> {
+        if !self.spent_roots.is_empty() {
+            ledger::spend(db, &self.spent_roots, &self.spent_lots, &self.spent_micros).await?;
+        }
+        if !self.overdrawn_roots.is_empty() {
+            ledger::overdraw(db, &self.overdrawn_roots, &self.overdrawn_micros).await?;
+        }
+        outbox::balances_crossed(db, &self.crossings, self.at).await?;
+        if !self.payers.is_empty() {
+            auto_recharges::touch(db, &self.payers, self.at).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What rated usage has cost root accounts of a profile each, in millionths.
+pub type Costs<'a> = BTreeMap<(Uuid, &'a str), i64>;
+
+/// Debits what rated usage has cost, or gives back what corrections make it cost less (REQ-101).
+pub async fn usage(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    costs: &Costs<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let roots: Vec<Uuid> = costs.keys().map(|(root, _)| *root).collect();
+    let mut purses = purses(db, &roots).await?;
+    let mut spending = Spending::new(catalogue, now);
+    for ((root, profile), micros) in costs {
+        let known = catalogue.profiles.get(*profile);
+        let known = known.ok_or_else(|| Error::ProfileNotFound((*profile).to_owned()))?;
+        let mut entries = Entries::new(known.currency.code(), now);
+        if 0 < *micros {
+            let bill = Bill {
+                root: *root,
+                profile,
+                micros: *micros,
+                word: "USAGE",
+                invoice: None,
+            };
+            let purse = purses.remove(root).unwrap_or_default();
+            spending.pay(&bill, purse, &mut entries, |_| Uuid::now_v7())?;
+            entries.copy(db).await?;
+        } else if *micros < 0 {
+            let before = ledger::balance(db, *root, now).await?;
+            let back = super::credit::Credit {
+                root: *root,
+                kind: lots::LotKind::Paid,
+                source: LedgerAccount::Revenue,
+                micros: micros
+                    .checked_neg()
+                    .ok_or(crate::domain::usage::SumOutOfRange)?,
+                expires_at: None,
+                word: "USAGE_CORRECTED",
+                reason: "USAGE_CORRECTED",
+                collection: None,
+                seed: Uuid::now_v7(),
+            };
+            super::credit::add(db, &back, &mut entries, now).await?;
+            entries.copy(db).await?;
+            let low = known.notify_below_micros;
+            super::credit::balance_moved(db, (*root, before), low, now).await?;
+        }
+    }
+    spending.flush(db).await
+}

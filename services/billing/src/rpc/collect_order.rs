@@ -1,0 +1,134 @@
+//! `BillingService.CollectOrder`
+
+use std::sync::Arc;
+
+use chassis::{Call, FieldError, Unit, field_error, wire};
+use proto::billing::v1 as pb;
+use sqlx::PgConnection;
+use values::{AccountId, CollectionId, MethodId, OrderId};
+
+use super::convert;
+use crate::clients::Catalogue;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::ops::collect::{self, WAIT_SECONDS};
+use crate::store::collections::{self, Collection, Line};
+use crate::store::ledger;
+
+/// The most lines of an order.
+const LINES_MAX: usize = 20;
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CollectOrderRequest>,
+) -> Result<pb::CollectOrderResponse, Error> {
+    let asked = read(&call.message)?;
+    let catalogue = ctx.active_catalogue().await?;
+    let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
+    let collection = written_down(&mut unit.tx, &call, &asked, &catalogue).await?;
+    unit.commit_step().await?;
+    // From here on it exists: a retry, or the job, does what is left.
+    if collection.state == "CREATED" {
+        collect::ask(&ctx, collection.collection_id).await?;
+    }
+    let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
+    let collection = collections::get(&mut unit.tx, collection.collection_id)
+        .await?
+        .ok_or(Error::Stored("collection"))?;
+    let shown = convert::collection(&mut unit.tx, &collection).await?;
+    Ok(unit
+        .commit(pb::CollectOrderResponse {
+            collection: Some(shown),
+        })
+        .await?)
+}
+
+/// What is asked for.
+struct Asked {
+    account: AccountId,
+    order: OrderId,
+    method: Option<MethodId>,
+    lines: Vec<Line>,
+}
+
+fn read(request: &pb::CollectOrderRequest) -> Result<Asked, Error> {
+    Ok(Asked {
+        account: wire::id("account_id", &request.account_id)?,
+        order: wire::id("order_id", &request.order_id)?,
+        method: wire::optional_id("payment_method_id", &request.payment_method_id)?,
+        lines: lines(&request.lines)?,
+    })
+}
+
+/// The lines of an order.
+pub fn lines(sent: &[pb::CollectionLine]) -> Result<Vec<Line>, FieldError> {
+    if sent.is_empty() || LINES_MAX < sent.len() {
+        return Err(field_error("lines", "1 to 20 lines"));
+    }
+    sent.iter()
+        .enumerate()
+        .map(|(index, line)| {
+            let path = |field: &str| format!("lines[{index}].{field}");
+            let code = |field: &str, text: &str| -> Result<String, FieldError> {
+                let read = wire::optional_code(&path(field), text)?;
+                Ok(read.unwrap_or_default().to_owned())
+            };
+            let amount = wire::money(&path("amount"), line.amount.as_ref())?;
+            if amount.minor() <= 0 {
+                return Err(field_error(path("amount.amount"), "above zero"));
+            }
+            Ok(Line {
+                kind: wire::code(&path("kind"), &line.kind)?.to_owned(),
+                plan_code: code("plan_code", &line.plan_code)?,
+                cycle_code: code("billing_cycle_code", &line.billing_cycle_code)?,
+                amount_minor: amount.minor(),
+            })
+        })
+        .collect()
+}
+
+/// That the lines are in the currency of the account's ledger.
+pub fn of_ledger(lines: &[pb::CollectionLine], currency: &str) -> Result<(), FieldError> {
+    let foreign = lines.iter().position(|line| {
+        let code = line.amount.as_ref().map(|it| it.currency_code.as_str());
+        code != Some(currency)
+    });
+    match foreign {
+        Some(index) => Err(field_error(
+            format!("lines[{index}].amount.currency_code"),
+            format!("the currency of the account's ledger, {currency}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The collection of the order, written down before anybody is asked (R1).
+async fn written_down(
+    db: &mut PgConnection,
+    call: &Call<pb::CollectOrderRequest>,
+    asked: &Asked,
+    catalogue: &Arc<Catalogue>,
+) -> Result<Collection, Error> {
+    let account = convert::root_account(db, asked.account).await?;
+    of_ledger(&call.message.lines, &account.currency)?;
+    // Two who collect one order come one after the other.
+    ledger::lock(db, &[account.root_id]).await?;
+    let method = asked.method.map(MethodId::uuid);
+    let intent = call.derived_id("collect");
+    if let Some(known) = collections::lock_of_order(db, asked.order.uuid()).await? {
+        let id = known.collection_id;
+        let exists = || Error::CollectionExists(CollectionId::from_uuid(id));
+        let same =
+            known.root_id == account.root_id && collections::lines(db, id).await? == asked.lines;
+        if !same || (!known.is_decided() && known.method_id != method) {
+            return Err(exists());
+        }
+        if known.state != "DECLINED" || known.intent_id == intent {
+            return Ok(known);
+        }
+        collections::try_again(db, id, (method, intent), (WAIT_SECONDS, call.now)).await?;
+        return collections::get(db, id).await?.ok_or_else(exists);
+    }
+    let of = (Some(asked.order.uuid()), method, intent);
+    collect::begin(db, (catalogue, &account), of, &asked.lines, call.now).await
+}

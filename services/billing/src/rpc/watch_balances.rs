@@ -1,0 +1,48 @@
+//! `BillingService.WatchBalances`
+
+use chassis::wire::pb_amount;
+use chassis::{news, resume_position};
+use proto::billing::v1 as pb;
+use values::Amount;
+
+use super::{Streamed, convert};
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::outbox;
+
+/// Changes read at once.
+const BATCH: i64 = 500;
+
+pub fn handle(
+    ctx: &Ctx,
+    request: &pb::WatchBalancesRequest,
+) -> Result<Streamed<pb::WatchBalancesResponse>, Error> {
+    let position = resume_position(&request.resume_token)?;
+    let reader = ctx.clone();
+    let read = move |position| {
+        let ctx = reader.clone();
+        async move { changes(&ctx, position).await }
+    };
+    Ok(Box::pin(news(ctx.wake.clone(), position, read)))
+}
+
+/// The crossings after `position`.
+async fn changes(ctx: &Ctx, position: i64) -> Result<Vec<(i64, pb::WatchBalancesResponse)>, Error> {
+    let mut db = ctx.db.acquire().await?;
+    let found = outbox::crossings(&mut db, position, BATCH).await?;
+    found
+        .into_iter()
+        .map(|it| {
+            let currency = convert::currency(&it.currency)?;
+            let balance = Amount::from_micros(it.balance_micros, currency);
+            let change = pb::WatchBalancesResponse {
+                account_id: convert::account_id(it.root_id),
+                balance: Some(pb_amount(balance)),
+                threshold_code: it.threshold_code,
+                below: it.fell,
+                resume_token: it.position.to_string(),
+            };
+            Ok((it.position, change))
+        })
+        .collect()
+}

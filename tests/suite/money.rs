@@ -1,0 +1,977 @@
+//! Money that comes in and goes back: collections, recharges, refunds, credit notes, rated usage, by
+//! the services that decide them and the sandbox whose tokens decide the outcome.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use perdiem::connect::{Clients, request_id};
+use proto::billing::v1 as billing;
+use proto::billing::v1::collection::State;
+use proto::payments::v1 as payments;
+use proto::r#type::v1::{Amount, Money};
+use tokio::sync::Barrier;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use crate::harness::{Harness, reason};
+
+/// A suite, and the clients of the service that sells.
+struct Shop {
+    h: Harness,
+    account: Clients,
+}
+
+impl Shop {
+    async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(environment: &[(&str, &str)]) -> Self {
+        let h = Harness::start_with(environment).await;
+        let token = h.suite.keys.service("account-lifecycle").unwrap();
+        let account = Clients::new(&h.urls, &token).unwrap();
+        Self { h, account }
+    }
+
+    /// A root account of `india` in a state, with a card by a sandbox token.
+    async fn customer(&self, country: &str, state: &str, token: &str) -> String {
+        let id = self.h.account_of("india", false).await;
+        self.live_in(&id, country, state, false).await;
+        self.card(&id, token).await;
+        id
+    }
+
+    async fn live_in(&self, id: &str, country: &str, state: &str, export: bool) {
+        let facts = billing::UpdateAccountFactsRequest {
+            account_id: id.to_owned(),
+            country_code: country.to_owned(),
+            state_code: state.to_owned(),
+            export_supply: Some(export),
+            request_id: request_id(),
+            ..billing::UpdateAccountFactsRequest::default()
+        };
+        let mut client = self.account.billing.clone();
+        client.update_account_facts(facts).await.unwrap();
+        let facts = payments::UpdateAccountFactsRequest {
+            account_id: id.to_owned(),
+            country_code: country.to_owned(),
+            request_id: request_id(),
+        };
+        let mut client = self.account.payments.clone();
+        client.update_account_facts(facts).await.unwrap();
+    }
+
+    async fn card(&self, id: &str, token: &str) -> String {
+        let request = payments::AddPaymentMethodRequest {
+            account_id: id.to_owned(),
+            method_code: "CARD".to_owned(),
+            provider_token: token.to_owned(),
+            default_method: true,
+            request_id: request_id(),
+            ..payments::AddPaymentMethodRequest::default()
+        };
+        let mut client = self.account.payments.clone();
+        let added = client.add_payment_method(request).await.unwrap();
+        added.into_inner().payment_method.unwrap().payment_method_id
+    }
+
+    async fn collect(
+        &self,
+        request: &billing::CollectOrderRequest,
+    ) -> Result<billing::Collection, Status> {
+        let mut client = self.account.billing.clone();
+        let answer = client.collect_order(request.clone()).await?;
+        Ok(answer.into_inner().collection.unwrap())
+    }
+
+    async fn get(&self, it: &billing::Collection) -> billing::Collection {
+        let request = billing::GetCollectionRequest {
+            collection_id: it.collection_id.clone(),
+        };
+        let mut client = self.account.billing.clone();
+        let answer = client.get_collection(request).await.unwrap();
+        answer.into_inner().collection.unwrap()
+    }
+
+    /// The collection once it is in a state.
+    async fn until(&self, it: &billing::Collection, state: State) -> billing::Collection {
+        let begun = Instant::now();
+        loop {
+            let now = self.get(it).await;
+            if now.state() == state {
+                return now;
+            }
+            let waited = begun.elapsed();
+            assert!(waited < Duration::from_secs(20), "still {:?}", now.state());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a balance is as expected.
+    async fn balance_is(&self, id: &str, expected: &str) {
+        let begun = Instant::now();
+        loop {
+            let balance = self.h.balance(id).await;
+            if balance == expected {
+                return;
+            }
+            let waited = begun.elapsed();
+            assert!(
+                waited < Duration::from_secs(20),
+                "{balance}, not {expected}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Usage that we rate: so many parts of a message.
+    async fn texts(&self, id: &str, at: &str, parts: &str) {
+        let event = rated(&request_id(), id, "sms", at, parts);
+        self.h.record(vec![event]).await.unwrap();
+    }
+
+    async fn recharge(
+        &self,
+        id: &str,
+        setting: billing::AutoRecharge,
+    ) -> Result<billing::AutoRecharge, Status> {
+        let request = billing::SetAutoRechargeRequest {
+            account_id: id.to_owned(),
+            auto_recharge: Some(setting),
+            request_id: request_id(),
+        };
+        let mut client = self.account.billing.clone();
+        let answer = client.set_auto_recharge(request).await?;
+        Ok(answer.into_inner().auto_recharge.unwrap())
+    }
+
+    async fn refund(
+        &self,
+        id: &str,
+        amount: Option<Money>,
+    ) -> Result<billing::RequestRefundResponse, Status> {
+        let request = billing::RequestRefundRequest {
+            account_id: id.to_owned(),
+            amount,
+            request_id: request_id(),
+        };
+        let mut client = self.account.billing.clone();
+        Ok(client.request_refund(request).await?.into_inner())
+    }
+
+    async fn invoice(&self, id: &str) -> billing::Invoice {
+        perdiem::invoice::get(&self.h.operator, id).await.unwrap()
+    }
+
+    /// Lots, overdrafts and invoices are what the entries say, and the sandbox's book has taken and
+    /// given back what clearing says.
+    async fn reconciles(&self) {
+        let mut client = self.h.operator.billing.clone();
+        let request = billing::ReconcileRequest::default();
+        let answer = client.reconcile(request).await.unwrap().into_inner();
+        assert_eq!(answer.differences, Vec::<String>::new());
+        let clearing = "SELECT coalesce(sum(CASE WHEN debit = 8 THEN amount_micros ELSE -amount_micros END), 0)::bigint
+                        FROM billing.ledger_entries WHERE 8 IN (debit, credit) AND reason <> 'GRANT'";
+        let booked = "SELECT coalesce(sum(CASE WHEN kind = 'CHARGE' THEN amount_minor ELSE -amount_minor END), 0)::bigint * 10000
+                      FROM payments.sandbox_book WHERE state = 'SUCCEEDED'";
+        assert_eq!(self.h.count(clearing).await, self.h.count(booked).await);
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the fields of messages are")]
+fn inr(amount: &str) -> Option<Money> {
+    Some(Money {
+        currency_code: "INR".to_owned(),
+        amount: amount.to_owned(),
+    })
+}
+
+fn line(kind: &str, amount: &str) -> billing::CollectionLine {
+    billing::CollectionLine {
+        kind: kind.to_owned(),
+        amount: inr(amount),
+        ..billing::CollectionLine::default()
+    }
+}
+
+/// A new order of credits, charged to the default method.
+fn credits(id: &str, amount: &str) -> billing::CollectOrderRequest {
+    billing::CollectOrderRequest {
+        account_id: id.to_owned(),
+        order_id: format!("OR{}", Uuid::new_v4().simple()),
+        lines: vec![line("CREDITS", amount)],
+        request_id: request_id(),
+        ..billing::CollectOrderRequest::default()
+    }
+}
+
+fn rated(id: &str, account: &str, category: &str, at: &str, quantity: &str) -> billing::UsageEvent {
+    billing::UsageEvent {
+        category: category.to_owned(),
+        quantity: quantity.to_owned(),
+        price: None,
+        ..crate::harness::event(id, account, at, "0")
+    }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+    let status = result.unwrap_err();
+    (status.code(), reason(&status))
+}
+
+fn taxes(lines: &[billing::TaxLine]) -> Vec<(&str, i32, &str)> {
+    lines
+        .iter()
+        .map(|it| {
+            let amount = it.amount.as_ref().unwrap().amount.as_str();
+            (it.tax_code.as_str(), it.rate_bps, amount)
+        })
+        .collect()
+}
+
+#[expect(clippy::ref_option, reason = "as the fields of messages are")]
+fn amount(of: &Option<Money>) -> &str {
+    of.as_ref().map_or("", |money| &money.amount)
+}
+
+#[tokio::test]
+async fn req_128_tax_is_shown_apart_and_does_not_become_credit() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "KA", "tok_ok").await;
+    for (country, state, export, expected, total) in [
+        (
+            "IN",
+            "KA",
+            false,
+            vec![("CGST", 900, "900.00"), ("SGST", 900, "900.00")],
+            "11800.00",
+        ),
+        (
+            "IN",
+            "MH",
+            false,
+            vec![("IGST", 1800, "1800.00")],
+            "11800.00",
+        ),
+        ("IN", "KA", true, vec![], "10000.00"),
+        ("SG", "KA", false, vec![], "10000.00"),
+    ] {
+        shop.live_in(&id, country, state, export).await;
+        let request = billing::PreviewCollectionRequest {
+            account_id: id.clone(),
+            lines: vec![line("CREDITS", "10000.00")],
+        };
+        let mut client = shop.account.billing.clone();
+        let quoted = client
+            .preview_collection(request)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(taxes(&quoted.taxes), expected, "{country} {state} {export}");
+        assert_eq!(amount(&quoted.amount), total);
+    }
+    shop.live_in(&id, "IN", "KA", false).await;
+    let bought = shop.collect(&credits(&id, "10000.00")).await.unwrap();
+    assert_eq!(bought.state(), State::Succeeded);
+    assert_eq!(amount(&bought.amount), "11800.00");
+    assert_eq!(shop.h.balance(&id).await, "10000.000000");
+
+    let invoice = shop.invoice(&bought.invoice_id).await;
+    assert_eq!(invoice.state(), billing::invoice::State::Paid);
+    assert_eq!(
+        (
+            amount(&invoice.total),
+            amount(&invoice.paid_by_charge),
+            amount(&invoice.amount_due)
+        ),
+        ("11800.00", "11800.00", "0.00")
+    );
+    assert_eq!(
+        taxes(&invoice.taxes),
+        [("CGST", 900, "900.00"), ("SGST", 900, "900.00")]
+    );
+    assert_eq!(invoice.number, "india_pvt-2025-00000001");
+    assert_eq!(invoice.lines[0].kind_code, "CREDITS");
+    assert_eq!(shop.h.invoices(&id).await[0].invoice_id, bought.invoice_id);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_130_a_payment_told_twice_or_by_many_is_booked_once() {
+    let shop = Arc::new(Shop::start().await);
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let order = credits(&id, "1000.00");
+    let barrier = Arc::new(Barrier::new(16));
+    let mut calls = Vec::new();
+    for _ in 0..16 {
+        let (shop, barrier) = (shop.clone(), barrier.clone());
+        // Half of them are retries of one intent, half intents of their own.
+        let mut order = order.clone();
+        if calls.len() % 2 == 0 {
+            order.request_id = request_id();
+        }
+        calls.push(tokio::spawn(async move {
+            barrier.wait().await;
+            shop.collect(&order).await
+        }));
+    }
+    let mut answered = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(_) => answered += 1,
+            Err(status) => assert_eq!(status.code(), Code::Aborted, "{status:?}"),
+        }
+    }
+    assert!(0 < answered);
+    let again = shop.collect(&order).await.unwrap();
+    assert_eq!(again.state(), State::Succeeded);
+    assert_eq!(shop.h.balance(&id).await, "1000.000000");
+    assert_eq!(shop.h.invoices(&id).await.len(), 1);
+    // The news of it, told from the beginning once more.
+    sqlx::query("UPDATE billing.watch_positions SET resume_token = ''")
+        .execute(&shop.h.db)
+        .await
+        .unwrap();
+    shop.h.advance("2026-03-01T13:00:00Z").await;
+    assert_eq!(shop.h.balance(&id).await, "1000.000000");
+    let lots = "SELECT count(*) FROM billing.lots WHERE kind = 3";
+    assert_eq!(shop.h.count(lots).await, 1);
+    let other = billing::CollectOrderRequest {
+        lines: vec![line("CREDITS", "999.00")],
+        request_id: request_id(),
+        ..order.clone()
+    };
+    assert_eq!(
+        refused(shop.collect(&other).await),
+        (Code::AlreadyExists, "COLLECTION_EXISTS".to_owned())
+    );
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_129_slow_money_is_booked_when_it_has_arrived_and_a_decline_can_be_tried_again() {
+    let shop = Shop::start().await;
+    let slow = shop.customer("IN", "MH", "tok_slow_ok").await;
+    let order = credits(&slow, "1000.00");
+    let waiting = shop.collect(&order).await.unwrap();
+    assert_eq!(waiting.state(), State::AwaitingSettlement);
+    assert_eq!(waiting.invoice_id, "");
+    assert_eq!(shop.h.balance(&slow).await, "0.000000");
+
+    let bounced = shop.customer("IN", "MH", "tok_slow_bounced").await;
+    let to_bounce = credits(&bounced, "1000.00");
+    shop.collect(&to_bounce).await.unwrap();
+
+    let asked = shop.customer("IN", "MH", "tok_3ds_ok").await;
+    let confirming = shop.collect(&credits(&asked, "1000.00")).await.unwrap();
+    assert_eq!(confirming.state(), State::Pending);
+    assert!(confirming.action_url.starts_with("https://"));
+
+    shop.h.advance("2026-03-04T12:00:00Z").await;
+    assert_eq!(shop.get(&waiting).await.state(), State::Succeeded);
+    assert_eq!(shop.get(&confirming).await.state(), State::Succeeded);
+    assert_eq!(shop.h.balance(&slow).await, "1000.000000");
+    let declined = shop.collect(&to_bounce).await.unwrap();
+    assert_eq!(
+        declined.state(),
+        State::AwaitingSettlement,
+        "the first answer"
+    );
+    let declined = shop.get(&declined).await;
+    assert_eq!(declined.state(), State::Declined);
+    assert_ne!(declined.failure_reason, "");
+    assert_eq!(shop.h.balance(&bounced).await, "0.000000");
+
+    // Another intent, by another card: the next attempt for the same order.
+    let card = shop.card(&bounced, "tok_ok").await;
+    let again = billing::CollectOrderRequest {
+        payment_method_id: card,
+        request_id: request_id(),
+        ..to_bounce
+    };
+    let paid = shop.collect(&again).await.unwrap();
+    assert_eq!(paid.state(), State::Succeeded);
+    assert_eq!(paid.collection_id, declined.collection_id);
+    assert_eq!(shop.h.balance(&bounced).await, "1000.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn what_payments_refuses_charges_nothing_and_leaves_the_order_to_be_tried_again() {
+    let shop = Shop::start().await;
+    let id = shop.h.account_of("india", false).await;
+    shop.live_in(&id, "IN", "MH", false).await;
+    let order = credits(&id, "1000.00");
+    assert_eq!(
+        refused(shop.collect(&order).await),
+        (Code::FailedPrecondition, "NO_PAYMENT_METHOD".to_owned())
+    );
+    shop.card(&id, "tok_ok").await;
+    let small = credits(&id, "100.00");
+    assert_eq!(
+        refused(shop.collect(&small).await),
+        (Code::InvalidArgument, "BELOW_METHOD_MINIMUM".to_owned())
+    );
+    assert_eq!(
+        refused(shop.collect(&order).await),
+        (Code::FailedPrecondition, "NO_PAYMENT_METHOD".to_owned()),
+        "the same intent has its answer"
+    );
+    let again = billing::CollectOrderRequest {
+        request_id: request_id(),
+        ..order
+    };
+    let paid = shop.collect(&again).await.unwrap();
+    assert_eq!(paid.state(), State::Succeeded);
+    assert_eq!(shop.h.balance(&id).await, "1000.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn every_outcome_that_nobody_was_told_of_is_booked_as_the_provider_s_book_says() {
+    let shop = Shop::start_with(&[("LOOK_UP_SECONDS", "1")]).await;
+    let mut expected = Vec::new();
+    for (token, state) in [
+        ("tok_timeout_after", State::Succeeded),
+        ("tok_timeout_before", State::Succeeded),
+        ("tok_timeout_declined", State::Declined),
+        ("tok_wrong_amount", State::Parked),
+    ] {
+        let id = shop.customer("IN", "MH", token).await;
+        let begun = shop.collect(&credits(&id, "1000.00")).await.unwrap();
+        expected.push((id, begun, state));
+    }
+    for (id, begun, state) in &expected {
+        let ended = shop.until(begun, *state).await;
+        let balance = if ended.state() == State::Succeeded {
+            "1000.000000"
+        } else {
+            "0.000000"
+        };
+        assert_eq!(shop.h.balance(id).await, balance, "{state:?}");
+    }
+    // An operator looks at the provider's book: one paisa more than the 1,180.00 was taken.
+    let (id, begun, _) = expected.last().unwrap();
+    let parked = shop.get(begun).await;
+    let request = payments::ResolveMovementRequest {
+        account_id: id.clone(),
+        movement_id: parked.charge_id,
+        outcome: payments::resolve_movement_request::Outcome::Moved.into(),
+        amount: inr("1180.01"),
+        provider_movement_id: "seen-in-the-book".to_owned(),
+        settle_time: Some(perdiem::connect::timestamp(crate::harness::instant(
+            "2026-03-01T12:00:00Z",
+        ))),
+        note: "one paisa more".to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = shop.h.operator.payments.clone();
+    client.resolve_movement(request).await.unwrap();
+    // All of it is the customer's; the order still waits for a person.
+    shop.balance_is(id, "1180.010000").await;
+    assert_eq!(shop.get(begun).await.state(), State::Parked);
+    assert_eq!(
+        shop.get(begun).await.failure_reason,
+        "SETTLED_AMOUNT_DIFFERS"
+    );
+}
+
+#[tokio::test]
+async fn collections_survive_kills_of_billing_and_each_is_booked_once() {
+    let mut shop = Shop::start_with(&[("LOOK_UP_SECONDS", "1")]).await;
+    let mut customers = Vec::new();
+    for _ in 0..8 {
+        customers.push(shop.customer("IN", "MH", "tok_ok").await);
+    }
+    let mut begun = Vec::new();
+    let mut kills = 0;
+    for round in 0..6 {
+        let mut calls = Vec::new();
+        for id in &customers {
+            let (order, mut client) = (credits(id, "1000.00"), shop.account.billing.clone());
+            let asked = order.clone();
+            calls.push((
+                order,
+                tokio::spawn(async move { client.collect_order(asked).await.map(|_| ()) }),
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(10 + 15 * round)).await;
+        assert!(shop.h.suite.kill("billing").await);
+        kills += 1;
+        for (order, call) in calls {
+            let _ = call.await.unwrap(); // Cut short or answered.
+            begun.push(order);
+        }
+        shop.h.suite.spawn("billing", &[]).unwrap();
+        shop.h.suite.wait_for("billing").await.unwrap();
+    }
+    for order in &begun {
+        let begun = Instant::now();
+        let ended = loop {
+            match shop.collect(order).await {
+                Ok(collection) => break collection,
+                Err(status) => assert!(begun.elapsed() < Duration::from_mins(1), "{status:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        shop.until(&ended, State::Succeeded).await;
+    }
+    for id in &customers {
+        assert_eq!(shop.h.balance(id).await, "6000.000000");
+        assert_eq!(shop.h.invoices(id).await.len(), 6);
+    }
+    assert_eq!(kills, 6);
+    // Numbers without a gap, though each was taken in a transaction that may have been cut short.
+    let numbers = "SELECT max(number) - count(*) FROM billing.invoices";
+    assert_eq!(shop.h.count(numbers).await, 0);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_133_trial_credit_is_forfeited_by_the_first_purchase() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let trial = billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Trial.into(),
+        amount: Some(Amount {
+            currency_code: "INR".to_owned(),
+            amount: "400.00".to_owned(),
+        }),
+        reason: "trial".to_owned(),
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.grant_credit(trial).await.unwrap();
+    let mut order = credits(&id, "1000.00");
+    order.lines.insert(
+        0,
+        billing::CollectionLine {
+            plan_code: "starter".to_owned(),
+            billing_cycle_code: "MONTHLY".to_owned(),
+            ..line("SUBSCRIPTION", "2000.00")
+        },
+    );
+    let bought = shop.collect(&order).await.unwrap();
+    // REQ-109: Starter 2,000.00 and credits of 1,000.00, tax 540.00, 3,540.00 in all.
+    assert_eq!(amount(&bought.amount), "3540.00");
+    assert_eq!(taxes(&bought.taxes), [("IGST", 1800, "540.00")]);
+    assert_eq!(shop.h.balance(&id).await, "1000.000000");
+    let forfeited =
+        "SELECT sum(amount_micros)::bigint FROM billing.ledger_entries WHERE credit = 10";
+    assert_eq!(shop.h.count(forfeited).await, 400_000_000);
+    let refund = shop.refund(&id, None).await.unwrap();
+    assert_eq!(
+        (amount(&refund.amount), amount(&refund.fee)),
+        ("1121.00", "50.00"),
+        "950.00 of the 1,000.00 and its tax of 18 %; nothing of the subscription"
+    );
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_101_usage_is_rated_debited_and_runs_the_balance_dry() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    let at = "2026-03-01T12:00:00Z";
+    let call = rated("call", &id, "voice-outbound", at, "195");
+    let text = rated("text", &id, "sms-outbound", at, "3");
+    shop.h
+        .record(vec![call.clone(), text.clone()])
+        .await
+        .unwrap();
+    // 4 pulses of 0.50 and 3 parts of 0.20.
+    assert_eq!(shop.h.balance(&id).await, "997.400000");
+    shop.h.record(vec![call, text.clone()]).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "997.400000", "a repetition");
+    let shorter = rated("call", &id, "voice-outbound", at, "119");
+    shop.h.record(vec![shorter]).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "998.400000", "a correction");
+    // Settled elsewhere: recorded, and not debited.
+    let mut elsewhere = crate::harness::event("elsewhere", &id, at, "5.00");
+    elsewhere.price.as_mut().unwrap().currency_code = "INR".to_owned();
+    shop.h.record(vec![elsewhere]).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "998.400000");
+    let unknown = rated("fax", &id, "fax", at, "1");
+    let status = shop.h.record(vec![text, unknown]).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("events[1].price"), "{status:?}");
+
+    let mut client = shop.account.billing.clone();
+    let mut news = client
+        .watch_balances(billing::WatchBalancesRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    shop.texts(&id, at, "4990").await;
+    shop.texts(&id, at, "10").await;
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let next = tokio::time::timeout(Duration::from_secs(10), news.message()).await;
+        let next = next.unwrap().unwrap().unwrap();
+        assert_eq!(next.account_id, id);
+        told.push((next.threshold_code, next.below));
+    }
+    let named = |code: &str, below| (code.to_owned(), below);
+    assert_eq!(
+        told,
+        [
+            named("NOTIFY_BELOW", false),
+            named("ZERO", false),
+            named("NOTIFY_BELOW", true),
+            named("ZERO", true)
+        ]
+    );
+    // What the balance did not cover is owed, and paid by the next money first.
+    assert_eq!(shop.h.balance(&id).await, "-1.600000");
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "998.400000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_102_a_low_balance_is_filled_by_one_charge_up_to_the_monthly_cap() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let off = shop.customer("IN", "MH", "tok_ok").await;
+    for id in [&id, &off] {
+        shop.collect(&credits(id, "1000.00")).await.unwrap();
+    }
+    let on = billing::AutoRecharge {
+        enabled: true,
+        ..billing::AutoRecharge::default()
+    };
+    let low = billing::AutoRecharge {
+        threshold: inr("99.99"),
+        ..on.clone()
+    };
+    assert_eq!(
+        refused(shop.recharge(&id, low).await).0,
+        Code::InvalidArgument
+    );
+    let set = shop.recharge(&id, on.clone()).await.unwrap();
+    assert_eq!(
+        (
+            amount(&set.threshold),
+            amount(&set.amount),
+            set.mode.as_str()
+        ),
+        ("500.00", "5000.00", "ADD_AMOUNT")
+    );
+    let at = "2026-03-01T12:00:00Z";
+    for id in [&id, &off] {
+        shop.texts(id, at, "2600").await;
+    }
+    // 1,000.00 less 520.00 is 480.00: one charge of 5,000.00 and its tax.
+    shop.balance_is(&id, "5480.000000").await;
+    assert_eq!(shop.h.balance(&off).await, "480.000000");
+    let charges = "SELECT count(*) FROM billing.collections WHERE order_id IS NULL";
+    assert_eq!(shop.h.count(charges).await, 1);
+    // Four more in the month, an hour apart; the sixth has to wait for April.
+    for hour in 13..17 {
+        shop.h.advance(&format!("2026-03-01T{hour}:00:00Z")).await;
+        shop.texts(&id, at, "25000").await;
+        shop.balance_is(&id, "5480.000000").await;
+    }
+    assert_eq!(shop.h.count(charges).await, 5);
+    shop.h.advance("2026-03-02T12:00:00Z").await;
+    shop.texts(&id, at, "25000").await;
+    shop.h.advance("2026-03-20T12:00:00Z").await;
+    assert_eq!(shop.h.balance(&id).await, "480.000000", "the cap");
+    shop.h.advance("2026-04-01T00:00:00Z").await;
+    shop.balance_is(&id, "5480.000000").await;
+    assert_eq!(shop.h.count(charges).await, 6);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    shop.card(&id, "tok_declined_insufficient_funds").await;
+    let on = billing::AutoRecharge {
+        enabled: true,
+        ..billing::AutoRecharge::default()
+    };
+    shop.recharge(&id, on.clone()).await.unwrap();
+    shop.texts(&id, "2026-03-01T12:00:00Z", "4000").await;
+    let tries =
+        "SELECT count(*) FROM billing.collections WHERE order_id IS NULL AND state = 'DECLINED'";
+    let tried = async |at: &str, expected: i64| {
+        shop.h.advance(at).await;
+        assert_eq!(shop.h.count(tries).await, expected, "{at}");
+    };
+    tried("2026-03-01T12:30:00Z", 1).await;
+    tried("2026-03-01T14:00:00Z", 2).await;
+    tried("2026-03-01T16:00:00Z", 2).await;
+    tried("2026-03-01T19:00:00Z", 3).await;
+    tried("2026-03-10T00:00:00Z", 3).await;
+    let get = async || {
+        let request = billing::GetAutoRechargeRequest {
+            account_id: id.clone(),
+        };
+        let mut client = shop.account.billing.clone();
+        let answer = client.get_auto_recharge(request).await.unwrap();
+        answer.into_inner().auto_recharge.unwrap()
+    };
+    let stopped = get().await;
+    assert!(!stopped.enabled);
+    assert_eq!(stopped.disable_reason, "INSUFFICIENT_FUNDS");
+    let notices = "SELECT count(*) FROM billing.outbox WHERE kind = 'AUTO_RECHARGE_DISABLED'";
+    assert_eq!(shop.h.count(notices).await, 1);
+    // Switched on again with a card that works, it acts at once.
+    shop.card(&id, "tok_ok").await;
+    shop.recharge(&id, on).await.unwrap();
+    shop.balance_is(&id, "5200.000000").await;
+    assert!(get().await.enabled);
+
+    let upi_only = shop.h.account_of("india", false).await;
+    assert_eq!(
+        refused(
+            shop.recharge(
+                &upi_only,
+                billing::AutoRecharge {
+                    enabled: true,
+                    ..billing::AutoRecharge::default()
+                }
+            )
+            .await
+        ),
+        (Code::FailedPrecondition, "NO_RECURRING_METHOD".to_owned())
+    );
+    let invoiced = shop.h.account_of("global", true).await;
+    assert_eq!(
+        refused(
+            shop.recharge(&invoiced, billing::AutoRecharge::default())
+                .await
+        ),
+        (Code::FailedPrecondition, "INVOICED_ACCOUNT".to_owned())
+    );
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_122_refunds_follow_the_profile_to_the_payments_they_came_from() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let first = shop.collect(&credits(&id, "2000.00")).await.unwrap();
+    shop.h.advance("2026-03-02T12:00:00Z").await;
+    let second = shop.collect(&credits(&id, "1500.00")).await.unwrap();
+    shop.texts(&id, "2026-03-02T12:00:00Z", "2500").await;
+    // The oldest was spent first: 1,500.00 of each is left.
+    let refund = shop.refund(&id, None).await.unwrap();
+    assert_eq!(
+        (amount(&refund.amount), amount(&refund.fee)),
+        ("3363.00", "150.00"),
+        "2,850.00 and 513.00 of tax"
+    );
+    assert_eq!(refund.due_date, "2026-03-16", "10 business days");
+    assert_eq!(refund.refund_ids.len(), 2);
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    for (collection, expected) in [(&first, "1681.50"), (&second, "1681.50")] {
+        let request = payments::GetChargeRequest {
+            account_id: id.clone(),
+            charge_id: collection.charge_id.clone(),
+        };
+        let mut client = shop.account.payments.clone();
+        let charge = client.get_charge(request).await.unwrap().into_inner();
+        let charge = charge.charge.unwrap();
+        assert_eq!(amount(&charge.refunded_amount), expected);
+    }
+    let states = "SELECT count(*) FROM billing.refunds WHERE state = 'SUCCEEDED'";
+    assert_eq!(shop.h.count(states).await, 2);
+    let fees = "SELECT sum(amount_micros)::bigint FROM billing.ledger_entries WHERE credit = 11";
+    assert_eq!(shop.h.count(fees).await, 150_000_000);
+    let on_its_way =
+        "SELECT sum(CASE WHEN credit = 9 THEN amount_micros ELSE -amount_micros END)::bigint
+                      FROM billing.ledger_entries WHERE 9 IN (debit, credit)";
+    assert_eq!(shop.h.count(on_its_way).await, 0);
+
+    assert_eq!(
+        refused(shop.refund(&id, None).await),
+        (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
+    );
+    // Below the minimum, and older than the window of 90 days.
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    shop.texts(&id, "2026-03-02T12:00:00Z", "500").await;
+    assert_eq!(
+        refused(shop.refund(&id, None).await),
+        (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
+    );
+    shop.collect(&credits(&id, "5000.00")).await.unwrap();
+    let some = shop.refund(&id, inr("1000.00")).await.unwrap();
+    assert_eq!(amount(&some.amount), "1121.00");
+    shop.h.advance("2026-06-15T00:00:00Z").await;
+    assert_eq!(
+        refused(shop.refund(&id, None).await),
+        (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
+    );
+    assert_eq!(shop.h.balance(&id).await, "4900.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
+    let shop = Shop::start_with(&[("LOOK_UP_SECONDS", "1")]).await;
+    let again = shop.customer("IN", "MH", "tok_refund_fails_2").await;
+    let expired = shop.customer("IN", "MH", "tok_refund_expired").await;
+    let untold = shop.customer("IN", "MH", "tok_refund_timeout").await;
+    for id in [&again, &expired, &untold] {
+        shop.collect(&credits(id, "1000.00")).await.unwrap();
+        let refund = shop.refund(id, None).await.unwrap();
+        assert_eq!(amount(&refund.amount), "1121.00");
+        assert_eq!(shop.h.balance(id).await, "0.000000");
+    }
+    let state = async |id: &str| -> String {
+        sqlx::query_scalar("SELECT state FROM billing.refunds WHERE root_id = $1")
+            .bind(id.parse::<values::AccountId>().unwrap().uuid())
+            .fetch_one(&shop.h.db)
+            .await
+            .unwrap()
+    };
+    let until = async |id: &str, expected: &str| {
+        let begun = Instant::now();
+        while state(id).await != expected {
+            let waited = begun.elapsed();
+            assert!(waited < Duration::from_secs(20), "{}", state(id).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until(&untold, "SUCCEEDED").await;
+    until(&expired, "NEEDS_MANUAL").await;
+    assert_eq!(state(&again).await, "RETRYING");
+    shop.h.advance("2026-03-02T13:00:00Z").await;
+    assert_eq!(state(&again).await, "RETRYING");
+    shop.h.advance("2026-03-03T14:00:00Z").await;
+    until(&again, "SUCCEEDED").await;
+
+    // A person has made the transfer, and says so.
+    let request = payments::ListRefundsRequest {
+        account_id: expired.clone(),
+        state: payments::MovementState::Parked.into(),
+        ..payments::ListRefundsRequest::default()
+    };
+    let mut client = shop.h.operator.payments.clone();
+    let parked = client.list_refunds(request).await.unwrap().into_inner();
+    let request = payments::ResolveMovementRequest {
+        account_id: expired.clone(),
+        movement_id: parked.refunds[0].refund_id.clone(),
+        outcome: payments::resolve_movement_request::Outcome::Moved.into(),
+        amount: inr("1121.00"),
+        provider_movement_id: "UTR-1".to_owned(),
+        settle_time: Some(perdiem::connect::timestamp(crate::harness::instant(
+            "2026-03-03T10:00:00Z",
+        ))),
+        note: "transferred".to_owned(),
+        request_id: request_id(),
+    };
+    client.resolve_movement(request).await.unwrap();
+    until(&expired, "SUCCEEDED").await;
+    let mut client = shop.h.operator.billing.clone();
+    let request = billing::ReconcileRequest::default();
+    let answer = client.reconcile(request).await.unwrap().into_inner();
+    assert_eq!(answer.differences, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_credit_note_takes_back_what_was_earned_and_never_more() {
+    let shop = Shop::start().await;
+    let note = async |invoice: &str, currency: &str, amount: &str| {
+        let request = billing::CreateCreditNoteRequest {
+            invoice_id: invoice.to_owned(),
+            amount: Some(Money {
+                currency_code: currency.to_owned(),
+                amount: amount.to_owned(),
+            }),
+            reason: "goodwill".to_owned(),
+            request_id: request_id(),
+        };
+        let mut client = shop.h.operator.billing.clone();
+        let answer = client.create_credit_note(request).await?;
+        Ok::<_, Status>(answer.into_inner().credit_note.unwrap())
+    };
+    // A purchase: 2,000.00 earned and its tax; the credits of 1,000.00 are the customer's anyway.
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let mut order = credits(&id, "1000.00");
+    order.lines.push(billing::CollectionLine {
+        plan_code: "starter".to_owned(),
+        billing_cycle_code: "MONTHLY".to_owned(),
+        ..line("SUBSCRIPTION", "2000.00")
+    });
+    let bought = shop.collect(&order).await.unwrap();
+    assert_eq!(
+        refused(note(&bought.invoice_id, "INR", "2360.01").await),
+        (
+            Code::FailedPrecondition,
+            "CREDIT_EXCEEDS_INVOICE".to_owned()
+        )
+    );
+    let first = note(&bought.invoice_id, "INR", "1180.00").await.unwrap();
+    assert_eq!(first.number, "india_pvt-CN-2025-00000001");
+    assert_eq!(shop.h.balance(&id).await, "2180.000000");
+    let tax = "SELECT sum(CASE WHEN credit = 7 THEN amount_micros ELSE -amount_micros END)::bigint
+               FROM billing.ledger_entries WHERE 7 IN (debit, credit)";
+    assert_eq!(
+        shop.h.count(tax).await,
+        360_000_000,
+        "180.00 of 540.00 is taken back"
+    );
+    let invoice = shop.invoice(&bought.invoice_id).await;
+    assert_eq!(amount(&invoice.credited), "1180.00");
+    assert_eq!(
+        refused(note(&bought.invoice_id, "INR", "1180.01").await),
+        (
+            Code::FailedPrecondition,
+            "CREDIT_EXCEEDS_INVOICE".to_owned()
+        )
+    );
+
+    // An open invoice of a run: what is due goes first, and when nothing is due it is paid.
+    let owing = shop.h.account_of("global", true).await;
+    shop.h
+        .change("2026-03-20T10:00:00Z", &owing, "business")
+        .await;
+    shop.h.advance("2026-04-01T00:00:00Z").await;
+    shop.h.bill("2026-03").await;
+    let open = shop.h.invoices(&owing).await.remove(0);
+    assert_eq!(amount(&open.amount_due), "580.65");
+    note(&open.invoice_id, "USD", "80.65").await.unwrap();
+    assert_eq!(
+        amount(&shop.invoice(&open.invoice_id).await.amount_due),
+        "500.00"
+    );
+    note(&open.invoice_id, "USD", "500.00").await.unwrap();
+    let paid = shop.invoice(&open.invoice_id).await;
+    assert_eq!(paid.state(), billing::invoice::State::Paid);
+    assert_eq!(shop.h.balance(&owing).await, "0.000000");
+    assert_eq!(
+        refused(note(&open.invoice_id, "USD", "0.01").await),
+        (
+            Code::FailedPrecondition,
+            "CREDIT_EXCEEDS_INVOICE".to_owned()
+        )
+    );
+    let request = billing::ListCreditNotesRequest {
+        account_id: owing,
+        ..billing::ListCreditNotesRequest::default()
+    };
+    let mut client = shop.h.operator.billing.clone();
+    let listed = client
+        .list_credit_notes(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let numbers: Vec<_> = listed
+        .credit_notes
+        .iter()
+        .map(|it| it.number.as_str())
+        .collect();
+    assert_eq!(
+        numbers,
+        ["global_inc-CN-2026-00000002", "global_inc-CN-2026-00000001"]
+    );
+    shop.reconciles().await;
+}
