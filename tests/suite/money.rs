@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perdiem::connect::{Clients, request_id};
+use proto::account::v1 as account;
 use proto::billing::v1 as billing;
 use proto::billing::v1::collection::State;
 use proto::payments::v1 as payments;
@@ -18,7 +19,7 @@ use crate::harness::{Harness, reason};
 /// A suite, and the clients of the service that sells.
 struct Shop {
     h: Harness,
-    account: Clients,
+    seller: Clients,
 }
 
 impl Shop {
@@ -29,8 +30,8 @@ impl Shop {
     async fn start_with(environment: &[(&str, &str)]) -> Self {
         let h = Harness::start_with(environment).await;
         let token = h.suite.keys.service("account-lifecycle").unwrap();
-        let account = Clients::new(&h.urls, &token).unwrap();
-        Self { h, account }
+        let seller = Clients::new(&h.urls, &token).unwrap();
+        Self { h, seller }
     }
 
     /// A root account of `india` in a state, with a card by a sandbox token.
@@ -50,14 +51,14 @@ impl Shop {
             request_id: request_id(),
             ..billing::UpdateAccountFactsRequest::default()
         };
-        let mut client = self.account.billing.clone();
+        let mut client = self.seller.billing.clone();
         client.update_account_facts(facts).await.unwrap();
         let facts = payments::UpdateAccountFactsRequest {
             account_id: id.to_owned(),
             country_code: country.to_owned(),
             request_id: request_id(),
         };
-        let mut client = self.account.payments.clone();
+        let mut client = self.seller.payments.clone();
         client.update_account_facts(facts).await.unwrap();
     }
 
@@ -70,7 +71,7 @@ impl Shop {
             request_id: request_id(),
             ..payments::AddPaymentMethodRequest::default()
         };
-        let mut client = self.account.payments.clone();
+        let mut client = self.seller.payments.clone();
         let added = client.add_payment_method(request).await.unwrap();
         added.into_inner().payment_method.unwrap().payment_method_id
     }
@@ -79,7 +80,7 @@ impl Shop {
         &self,
         request: &billing::CollectOrderRequest,
     ) -> Result<billing::Collection, Status> {
-        let mut client = self.account.billing.clone();
+        let mut client = self.seller.billing.clone();
         let answer = client.collect_order(request.clone()).await?;
         Ok(answer.into_inner().collection.unwrap())
     }
@@ -88,7 +89,7 @@ impl Shop {
         let request = billing::GetCollectionRequest {
             collection_id: it.collection_id.clone(),
         };
-        let mut client = self.account.billing.clone();
+        let mut client = self.seller.billing.clone();
         let answer = client.get_collection(request).await.unwrap();
         answer.into_inner().collection.unwrap()
     }
@@ -140,7 +141,7 @@ impl Shop {
             auto_recharge: Some(setting),
             request_id: request_id(),
         };
-        let mut client = self.account.billing.clone();
+        let mut client = self.seller.billing.clone();
         let answer = client.set_auto_recharge(request).await?;
         Ok(answer.into_inner().auto_recharge.unwrap())
     }
@@ -155,7 +156,7 @@ impl Shop {
             amount,
             request_id: request_id(),
         };
-        let mut client = self.account.billing.clone();
+        let mut client = self.seller.billing.clone();
         Ok(client.request_refund(request).await?.into_inner())
     }
 
@@ -261,7 +262,7 @@ async fn req_128_tax_is_shown_apart_and_does_not_become_credit() {
             account_id: id.clone(),
             lines: vec![line("CREDITS", "10000.00")],
         };
-        let mut client = shop.account.billing.clone();
+        let mut client = shop.seller.billing.clone();
         let quoted = client
             .preview_collection(request)
             .await
@@ -467,13 +468,12 @@ async fn every_outcome_that_nobody_was_told_of_is_booked_as_the_provider_s_book_
     };
     let mut client = shop.h.operator.payments.clone();
     client.resolve_movement(request).await.unwrap();
-    // All of it is the customer's; the order still waits for a person.
+    // All of it is the customer's, and what was to be bought is not.
     shop.balance_is(id, "1180.010000").await;
-    assert_eq!(shop.get(begun).await.state(), State::Parked);
-    assert_eq!(
-        shop.get(begun).await.failure_reason,
-        "SETTLED_AMOUNT_DIFFERS"
-    );
+    let ended = shop.until(begun, State::Declined).await;
+    assert_eq!(ended.failure_reason, "SETTLED_AMOUNT_DIFFERS");
+    let refund = shop.refund(id, None).await.unwrap();
+    assert_eq!(amount(&refund.amount), "1121.00", "and can go back");
 }
 
 #[tokio::test]
@@ -488,7 +488,7 @@ async fn collections_survive_kills_of_billing_and_each_is_booked_once() {
     for round in 0..6 {
         let mut calls = Vec::new();
         for id in &customers {
-            let (order, mut client) = (credits(id, "1000.00"), shop.account.billing.clone());
+            let (order, mut client) = (credits(id, "1000.00"), shop.seller.billing.clone());
             let asked = order.clone();
             calls.push((
                 order,
@@ -599,7 +599,7 @@ async fn req_101_usage_is_rated_debited_and_runs_the_balance_dry() {
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("events[1].price"), "{status:?}");
 
-    let mut client = shop.account.billing.clone();
+    let mut client = shop.seller.billing.clone();
     let mut news = client
         .watch_balances(billing::WatchBalancesRequest::default())
         .await
@@ -705,6 +705,9 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
         assert_eq!(shop.h.count(tries).await, expected, "{at}");
     };
     tried("2026-03-01T12:30:00Z", 1).await;
+    // Whatever is spent meanwhile.
+    shop.texts(&id, "2026-03-01T12:00:00Z", "1").await;
+    tried("2026-03-01T12:50:00Z", 1).await;
     tried("2026-03-01T14:00:00Z", 2).await;
     tried("2026-03-01T16:00:00Z", 2).await;
     tried("2026-03-01T19:00:00Z", 3).await;
@@ -713,7 +716,7 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
         let request = billing::GetAutoRechargeRequest {
             account_id: id.clone(),
         };
-        let mut client = shop.account.billing.clone();
+        let mut client = shop.seller.billing.clone();
         let answer = client.get_auto_recharge(request).await.unwrap();
         answer.into_inner().auto_recharge.unwrap()
     };
@@ -725,8 +728,13 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
     // Switched on again with a card that works, it acts at once.
     shop.card(&id, "tok_ok").await;
     shop.recharge(&id, on).await.unwrap();
-    shop.balance_is(&id, "5200.000000").await;
+    shop.balance_is(&id, "5199.800000").await;
     assert!(get().await.enabled);
+    // Who takes money back does not want it charged again.
+    shop.refund(&id, None).await.unwrap();
+    assert_eq!(get().await.disable_reason, "REFUNDED");
+    shop.h.advance("2026-03-11T00:00:00Z").await;
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
 
     let upi_only = shop.h.account_of("india", false).await;
     assert_eq!(
@@ -776,7 +784,7 @@ async fn req_122_refunds_follow_the_profile_to_the_payments_they_came_from() {
             account_id: id.clone(),
             charge_id: collection.charge_id.clone(),
         };
-        let mut client = shop.account.payments.clone();
+        let mut client = shop.seller.payments.clone();
         let charge = client.get_charge(request).await.unwrap().into_inner();
         let charge = charge.charge.unwrap();
         assert_eq!(amount(&charge.refunded_amount), expected);
@@ -860,16 +868,18 @@ async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
         account_id: expired.clone(),
         movement_id: parked.refunds[0].refund_id.clone(),
         outcome: payments::resolve_movement_request::Outcome::Moved.into(),
-        amount: inr("1121.00"),
+        amount: inr("1100.00"),
         provider_movement_id: "UTR-1".to_owned(),
         settle_time: Some(perdiem::connect::timestamp(crate::harness::instant(
             "2026-03-03T10:00:00Z",
         ))),
-        note: "transferred".to_owned(),
+        note: "the bank kept 21.00".to_owned(),
         request_id: request_id(),
     };
     client.resolve_movement(request).await.unwrap();
     until(&expired, "SUCCEEDED").await;
+    // What has not gone back is the customer's again.
+    assert_eq!(shop.h.balance(&expired).await, "21.000000");
     let mut client = shop.h.operator.billing.clone();
     let request = billing::ReconcileRequest::default();
     let answer = client.reconcile(request).await.unwrap().into_inner();
@@ -974,4 +984,238 @@ async fn a_credit_note_takes_back_what_was_earned_and_never_more() {
         ["global_inc-CN-2026-00000002", "global_inc-CN-2026-00000001"]
     );
     shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn a_customer_buys_credit_by_quote_confirmation_and_commit() {
+    let shop = Shop::start().await;
+    let id = shop.h.account_of("india", false).await;
+    shop.card(&id, "tok_ok").await;
+    let customer = shop.h.customer();
+    let details = account::UpdateBillingDetailsRequest {
+        account_id: id.clone(),
+        billing_details: Some(account::BillingDetails {
+            recipient_name: "Kaveri Tea".to_owned(),
+            address: "7 Residency Road\nBengaluru".to_owned(),
+            country_code: "IN".to_owned(),
+            state_code: "KA".to_owned(),
+            tax_id: "29BBBBB0000B1Z5".to_owned(),
+            ..account::BillingDetails::default()
+        }),
+        request_id: request_id(),
+        ..account::UpdateBillingDetailsRequest::default()
+    };
+    let mut client = customer.account.clone();
+    client
+        .update_billing_details(details.clone())
+        .await
+        .unwrap();
+    let mode = account::UpdateBillingDetailsRequest {
+        billing_mode: account::account::BillingMode::Invoiced.into(),
+        request_id: request_id(),
+        ..details
+    };
+    assert_eq!(
+        refused(client.update_billing_details(mode).await),
+        (Code::PermissionDenied, "OPERATORS_ONLY".to_owned())
+    );
+    let quote = async |amount: &str| {
+        let purchase = account::CreditPurchase {
+            amount: inr(amount),
+            payment_method_id: String::new(),
+        };
+        let request = account::CreateOrderRequest {
+            account_id: id.clone(),
+            kind: Some(account::create_order_request::Kind::CreditPurchase(
+                purchase,
+            )),
+            request_id: request_id(),
+        };
+        let mut client = shop.h.customer().account.clone();
+        let answer = client.create_order(request).await?;
+        Ok::<_, Status>(answer.into_inner().order.unwrap())
+    };
+    let order = quote("10000.00").await.unwrap();
+    assert_eq!(order.kind(), account::order::Kind::BuyCredits);
+    assert_eq!(order.state(), account::order::State::Quoted);
+    let lines: Vec<_> = order
+        .lines
+        .iter()
+        .map(|it| (it.kind_code.as_str(), amount(&it.amount), it.estimated))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("CREDITS", "10000.00", false),
+            ("CGST", "900.00", false),
+            ("SGST", "900.00", false)
+        ]
+    );
+    assert_eq!(amount(&order.total), "11800.00");
+    assert_eq!(
+        refused(shop.h.commit(&customer, &order).await),
+        (Code::FailedPrecondition, "CONFIRMATION_MISSING".to_owned())
+    );
+    shop.h.confirm(&customer, &order).await.unwrap();
+    let done = shop.h.commit(&customer, &order).await.unwrap();
+    assert_eq!(done.state(), account::order::State::Completed);
+    assert_eq!(shop.h.balance(&id).await, "10000.000000");
+    let again = shop.h.commit(&customer, &order).await.unwrap();
+    assert_eq!(again.invoice_id, done.invoice_id);
+    assert_eq!(shop.h.balance(&id).await, "10000.000000");
+    let invoice = shop.invoice(&done.invoice_id).await;
+    assert_eq!(amount(&invoice.total), "11800.00");
+
+    // Where the tax has changed since the quote, nothing is charged.
+    let quoted = quote("1000.00").await.unwrap();
+    shop.h.confirm(&customer, &quoted).await.unwrap();
+    shop.live_in(&id, "IN", "KA", true).await;
+    assert_eq!(
+        refused(shop.h.commit(&customer, &quoted).await),
+        (Code::Aborted, "REQUOTE".to_owned())
+    );
+    // A decline is no refusal; slow money completes the order when it has arrived.
+    shop.card(&id, "tok_declined_insufficient_funds").await;
+    let order = quote("1000.00").await.unwrap();
+    shop.h.confirm(&customer, &order).await.unwrap();
+    let failed = shop.h.commit(&customer, &order).await.unwrap();
+    assert_eq!(failed.state(), account::order::State::Failed);
+    assert_eq!(failed.failure_reason, "PAYMENT_DECLINED");
+    shop.card(&id, "tok_slow_ok").await;
+    let order = quote("1000.00").await.unwrap();
+    shop.h.confirm(&customer, &order).await.unwrap();
+    let waiting = shop.h.commit(&customer, &order).await.unwrap();
+    assert_eq!(waiting.state(), account::order::State::AwaitingSettlement);
+    assert_eq!(shop.h.balance(&id).await, "10000.000000");
+    shop.h.advance("2026-03-04T12:00:00Z").await;
+    let request = account::GetOrderRequest {
+        order_id: order.order_id.clone(),
+    };
+    let mut client = customer.account.clone();
+    let order = client.get_order(request).await.unwrap().into_inner();
+    assert_eq!(
+        order.order.unwrap().state(),
+        account::order::State::Completed
+    );
+    assert_eq!(shop.h.balance(&id).await, "11000.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn a_trial_buys_a_plan_before_credit_where_there_are_plans_and_is_full_by_credit_elsewhere() {
+    let shop = Shop::start().await;
+    let trial = async |profile: &str| {
+        let request = account::CreateAccountRequest {
+            profile_code: profile.to_owned(),
+            display_name: "A trial".to_owned(),
+            owner_user_id: shop.h.user(profile).await,
+            r#type: account::account::Type::Trial.into(),
+            request_id: request_id(),
+            ..account::CreateAccountRequest::default()
+        };
+        let mut client = shop.h.operator.account.clone();
+        let made = client.create_account(request).await.unwrap().into_inner();
+        let id = made.account.unwrap().account_id;
+        shop.card(&id, "tok_ok").await;
+        id
+    };
+    let buy = async |id: &str, currency: &str| {
+        let purchase = account::CreditPurchase {
+            amount: Some(Money {
+                currency_code: currency.to_owned(),
+                amount: "1000.00".to_owned(),
+            }),
+            payment_method_id: String::new(),
+        };
+        let request = account::CreateOrderRequest {
+            account_id: id.to_owned(),
+            kind: Some(account::create_order_request::Kind::CreditPurchase(
+                purchase,
+            )),
+            request_id: request_id(),
+        };
+        let mut client = shop.h.operator.account.clone();
+        let order = client.create_order(request).await?.into_inner();
+        let order = order.order.unwrap();
+        shop.h.confirm(&shop.h.operator, &order).await?;
+        shop.h.commit(&shop.h.operator, &order).await
+    };
+    let indian = trial("india").await;
+    assert_eq!(
+        refused(buy(&indian, "INR").await),
+        (Code::FailedPrecondition, "UPGRADE_FIRST".to_owned())
+    );
+    let global = trial("global").await;
+    assert_eq!(refused(buy(&global, "INR").await).0, Code::InvalidArgument);
+    let done = buy(&global, "USD").await.unwrap();
+    assert_eq!(done.state(), account::order::State::Completed);
+    let request = account::GetAccountRequest {
+        account_id: global,
+        ..account::GetAccountRequest::default()
+    };
+    let mut client = shop.h.operator.account.clone();
+    let account = client.get_account(request).await.unwrap().into_inner();
+    assert_eq!(
+        account.account.unwrap().r#type(),
+        account::account::Type::Full
+    );
+}
+
+#[tokio::test]
+async fn credit_that_expires_is_told_and_fills_the_balance_where_that_is_on() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let promo = billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Promo.into(),
+        amount: Some(Amount {
+            currency_code: "INR".to_owned(),
+            amount: "900.00".to_owned(),
+        }),
+        expire_time: Some(perdiem::connect::timestamp(crate::harness::instant(
+            "2026-03-05T00:00:00Z",
+        ))),
+        reason: "promo".to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.grant_credit(promo).await.unwrap();
+    let on = billing::AutoRecharge {
+        enabled: true,
+        ..billing::AutoRecharge::default()
+    };
+    shop.recharge(&id, on).await.unwrap();
+    shop.h.advance("2026-03-04T23:00:00Z").await;
+    assert_eq!(shop.h.balance(&id).await, "900.000000");
+    shop.h.advance("2026-03-05T00:00:00Z").await;
+    shop.balance_is(&id, "5000.000000").await;
+    let told = "SELECT count(*) FROM billing.outbox WHERE threshold_code = 'ZERO' AND fell";
+    assert_eq!(shop.h.count(told).await, 1);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn news_that_can_not_be_booked_is_set_aside_and_others_are_booked() {
+    let shop = Shop::start().await;
+    let (bad, good) = (
+        shop.customer("IN", "MH", "tok_slow_ok").await,
+        shop.customer("IN", "MH", "tok_slow_ok").await,
+    );
+    shop.collect(&credits(&bad, "1000.00")).await.unwrap();
+    shop.collect(&credits(&good, "1000.00")).await.unwrap();
+    // As if a bug or a hand had taken the balance away.
+    sqlx::query("DELETE FROM billing.balances WHERE root_id = $1")
+        .bind(bad.parse::<values::AccountId>().unwrap().uuid())
+        .execute(&shop.h.db)
+        .await
+        .unwrap();
+    shop.h.advance("2026-03-04T12:00:00Z").await;
+    shop.balance_is(&good, "1000.000000").await;
+    let aside = "SELECT count(*) FROM billing.unbooked_news WHERE subject_id LIKE 'CH%'";
+    assert_eq!(shop.h.count(aside).await, 1);
+
+    let huge = credits(&good, "9300000000000.00");
+    let status = shop.collect(&huge).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().contains("lines[0].amount"), "{status:?}");
 }

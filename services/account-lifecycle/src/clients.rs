@@ -8,12 +8,13 @@ use proto::payments::v1 as payments;
 use proto::plan::v1 as plan;
 use tonic::Status;
 use uuid::Uuid;
-use values::{AccountId, OrderId, TicketId};
+use values::{AccountId, CollectionId, MethodId, OrderId, TicketId};
 
 use crate::ctx::Ctx;
 use crate::domain::account::Account;
 use crate::domain::order::Order;
 use crate::error::Error;
+use crate::store::billing_details::BillingDetails;
 
 /// What account-lifecycle needs of a profile.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Profile {
     pub permissions: HashMap<String, Vec<String>>,
     /// How many subaccounts a root may have; `None` for no bound.
     pub max_subaccounts: Option<i64>,
+    /// Whether it has plans that are paid in advance: a trial upgrades to one first (D5).
+    pub upgrades: bool,
 }
 
 /// Calls a method of a client, again while the service is away.
@@ -48,14 +51,19 @@ impl Ctx {
             get_catalogue,
             plan::GetCatalogueRequest::default()
         )?;
-        let profiles = answer
-            .catalogue
-            .map(|catalogue| catalogue.profiles)
-            .unwrap_or_default();
-        let found = profiles
-            .into_iter()
-            .find(|profile| profile.profile_code == code);
+        let catalogue = answer.catalogue.unwrap_or_default();
+        let in_advance = |code: &String| {
+            let family = catalogue.families.iter().find(|it| it.family_code == *code);
+            let mode = family.map(plan::Family::billing_mode);
+            mode == Some(plan::family::BillingMode::Advance)
+        };
+        let found = catalogue
+            .profiles
+            .iter()
+            .find(|profile| profile.profile_code == code)
+            .cloned();
         Ok(found.map(|profile| Profile {
+            upgrades: profile.family_codes.iter().any(in_advance),
             currency: profile.currency_code,
             roles: profile.role_codes,
             permissions: profile
@@ -166,6 +174,90 @@ impl Ctx {
         };
         let answer = ask!(self.plan, apply_change, request)?;
         answer.segment.ok_or_else(chassis::internal)
+    }
+
+    /// What lines would cost, tax included.
+    pub async fn preview_collection(
+        &self,
+        request: billing::PreviewCollectionRequest,
+    ) -> Result<billing::PreviewCollectionResponse, Status> {
+        ask!(self.billing, preview_collection, request)
+    }
+
+    /// Asks for the payment of an order, exactly as quoted; safe to repeat.
+    pub async fn collect(&self, order: &Order) -> Result<billing::Collection, Status> {
+        let request = billing::CollectOrderRequest {
+            account_id: AccountId::from_uuid(order.root_id).to_string(),
+            order_id: OrderId::from_uuid(order.order_id).to_string(),
+            payment_method_id: order
+                .method_id
+                .map(|id| MethodId::from_uuid(id).to_string())
+                .unwrap_or_default(),
+            lines: order.payable(),
+            amount: order.total(),
+            request_id: derived(order.order_id, "collect"),
+        };
+        let answer = ask!(self.billing, collect_order, request)?;
+        answer.collection.ok_or_else(chassis::internal)
+    }
+
+    /// How the payment of an order stands.
+    pub async fn collection(&self, id: CollectionId) -> Result<billing::Collection, Status> {
+        let request = billing::GetCollectionRequest {
+            collection_id: id.to_string(),
+        };
+        let answer = ask!(self.billing, get_collection, request)?;
+        answer.collection.ok_or_else(chassis::internal)
+    }
+
+    /// Tells billing and payments where an account is taxed, and whom its invoices go to; safe to repeat.
+    pub async fn tell_billing_details(
+        &self,
+        details: &BillingDetails,
+        invoiced: bool,
+    ) -> Result<(), Status> {
+        let account_id = AccountId::from_uuid(details.root_id).to_string();
+        let request_id = derived(details.root_id, &format!("details {}", details.revision));
+        let mode = if invoiced {
+            billing::BillingMode::Invoiced
+        } else {
+            billing::BillingMode::Prepaid
+        };
+        let tax_id = match details.tax_id.as_str() {
+            "" => String::new(),
+            id => format!("Tax ID {id}"),
+        };
+        let block = [&details.recipient_name, &details.address, &tax_id];
+        let block: Vec<&str> = block
+            .iter()
+            .map(|part| part.as_str())
+            .filter(|part| !part.is_empty())
+            .collect();
+        ask!(
+            self.billing,
+            update_account_facts,
+            billing::UpdateAccountFactsRequest {
+                account_id: account_id.clone(),
+                billing_mode: mode.into(),
+                country_code: details.country_code.clone(),
+                state_code: details.state_code.clone(),
+                recipient: block.join("\n"),
+                request_id: request_id.clone(),
+                export_supply: Some(details.export_supply),
+            }
+        )?;
+        if !details.country_code.is_empty() {
+            ask!(
+                self.payments,
+                update_account_facts,
+                payments::UpdateAccountFactsRequest {
+                    account_id,
+                    country_code: details.country_code.clone(),
+                    request_id,
+                }
+            )?;
+        }
+        Ok(())
     }
 
     /// Stamps a ticket with the plan in force; safe to repeat.

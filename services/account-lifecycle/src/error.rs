@@ -33,6 +33,9 @@ pub enum Error {
     /// An operator quoted it, with powers that a person does not have.
     #[error("order {0} was quoted by an operator, who must confirm and commit it")]
     OrderOfOperator(OrderId),
+    /// A trial buys a plan before it buys credit.
+    #[error("account {0} is a trial: upgrade first")]
+    UpgradeFirst(AccountId),
     /// No such ticket, or not one that this caller may know of.
     #[error("ticket {0} does not exist")]
     TicketNotFound(TicketId),
@@ -130,6 +133,7 @@ impl From<Error> for Status {
             Error::OrderOfOperator(id) => {
                 Refusal::new(Code::PermissionDenied, "ORDER_OF_OPERATOR").with("orderId", id)
             }
+            Error::UpgradeFirst(id) => wrong_state("UPGRADE_FIRST").with("accountId", id),
             Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),
             Error::ProfileNotFound(code) => {
                 not_found("PROFILE_NOT_FOUND").with("profileCode", code)

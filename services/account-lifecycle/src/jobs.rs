@@ -2,16 +2,39 @@
 
 pub mod finish_orders;
 pub mod open_accounts;
+pub mod tell_billing_details;
+
+use values::CollectionId;
 
 use crate::ctx::Ctx;
-use crate::store::{self, Tenant, accounts, orders};
+use crate::domain::order::State;
+use crate::ops::commit_order;
+use crate::store::{self, Tenant, accounts, billing_details, orders};
 
-/// Whether a saga is under way.
+/// How many waiting orders a test clock looks at.
+const WAITING_MAX: i64 = 100;
+
+/// Whether a saga is under way that can go on now: an order that waits for its payment can when the
+/// payment is decided.
 pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     let any = !accounts::to_open(&mut tx, 1).await?.is_empty()
-        || !orders::to_finish(&mut tx, 1).await?.is_empty();
+        || !billing_details::to_tell(&mut tx, 1).await?.is_empty();
+    let waiting = orders::unfinished(&mut tx, WAITING_MAX).await?;
     tx.commit().await?;
-    Ok(any)
+    if any {
+        return Ok(true);
+    }
+    for order in waiting {
+        let Some(id) = order.collection_id else {
+            return Ok(true);
+        };
+        let asked = ctx.collection(CollectionId::from_uuid(id)).await;
+        let standing = asked.map(|collection| commit_order::standing(&collection));
+        if matches!(standing, Ok(State::Completed | State::Failed)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -88,7 +88,13 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("finish_orders", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::finish_orders::step(&ctx).await
                     });
-                tokio::join!(open, finish);
+                let tell = chassis::repeat(
+                    "tell_billing_details",
+                    (PAUSE, &ctx.wake),
+                    &stop,
+                    async || jobs::tell_billing_details::step(&ctx).await,
+                );
+                tokio::join!(open, finish, tell);
             },
         })
     })

@@ -3,3 +3,4 @@
 pub mod commit_order;
 pub mod open_account;
 pub mod permit;
+pub mod tell_details;

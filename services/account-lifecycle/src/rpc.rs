@@ -1,5 +1,6 @@
 //! The gRPC face of account-lifecycle: a table of contents, one file for each RPC.
 
+mod buy_credits;
 mod cancel_subscription;
 mod commit_order;
 mod confirm_order;
@@ -10,6 +11,7 @@ mod create_subaccount;
 mod create_ticket;
 mod create_user;
 mod get_account;
+mod get_billing_details;
 mod get_current_plan;
 mod get_order;
 mod get_ticket;
@@ -22,6 +24,7 @@ mod list_orders;
 mod list_tickets;
 mod list_users;
 mod revoke_role;
+mod update_billing_details;
 
 use std::pin::Pin;
 
@@ -201,6 +204,20 @@ impl AccountService for Ctx {
         request: Request<pb::CancelSubscriptionRequest>,
     ) -> Result<Response<pb::CancelSubscriptionResponse>, Status> {
         saga(self, request, cancel_subscription::handle).await
+    }
+
+    async fn update_billing_details(
+        &self,
+        request: Request<pb::UpdateBillingDetailsRequest>,
+    ) -> Result<Response<pb::UpdateBillingDetailsResponse>, Status> {
+        saga(self, request, update_billing_details::handle).await
+    }
+
+    async fn get_billing_details(
+        &self,
+        request: Request<pb::GetBillingDetailsRequest>,
+    ) -> Result<Response<pb::GetBillingDetailsResponse>, Status> {
+        read!(self, request, get_billing_details)
     }
 
     // What follows is in the contract and comes with its own issue.
@@ -420,20 +437,6 @@ impl AccountService for Ctx {
         _: Request<pb::GoLiveRequest>,
     ) -> Result<Response<pb::GoLiveResponse>, Status> {
         Err(not_yet("GoLive"))
-    }
-
-    async fn update_billing_details(
-        &self,
-        _: Request<pb::UpdateBillingDetailsRequest>,
-    ) -> Result<Response<pb::UpdateBillingDetailsResponse>, Status> {
-        Err(not_yet("UpdateBillingDetails"))
-    }
-
-    async fn get_billing_details(
-        &self,
-        _: Request<pb::GetBillingDetailsRequest>,
-    ) -> Result<Response<pb::GetBillingDetailsResponse>, Status> {
-        Err(not_yet("GetBillingDetails"))
     }
 
     async fn list_notifications(

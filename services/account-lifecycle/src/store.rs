@@ -4,6 +4,7 @@
 //! transaction. Names are schema-qualified; nothing depends on `search_path`.
 
 pub mod accounts;
+pub mod billing_details;
 pub mod members;
 pub mod orders;
 pub mod roots;

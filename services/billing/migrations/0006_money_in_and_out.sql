@@ -92,6 +92,8 @@ CREATE TABLE billing.auto_recharges (
     method_id uuid,
     -- Failures since the last success.
     failures integer NOT NULL DEFAULT 0,
+    -- Before when no recharge begins, after one that was declined.
+    not_before timestamptz,
     -- Why it was switched off by itself.
     disable_reason text NOT NULL DEFAULT '',
     -- When the balance is to be looked at; null when nothing has changed.
@@ -116,6 +118,8 @@ CREATE TABLE billing.refunds (
     -- CREATED until asked for; RETRYING after a refusal.
     state text NOT NULL CHECK (state IN ('CREATED', 'PROCESSING', 'RETRYING', 'NEEDS_MANUAL', 'SUCCEEDED')),
     attempt_number integer NOT NULL DEFAULT 1 CHECK (1 <= attempt_number),
+    -- How often `payments` would not take it: each asking after that is another request.
+    refusals integer NOT NULL DEFAULT 0,
     -- Whether it goes by a bank transfer that a person makes.
     manual boolean NOT NULL DEFAULT false,
     -- The refund of `payments`; null before it is known.
@@ -145,6 +149,18 @@ CREATE TABLE billing.credit_notes (
 CREATE INDEX credit_notes_by_root ON billing.credit_notes (root_id, credit_note_id);
 CREATE INDEX credit_notes_by_invoice ON billing.credit_notes (invoice_id);
 
+-- News of money that could not be booked: kept until a person has looked, so that others go on.
+CREATE TABLE billing.unbooked_news (
+    source text NOT NULL,
+    resume_token text NOT NULL,
+    -- What it is about, such as a charge of `payments`.
+    subject_id text NOT NULL,
+    reason text NOT NULL,
+    noted_at timestamptz NOT NULL,
+    PRIMARY KEY (source, resume_token)
+);
+GRANT SELECT, INSERT ON billing.unbooked_news TO billing_service;
+
 -- Whether we gave an event its price and debited it; else it was settled elsewhere (D7).
 ALTER TABLE billing.usage_events ADD COLUMN rated boolean NOT NULL DEFAULT false;
 
@@ -158,7 +174,7 @@ GRANT SELECT, INSERT ON billing.collections, billing.collection_lines, billing.c
 GRANT UPDATE ON billing.watch_positions, billing.auto_recharges TO billing_service;
 GRANT UPDATE (state, method_id, intent_id, attempt_number, charge_id, failure_reason, action_url, updated_at, try_at)
     ON billing.collections TO billing_service;
-GRANT UPDATE (state, attempt_number, manual, payments_refund_id, updated_at, try_at) ON billing.refunds TO billing_service;
+GRANT UPDATE (state, attempt_number, refusals, manual, payments_refund_id, updated_at, try_at) ON billing.refunds TO billing_service;
 GRANT UPDATE (credited_minor) ON billing.invoices TO billing_service;
 CREATE VIEW billing_check.collection AS SELECT * FROM billing.collections;
 CREATE VIEW billing_check.refund AS SELECT * FROM billing.refunds;

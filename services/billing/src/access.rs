@@ -44,7 +44,7 @@ pub const ACCESS: &[Access] = &[
     Access::unary("PreviewCollection", READERS),
     Access::unary("CollectOrder", &[ACCOUNT]),
     Access::unary("GetCollection", READERS),
-    Access::unary("SetAutoRecharge", &[ACCOUNT]),
+    Access::unary("SetAutoRecharge", JOURNEYS),
     Access::unary("GetAutoRecharge", READERS),
     Access::unary("RequestRefund", JOURNEYS),
     Access::unary("PrepareClosing", &[ACCOUNT]),

@@ -82,6 +82,9 @@ pub enum Error {
     /// The order is being collected with other values.
     #[error("collection {0} of this order exists with other values")]
     CollectionExists(CollectionId),
+    /// It would cost another sum than was quoted.
+    #[error("the quote does not hold any more: quote again")]
+    Requote,
     /// No method of the account can be charged without the person, as auto-recharge must.
     #[error("account {0} has no such payment method that can be charged without the person")]
     NoRecurringMethod(AccountId),
@@ -222,6 +225,7 @@ impl From<Error> for Status {
             Error::CollectionExists(id) => {
                 Refusal::new(Code::AlreadyExists, "COLLECTION_EXISTS").with("collectionId", id)
             }
+            Error::Requote => Refusal::new(Code::Aborted, "REQUOTE"),
             Error::NoRecurringMethod(id) => {
                 wrong_state("NO_RECURRING_METHOD").with("accountId", id)
             }

@@ -14,9 +14,10 @@ pub struct Order {
     pub account_id: Uuid,
     /// Its id.
     pub order_id: Uuid,
-    /// `PLAN_CHANGE`.
+    /// `PLAN_CHANGE` or `BUY_CREDITS`.
     pub kind: String,
-    /// QUOTED, CONFIRMED, COMMITTING, COMPLETED, FAILED or EXPIRED.
+    /// QUOTED, CONFIRMED, COMMITTING, `AWAITING_PAYMENT`, `AWAITING_SETTLEMENT`, COMPLETED, FAILED or
+    /// EXPIRED.
     pub state: String,
     /// Whether an operator quoted it.
     pub by_operator: bool,
@@ -32,8 +33,8 @@ pub struct Order {
     pub billing_cycle_code: String,
     /// When it takes effect.
     pub effect: String,
-    /// The instant.
-    pub effective_at: DateTime<Utc>,
+    /// The instant; `None` until the payment has settled, where that decides it.
+    pub effective_at: Option<DateTime<Utc>>,
     /// The day of the next charge.
     pub billing_on: Option<NaiveDate>,
     /// The timeline it was quoted on.
@@ -60,6 +61,12 @@ pub struct Order {
     pub completed_at: Option<DateTime<Utc>>,
     /// Why it failed.
     pub failure_reason: String,
+    /// The payment method; `None` for the account's default one, and where none is needed.
+    pub method_id: Option<Uuid>,
+    /// The collection of `billing` that asks for the payment.
+    pub collection_id: Option<Uuid>,
+    /// The invoice of `billing`.
+    pub invoice_id: Option<Uuid>,
 }
 
 /// Where an order stands.
@@ -71,6 +78,10 @@ pub enum State {
     Confirmed,
     /// Committed; the other services are being asked.
     Committing,
+    /// Committed; the payment is not decided.
+    AwaitingPayment,
+    /// Committed; a slow method has yet to settle.
+    AwaitingSettlement,
     /// Done.
     Completed,
     /// Turned down for good.
@@ -124,7 +135,11 @@ impl Standing {
                 ..self
             }),
             State::Quoted | State::Confirmed | State::Expired => Err(OrderRefused::Requote),
-            State::Committing | State::Completed | State::Failed => Err(OrderRefused::NotQuoted),
+            State::Committing
+            | State::AwaitingPayment
+            | State::AwaitingSettlement
+            | State::Completed
+            | State::Failed => Err(OrderRefused::NotQuoted),
         }
     }
 
@@ -137,7 +152,10 @@ impl Standing {
             required, given, ..
         } = self;
         match self.state {
-            State::Committing | State::Completed => Ok(self),
+            State::Committing
+            | State::AwaitingPayment
+            | State::AwaitingSettlement
+            | State::Completed => Ok(self),
             State::Failed => Err(OrderRefused::NotQuoted),
             State::Expired => Err(OrderRefused::Requote),
             State::Quoted | State::Confirmed if self.expires_at <= now => {

@@ -9,6 +9,8 @@ pub enum Action {
     See,
     /// Change its plan (REQ-038).
     ChangePlan,
+    /// Buy credit for it.
+    BuyCredits,
     /// Manage its subaccounts and members: the profile's first role.
     Manage,
 }
@@ -20,6 +22,8 @@ pub struct Roles<'a> {
     pub all: &'a [String],
     /// The roles that may change the plan.
     pub change_plan: &'a [String],
+    /// The roles that may buy credit.
+    pub buy_credits: &'a [String],
 }
 
 /// The person's roles do not reach.
@@ -44,6 +48,7 @@ pub fn permitted(held: &[String], action: Action, roles: Roles<'_>) -> Result<()
     let may = |role: &String| match action {
         Action::See => true,
         Action::ChangePlan => roles.change_plan.contains(role),
+        Action::BuyCredits => roles.buy_credits.contains(role),
         Action::Manage => roles.all.first() == Some(role),
     };
     if held.iter().any(may) {
@@ -76,6 +81,7 @@ mod tests {
         let roles = Roles {
             all: &all,
             change_plan: &change_plan,
+            buy_credits: &change_plan,
         };
         let check = |held: &[&str], action| permitted(&names(held), action, roles);
         for role in ["OWNER", "ADMINISTRATOR", "BILLING_MANAGER"] {

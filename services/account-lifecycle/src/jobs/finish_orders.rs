@@ -1,4 +1,6 @@
-//! Carries out committed orders, where `CommitOrder` was cut short.
+//! Carries out committed orders, where `CommitOrder` was cut short or a payment is not decided.
+
+use chassis::Clock;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
@@ -8,22 +10,24 @@ use crate::store::{self, Tenant, orders};
 /// How many are looked at in one step.
 const BATCH: i64 = 20;
 
-/// Finishes what waits; gives how many were finished.
+/// Finishes what waits; gives nothing to do at once.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
-    let waiting = orders::to_finish(&mut tx, BATCH).await?;
+    // Where a test clock stands, nobody waits for a payment longer than it takes.
+    let often = matches!(ctx.clock, Clock::Standing { .. });
+    let waiting = orders::take_to_finish(&mut tx, BATCH, often).await?;
     tx.commit().await?;
-    let mut finished = 0;
     for order in &waiting {
         // One that is refused has ended too, and must not stop the others.
         match commit_order::finish(ctx, order, now).await {
-            Ok(()) => finished += 1,
+            Ok(()) => {}
             Err(error) => {
                 tracing::warn!(order.id = %order.order_id, error = %chassis::Chain(&error), "finishing an order failed");
             }
         }
     }
-    Ok(finished)
+    // Those that wait for a payment are looked at after the pause.
+    Ok(0)
 }

@@ -44,22 +44,26 @@ pub async fn allowed(
             Roles {
                 all: &[],
                 change_plan: &[],
+                buy_credits: &[],
             },
         ),
-        Action::ChangePlan | Action::Manage if held.is_empty() => Err(Denied::Stranger),
-        Action::ChangePlan | Action::Manage => {
+        Action::ChangePlan | Action::BuyCredits | Action::Manage if held.is_empty() => {
+            Err(Denied::Stranger)
+        }
+        Action::ChangePlan | Action::BuyCredits | Action::Manage => {
             let profile = ctx.profile_of(&account).await?;
-            let change_plan = profile
-                .permissions
-                .get("change_plan")
-                .cloned()
-                .unwrap_or_default();
+            let roles = |action: &str| {
+                let named = profile.permissions.get(action);
+                named.cloned().unwrap_or_default()
+            };
+            let (change_plan, buy_credits) = (roles("change_plan"), roles("buy_credits"));
             permitted(
                 &held,
                 action,
                 Roles {
                     all: &profile.roles,
                     change_plan: &change_plan,
+                    buy_credits: &buy_credits,
                 },
             )
         }

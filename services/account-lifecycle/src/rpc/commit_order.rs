@@ -4,11 +4,10 @@ use chassis::{Call, Unit, wire};
 use proto::account::v1 as pb;
 use values::OrderId;
 
-use super::confirm_order::find;
+use super::confirm_order::{Intent, find};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::order::{OrderRefused, State};
-use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::commit_order;
 use crate::store::{self, Tenant, orders};
@@ -18,9 +17,7 @@ pub async fn handle(
     call: Call<pb::CommitOrderRequest>,
 ) -> Result<pb::CommitOrderResponse, Error> {
     let id: OrderId = wire::id("order_id", &call.message.order_id)?;
-    let root = find(&ctx, &call.caller, id, Action::ChangePlan)
-        .await?
-        .root_id;
+    let root = find(&ctx, &call.caller, id, Intent::Act).await?.root_id;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     store::enter(&mut unit.tx, Tenant::Root(root)).await?;
     let order = orders::lock(&mut unit.tx, id.uuid())

@@ -17,9 +17,7 @@ pub async fn handle(
     call: Call<pb::ConfirmOrderRequest>,
 ) -> Result<pb::ConfirmOrderResponse, Error> {
     let id: OrderId = wire::id("order_id", &call.message.order_id)?;
-    let root = find(&ctx, &call.caller, id, Action::ChangePlan)
-        .await?
-        .root_id;
+    let root = find(&ctx, &call.caller, id, Intent::Act).await?.root_id;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     store::enter(&mut unit.tx, Tenant::Root(root)).await?;
     let order = orders::lock(&mut unit.tx, id.uuid())
@@ -37,20 +35,34 @@ pub async fn handle(
         .await?)
 }
 
-/// The order `id`, if `caller` may do `action` for its account. An operator's order was decided with
-/// an operator's powers, so that a person may only see it. To whoever may not know of the
+/// What an order is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// To see it.
+    See,
+    /// To confirm or commit it.
+    Act,
+}
+
+/// The order `id`, if `caller` may see it or act on it, as its kind asks. An operator's order was
+/// decided with an operator's powers, so that a person may only see it. To whoever may not know of the
 /// account, the order does not exist either.
-pub async fn find(ctx: &Ctx, caller: &Caller, id: OrderId, action: Action) -> Result<Order, Error> {
+pub async fn find(ctx: &Ctx, caller: &Caller, id: OrderId, intent: Intent) -> Result<Order, Error> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     let order = orders::get(&mut tx, id.uuid())
         .await?
         .ok_or(Error::OrderNotFound(id))?;
     tx.commit().await?;
+    let action = match intent {
+        Intent::See => Action::See,
+        Intent::Act if order.kind == "BUY_CREDITS" => Action::BuyCredits,
+        Intent::Act => Action::ChangePlan,
+    };
     match permit::allowed(ctx, caller, AccountId::from_uuid(order.account_id), action).await {
         Ok(_)
             if order.by_operator
-                && action == Action::ChangePlan
+                && intent == Intent::Act
                 && matches!(caller, Caller::Person { .. }) =>
         {
             Err(Error::OrderOfOperator(id))

@@ -2,9 +2,10 @@
 
 use chassis::wire::timestamp;
 use proto::account::v1 as pb;
+use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
 use proto::r#type::v1::Money;
-use values::{AccountId, OrderId, TicketId, UserId};
+use values::{AccountId, InvoiceId, MethodId, OrderId, TicketId, UserId};
 
 use crate::store::accounts::Account;
 use crate::store::members::Member;
@@ -65,6 +66,8 @@ pub fn order(from: &Order) -> pb::Order {
     let state = match from.state.as_str() {
         "QUOTED" => pb::order::State::Quoted,
         "CONFIRMED" | "COMMITTING" => pb::order::State::Confirmed,
+        "AWAITING_PAYMENT" => pb::order::State::AwaitingPayment,
+        "AWAITING_SETTLEMENT" => pb::order::State::AwaitingSettlement,
         "COMPLETED" => pb::order::State::Completed,
         "FAILED" => pb::order::State::Failed,
         _ => pb::order::State::Expired,
@@ -75,16 +78,21 @@ pub fn order(from: &Order) -> pb::Order {
         "NEXT_RENEWAL" => pb::order::Effect::NextRenewal,
         _ => pb::order::Effect::Immediate,
     };
+    let kind = if from.kind == "BUY_CREDITS" {
+        pb::order::Kind::BuyCredits
+    } else {
+        pb::order::Kind::PlanChange
+    };
     pb::Order {
         order_id: OrderId::from_uuid(from.order_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
-        kind: pb::order::Kind::PlanChange.into(),
+        kind: kind.into(),
         state: state.into(),
         from_plan_code: from.from_plan_code.clone(),
         to_plan_code: from.to_plan_code.clone(),
         family_code: from.family_code.clone(),
         effect: effect.into(),
-        effective_time: Some(timestamp(from.effective_at)),
+        effective_time: from.effective_at.map(timestamp),
         billing_date: from
             .billing_on
             .map(|day| day.to_string())
@@ -108,28 +116,81 @@ pub fn order(from: &Order) -> pb::Order {
         billing_cycle_code: from.billing_cycle_code.clone(),
         commit_time: from.committed_at.map(timestamp),
         actor: from.actor.clone(),
+        total: from.total(),
+        payment_method_id: from
+            .method_id
+            .map(|id| MethodId::from_uuid(id).to_string())
+            .unwrap_or_default(),
+        invoice_id: from
+            .invoice_id
+            .map(|id| InvoiceId::from_uuid(id).to_string())
+            .unwrap_or_default(),
         ..pb::Order::default()
     }
 }
 
 fn line(stored: &serde_json::Value) -> pb::order::Line {
     let text = |key: &str| {
-        stored
-            .get(key)
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
+        let text = stored.get(key).and_then(serde_json::Value::as_str);
+        text.unwrap_or_default().to_owned()
     };
+    let estimated = stored.get("estimated").and_then(serde_json::Value::as_bool);
     pb::order::Line {
         description: text("description"),
         amount: Some(Money {
             currency_code: text("currency"),
             amount: text("amount"),
         }),
-        estimated: true,
-        kind_code: "SUBSCRIPTION".to_owned(),
+        // Lines of orders made before there were others have neither.
+        estimated: estimated.unwrap_or(true),
+        kind_code: match text("kind") {
+            kind if kind.is_empty() => "SUBSCRIPTION".to_owned(),
+            kind => kind,
+        },
     }
 }
+
+impl Order {
+    /// What its lines come to that are not estimated, tax included; `None` when there are none.
+    pub fn total(&self) -> Option<Money> {
+        let lines = self.lines.as_array().into_iter().flatten().map(line);
+        let mut total: Option<values::Money> = None;
+        for amount in lines.filter(|it| !it.estimated).filter_map(|it| it.amount) {
+            let currency = amount.currency_code.parse().ok()?;
+            let money = values::Money::parse(&amount.amount, currency).ok()?;
+            total = Some(match total {
+                Some(sum) => sum.plus(money).ok()?,
+                None => money,
+            });
+        }
+        total.map(chassis::wire::pb_money)
+    }
+
+    /// What is paid for, without tax: the lines that are not estimated and no tax.
+    pub fn payable(&self) -> Vec<billing::CollectionLine> {
+        let lines = self.lines.as_array().into_iter().flatten().map(line);
+        lines
+            .filter(|it| !it.estimated && PAYABLE.contains(&it.kind_code.as_str()))
+            .map(|it| billing::CollectionLine {
+                plan_code: if it.kind_code == "SUBSCRIPTION" {
+                    self.to_plan_code.clone()
+                } else {
+                    String::new()
+                },
+                billing_cycle_code: if it.kind_code == "SUBSCRIPTION" {
+                    self.billing_cycle_code.clone()
+                } else {
+                    String::new()
+                },
+                kind: it.kind_code,
+                amount: it.amount,
+            })
+            .collect()
+    }
+}
+
+/// Kinds of lines that are paid for; the others are tax.
+const PAYABLE: [&str; 2] = ["SUBSCRIPTION", "CREDITS"];
 
 pub fn ticket(from: &Ticket) -> pb::Ticket {
     pb::Ticket {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use values::AccountId;
 
-use super::convert;
+use super::{buy_credits, convert};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -25,9 +25,11 @@ pub async fn handle(
     let id: AccountId = wire::id("account_id", &call.message.account_id)?;
     let asked = match &call.message.kind {
         Some(Kind::PlanChange(asked)) => asked,
+        Some(Kind::CreditPurchase(asked)) => {
+            return buy_credits::handle(&ctx, &call, id, asked).await;
+        }
         Some(
             Kind::Upgrade(_)
-            | Kind::CreditPurchase(_)
             | Kind::NumberPurchase(_)
             | Kind::AddOnPurchase(_)
             | Kind::RefundOrder(_),
@@ -96,7 +98,8 @@ async fn estimate(
     let lines = invoice.lines.iter().map(|line| {
         let amount = line.amount.clone().unwrap_or_default();
         let description = format!("{}: {}", line.plan_code, line.explanation);
-        json!({"description": description, "amount": amount.amount, "currency": amount.currency_code})
+        json!({"description": description, "amount": amount.amount, "currency": amount.currency_code,
+               "kind": "SUBSCRIPTION", "estimated": true})
     });
     Ok(lines.collect())
 }
@@ -135,7 +138,7 @@ fn quoted(
             _ => String::new(),
         },
         effect: effect.to_owned(),
-        effective_at,
+        effective_at: Some(effective_at),
         billing_on: change.billing_date.parse().ok(),
         timeline_etag: change.timeline_etag,
         catalogue_version: change.catalogue_version,
@@ -149,6 +152,9 @@ fn quoted(
         committed_at: None,
         completed_at: None,
         failure_reason: String::new(),
+        method_id: None,
+        collection_id: None,
+        invoice_id: None,
     }
 }
 

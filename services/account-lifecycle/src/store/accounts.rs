@@ -56,6 +56,29 @@ pub async fn set_opened(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> 
     Ok(())
 }
 
+/// Makes an account FULL, which a TRIAL becomes by its first purchase (D5).
+pub async fn set_full(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_full\nUPDATE account.accounts SET type = 'FULL' WHERE account_id = $1",
+        id
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Changes how an account pays.
+pub async fn set_invoiced(db: &mut PgConnection, id: Uuid, invoiced: bool) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_invoiced\nUPDATE account.accounts SET invoiced = $2 WHERE account_id = $1",
+        id,
+        invoiced
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// How many subaccounts a root has.
 pub async fn count_subaccounts(db: &mut PgConnection, root: Uuid) -> sqlx::Result<i64> {
     sqlx::query_scalar!(

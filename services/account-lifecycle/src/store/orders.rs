@@ -15,6 +15,8 @@ impl Order {
             "QUOTED" => State::Quoted,
             "CONFIRMED" => State::Confirmed,
             "COMMITTING" => State::Committing,
+            "AWAITING_PAYMENT" => State::AwaitingPayment,
+            "AWAITING_SETTLEMENT" => State::AwaitingSettlement,
             "COMPLETED" => State::Completed,
             "FAILED" => State::Failed,
             "EXPIRED" => State::Expired,
@@ -35,6 +37,8 @@ const fn name(state: State) -> &'static str {
         State::Quoted => "QUOTED",
         State::Confirmed => "CONFIRMED",
         State::Committing => "COMMITTING",
+        State::AwaitingPayment => "AWAITING_PAYMENT",
+        State::AwaitingSettlement => "AWAITING_SETTLEMENT",
         State::Completed => "COMPLETED",
         State::Failed => "FAILED",
         State::Expired => "EXPIRED",
@@ -48,8 +52,9 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         INSERT INTO account.orders (root_id, account_id, order_id, kind, state, by_operator, actor, family_code,
             from_plan_code, to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag,
             catalogue_version, action_label, warnings, lines, confirmations_required, confirmations_given, created_at,
-            expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
+            expires_at, method_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+                $24)",
         order.root_id,
         order.account_id,
         order.order_id,
@@ -72,7 +77,8 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.confirmations_required,
         order.confirmations_given,
         order.created_at,
-        order.expires_at
+        order.expires_at,
+        order.method_id
     )
     .execute(db)
     .await?;
@@ -83,7 +89,12 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
     sqlx::query_as!(
         Order,
-        "-- account.orders.get\nSELECT * FROM account.orders WHERE order_id = $1",
+        "-- account.orders.get
+        SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
+               billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
+               warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
+               completed_at, failure_reason, method_id, collection_id, invoice_id
+        FROM account.orders WHERE order_id = $1",
         id
     )
     .fetch_optional(db)
@@ -94,7 +105,12 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>>
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
     sqlx::query_as!(
         Order,
-        "-- account.orders.lock\nSELECT * FROM account.orders WHERE order_id = $1 FOR UPDATE",
+        "-- account.orders.lock
+        SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
+               billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
+               warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
+               completed_at, failure_reason, method_id, collection_id, invoice_id
+        FROM account.orders WHERE order_id = $1 FOR UPDATE",
         id
     )
     .fetch_optional(db)
@@ -123,29 +139,45 @@ pub async fn set_standing(
     Ok(())
 }
 
-/// Ends a committed order; one that has ended stays as it is.
+/// How a committed order ends.
+#[derive(Debug, Clone, Default)]
+pub struct End {
+    /// When it took effect.
+    pub effective_at: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub reason: String,
+    /// Its collection.
+    pub collection_id: Option<Uuid>,
+    /// Its invoice.
+    pub invoice_id: Option<Uuid>,
+}
+
+/// Ends a committed order; one that has ended stays as it is. Tells whether it did.
 pub async fn end(
     db: &mut PgConnection,
     id: Uuid,
     state: State,
-    effective_at: Option<DateTime<Utc>>,
-    (reason, now): (&str, DateTime<Utc>),
-) -> sqlx::Result<()> {
+    end: &End,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
     let completed = (state == State::Completed).then_some(now);
-    sqlx::query!(
+    let done = sqlx::query!(
         "-- account.orders.end
         UPDATE account.orders
-        SET state = $2, effective_at = coalesce($3, effective_at), failure_reason = $4, completed_at = $5
-        WHERE order_id = $1 AND state = 'COMMITTING'",
+        SET state = $2, effective_at = coalesce($3, effective_at), failure_reason = $4, completed_at = $5,
+            collection_id = coalesce($6, collection_id), invoice_id = $7
+        WHERE order_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')",
         id,
         name(state),
-        effective_at,
-        reason,
-        completed
+        end.effective_at,
+        end.reason,
+        completed,
+        end.collection_id,
+        end.invoice_id
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Up to `limit` orders of an account before `before`, newest first.
@@ -158,7 +190,11 @@ pub async fn list(
     sqlx::query_as!(
         Order,
         "-- account.orders.list
-        SELECT * FROM account.orders WHERE account_id = $1 AND ($2::uuid IS NULL OR order_id < $2)
+        SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
+               billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
+               warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
+               completed_at, failure_reason, method_id, collection_id, invoice_id
+        FROM account.orders WHERE account_id = $1 AND ($2::uuid IS NULL OR order_id < $2)
         ORDER BY order_id DESC LIMIT $3",
         account,
         before,
@@ -168,14 +204,67 @@ pub async fn list(
     .await
 }
 
-/// Up to `limit` orders that were committed and not ended, the oldest first.
-pub async fn to_finish(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Order>> {
+/// Up to `limit` orders that were committed and not ended, and are to be looked at now. Each is looked
+/// at less often the longer it waits, up to once a minute; `often` looks at it again at once.
+pub async fn take_to_finish(
+    db: &mut PgConnection,
+    limit: i64,
+    often: bool,
+) -> sqlx::Result<Vec<Order>> {
     sqlx::query_as!(
         Order,
-        "-- account.orders.to_finish
-        SELECT * FROM account.orders WHERE state = 'COMMITTING' ORDER BY committed_at LIMIT $1",
+        "-- account.orders.take_to_finish
+        UPDATE account.orders
+        SET looks = looks + 1,
+            look_at = clock_timestamp() + CASE WHEN $2 THEN interval '0' ELSE interval '500 ms' * (2 ^ least(looks, 7)) END
+        WHERE order_id IN (
+            SELECT order_id FROM account.orders
+            WHERE state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT') AND look_at <= clock_timestamp()
+            ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+        RETURNING root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code,
+                  to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version,
+                  action_label, warnings, lines, confirmations_required, confirmations_given, created_at, expires_at,
+                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id",
+        limit,
+        often
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Up to `limit` orders that were committed and not ended.
+pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Order>> {
+    sqlx::query_as!(
+        Order,
+        "-- account.orders.unfinished
+        SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
+               billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
+               warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
+               completed_at, failure_reason, method_id, collection_id, invoice_id
+        FROM account.orders
+        WHERE state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT') ORDER BY look_at LIMIT $1",
         limit
     )
     .fetch_all(db)
     .await
+}
+
+/// Notes how the payment of a committed order stands; one that has ended stays as it is.
+pub async fn set_payment(
+    db: &mut PgConnection,
+    id: Uuid,
+    state: State,
+    collection: Uuid,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.orders.set_payment
+        UPDATE account.orders SET state = $2, collection_id = $3
+        WHERE order_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')",
+        id,
+        name(state),
+        collection
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }

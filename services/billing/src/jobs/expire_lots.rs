@@ -8,8 +8,9 @@ use values::Currency;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::ops::{collect, credit};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::runs;
+use crate::store::{accounts, runs};
 
 /// Root accounts whose credit is looked at in one transaction.
 const ROOTS: i64 = 100;
@@ -17,6 +18,13 @@ const ROOTS: i64 = 100;
 /// Forfeits the expired credit of some root accounts; gives how many it found.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
+    if next_due(&mut *ctx.db.acquire().await?, now)
+        .await?
+        .is_none()
+    {
+        return Ok(0);
+    }
+    let catalogue = ctx.active_catalogue().await?;
     let mut tx = ctx.db.begin().await?;
     let as_of = expired_as_of(&mut tx, now).await?;
     let roots = ledger::roots_with_expired(&mut tx, as_of, ROOTS).await?;
@@ -32,6 +40,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
             .ok_or(Error::Stored("balance"))?;
         let currency: Currency = currency.parse().map_err(|_| Error::Stored("currency"))?;
         let mut entries = Entries::new(currency.code(), now);
+        let mut forfeited = 0_i64;
         for (root, lot) in ledger::lots(&mut tx, (root, root)).await? {
             if lot.expires_at.is_none_or(|expiry| as_of < expiry) {
                 continue;
@@ -45,11 +54,20 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
                 invoice_id: None,
                 reason: "EXPIRED",
             };
+            forfeited = forfeited.saturating_add(lot.remaining_micros);
             // A lot expires once: its id is its entry's.
             entries.add(lot.id, &entry);
         }
         entries.copy(&mut tx).await?;
         ledger::forfeit(&mut tx, root, (as_of, now)).await?;
+        // At its expiry it was worth nothing: the balance fell then, and is told of now.
+        let after = ledger::balance(&mut tx, root, now).await?;
+        let before = after.saturating_add(forfeited);
+        let account = accounts::get(&mut tx, root)
+            .await?
+            .ok_or(Error::Stored("account"))?;
+        let low = collect::profile(&catalogue, &account)?.notify_below_micros;
+        credit::balance_moved(&mut tx, (root, before), low, now).await?;
     }
     tx.commit().await?;
     Ok(found)

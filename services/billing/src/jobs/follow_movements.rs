@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto::payments::v1 as payments;
 use proto::payments::v1::watch_movements_response::Movement;
+use sqlx::error::DatabaseError;
 use tonic::Status;
 
 use crate::ctx::Ctx;
@@ -15,6 +16,8 @@ use crate::store::watch_positions;
 const SOURCE: &str = "payments.movements";
 /// How long a stream without news is kept before a step ends.
 const QUIET: Duration = Duration::from_secs(1);
+/// Changes booked before a step ends, so that the process can stop.
+const BATCH: usize = 500;
 /// How long the first news may take where there are some.
 const FIRST: Duration = Duration::from_millis(300);
 
@@ -26,11 +29,56 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         let Some(change) = next? else {
             break;
         };
-        book(ctx, &change).await?;
+        if let Err(error) = book(ctx, &change).await {
+            if !is_permanent(&error) {
+                return Err(error);
+            }
+            set_aside(ctx, &change, &error).await?;
+        }
         found += 1;
         ctx.wake.notify_waiters();
+        if BATCH <= found {
+            break;
+        }
     }
     Ok(found)
+}
+
+/// Whether booking the same again would fail again: what was told does not fit what is stored.
+fn is_permanent(error: &Error) -> bool {
+    if let Error::Database(error) = error {
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        // Values out of range, and constraints that are violated.
+        return code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
+    }
+    !matches!(error, Error::Peer(_))
+}
+
+/// Keeps news that can't be booked for a person to look at, and goes on: others wait behind it.
+async fn set_aside(
+    ctx: &Ctx,
+    change: &payments::WatchMovementsResponse,
+    error: &Error,
+) -> Result<(), Error> {
+    let subject = match &change.movement {
+        Some(Movement::Charge(charge)) => charge.charge_id.as_str(),
+        Some(Movement::Refund(refund)) => refund.refund_id.as_str(),
+        Some(Movement::Dispute(dispute)) => dispute.dispute_id.as_str(),
+        None => "",
+    };
+    let reason = chassis::Chain(error).to_string();
+    tracing::error!(
+        movement.id = subject,
+        reason,
+        "news of money can't be booked"
+    );
+    let now = ctx.clock.now().await?;
+    let mut tx = ctx.db.begin().await?;
+    let place = (SOURCE, change.resume_token.as_str());
+    watch_positions::insert_unbooked(&mut tx, place, (subject, &reason), now).await?;
+    watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 async fn open(ctx: &Ctx) -> Result<tonic::Streaming<payments::WatchMovementsResponse>, Error> {

@@ -16,22 +16,28 @@ use crate::store::{accounts, ledger};
 
 /// How long after a recharge no other begins, whatever is spent.
 const COOL_DOWN: TimeDelta = TimeDelta::minutes(5);
+/// How long after a failure of ours a balance is looked at again.
+const LATER: TimeDelta = TimeDelta::minutes(5);
 
 /// Looks at one balance, and asks for a charge where it is due; gives how many it looked at.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
-    let mut tx = ctx.db.begin().await?;
-    if auto_recharges::next_due(&mut tx, now).await?.is_none() {
-        return Ok(0);
-    }
-    tx.rollback().await?;
-    let catalogue = ctx.active_catalogue().await?;
-    let mut tx = ctx.db.begin().await?;
-    let Some(setting) = auto_recharges::lock_due(&mut tx, now).await? else {
+    let mut db = ctx.db.acquire().await?;
+    let Some(root) = auto_recharges::due(&mut db, now).await? else {
         return Ok(0);
     };
-    let asked = look_at(&mut tx, &catalogue, &setting, now).await?;
-    tx.commit().await?;
+    drop(db);
+    let catalogue = ctx.active_catalogue().await?;
+    let asked = match begun(ctx, &catalogue, root, now).await {
+        Ok(asked) => asked,
+        Err(error) => {
+            // One account at fault is looked at later, and does not keep the others waiting.
+            tracing::error!(account.id = %root, error = %chassis::Chain(&error), "a balance was not looked at");
+            let mut db = ctx.db.acquire().await?;
+            auto_recharges::look_at(&mut db, root, Some(now + LATER)).await?;
+            return Ok(1);
+        }
+    };
     if let Some(id) = asked {
         // What is refused is counted there; what is lost, the job that asks again finds.
         if let Err(error) = collect::ask(ctx, id).await {
@@ -41,7 +47,25 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     Ok(1)
 }
 
-/// Writes the recharge that a balance needs now, if any, and notes when to look at it next.
+/// The recharge of a root account, written down where it is due.
+async fn begun(
+    ctx: &Ctx,
+    catalogue: &Catalogue,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<Uuid>, Error> {
+    let mut tx = ctx.db.begin().await?;
+    // The balance first, as everywhere: else two would wait for each other.
+    ledger::lock(&mut tx, &[root]).await?;
+    let Some(setting) = auto_recharges::lock_due(&mut tx, root, now).await? else {
+        return Ok(None);
+    };
+    let asked = look_at(&mut tx, catalogue, &setting, now).await?;
+    tx.commit().await?;
+    Ok(asked)
+}
+
+/// Writes the recharge that a balance, which is locked, needs now, if any, and notes when to look at it next.
 async fn look_at(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -53,7 +77,6 @@ async fn look_at(
         .await?
         .ok_or(Error::Stored("account"))?;
     let profile = collect::profile(catalogue, &account)?;
-    ledger::lock(db, &[root]).await?;
     let month = collect::month_start(profile, now);
     let (made, last) = collections::recharges(db, root, month).await?;
     let made = u32::try_from(made).unwrap_or(u32::MAX);
@@ -68,8 +91,9 @@ async fn look_at(
         auto_recharges::look_at(db, root, None).await?;
         return Ok(None);
     }
-    if let Some(cool) = last.map(|last| last + COOL_DOWN).filter(|cool| now < *cool) {
-        auto_recharges::look_at(db, root, Some(cool)).await?;
+    let cool = last.map(|last| last + COOL_DOWN);
+    if let Some(wait) = cool.max(setting.not_before).filter(|until| now < *until) {
+        auto_recharges::look_at(db, root, Some(wait)).await?;
         return Ok(None);
     }
     let due = recharge::due(&Recharge {

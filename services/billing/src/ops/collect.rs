@@ -21,10 +21,11 @@ use crate::domain::recharge::{FAILURES_MAX, back_off};
 use crate::domain::tax::{self, TaxPolicy};
 use crate::error::Error;
 use crate::store::accounts::Account;
+use crate::store::auto_recharges::{self, Ended};
 use crate::store::collections::{self, Collection, Line, Outcome, Tax};
 use crate::store::invoices::{self, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, auto_recharges, numbers, outbox};
+use crate::store::{accounts, numbers, outbox};
 
 /// Seconds that whoever has written a collection has to ask for its charge, before a job does.
 pub const WAIT_SECONDS: i32 = 30;
@@ -42,7 +43,8 @@ pub async fn taxed(
 ) -> Result<(Vec<Tax>, Money), Error> {
     let profile = profile(catalogue, account)?;
     let currency = profile.currency;
-    let out_of_range = |_| Error::SumOutOfRange(crate::domain::usage::SumOutOfRange);
+    // What can't be booked is not asked for.
+    let out_of_range = |_| field_error("lines", "a smaller sum in all");
     let mut net = Money::from_minor(0, currency);
     for line in lines {
         net = net
@@ -76,6 +78,7 @@ pub async fn taxed(
             amount_minor: line.money.minor(),
         });
     }
+    total.amount().map_err(out_of_range)?;
     Ok((taxes, total))
 }
 
@@ -228,7 +231,7 @@ async fn decline(
     };
     collections::set_outcome(db, asked.collection_id, &outcome, now).await?;
     if asked.order_id.is_none() {
-        recharge_declined(db, asked.root_id, &reason, now).await?;
+        recharge_declined(db, asked.root_id, (&reason, true), now).await?;
     }
     Ok(())
 }
@@ -269,11 +272,16 @@ pub async fn keep(
     use payments::MovementState as State;
     let id: InvoiceId = parsed(&charge.invoice_id)?;
     let charge_id: ChargeId = parsed(&charge.charge_id)?;
-    let Some(collection) = collections::lock(db, id.uuid()).await? else {
+    let Some(collection) = collections::get(db, id.uuid()).await? else {
         return Ok(());
     };
-    let booked = collection.failure_reason == SETTLED_AMOUNT_DIFFERS;
-    if collection.is_decided() || booked || collection.attempt_number != charge.attempt_number {
+    // The balance first, as everywhere: else two would wait for each other.
+    ledger::lock(db, &[collection.root_id]).await?;
+    let collection = collections::lock(db, id.uuid())
+        .await?
+        .ok_or(Error::Stored("collection"))?;
+    let parked = collection.state == "PARKED" && !is_final(charge.state());
+    if collection.is_decided() || parked || collection.attempt_number != charge.attempt_number {
         return Ok(());
     }
     let (state, reason) = match charge.state() {
@@ -283,9 +291,9 @@ pub async fn keep(
                 book(db, catalogue, &collection, now).await?;
                 ("SUCCEEDED", "")
             } else {
-                // Whatever has arrived is the customer's; what it is for, a person decides.
+                // Whatever has arrived is the customer's; what was to be paid by it is not.
                 add_as_credit(db, catalogue, (&collection, settled), now).await?;
-                ("PARKED", SETTLED_AMOUNT_DIFFERS)
+                ("DECLINED", SETTLED_AMOUNT_DIFFERS)
             }
         }
         State::Declined | State::FailedNotSent => ("DECLINED", charge.failure_reason.as_str()),
@@ -303,10 +311,13 @@ pub async fn keep(
     collections::set_outcome(db, collection.collection_id, &outcome, now).await?;
     if collection.order_id.is_none() {
         match state {
-            "SUCCEEDED" => {
-                auto_recharges::ended(db, collection.root_id, (0, Some(now)), "").await?;
+            "DECLINED" if reason != SETTLED_AMOUNT_DIFFERS => {
+                let counts = charge.state() == State::Declined;
+                recharge_declined(db, collection.root_id, (reason, counts), now).await?;
             }
-            "DECLINED" => recharge_declined(db, collection.root_id, reason, now).await?,
+            "SUCCEEDED" | "DECLINED" => {
+                auto_recharges::ended(db, collection.root_id, &Ended::well(now)).await?;
+            }
             _ => {}
         }
     }
@@ -327,7 +338,17 @@ fn settled(charge: &payments::Charge, collection: &Collection) -> Result<i64, Er
     Ok(settled.ok_or(Error::Stored("settled amount"))?.minor())
 }
 
-/// Books a collection whose money has arrived: its invoice, tax and revenue, and paid credit.
+/// Whether a charge will not change any more.
+fn is_final(state: payments::MovementState) -> bool {
+    matches!(
+        state,
+        payments::MovementState::Succeeded
+            | payments::MovementState::Declined
+            | payments::MovementState::FailedNotSent
+    )
+}
+
+/// Books a collection whose money has arrived, and whose account's balance is locked: its invoice, tax and revenue, and paid credit.
 async fn book(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -339,7 +360,6 @@ async fn book(
         .await?
         .ok_or(Error::Stored("account"))?;
     let profile = profile(catalogue, &account)?;
-    ledger::lock(db, &[root]).await?;
     let before = ledger::balance(db, root, now).await?;
     let mut entries = Entries::new(&collection.currency, now);
     if profile.forfeits_trial {
@@ -437,7 +457,6 @@ async fn add_as_credit(
         .await?
         .ok_or(Error::Stored("account"))?;
     let profile = profile(catalogue, &account)?;
-    ledger::lock(db, &[root]).await?;
     let before = ledger::balance(db, root, now).await?;
     let micros = settled
         .checked_mul(profile.currency.micros_per_minor())
@@ -450,7 +469,7 @@ async fn add_as_credit(
         expires_at: None,
         word: SETTLED_AMOUNT_DIFFERS,
         reason: SETTLED_AMOUNT_DIFFERS,
-        collection: None,
+        collection: Some(collection.collection_id),
         seed: collection.collection_id,
     };
     let mut entries = Entries::new(&collection.currency, now);
@@ -488,30 +507,33 @@ async fn issue(
     Ok(invoices::insert_purchase(db, &invoice).await?)
 }
 
-/// Counts a recharge that was declined: it waits longer after each, and is switched off after the last.
+/// Notes a recharge that was declined: after each that counts the next waits longer, and after the last
+/// there is none. One that never reached the provider does not count.
 async fn recharge_declined(
     db: &mut PgConnection,
     root: Uuid,
-    reason: &str,
+    (reason, counts): (&str, bool),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let Some(setting) = auto_recharges::get(db, root).await? else {
         return Ok(());
     };
-    let failures = setting.failures + 1;
+    let failures = setting.failures + i32::from(counts);
     let given_up = i32::try_from(FAILURES_MAX).is_ok_and(|max| max <= failures);
-    if given_up {
-        let reason = if reason.is_empty() {
-            "DECLINED"
-        } else {
-            reason
-        };
-        auto_recharges::ended(db, root, (failures, None), reason).await?;
-        outbox::recharge_disabled(db, root, now).await?;
-        return Ok(());
-    }
     let wait = TimeDelta::hours(back_off(u32::try_from(failures).unwrap_or(1)));
-    auto_recharges::ended(db, root, (failures, Some(now + wait)), "").await?;
+    let ended = Ended {
+        failures,
+        not_before: (!given_up).then(|| now + wait),
+        disable_reason: match reason {
+            _ if !given_up => "",
+            "" => "DECLINED",
+            reason => reason,
+        },
+    };
+    auto_recharges::ended(db, root, &ended).await?;
+    if given_up {
+        outbox::recharge_disabled(db, root, now).await?;
+    }
     Ok(())
 }
 

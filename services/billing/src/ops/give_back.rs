@@ -9,9 +9,11 @@ use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, Money, RefundId};
 
 use super::collect::{is_refusal, parsed};
+use super::credit::{self, Credit};
 use crate::ctx::Ctx;
+use crate::domain::lots::LotKind;
 use crate::error::Error;
-use crate::store::ledger::{Entries, Entry, LedgerAccount};
+use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::refunds::{self, Refund};
 
 /// Attempts at the original payment before a bank transfer is asked for.
@@ -39,7 +41,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
         payments::refund::Route::OriginalMethod
     };
     // A refusal that is answered again for ever would bar the same attempt at another time.
-    let attempt = format!("refund {} {}", refund.attempt_number, refund.updated_at);
+    let attempt = format!("refund {} {}", refund.attempt_number, refund.refusals);
     let request = payments::CreateRefundRequest {
         account_id: AccountId::from_uuid(refund.root_id).to_string(),
         charge_id: ChargeId::from_uuid(refund.charge_id).to_string(),
@@ -73,7 +75,8 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// What `payments` does not take is asked for later, or by a bank transfer where the method can't.
+/// What `payments` does not take: it is asked for by a bank transfer where the method can't give back,
+/// later where the charge is contested, and waits for a person otherwise.
 async fn refused(
     db: &mut PgConnection,
     asked: &Refund,
@@ -87,13 +90,18 @@ async fn refused(
         return Ok(());
     }
     let impossible = reason == "METHOD_NOT_REFUNDABLE" && !asked.manual;
+    let (state, try_at) = match reason {
+        _ if impossible => ("RETRYING", Some(now)),
+        "CHARGE_DISPUTED" => ("RETRYING", Some(now + AGAIN_AFTER)),
+        _ => ("NEEDS_MANUAL", None),
+    };
     let next = Refund {
-        state: "RETRYING".to_owned(),
+        state: state.to_owned(),
+        refusals: asked.refusals + 1,
         manual: asked.manual || impossible,
         ..locked
     };
-    let try_at = if impossible { now } else { now + AGAIN_AFTER };
-    Ok(refunds::set(db, &next, now, Some(try_at)).await?)
+    Ok(refunds::set(db, &next, now, try_at).await?)
 }
 
 /// Keeps what `payments` says of a refund; books it, once, when the money has gone back. What is known
@@ -108,10 +116,20 @@ pub async fn keep(
     let Ok(id) = Uuid::try_parse(&said.refund_key) else {
         return Ok(());
     };
-    let Some(known) = refunds::lock(db, id).await? else {
+    let Some(known) = refunds::get(db, id).await? else {
         return Ok(());
     };
-    if known.state == "SUCCEEDED" || known.attempt_number != said.attempt_number {
+    // The balance first, as everywhere: else two would wait for each other.
+    ledger::lock(db, &[known.root_id]).await?;
+    let known = refunds::lock(db, id)
+        .await?
+        .ok_or(Error::Stored("refund"))?;
+    let moved = matches!(
+        said.state(),
+        State::Succeeded | State::Declined | State::FailedNotSent
+    );
+    let older = known.state == "NEEDS_MANUAL" && !moved;
+    if known.state == "SUCCEEDED" || older || known.attempt_number != said.attempt_number {
         return Ok(());
     }
     let refund_id: RefundId = parsed(&said.refund_id)?;
@@ -140,7 +158,8 @@ pub async fn keep(
     Ok(refunds::set(db, &next, now, try_at).await?)
 }
 
-/// Books money that has gone back.
+/// Books money that has gone back. Of less than was asked for the rest is the customer's credit again;
+/// more is told, as nobody knows whose it is: `Reconcile` tells it until somebody does.
 async fn paid_back(
     db: &mut PgConnection,
     known: &Refund,
@@ -157,19 +176,38 @@ async fn paid_back(
         .filter(|money| money.currency_code == known.currency)
         .and_then(|money| Money::parse(&money.amount, currency).ok())
         .ok_or(Error::Stored("settled amount"))?;
+    let per_minor = currency.micros_per_minor();
+    let mut entries = Entries::new(&known.currency, now);
+    let rest = known.amount_minor.saturating_sub(settled.minor());
+    if rest < 0 {
+        tracing::error!(refund.id = %known.refund_id, "more has gone back than was asked for");
+    }
+    if 0 < rest {
+        let credit = Credit {
+            root: known.root_id,
+            kind: LotKind::Paid,
+            source: LedgerAccount::Refunds,
+            micros: rest.checked_mul(per_minor).ok_or(Error::Stored("refund"))?,
+            expires_at: None,
+            word: "REFUND_RETURNED",
+            reason: "REFUND_RETURNED",
+            collection: None,
+            seed: known.refund_id,
+        };
+        credit::add(db, &credit, &mut entries, now).await?;
+    }
     let entry = Entry {
         root_id: known.root_id,
         debit: LedgerAccount::Refunds,
         credit: LedgerAccount::Clearing,
         amount_micros: settled
             .minor()
-            .checked_mul(currency.micros_per_minor())
+            .checked_mul(per_minor)
             .ok_or(Error::Stored("settled amount"))?,
         lot_id: Some(known.lot_id),
         invoice_id: None,
         reason: "REFUNDED",
     };
-    let mut entries = Entries::new(&known.currency, now);
     // A refund is paid back once: its id is its entry's.
     entries.add(known.refund_id, &entry);
     entries.copy(db).await?;

@@ -29,6 +29,8 @@ const TOGETHER_MAX: usize = 10_000;
 const QUEUED_MAX: usize = 200_000;
 /// After what time a refused batch may be sent again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How often a transaction that the database has ended is run again.
+const TRIES: u32 = 3;
 /// From how many events on COPY is worth its round trips.
 const COPY_FROM: usize = 200;
 
@@ -166,10 +168,20 @@ async fn write_tx(
     batches: &[&[Placed]],
     (catalogue, now): (Option<Arc<Catalogue>>, DateTime<Utc>),
 ) -> Result<Vec<Counts>, Error> {
-    let mut tx = db.begin().await?;
-    let counts = write(&mut tx, batches, (catalogue.as_deref(), now)).await?;
-    tx.commit().await?;
-    Ok(counts)
+    let mut tries = 0;
+    loop {
+        let written = async {
+            let mut tx = db.begin().await?;
+            let counts = write(&mut tx, batches, (catalogue.as_deref(), now)).await?;
+            tx.commit().await?;
+            Ok(counts)
+        };
+        match written.await {
+            // Two that met in a circle: the database has ended one, which is run again.
+            Err(error) if tries < TRIES && chassis::retryable(&error) => tries += 1,
+            result => return result,
+        }
+    }
 }
 
 /// An event and the batch that brought it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chassis::{Call, FieldError, Unit, field_error, wire};
 use proto::billing::v1 as pb;
 use sqlx::PgConnection;
-use values::{AccountId, CollectionId, MethodId, OrderId};
+use values::{AccountId, CollectionId, MethodId, Money, OrderId};
 
 use super::convert;
 use crate::clients::Catalogue;
@@ -49,6 +49,7 @@ struct Asked {
     order: OrderId,
     method: Option<MethodId>,
     lines: Vec<Line>,
+    amount: Option<Money>,
 }
 
 fn read(request: &pb::CollectOrderRequest) -> Result<Asked, Error> {
@@ -57,6 +58,10 @@ fn read(request: &pb::CollectOrderRequest) -> Result<Asked, Error> {
         order: wire::id("order_id", &request.order_id)?,
         method: wire::optional_id("payment_method_id", &request.payment_method_id)?,
         lines: lines(&request.lines)?,
+        amount: match request.amount {
+            Some(_) => Some(wire::money("amount", request.amount.as_ref())?),
+            None => None,
+        },
     })
 }
 
@@ -76,6 +81,9 @@ pub fn lines(sent: &[pb::CollectionLine]) -> Result<Vec<Line>, FieldError> {
             let amount = wire::money(&path("amount"), line.amount.as_ref())?;
             if amount.minor() <= 0 {
                 return Err(field_error(path("amount.amount"), "above zero"));
+            }
+            if amount.amount().is_err() {
+                return Err(field_error(path("amount.amount"), "a smaller sum"));
             }
             Ok(Line {
                 kind: wire::code(&path("kind"), &line.kind)?.to_owned(),
@@ -128,6 +136,12 @@ async fn written_down(
         }
         collections::try_again(db, id, (method, intent), (WAIT_SECONDS, call.now)).await?;
         return collections::get(db, id).await?.ok_or_else(exists);
+    }
+    if let Some(quoted) = asked.amount {
+        let (_, total) = collect::taxed(db, catalogue, &account, &asked.lines).await?;
+        if total != quoted {
+            return Err(Error::Requote);
+        }
     }
     let of = (Some(asked.order.uuid()), method, intent);
     collect::begin(db, (catalogue, &account), of, &asked.lines, call.now).await

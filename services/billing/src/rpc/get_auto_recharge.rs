@@ -30,6 +30,7 @@ pub async fn handle(
         amount_micros: policy.amount_micros,
         method_id: None,
         failures: 0,
+        not_before: None,
         disable_reason: String::new(),
     });
     Ok(pb::GetAutoRechargeResponse {

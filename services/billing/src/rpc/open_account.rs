@@ -43,10 +43,14 @@ pub async fn handle(
     let root_id = match parent {
         None => id.uuid(),
         Some(parent) => {
-            accounts::get(&mut unit.tx, parent.uuid())
+            let parent = accounts::get(&mut unit.tx, parent.uuid())
                 .await?
-                .ok_or(Error::AccountNotFound(parent))?
-                .root_id
+                .ok_or(Error::AccountNotFound(parent))?;
+            if parent.profile_code != profile_code {
+                let expected = format!("the profile of its parent, {}", parent.profile_code);
+                return Err(field_error("profile_code", expected).into());
+            }
+            parent.root_id
         }
     };
     let account = Account {

@@ -16,7 +16,7 @@ use crate::ops::segments::{Pools, Selection};
 use crate::ops::settle::{self, Header, Number};
 use crate::store::parked::Parked;
 use crate::store::runs::Run;
-use crate::store::{invoices, numbers, parked, runs};
+use crate::store::{invoices, ledger, numbers, parked, runs};
 
 /// What is read before the transaction: other services are never asked within one.
 #[derive(Clone)]
@@ -87,6 +87,8 @@ pub async fn handle(
     let mut invoice = None;
     let rated = ready.ratings.rated.first();
     if let Some(rated) = rated.filter(|_| run.phase == "SETTLE") {
+        // The balance before the next number, as everywhere: else two would wait for each other.
+        ledger::lock(&mut unit.tx, &[rated.payer]).await?;
         // A number set aside by the run belongs to the run's date, which names its fiscal year.
         let set_aside = parked.series_id.zip(parked.number);
         let (issued_at, number) = if let Some((series_id, number)) = set_aside {

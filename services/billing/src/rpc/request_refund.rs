@@ -17,6 +17,7 @@ use crate::domain::refund::{self, Paid, Part};
 use crate::error::Error;
 use crate::ops::{collect, credit, give_back};
 use crate::store::accounts::Account;
+use crate::store::auto_recharges;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::refunds::{self, Refund};
 
@@ -137,6 +138,7 @@ async fn take(
             fee_minor: part.fee.minor(),
             state: "CREATED".to_owned(),
             attempt_number: 1,
+            refusals: 0,
             manual: false,
             payments_refund_id: None,
             due_on,
@@ -146,6 +148,8 @@ async fn take(
         refunds::insert(db, &refund).await?;
     }
     entries.copy(db).await?;
+    // Who takes money back does not want it charged again.
+    auto_recharges::switch_off(db, root, "REFUNDED").await?;
     credit::balance_moved(db, (root, before), profile.notify_below_micros, call.now).await
 }
 

@@ -119,6 +119,7 @@ fn read(
         amount_micros,
         method_id: method.map(MethodId::uuid),
         failures: 0,
+        not_before: None,
         disable_reason: String::new(),
     })
 }

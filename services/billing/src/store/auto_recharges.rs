@@ -19,6 +19,8 @@ pub struct AutoRecharge {
     pub method_id: Option<Uuid>,
     /// Failures since the last success.
     pub failures: i32,
+    /// Before when no recharge begins, after one that was declined.
+    pub not_before: Option<DateTime<Utc>>,
     /// Why it was switched off by itself.
     pub disable_reason: String,
 }
@@ -28,7 +30,7 @@ pub async fn get(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<AutoR
     sqlx::query_as!(
         AutoRecharge,
         "-- billing.auto_recharges.get
-        SELECT root_id, enabled, threshold_micros, amount_micros, method_id, failures, disable_reason
+        SELECT root_id, enabled, threshold_micros, amount_micros, method_id, failures, not_before, disable_reason
         FROM billing.auto_recharges WHERE root_id = $1",
         root
     )
@@ -48,7 +50,7 @@ pub async fn set(
         VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (root_id) DO UPDATE
         SET enabled = $2, threshold_micros = $3, amount_micros = $4, method_id = $5, failures = 0, disable_reason = '',
-            look_at = $6",
+            look_at = $6, not_before = NULL",
         setting.root_id,
         setting.enabled,
         setting.threshold_micros,
@@ -74,18 +76,30 @@ pub async fn touch(db: &mut PgConnection, roots: &[Uuid], now: DateTime<Utc>) ->
     Ok(())
 }
 
-/// The setting of one account whose balance is to be looked at, locked; nobody waits for it.
+/// One account whose balance is to be looked at.
+pub async fn due(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "-- billing.auto_recharges.due
+        SELECT root_id FROM billing.auto_recharges WHERE enabled AND look_at <= $1 ORDER BY look_at LIMIT 1",
+        now
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The setting of a root account whose balance is locked and is to be looked at, locked.
 pub async fn lock_due(
     db: &mut PgConnection,
+    root: Uuid,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<AutoRecharge>> {
     sqlx::query_as!(
         AutoRecharge,
         "-- billing.auto_recharges.lock_due
-        SELECT root_id, enabled, threshold_micros, amount_micros, method_id, failures, disable_reason
-        FROM billing.auto_recharges WHERE enabled AND look_at <= $1
-        ORDER BY look_at LIMIT 1 FOR UPDATE SKIP LOCKED",
-        now
+        SELECT root_id, enabled, threshold_micros, amount_micros, method_id, failures, not_before, disable_reason
+        FROM billing.auto_recharges WHERE root_id = $2 AND enabled AND look_at <= $1 FOR UPDATE",
+        now,
+        root
     )
     .fetch_optional(db)
     .await
@@ -107,22 +121,52 @@ pub async fn look_at(
     Ok(())
 }
 
-/// Notes what became of a recharge: the failures since the last success, when to look next, and why it
-/// is switched off, where it is.
-pub async fn ended(
-    db: &mut PgConnection,
-    root: Uuid,
-    (failures, look_at): (i32, Option<DateTime<Utc>>),
-    disable_reason: &str,
-) -> sqlx::Result<()> {
+/// What became of a recharge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended<'a> {
+    /// Failures since the last success.
+    pub failures: i32,
+    /// Before when there is no other; then the balance is looked at. `None` where there is none.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Why it is switched off; empty where it is not.
+    pub disable_reason: &'a str,
+}
+
+impl Ended<'_> {
+    /// It went well: the balance is looked at again.
+    pub const fn well(now: DateTime<Utc>) -> Self {
+        Self {
+            failures: 0,
+            not_before: Some(now),
+            disable_reason: "",
+        }
+    }
+}
+
+/// Notes what became of a recharge.
+pub async fn ended(db: &mut PgConnection, root: Uuid, ended: &Ended<'_>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.auto_recharges.ended
         UPDATE billing.auto_recharges
-        SET failures = $2, look_at = $3, disable_reason = $4, enabled = enabled AND $4 = '' WHERE root_id = $1",
+        SET failures = $2, look_at = $3, not_before = $3, disable_reason = $4, enabled = enabled AND $4 = ''
+        WHERE root_id = $1",
         root,
-        failures,
-        look_at,
-        disable_reason
+        ended.failures,
+        ended.not_before,
+        ended.disable_reason
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Switches it off where it is on, with why.
+pub async fn switch_off(db: &mut PgConnection, root: Uuid, reason: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.auto_recharges.switch_off
+        UPDATE billing.auto_recharges SET enabled = false, disable_reason = $2 WHERE root_id = $1 AND enabled",
+        root,
+        reason
     )
     .execute(db)
     .await?;

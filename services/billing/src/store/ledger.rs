@@ -480,8 +480,12 @@ pub async fn differences(
             WHERE ledger_account IN (1, 2, 3) GROUP BY root_id, lot_id
         ), by_account AS (
             SELECT root_id, sum(-micros) FILTER (WHERE ledger_account = 4) AS overdraft,
-                   sum(-micros) FILTER (WHERE ledger_account = 5) AS receivable
+                   sum(-micros) FILTER (WHERE ledger_account = 5) AS receivable,
+                   sum(micros) FILTER (WHERE ledger_account = 9) AS going_back
             FROM moved GROUP BY root_id
+        ), going_back AS (
+            SELECT root_id, sum(amount_minor) AS minor FROM billing.refunds
+            WHERE state <> 'SUCCEEDED' AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
         ), due AS (
             SELECT root_id, sum(total_minor - from_balance_minor - charged_minor - credited_minor) AS minor FROM billing.invoices
             WHERE state = 1 AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
@@ -497,6 +501,10 @@ pub async fn differences(
         SELECT format('open invoices of %s: due differs from receivable %s', e.root_id, e.receivable)
         FROM by_account e LEFT JOIN due d USING (root_id)
         WHERE (coalesce(e.receivable, 0) = 0) <> (coalesce(d.minor, 0) = 0)
+        UNION ALL
+        SELECT format('refunds of %s: entries say that %s is on its way back, no refund does', e.root_id, e.going_back)
+        FROM by_account e LEFT JOIN going_back g USING (root_id)
+        WHERE (coalesce(e.going_back, 0) = 0) <> (coalesce(g.minor, 0) = 0)
         LIMIT 100"#,
         root
     )

@@ -27,6 +27,8 @@ pub struct Refund {
     pub state: String,
     /// Which attempt.
     pub attempt_number: i32,
+    /// How often `payments` would not take it.
+    pub refusals: i32,
     /// Whether by a bank transfer.
     pub manual: bool,
     /// The refund of `payments`.
@@ -69,7 +71,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Refund>
         Refund,
         "-- billing.refunds.get
         SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state,
-               attempt_number, manual, payments_refund_id, due_on, created_at, updated_at
+               attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
         FROM billing.refunds WHERE refund_id = $1",
         id
     )
@@ -83,7 +85,7 @@ pub async fn of_intent(db: &mut PgConnection, intent: Uuid) -> sqlx::Result<Vec<
         Refund,
         "-- billing.refunds.of_intent
         SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state,
-               attempt_number, manual, payments_refund_id, due_on, created_at, updated_at
+               attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
         FROM billing.refunds WHERE intent_id = $1 ORDER BY refund_id",
         intent
     )
@@ -97,7 +99,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Refund
         Refund,
         "-- billing.refunds.lock
         SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state,
-               attempt_number, manual, payments_refund_id, due_on, created_at, updated_at
+               attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
         FROM billing.refunds WHERE refund_id = $1 FOR UPDATE",
         id
     )
@@ -105,17 +107,22 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Refund
     .await
 }
 
-/// Up to `limit` refunds that are to be asked for at `now`, the oldest first.
-pub async fn to_ask(
+/// Up to `limit` refunds that are to be asked for at `now`, the oldest first; nobody else gets them
+/// before `again_at`.
+pub async fn take_to_ask(
     db: &mut PgConnection,
-    now: DateTime<Utc>,
+    (now, again_at): (DateTime<Utc>, DateTime<Utc>),
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "-- billing.refunds.to_ask
-        SELECT refund_id FROM billing.refunds WHERE state IN ('CREATED', 'RETRYING') AND try_at <= $1
-        ORDER BY try_at LIMIT $2",
+        "-- billing.refunds.take_to_ask
+        UPDATE billing.refunds SET try_at = $2
+        WHERE refund_id IN (
+            SELECT refund_id FROM billing.refunds WHERE state IN ('CREATED', 'RETRYING') AND try_at <= $1
+            ORDER BY try_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+        RETURNING refund_id",
         now,
+        again_at,
         limit
     )
     .fetch_all(db)
@@ -132,7 +139,8 @@ pub async fn set(
     sqlx::query!(
         "-- billing.refunds.set
         UPDATE billing.refunds
-        SET state = $2, attempt_number = $3, manual = $4, payments_refund_id = $5, updated_at = $6, try_at = $7
+        SET state = $2, attempt_number = $3, manual = $4, payments_refund_id = $5, updated_at = $6, try_at = $7,
+            refusals = $8
         WHERE refund_id = $1",
         refund.refund_id,
         refund.state,
@@ -140,7 +148,8 @@ pub async fn set(
         refund.manual,
         refund.payments_refund_id,
         now,
-        try_at
+        try_at,
+        refund.refusals
     )
     .execute(db)
     .await?;
@@ -162,18 +171,20 @@ pub async fn next_due(
 }
 
 /// The lots of paid credit of a root account that a charge has paid for, with something left, newest
-/// first: each with what is left, its charge, and the tax and the net sum that the charge paid.
+/// first: each with what is left, its charge, and the tax and the net sum that were booked with it.
 pub async fn refundable_lots(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<Refundable>> {
     sqlx::query_as!(
         Refundable,
         r#"-- billing.lots.refundable
         SELECT l.lot_id, l.remaining_micros, l.created_at, c.charge_id AS "charge_id!",
-               (SELECT coalesce(sum(t.amount_minor), 0)::bigint FROM billing.collection_taxes t
-                WHERE t.collection_id = c.collection_id) AS "tax_minor!",
+               CASE WHEN c.state = 'SUCCEEDED' THEN
+                   (SELECT coalesce(sum(t.amount_minor), 0)::bigint FROM billing.collection_taxes t
+                    WHERE t.collection_id = c.collection_id)
+               ELSE 0 END AS "tax_minor!",
                (SELECT coalesce(sum(n.amount_minor), 0)::bigint FROM billing.collection_lines n
                 WHERE n.collection_id = c.collection_id) AS "net_minor!"
         FROM billing.lots l JOIN billing.collections c ON c.collection_id = l.collection_id
-        WHERE l.root_id = $1 AND l.kind = 3 AND 0 < l.remaining_micros AND c.state = 'SUCCEEDED'
+        WHERE l.root_id = $1 AND l.kind = 3 AND 0 < l.remaining_micros
         ORDER BY l.created_at DESC, l.lot_id DESC"#,
         root
     )

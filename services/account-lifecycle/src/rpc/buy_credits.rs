@@ -1,0 +1,121 @@
+//! `AccountService.CreateOrder` for credit.
+
+use chassis::{Call, Caller, field_error, wire};
+use chrono::TimeDelta;
+use proto::account::v1 as pb;
+use proto::billing::v1 as billing;
+use proto::r#type::v1::Money;
+use serde_json::{Value, json};
+use uuid::Uuid;
+use values::{AccountId, MethodId};
+
+use super::convert;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::accounts::Account;
+use crate::store::orders::{self, Order};
+
+/// How long a quote of credit holds: as long as those of plans in the shipped catalogue.
+const QUOTE_TTL: TimeDelta = TimeDelta::minutes(30);
+
+/// Quotes credit: what is charged, tax on lines of its own.
+pub async fn handle(
+    ctx: &Ctx,
+    call: &Call<pb::CreateOrderRequest>,
+    id: AccountId,
+    asked: &pb::CreditPurchase,
+) -> Result<pb::CreateOrderResponse, Error> {
+    let amount = wire::money("credit_purchase.amount", asked.amount.as_ref())?;
+    if amount.minor() <= 0 {
+        return Err(field_error("credit_purchase.amount.amount", "above zero").into());
+    }
+    let method: Option<MethodId> = wire::optional_id(
+        "credit_purchase.payment_method_id",
+        &asked.payment_method_id,
+    )?;
+    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    if account.root_id != account.account_id {
+        return Err(Error::UseRootAccount {
+            account: id,
+            root: AccountId::from_uuid(account.root_id),
+        });
+    }
+    if account.currency != amount.currency().code() {
+        let expected = format!("the currency of the account's ledger, {}", account.currency);
+        return Err(field_error("credit_purchase.amount.currency_code", expected).into());
+    }
+    if account.r#type == "TRIAL" && ctx.profile_of(&account).await?.upgrades {
+        return Err(Error::UpgradeFirst(id));
+    }
+    let priced = ctx
+        .preview_collection(billing::PreviewCollectionRequest {
+            account_id: id.to_string(),
+            lines: vec![billing::CollectionLine {
+                kind: "CREDITS".to_owned(),
+                amount: asked.amount.clone(),
+                ..billing::CollectionLine::default()
+            }],
+        })
+        .await?;
+    let mut lines = vec![line("credit", "CREDITS", asked.amount.as_ref())];
+    for tax in &priced.taxes {
+        let (whole, rest) = (tax.rate_bps / 100, tax.rate_bps % 100);
+        let description = format!("{} {whole}.{rest:02}%", tax.tax_code);
+        lines.push(line(&description, &tax.tax_code, tax.amount.as_ref()));
+    }
+    let order = quoted(call, &account, method, Value::Array(lines));
+    let mut unit = permit::step(ctx, call, &account).await?;
+    orders::insert(&mut unit.tx, &order).await?;
+    Ok(unit
+        .commit(pb::CreateOrderResponse {
+            order: Some(convert::order(&order)),
+        })
+        .await?)
+}
+
+fn quoted(
+    call: &Call<pb::CreateOrderRequest>,
+    account: &Account,
+    method: Option<MethodId>,
+    lines: Value,
+) -> Order {
+    Order {
+        root_id: account.root_id,
+        account_id: account.account_id,
+        order_id: Uuid::now_v7(),
+        kind: "BUY_CREDITS".to_owned(),
+        state: "QUOTED".to_owned(),
+        by_operator: matches!(call.caller, Caller::Operator { .. }),
+        actor: call.caller.to_string(),
+        family_code: String::new(),
+        from_plan_code: String::new(),
+        to_plan_code: String::new(),
+        billing_cycle_code: String::new(),
+        effect: "IMMEDIATE_ON_PAYMENT".to_owned(),
+        effective_at: None,
+        billing_on: None,
+        timeline_etag: String::new(),
+        catalogue_version: String::new(),
+        action_label: "Buy credits".to_owned(),
+        warnings: Vec::new(),
+        lines,
+        confirmations_required: 1,
+        confirmations_given: 0,
+        created_at: call.now,
+        expires_at: call.now + QUOTE_TTL,
+        committed_at: None,
+        completed_at: None,
+        failure_reason: String::new(),
+        method_id: method.map(MethodId::uuid),
+        collection_id: None,
+        invoice_id: None,
+    }
+}
+
+fn line(description: &str, kind: &str, amount: Option<&Money>) -> Value {
+    let amount = amount.cloned().unwrap_or_default();
+    json!({"description": description, "amount": amount.amount, "currency": amount.currency_code,
+           "kind": kind, "estimated": false})
+}
