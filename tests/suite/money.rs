@@ -1219,3 +1219,57 @@ async fn news_that_can_not_be_booked_is_set_aside_and_others_are_booked() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     assert!(status.message().contains("lines[0].amount"), "{status:?}");
 }
+
+#[tokio::test]
+async fn an_invoice_is_rendered_as_pdf_on_as_many_pages_as_it_needs() {
+    let shop = Shop::start().await;
+    let render = async |id: &str| {
+        let request = billing::RenderInvoiceRequest {
+            invoice_id: id.to_owned(),
+        };
+        let mut client = shop.h.operator.billing.clone();
+        let answer = client.render_invoice(request).await?;
+        let pdf = answer.into_inner().pdf;
+        let file = shop.h.suite.settings.folder.join(format!("{id}.pdf"));
+        std::fs::write(&file, &pdf).unwrap();
+        Ok::<_, Status>(pdf)
+    };
+    let id = shop.customer("IN", "KA", "tok_ok").await;
+    let mut order = credits(&id, "1234567.00");
+    order.lines.push(billing::CollectionLine {
+        plan_code: "growth".to_owned(),
+        billing_cycle_code: "ANNUAL".to_owned(),
+        ..line("SUBSCRIPTION", "102000.00")
+    });
+    let bought = shop.collect(&order).await.unwrap();
+    let pdf = render(&bought.invoice_id).await.unwrap();
+    assert!(
+        pdf.starts_with(b"%PDF-") && pdf.len() < 100_000,
+        "{}",
+        pdf.len()
+    );
+
+    let busy = shop.h.account().await;
+    shop.h.used(&busy, "2026-03-02T00:00:00Z", "40000.00").await;
+    for day in 2..28 {
+        let plan = if day % 2 == 0 {
+            "business"
+        } else {
+            "production"
+        };
+        let at = format!("2026-03-{day:02}T10:00:00Z");
+        shop.h.change(&at, &busy, plan).await;
+    }
+    shop.h.advance("2026-04-01T00:00:00Z").await;
+    shop.h.bill("2026-03").await;
+    let long = shop.h.invoices(&busy).await.remove(0);
+    assert!(20 < long.lines.len());
+    let longer = render(&long.invoice_id).await.unwrap();
+    assert!(longer.starts_with(b"%PDF-"));
+    assert_ne!(longer.len(), pdf.len());
+    let unknown = format!("IN{}", Uuid::nil().simple());
+    assert_eq!(
+        refused(render(&unknown).await),
+        (Code::NotFound, "INVOICE_NOT_FOUND".to_owned())
+    );
+}

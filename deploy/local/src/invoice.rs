@@ -1,4 +1,6 @@
-//! `perdiem invoice show|explain`
+//! `perdiem invoice show|explain|pdf`
+
+use std::path::PathBuf;
 
 use proto::billing::v1 as pb;
 
@@ -45,6 +47,22 @@ pub async fn newest(clients: &Clients, account_id: &str) -> Result<pb::Invoice, 
     get(clients, &newest.invoice_id).await
 }
 
+/// Writes an invoice as PDF into a file, named by its number where no other is given.
+pub async fn write_pdf(clients: &Clients, id: &str, out: Option<PathBuf>) -> Result<(), Failure> {
+    let request = pb::RenderInvoiceRequest {
+        invoice_id: id.to_owned(),
+    };
+    let mut client = clients.billing.clone();
+    let rendered = client.render_invoice(request).await.map_err(refused)?;
+    let file = match out {
+        Some(file) => file,
+        None => format!("{}.pdf", get(clients, id).await?.number).into(),
+    };
+    std::fs::write(&file, rendered.into_inner().pdf)?;
+    show::line(format!("written: {}", file.display()));
+    Ok(())
+}
+
 /// Prints an invoice; with `explain`, how each line came about.
 pub fn print(invoice: &pb::Invoice, explain: bool, output: Output) -> Result<(), Failure> {
     if output == Output::Json {
@@ -64,7 +82,11 @@ pub fn print(invoice: &pb::Invoice, explain: bool, output: Output) -> Result<(),
             let base = line.usage_base.clone().unwrap_or_default().amount;
             vec![
                 line.line_number.to_string(),
-                line.plan_code.clone(),
+                if line.plan_code.is_empty() {
+                    line.kind_code.to_lowercase()
+                } else {
+                    line.plan_code.clone()
+                },
                 line.start_date.clone(),
                 format!("{}/{}", line.active_days, line.days_in_month),
                 short(&base),
@@ -85,11 +107,15 @@ pub fn print(invoice: &pb::Invoice, explain: bool, output: Output) -> Result<(),
         ],
         &rows,
     );
+    for tax in &invoice.taxes {
+        show::line(format!("  {} {}", tax.tax_code, money(&tax.amount).amount));
+    }
     show::line(format!(
-        "  total {} {}, {} from the balance, {} due",
+        "  total {} {}, {} from the balance, {} by a charge, {} due",
         total.amount,
         total.currency_code,
         money(&invoice.paid_from_balance).amount,
+        money(&invoice.paid_by_charge).amount,
         money(&invoice.amount_due).amount
     ));
     if explain {

@@ -165,6 +165,14 @@ enum InvoiceCommand {
         /// The invoice, IN….
         invoice_id: String,
     },
+    /// Writes an invoice as PDF.
+    Pdf {
+        /// The invoice, IN….
+        invoice_id: String,
+        /// The file; its number with .pdf where none is given.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
 }
 
 /// What can be done with the clocks.
@@ -296,6 +304,9 @@ async fn act(options: Options) -> Result<(), Failure> {
         ),
         Command::Invoice(InvoiceCommand::Explain { invoice_id }) => {
             invoice::print(&invoice::get(&clients()?, &invoice_id).await?, true, output)
+        }
+        Command::Invoice(InvoiceCommand::Pdf { invoice_id, out }) => {
+            invoice::write_pdf(&clients()?, &invoice_id, out).await
         }
         Command::Clock(command) => move_clock(&urls, command, output).await,
         Command::PrepareDatabase { name } => {

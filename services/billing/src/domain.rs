@@ -4,6 +4,7 @@
 pub mod charge;
 pub mod credit;
 pub mod explanation;
+pub mod figures;
 pub mod lots;
 pub mod numbers;
 pub mod rating;

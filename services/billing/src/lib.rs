@@ -2,7 +2,8 @@
 //!
 //! It owns usage, rating, the ledger, invoices and billing runs. A request enters at [`rpc`], which
 //! reads the wire; `domain` decides, `store` remembers; [`jobs`] enters beside `rpc`, woken by the
-//! clock; `ops` holds the scripts that both run; `clients` asks `plan` and
+//! clock; `ops` holds the scripts that both run; `pdf` sets invoices on
+//! pages; `clients` asks `plan` and
 //! `payments`.
 //!
 //! Invariants: `domain` knows neither the wire nor the database; a ledger row is one transfer and
@@ -17,6 +18,7 @@ pub mod domain;
 mod error;
 mod jobs;
 mod ops;
+mod pdf;
 mod rpc;
 mod store;
 

@@ -28,6 +28,7 @@ mod preview_invoice;
 mod reconcile;
 mod record_usage;
 mod release_parked_account;
+mod render_invoice;
 mod request_refund;
 mod resume_billing_run;
 mod set_auto_recharge;
@@ -277,6 +278,13 @@ impl BillingService for Ctx {
         read!(self, request, compare_billing_runs)
     }
 
+    async fn render_invoice(
+        &self,
+        request: Request<pb::RenderInvoiceRequest>,
+    ) -> Result<Response<pb::RenderInvoiceResponse>, Status> {
+        read!(self, request, render_invoice)
+    }
+
     async fn create_credit_note(
         &self,
         request: Request<pb::CreateCreditNoteRequest>,
@@ -348,13 +356,6 @@ impl BillingService for Ctx {
     }
 
     // What follows is in the contract and comes with its own issue.
-
-    async fn render_invoice(
-        &self,
-        _: Request<pb::RenderInvoiceRequest>,
-    ) -> Result<Response<pb::RenderInvoiceResponse>, Status> {
-        Err(not_yet("RenderInvoice"))
-    }
 
     async fn prepare_closing(
         &self,

@@ -1,0 +1,389 @@
+//! An invoice on paper: A4 pages with embedded fonts, every line with its formula in words.
+#![expect(
+    clippy::float_arithmetic,
+    reason = "places on a page; sums come as text"
+)]
+
+use std::sync::OnceLock;
+
+use krilla::Document;
+use krilla::color::rgb;
+use krilla::geom::{PathBuilder, Point};
+use krilla::metadata::Metadata;
+use krilla::num::NormalizedF32;
+use krilla::page::PageSettings;
+use krilla::paint::{Fill, Stroke};
+use krilla::surface::Surface;
+use krilla::text::{Font, TextDirection};
+
+const WIDTH: f32 = 595.0;
+const HEIGHT: f32 = 842.0;
+const LEFT: f32 = 50.0;
+const RIGHT: f32 = 545.0;
+/// Below it nothing of the table stands.
+const BOTTOM: f32 = 780.0;
+/// Where the table begins on pages after the first.
+const TOP: f32 = 90.0;
+/// How wide the text of a row may be.
+const TEXT_WIDTH: f32 = 380.0;
+const REGULAR: &[u8] = include_bytes!("../fonts/DejaVuSans.ttf");
+const BOLD: &[u8] = include_bytes!("../fonts/DejaVuSans-Bold.ttf");
+
+/// What stands on an invoice, as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sheet {
+    /// Its number.
+    pub number: String,
+    /// Who sends it, a line each, the name first.
+    pub sender: Vec<String>,
+    /// Whom it goes to, a line each.
+    pub recipient: Vec<String>,
+    /// Facts such as its date: name and value.
+    pub facts: Vec<(String, String)>,
+    /// Its lines.
+    pub rows: Vec<Row>,
+    /// Its sums, the last one in bold: name and sum.
+    pub totals: Vec<(String, String)>,
+}
+
+/// A line of an invoice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Row {
+    /// What it is for.
+    pub title: String,
+    /// How it came about.
+    pub formula: String,
+    /// How much.
+    pub amount: String,
+}
+
+/// A font and the widths of its characters.
+struct Face {
+    font: Font,
+    metrics: ttf_parser::Face<'static>,
+}
+
+impl Face {
+    fn read(bytes: &'static [u8]) -> Option<Self> {
+        Some(Self {
+            font: Font::new(bytes.into(), 0)?,
+            metrics: ttf_parser::Face::parse(bytes, 0).ok()?,
+        })
+    }
+
+    fn width(&self, text: &str, size: f32) -> f32 {
+        let advance = |c: char| {
+            let glyph = self.metrics.glyph_index(c)?;
+            self.metrics.glyph_hor_advance(glyph)
+        };
+        let units: f32 = text.chars().filter_map(advance).map(f32::from).sum();
+        units * size / f32::from(self.metrics.units_per_em())
+    }
+
+    /// `text` in lines no wider than `width`, cut between words, or within one that is too long.
+    fn wrapped(&self, text: &str, (size, width): (f32, f32)) -> Vec<String> {
+        let mut lines = vec![String::new()];
+        let mut fits = |word: &str, glue: &str| {
+            let Some(last) = lines.last_mut() else {
+                return;
+            };
+            let glue = if last.is_empty() { "" } else { glue };
+            let longer = format!("{last}{glue}{word}");
+            if last.is_empty() || self.width(&longer, size) <= width {
+                *last = longer;
+            } else {
+                lines.push(word.to_owned());
+            }
+        };
+        for word in text.split_whitespace() {
+            if self.width(word, size) <= width {
+                fits(word, " ");
+                continue;
+            }
+            for (place, c) in word.char_indices() {
+                fits(
+                    c.encode_utf8(&mut [0; 4]),
+                    if place == 0 { " " } else { "" },
+                );
+            }
+        }
+        lines
+    }
+}
+
+fn faces() -> Option<&'static (Face, Face)> {
+    static FACES: OnceLock<Option<(Face, Face)>> = OnceLock::new();
+    FACES
+        .get_or_init(|| Some((Face::read(REGULAR)?, Face::read(BOLD)?)))
+        .as_ref()
+}
+
+/// A row as it is set: its place on the page, and its formula in lines.
+#[derive(Debug, Clone, PartialEq)]
+struct Set<'a> {
+    y: f32,
+    row: &'a Row,
+    formula: Vec<String>,
+}
+
+impl Set<'_> {
+    fn height(formula: &[String]) -> f32 {
+        formula.iter().fold(18.0, |height, _| height + 10.0)
+    }
+}
+
+/// The rows on each page, and where the sums stand on the last one.
+fn pages<'a>(sheet: &'a Sheet, regular: &Face) -> (Vec<Vec<Set<'a>>>, f32) {
+    let heads = sheet.recipient.len().max(sheet.facts.len());
+    let mut y = (0..heads).fold(165.0, |y, _| y + 13.0);
+    let mut pages = vec![Vec::new()];
+    for row in &sheet.rows {
+        let formula = regular.wrapped(&row.formula, (7.5, TEXT_WIDTH));
+        let height = Set::height(&formula);
+        if BOTTOM < y + height {
+            pages.push(Vec::new());
+            y = TOP;
+        }
+        if let Some(page) = pages.last_mut() {
+            page.push(Set { y, row, formula });
+        }
+        y += height;
+    }
+    let sums = sheet.totals.iter().fold(12.0, |height, _| height + 15.0);
+    if BOTTOM < y + sums {
+        pages.push(Vec::new());
+        y = TOP;
+    }
+    (pages, y)
+}
+
+/// The pages as a PDF; `None` when the fonts or a page do not read, which is a bug.
+pub fn render(sheet: &Sheet) -> Option<Vec<u8>> {
+    let (regular, bold) = faces()?;
+    let (pages, totals_y) = pages(sheet, regular);
+    let count = pages.len();
+    let mut document = Document::new();
+    document.set_metadata(
+        Metadata::new()
+            .title(format!("Invoice {}", sheet.number))
+            .language("en".to_owned()),
+    );
+    for (rows, number) in pages.iter().zip(1..) {
+        let mut page = document.start_page_with(PageSettings::from_wh(WIDTH, HEIGHT)?);
+        draw_page(
+            page.surface(),
+            ((number, count), rows, totals_y),
+            sheet,
+            (regular, bold),
+        );
+        page.finish();
+    }
+    document.finish().ok()
+}
+
+/// Draws one of the pages, with its rows; the last one has the sums.
+fn draw_page(
+    surface: Surface<'_>,
+    ((number, count), rows, totals_y): ((usize, usize), &[Set<'_>], f32),
+    sheet: &Sheet,
+    (regular, bold): (&Face, &Face),
+) {
+    let mut pen = Pen {
+        surface,
+        regular,
+        bold,
+    };
+    if number == 1 {
+        pen.head(sheet);
+    } else {
+        pen.left((LEFT, 50.0), 9.0, &sheet.number);
+    }
+    if let Some(first) = rows.first() {
+        pen.strong((LEFT, first.y - 8.0), 8.5, "Description");
+        pen.right((RIGHT, first.y - 8.0), 8.5, "Amount");
+        pen.rule(first.y - 3.0);
+    }
+    for set in rows {
+        pen.row(set);
+    }
+    if number == count {
+        pen.totals(sheet, totals_y);
+    }
+    let footer = format!("{}   Page {number} of {count}", sheet.number);
+    pen.right((RIGHT, 815.0), 7.5, &footer);
+    pen.surface.finish();
+}
+
+/// Draws on a page.
+struct Pen<'a, 's> {
+    surface: Surface<'s>,
+    regular: &'a Face,
+    bold: &'a Face,
+}
+
+impl Pen<'_, '_> {
+    fn text(&mut self, face: &Face, (x, y): (f32, f32), size: f32, text: &str) {
+        let at = Point::from_xy(x, y);
+        self.surface.draw_text(
+            at,
+            face.font.clone(),
+            size,
+            text,
+            false,
+            TextDirection::Auto,
+        );
+    }
+
+    fn left(&mut self, at: (f32, f32), size: f32, text: &str) {
+        self.text(self.regular, at, size, text);
+    }
+
+    fn strong(&mut self, at: (f32, f32), size: f32, text: &str) {
+        self.text(self.bold, at, size, text);
+    }
+
+    fn right(&mut self, (x, y): (f32, f32), size: f32, text: &str) {
+        let width = self.regular.width(text, size);
+        self.text(self.regular, (x - width, y), size, text);
+    }
+
+    fn grey(&mut self, on: bool) {
+        let level = if on { 95 } else { 0 };
+        self.surface.set_fill(Some(Fill {
+            paint: rgb::Color::new(level, level, level).into(),
+            ..Fill::default()
+        }));
+    }
+
+    fn rule(&mut self, y: f32) {
+        let mut path = PathBuilder::new();
+        path.move_to(LEFT, y);
+        path.line_to(RIGHT, y);
+        if let Some(path) = path.finish() {
+            self.surface.set_stroke(Some(Stroke {
+                width: 0.6,
+                opacity: NormalizedF32::ONE,
+                ..Stroke::default()
+            }));
+            self.surface.draw_path(&path);
+            self.surface.set_stroke(None);
+        }
+    }
+
+    fn head(&mut self, sheet: &Sheet) {
+        self.strong((LEFT, 70.0), 22.0, "Invoice");
+        self.left((LEFT, 88.0), 10.0, &sheet.number);
+        let mut y = 62.0;
+        for (line, place) in sheet.sender.iter().zip(0..) {
+            let size = if place == 0 { 10.0 } else { 8.5 };
+            self.right((RIGHT, y), size, line);
+            y += 13.0;
+        }
+        let mut y = 130.0;
+        for line in &sheet.recipient {
+            self.left((LEFT, y), 9.5, line);
+            y += 13.0;
+        }
+        let mut y = 130.0;
+        for (name, value) in &sheet.facts {
+            self.grey(true);
+            self.left((320.0, y), 8.5, name);
+            self.grey(false);
+            self.right((RIGHT, y), 8.5, value);
+            y += 13.0;
+        }
+    }
+
+    fn row(&mut self, set: &Set<'_>) {
+        self.left((LEFT, set.y + 10.0), 9.0, &set.row.title);
+        self.right((RIGHT, set.y + 10.0), 9.0, &set.row.amount);
+        self.grey(true);
+        let mut y = set.y + 21.0;
+        for line in &set.formula {
+            self.left((LEFT, y), 7.5, line);
+            y += 10.0;
+        }
+        self.grey(false);
+    }
+
+    fn totals(&mut self, sheet: &Sheet, y: f32) {
+        let last = sheet.totals.len();
+        let mut y = y + 8.0;
+        self.rule(y);
+        y += 14.0;
+        for ((name, sum), place) in sheet.totals.iter().zip(1..) {
+            if place == last {
+                let width = self.bold.width(sum, 10.5);
+                self.strong((350.0, y), 10.5, name);
+                self.strong((RIGHT - width, y), 10.5, sum);
+            } else {
+                self.left((350.0, y), 9.0, name);
+                self.right((RIGHT, y), 9.0, sum);
+            }
+            y += 15.0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(rows: usize) -> Sheet {
+        Sheet {
+            number: "india_pvt-2026-00000042".to_owned(),
+            recipient: vec!["Łukasz Żółć GmbH".to_owned(), "Köln".to_owned()],
+            rows: vec![
+                Row {
+                    title: "business, 15 to 30 April 2026".to_owned(),
+                    formula: "6% of usage, at least 1500.00 on usage of 40000.00 = 2400.00; 2400.00 × 16/30 days = 1280.00".to_owned(),
+                    amount: "₹12,34,567.50".to_owned(),
+                };
+                rows
+            ],
+            totals: vec![("Total".to_owned(), "€5.00".to_owned())],
+            ..Sheet::default()
+        }
+    }
+
+    #[test]
+    fn every_row_stands_on_one_page_and_none_runs_off_it() {
+        let (regular, _) = faces().unwrap();
+        for rows in [0, 1, 12, 13, 14, 15, 100] {
+            let sheet = sheet(rows);
+            let (pages, totals_y) = pages(&sheet, regular);
+            assert_eq!(pages.iter().map(Vec::len).sum::<usize>(), rows);
+            for set in pages.iter().flatten() {
+                let end = set.y + Set::height(&set.formula);
+                assert!(TOP <= set.y && end <= BOTTOM, "{rows} rows: {}", set.y);
+            }
+            assert!(totals_y + 27.0 <= BOTTOM, "{rows} rows");
+            let pdf = render(&sheet).unwrap();
+            assert!(pdf.starts_with(b"%PDF-"), "{rows} rows");
+        }
+        assert!(1 < pages(&sheet(100), regular).0.len());
+    }
+
+    #[test]
+    fn the_fonts_have_every_sign_that_sums_and_formulas_use() {
+        let (regular, bold) = faces().unwrap();
+        for sign in "₹€£¥$×≤0123456789.,-%".chars() {
+            assert!(regular.metrics.glyph_index(sign).is_some(), "{sign}");
+            assert!(bold.metrics.glyph_index(sign).is_some(), "{sign}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_words_and_a_long_word_within() {
+        let (regular, _) = faces().unwrap();
+        for text in ["a few words that need two lines or three", &"x".repeat(300)] {
+            let lines = regular.wrapped(text, (9.0, 100.0));
+            assert!(1 < lines.len());
+            for line in &lines {
+                assert!(regular.width(line, 9.0) <= 100.0, "{line}");
+            }
+            let glue = if text.contains(' ') { " " } else { "" };
+            assert_eq!(lines.join(glue), text);
+        }
+    }
+}

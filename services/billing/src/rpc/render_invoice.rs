@@ -1,0 +1,167 @@
+//! `BillingService.RenderInvoice`
+
+use chassis::wire;
+use chrono::{DateTime, NaiveDate, Utc};
+use proto::billing::v1 as pb;
+use proto::r#type::v1::Money as WireMoney;
+use values::{InvoiceId, Money, Zone};
+
+use super::convert;
+use crate::clients::Profile;
+use crate::ctx::Ctx;
+use crate::domain::figures;
+use crate::error::Error;
+use crate::ops::collect;
+use crate::pdf::{self, Row, Sheet};
+use crate::store::accounts::Billed;
+use crate::store::{accounts, invoices};
+
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::RenderInvoiceRequest,
+) -> Result<pb::RenderInvoiceResponse, Error> {
+    let id: InvoiceId = wire::id("invoice_id", &request.invoice_id)?;
+    let catalogue = ctx.active_catalogue().await?;
+    let mut db = ctx.db.acquire().await?;
+    let stored = invoices::get(&mut db, id.uuid())
+        .await?
+        .ok_or(Error::InvoiceNotFound(id))?;
+    let invoice = convert::whole_invoice(&mut db, &stored).await?;
+    let account = accounts::get(&mut db, stored.root_id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let billed = accounts::billed(&mut db, stored.root_id)
+        .await?
+        .unwrap_or_default();
+    drop(db);
+    let profile = collect::profile(&catalogue, &account)?;
+    let sheet = sheet(&invoice, stored.issued_at, (profile, &billed));
+    // Setting pages takes milliseconds of one core: not on a thread that serves others.
+    let pdf = tokio::task::spawn_blocking(move || pdf::render(&sheet)).await;
+    let pdf = pdf
+        .ok()
+        .flatten()
+        .ok_or(Error::Stored("fonts of an invoice"))?;
+    Ok(pb::RenderInvoiceResponse { pdf: pdf.into() })
+}
+
+fn sheet(
+    invoice: &pb::Invoice,
+    issued_at: DateTime<Utc>,
+    (profile, billed): (&Profile, &Billed),
+) -> Sheet {
+    let sender = &profile.sender;
+    let mut from = vec![sender.name.clone()];
+    from.extend(sender.address.lines().map(str::to_owned));
+    if !sender.tax_id.is_empty() {
+        from.push(format!("Tax ID {}", sender.tax_id));
+    }
+    let recipient: Vec<String> = billed.recipient.lines().map(str::to_owned).collect();
+    Sheet {
+        number: invoice.number.clone(),
+        sender: from,
+        recipient: if recipient.is_empty() {
+            vec![format!("Account {}", invoice.account_id)]
+        } else {
+            recipient
+        },
+        facts: facts(invoice, issued_at, profile.zone),
+        rows: invoice.lines.iter().map(row).collect(),
+        totals: totals(invoice),
+    }
+}
+
+fn facts(invoice: &pb::Invoice, issued_at: DateTime<Utc>, zone: Zone) -> Vec<(String, String)> {
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let mut facts = vec![fact("Date", day(zone.day(issued_at)))];
+    if !invoice.billing_run_id.is_empty() {
+        let period = days(&invoice.period_start_date, &invoice.period_end_date);
+        facts.push(fact("Period", period));
+    }
+    let state = match invoice.state() {
+        pb::invoice::State::Open => "Open",
+        pb::invoice::State::Paid => "Paid",
+        pb::invoice::State::Void => "Void",
+        pb::invoice::State::Uncollectible => "Written off",
+        pb::invoice::State::Unspecified => "",
+    };
+    facts.push(fact("State", state.to_owned()));
+    facts.push(fact("Account", invoice.account_id.clone()));
+    facts
+}
+
+fn row(line: &pb::InvoiceLine) -> Row {
+    let cycle = line.billing_cycle_code.to_lowercase();
+    let parts = [
+        line.kind_code.to_lowercase(),
+        line.plan_code.clone(),
+        cycle,
+        // A purchase is of one day: the invoice's.
+        if line.active_days == 0 {
+            String::new()
+        } else {
+            days(&line.start_date, &line.end_date)
+        },
+    ];
+    let parts: Vec<&str> = parts
+        .iter()
+        .map(String::as_str)
+        .filter(|part| !part.is_empty())
+        .collect();
+    Row {
+        title: parts.join(", "),
+        formula: if line.active_days == 0 {
+            String::new()
+        } else {
+            line.explanation.clone()
+        },
+        amount: sum(line.amount.as_ref()),
+    }
+}
+
+fn totals(invoice: &pb::Invoice) -> Vec<(String, String)> {
+    let mut totals = Vec::new();
+    let mut add = |name: String, money: Option<&WireMoney>| {
+        if money.is_some_and(|it| it.amount.bytes().any(|b| (b'1'..=b'9').contains(&b))) {
+            totals.push((name, sum(money)));
+        }
+    };
+    for tax in &invoice.taxes {
+        let (whole, rest) = (tax.rate_bps / 100, tax.rate_bps % 100);
+        let rate = format!("{} {whole}.{rest:02}%", tax.tax_code);
+        add(rate, tax.amount.as_ref());
+    }
+    add("Total".to_owned(), invoice.total.as_ref());
+    add(
+        "Paid from balance".to_owned(),
+        invoice.paid_from_balance.as_ref(),
+    );
+    add("Paid".to_owned(), invoice.paid_by_charge.as_ref());
+    add("Credited".to_owned(), invoice.credited.as_ref());
+    totals.push(("Amount due".to_owned(), sum(invoice.amount_due.as_ref())));
+    totals
+}
+
+/// A sum of ours for people.
+fn sum(money: Option<&WireMoney>) -> String {
+    let read = money.and_then(|it| {
+        let currency = it.currency_code.parse().ok()?;
+        Money::parse(&it.amount, currency).ok()
+    });
+    read.map(figures::shown).unwrap_or_default()
+}
+
+/// "15 to 30 April 2026", the last day included, of half-open dates.
+fn days(start: &str, end: &str) -> String {
+    let read = |text: &str| text.parse::<NaiveDate>().ok();
+    let last = read(end).and_then(|end| end.pred_opt());
+    match (read(start), last) {
+        (Some(first), Some(last)) if first == last => day(first),
+        (Some(first), Some(last)) => format!("{} to {}", day(first), day(last)),
+        _ => String::new(),
+    }
+}
+
+fn day(date: NaiveDate) -> String {
+    date.format("%-d %B %Y").to_string()
+}
