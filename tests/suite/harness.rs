@@ -63,7 +63,7 @@ pub fn data(file: &str) -> PathBuf {
         .join(file)
 }
 
-fn free_url() -> String {
+pub fn free_url() -> String {
     // Below the ports that connections going out are given, or one of these could take it.
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 10_000).unwrap();

@@ -7,6 +7,7 @@
     clippy::disallowed_methods,
     clippy::type_complexity,
     clippy::zombie_processes,
+    clippy::unused_async,
     reason = "stories are read top to bottom; the watchdog of the cluster outlives the tests by design"
 )]
 
@@ -20,6 +21,7 @@ mod payments;
 mod requests;
 mod requirements;
 mod runs;
+mod stripe;
 mod support;
 mod tidy;
 mod usage;

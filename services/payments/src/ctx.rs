@@ -10,11 +10,8 @@ use tokio::sync::Notify;
 use crate::document;
 use crate::domain::catalogue::Catalogue;
 use crate::error::Error;
-use crate::providers::{Provider, Sandbox};
+use crate::providers::{Provider, Sandbox, Stripe};
 use crate::store::catalogues;
-
-/// The provider of a method whose request names none.
-pub const DEFAULT_PROVIDER: &str = "sandbox";
 
 /// How long a provider is waited for, in whole seconds.
 const PATIENCE_SECONDS: i32 = 8;
@@ -28,6 +25,10 @@ pub struct Ctx {
     pub clock: Clock,
     /// Whoever moves the money, by code.
     providers: Arc<HashMap<&'static str, Box<dyn Provider>>>,
+    /// The provider of a method whose request names none.
+    pub default_provider: &'static str,
+    /// What Stripe signs its webhooks with; empty takes none.
+    pub stripe_webhook_secret: Arc<str>,
     /// Seconds after which somebody else may finish what this process asks a provider.
     pub lease_seconds: i32,
     /// Seconds after which an unknown outcome is looked up first.
@@ -49,11 +50,27 @@ impl Ctx {
         } else {
             Clock::System
         };
-        let sandbox: Box<dyn Provider> = Box::new(Sandbox::new(db.clone(), clock.clone()));
+        let mut providers: HashMap<&'static str, Box<dyn Provider>> = HashMap::new();
+        if config.profile != "production" {
+            // It gives away what is paid for: never where there are customers.
+            let sandbox = Sandbox::new(db.clone(), clock.clone());
+            providers.insert("sandbox", Box::new(sandbox));
+        }
+        if !config.stripe_secret_key.is_empty() {
+            let stripe = Stripe::new(&config.stripe_url, &config.stripe_secret_key)?;
+            providers.insert("stripe", Box::new(stripe));
+        }
+        let default_provider = if providers.contains_key("sandbox") {
+            "sandbox"
+        } else {
+            "stripe"
+        };
         Ok(Self {
+            default_provider,
+            stripe_webhook_secret: config.stripe_webhook_secret.as_str().into(),
             db,
             clock,
-            providers: Arc::new(HashMap::from([("sandbox", sandbox)])),
+            providers: Arc::new(providers),
             // Longer than a provider is waited for, twice.
             lease_seconds: i32::try_from(config.lease_seconds)?.max(2 * PATIENCE_SECONDS),
             look_up_seconds: i64::from(config.look_up_seconds),

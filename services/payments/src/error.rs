@@ -3,7 +3,7 @@
 use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
 use tonic::{Code, Status};
-use values::{AccountId, ChargeId, MethodId, RefundId};
+use values::{AccountId, ChargeId, MethodId, RefundId, WebhookId};
 
 use crate::document::Fault;
 
@@ -141,6 +141,9 @@ pub enum Error {
     /// Another try of the same intent was first. Not transparent: it is looked for among causes.
     #[error("another try was first")]
     Twin(#[from] Twin),
+    /// No such message of a provider.
+    #[error("webhook event {0} does not exist")]
+    WebhookEventNotFound(WebhookId),
     /// The database failed, or held what it must not.
     #[error("database")]
     Database(#[from] sqlx::Error),
@@ -264,6 +267,9 @@ impl From<Error> for Status {
             Error::Stored(_) => {
                 tracing::error!(error = %Chain(&error), "request failed");
                 return chassis::internal();
+            }
+            Error::WebhookEventNotFound(id) => {
+                not_found("WEBHOOK_EVENT_NOT_FOUND").with("webhookEventId", id)
             }
             Error::Database(_) => return chassis::database_status(&error),
         };

@@ -5,6 +5,7 @@
 
 pub mod decide_sandbox;
 pub mod look_up_movements;
+pub mod process_webhooks;
 
 use chrono::{DateTime, Utc};
 
@@ -15,7 +16,7 @@ use crate::store::{self, Tenant, enter, movements};
 pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<DateTime<Utc>>> {
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::All).await?;
-    let due = if movements::any_due(&mut tx).await? {
+    let due = if movements::any_due(&mut tx).await? || store::webhooks::any_due(&mut tx).await? {
         Some(ctx.clock.now_on(&mut tx).await?)
     } else {
         store::sandbox::next_due(&mut tx, until).await?

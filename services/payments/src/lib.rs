@@ -2,7 +2,8 @@
 //!
 //! It owns payment methods, charges and refunds. A request enters at [`rpc`], which reads the wire;
 //! `domain` decides, `store` remembers; `providers` asks whoever moves the money; [`jobs`] looks up
-//! what nobody knows yet; `ops` holds the scripts that several of them run; `document` reads the
+//! what nobody knows yet; `ops` holds the scripts that several of them run; `webhooks`
+//! is the port that providers' messages come to; `document` reads the
 //! catalogue.
 //!
 //! Invariants: no card number is ever taken, only providers' tokens; what a provider is asked is
@@ -21,6 +22,7 @@ mod ops;
 mod providers;
 mod rpc;
 mod store;
+mod webhooks;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -71,6 +73,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
         let service =
             PaymentsServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let due = ctx.clone();
+        let webhooks = config.webhook_listen;
         Ok(Server {
             name: "payments",
             grpc_name: GRPC_NAME,
@@ -90,7 +93,21 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("look_up_movements", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::look_up_movements::step(&ctx).await
                     });
-                tokio::join!(decide, look_up);
+                let process =
+                    chassis::repeat("process_webhooks", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::process_webhooks::step(&ctx).await
+                    });
+                let listen = async {
+                    let Some(address) = webhooks else {
+                        return;
+                    };
+                    if let Err(error) = webhooks::serve(ctx.clone(), address, stop.clone()).await {
+                        tracing::error!(%error, "the port of webhooks is closed");
+                        // Without it nobody would notice: restarted, it is tried again.
+                        stop.cancel();
+                    }
+                };
+                tokio::join!(decide, look_up, process, listen);
             },
         })
     })

@@ -1,6 +1,7 @@
 //! The port to whoever moves the money, behind one trait.
 
 mod sandbox;
+mod stripe;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
@@ -12,6 +13,7 @@ use crate::domain::movement::Answer;
 use crate::domain::token::Token;
 
 pub use sandbox::Sandbox;
+pub use stripe::{REFERENCE, Stripe};
 
 /// A charge to ask for.
 #[derive(Debug, Clone)]
@@ -39,6 +41,19 @@ pub struct RefundOrder {
     pub charge_id: String,
     /// How much, above zero.
     pub money: Money,
+}
+
+/// A movement to look up.
+#[derive(Debug, Clone)]
+pub struct Sought {
+    /// Whether money comes or goes.
+    pub kind: Kind,
+    /// Our reference.
+    pub reference: Uuid,
+    /// The provider's id; empty while unknown.
+    pub provider_id: String,
+    /// The provider's id of the charge that a refund gives back; empty for a charge.
+    pub charge_id: String,
 }
 
 /// Whether money comes or goes.
@@ -118,12 +133,11 @@ pub trait Provider: Send + Sync {
     /// Asks for a refund. Asked again with the same reference it never refunds twice.
     fn refund<'a>(&'a self, order: &'a RefundOrder) -> BoxFuture<'a, Answer>;
 
-    /// What the book says of our reference; `None` when it has no such movement.
-    fn look_up(
-        &self,
-        kind: Kind,
-        reference: Uuid,
-    ) -> BoxFuture<'_, Result<Option<Answer>, Unavailable>>;
+    /// What the book says of a movement; `None` when it has no such one.
+    fn look_up<'a>(
+        &'a self,
+        sought: &'a Sought,
+    ) -> BoxFuture<'a, Result<Option<Answer>, Unavailable>>;
 
     /// All that the book has of a stretch of time, oldest first.
     fn book(

@@ -12,9 +12,11 @@ mod list_charges;
 mod list_eligible_methods;
 mod list_payment_methods;
 mod list_refunds;
+mod list_webhook_events;
 mod open_account;
 mod reconcile;
 mod remove_payment_method;
+mod replay_webhook_event;
 mod resolve_movement;
 mod set_default_payment_method;
 mod settle_charge;
@@ -197,6 +199,20 @@ impl PaymentsService for Ctx {
         )?))
     }
 
+    async fn list_webhook_events(
+        &self,
+        request: Request<pb::ListWebhookEventsRequest>,
+    ) -> Result<Response<pb::ListWebhookEventsResponse>, Status> {
+        read!(self, request, list_webhook_events)
+    }
+
+    async fn replay_webhook_event(
+        &self,
+        request: Request<pb::ReplayWebhookEventRequest>,
+    ) -> Result<Response<pb::ReplayWebhookEventResponse>, Status> {
+        saga!(self, request, replay_webhook_event)
+    }
+
     // What follows is in the contract and comes with its own issue.
 
     async fn list_disputes(
@@ -204,20 +220,6 @@ impl PaymentsService for Ctx {
         _: Request<pb::ListDisputesRequest>,
     ) -> Result<Response<pb::ListDisputesResponse>, Status> {
         Err(not_yet("ListDisputes"))
-    }
-
-    async fn list_webhook_events(
-        &self,
-        _: Request<pb::ListWebhookEventsRequest>,
-    ) -> Result<Response<pb::ListWebhookEventsResponse>, Status> {
-        Err(not_yet("ListWebhookEvents"))
-    }
-
-    async fn replay_webhook_event(
-        &self,
-        _: Request<pb::ReplayWebhookEventRequest>,
-    ) -> Result<Response<pb::ReplayWebhookEventResponse>, Status> {
-        Err(not_yet("ReplayWebhookEvent"))
     }
 
     async fn erase_account(

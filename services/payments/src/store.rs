@@ -9,5 +9,6 @@ pub mod methods;
 pub mod movements;
 pub mod outbox;
 pub mod sandbox;
+pub mod webhooks;
 
 pub use chassis::{Tenant, enter};

@@ -98,6 +98,28 @@ pub struct Config {
     /// take ever longer, up to 17,280 times as long.
     #[arg(long, env = "LOOK_UP_SECONDS", default_value_t = 5)]
     pub look_up_seconds: u32,
+    /// Stripe's API, or what stands for it.
+    #[arg(long, env = "STRIPE_URL", default_value = "https://api.stripe.com")]
+    pub stripe_url: String,
+    /// Secret key of Stripe; without it Stripe is not offered.
+    #[arg(
+        long,
+        env = "STRIPE_SECRET_KEY",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub stripe_secret_key: String,
+    /// What Stripe signs its webhooks with; without it none are taken.
+    #[arg(
+        long,
+        env = "STRIPE_WEBHOOK_SECRET",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub stripe_webhook_secret: String,
+    /// Address that providers' webhooks come to (HTTP/1); without it none are taken.
+    #[arg(long, env = "WEBHOOK_LISTEN")]
+    pub webhook_listen: Option<SocketAddr>,
     /// The other services.
     #[command(flatten)]
     pub peers: Peers,

@@ -56,6 +56,8 @@ kinds! {
     Charge ChargeId "CH";
     /// A refund.
     Refund RefundId "RF";
+    /// A message of a payment provider.
+    Webhook WebhookId "WH";
 }
 
 /// The identity of a `K`; cannot be passed as another's.

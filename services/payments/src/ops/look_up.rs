@@ -6,8 +6,9 @@ use super::ask;
 use crate::ctx::Ctx;
 use crate::domain::movement::{Absent, Answer, State, absent};
 use crate::error::Error;
-use crate::providers::{Kind, Unavailable};
-use crate::store::movements::Movement;
+use crate::providers::{Kind, Sought, Unavailable};
+use crate::store::movements::{self, Movement};
+use crate::store::{Tenant, enter};
 
 /// Looks a movement up and keeps what the book says; one that was never sent is sent.
 pub async fn look_up(ctx: &Ctx, movement: &Movement) -> Result<(), Error> {
@@ -16,8 +17,8 @@ pub async fn look_up(ctx: &Ctx, movement: &Movement) -> Result<(), Error> {
         return ask::send(ctx, root, id).await;
     }
     let provider = ctx.provider(&movement.provider_code)?;
-    let kind = kind(movement);
-    let looking = provider.look_up(kind, movement.provider_key);
+    let sought = sought(ctx, movement).await?;
+    let looking = provider.look_up(&sought);
     let looked = tokio::time::timeout(ask::PATIENCE, looking).await;
     let answer = match looked.unwrap_or(Err(Unavailable)) {
         Ok(Some(answer)) => answer,
@@ -35,6 +36,27 @@ pub async fn look_up(ctx: &Ctx, movement: &Movement) -> Result<(), Error> {
     };
     ask::keep(ctx, root, id, (answer, None)).await?;
     Ok(())
+}
+
+/// What a provider looks a movement up by.
+pub async fn sought(ctx: &Ctx, movement: &Movement) -> Result<Sought, Error> {
+    let charge_id = if movement.kind == "REFUND" {
+        let mut tx = ctx.db.begin().await?;
+        enter(&mut tx, Tenant::Root(movement.root_id)).await?;
+        let charge = movements::get(&mut tx, movement.root_id, movement.subject_id).await?;
+        tx.commit().await?;
+        charge
+            .ok_or(Error::Stored("charge of a refund"))?
+            .provider_id
+    } else {
+        String::new()
+    };
+    Ok(Sought {
+        kind: kind(movement),
+        reference: movement.provider_key,
+        provider_id: movement.provider_id.clone(),
+        charge_id,
+    })
 }
 
 /// Whether its money comes or goes.

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use values::Money;
 
 use super::{
-    BookEntry, ChargeOrder, Instrument, Kind, NotAttached, Provider, RefundOrder, Unavailable,
+    BookEntry, ChargeOrder, Instrument, Kind, NotAttached, Provider, RefundOrder, Sought,
+    Unavailable,
 };
 use crate::domain::movement::Answer;
 use crate::domain::token::Token;
@@ -318,17 +319,16 @@ impl Provider for Sandbox {
         .boxed()
     }
 
-    fn look_up(
-        &self,
-        _: Kind,
-        reference: Uuid,
-    ) -> BoxFuture<'_, Result<Option<Answer>, Unavailable>> {
+    fn look_up<'a>(
+        &'a self,
+        sought: &'a Sought,
+    ) -> BoxFuture<'a, Result<Option<Answer>, Unavailable>> {
         async move {
             let found = async {
                 let now = self.clock.now().await?;
                 let mut db = self.db.acquire().await?;
-                sandbox::decide(&mut db, now, Some(reference)).await?;
-                sandbox::get(&mut db, reference).await
+                sandbox::decide(&mut db, now, Some(sought.reference)).await?;
+                sandbox::get(&mut db, sought.reference).await
             };
             let found: sqlx::Result<_> = found.await;
             let found = found.map_err(|_| Unavailable)?;

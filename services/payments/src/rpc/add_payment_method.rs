@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use values::{AccountId, MethodId};
 
 use super::convert;
-use crate::ctx::{Ctx, DEFAULT_PROVIDER};
+use crate::ctx::Ctx;
 use crate::domain::catalogue::Method as Offered;
 use crate::domain::token::{BadToken, Token};
 use crate::error::Error;
@@ -120,7 +120,7 @@ async fn attached<'r>(
     request: &'r pb::AddPaymentMethodRequest,
 ) -> Result<(&'r str, Instrument), Error> {
     let provider = match request.provider_code.as_str() {
-        "" => DEFAULT_PROVIDER,
+        "" => ctx.default_provider,
         code => wire::code("provider_code", code)?,
     };
     let token = Token::parse(&request.provider_token).map_err(|bad| match bad {

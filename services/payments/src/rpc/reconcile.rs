@@ -11,7 +11,7 @@ use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, Money, RefundId};
 
 use super::convert;
-use crate::ctx::{Ctx, DEFAULT_PROVIDER};
+use crate::ctx::Ctx;
 use crate::domain::movement::{Answer, State};
 use crate::error::Error;
 use crate::ops::{ask, look_up, payer};
@@ -36,7 +36,7 @@ pub async fn handle(
         return Err(field_error("end_time", "later than start_time, by 31 days at most").into());
     }
     let provider = wire::optional_code("provider_code", &request.provider_code)?;
-    let code = provider.unwrap_or(DEFAULT_PROVIDER);
+    let code = provider.unwrap_or(ctx.default_provider);
     let book = ctx.provider(code)?.book(from, until).await;
     let book = book.map_err(|_| Error::ProviderUnavailable(code.to_owned()))?;
     let ours = ours(&ctx, account, code, (from, until)).await?;
@@ -141,11 +141,8 @@ async fn missing_there<'m>(
         if movement.state != State::Succeeded || there.contains(&movement.provider_key) {
             continue;
         }
-        let kind = look_up::kind(movement);
-        let found = ctx
-            .provider(provider)?
-            .look_up(kind, movement.provider_key)
-            .await;
+        let sought = look_up::sought(ctx, movement).await?;
+        let found = ctx.provider(provider)?.look_up(&sought).await;
         if found
             .map_err(|_| Error::ProviderUnavailable(provider.to_owned()))?
             .is_none()

@@ -500,3 +500,27 @@ pub async fn any_open_by(db: &mut PgConnection, root: Uuid, method: Uuid) -> sql
     .fetch_one(db)
     .await
 }
+
+/// The movement of a provider with our reference, or else with one of the provider's ids.
+pub async fn of_provider(
+    db: &mut PgConnection,
+    provider: &str,
+    reference: Option<Uuid>,
+    ids: &[String],
+) -> sqlx::Result<Option<Movement>> {
+    let row = sqlx::query!(
+        "-- payments.movements.of_provider
+        SELECT root_id, movement_id FROM payments.movements
+        WHERE provider_code = $1 AND (provider_key = $2 OR (provider_id <> '' AND provider_id = ANY($3)))
+        ORDER BY (provider_key = $2) DESC NULLS LAST LIMIT 1",
+        provider,
+        reference,
+        ids
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    match row {
+        Some(row) => get(db, row.root_id, row.movement_id).await,
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,512 @@
+//! Stripe, by its HTTP API: customers, payment methods, payment intents, refunds.
+//!
+//! What is asked carries our reference twice: as idempotency key, so that asking again is the same
+//! request for at least a day, and as metadata, so that its book can be read by it. The version of the
+//! API is pinned.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use reqwest::StatusCode;
+use serde_json::Value;
+use uuid::Uuid;
+use values::{Currency, Money};
+
+use super::{
+    BookEntry, ChargeOrder, Instrument, Kind, NotAttached, Provider, RefundOrder, Sought,
+    Unavailable,
+};
+use crate::domain::movement::Answer;
+use crate::domain::token::Token;
+
+/// The version of the API that answers are read by.
+const VERSION: &str = "2024-06-20";
+/// The name of our reference in metadata.
+pub const REFERENCE: &str = "perdiem_reference";
+/// Longer than a provider is waited for: whoever waits gives up first.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The most pages of a book that are read.
+const PAGES_MAX: usize = 1_000;
+
+/// Stripe.
+pub struct Stripe {
+    http: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+/// What came of a request.
+enum Sent {
+    /// It certainly did not leave us.
+    Not,
+    /// Nobody knows whether it arrived, or what came of it.
+    Unknown,
+    /// An answer that reads.
+    Answered(StatusCode, Value),
+}
+
+impl Stripe {
+    /// Stripe at `url`, with a secret key.
+    pub fn new(url: &str, key: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        // Two ways to do TLS are compiled in; whoever was first has chosen.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .connect_timeout(Duration::from_secs(3))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+            key: key.to_owned(),
+        })
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Sent {
+        let asked = request
+            .bearer_auth(&self.key)
+            .header("Stripe-Version", VERSION)
+            .send()
+            .await;
+        let answer = match asked {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Sent::Not,
+            Err(_) => return Sent::Unknown,
+        };
+        let status = answer.status();
+        match answer.json().await {
+            Ok(body) => Sent::Answered(status, body),
+            Err(_) => Sent::Unknown,
+        }
+    }
+
+    async fn post(&self, path: &str, key: Uuid, form: &[(&str, String)]) -> Sent {
+        let request = self.http.post(format!("{}{path}", self.url));
+        let request = request.header("Idempotency-Key", key.to_string());
+        self.send(request.form(form)).await
+    }
+
+    async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Option<Value>, Unavailable> {
+        let request = self.http.get(format!("{}{path}", self.url)).query(query);
+        match self.send(request).await {
+            Sent::Answered(status, body) if status.is_success() => Ok(Some(body)),
+            Sent::Answered(StatusCode::NOT_FOUND, _) => Ok(None),
+            Sent::Answered(..) | Sent::Not | Sent::Unknown => Err(Unavailable),
+        }
+    }
+
+    /// The payment method of a token.
+    async fn method(&self, token: &Token) -> Result<Value, NotAttached> {
+        let path = format!("/v1/payment_methods/{}", token.as_str());
+        let found = self.get(&path, &[]).await;
+        found
+            .map_err(|Unavailable| NotAttached::Unavailable)?
+            .ok_or_else(|| NotAttached::Refused("UNKNOWN_TOKEN".to_owned()))
+    }
+
+    /// Gives a payment method a customer, without which it could be charged only once.
+    async fn own(&self, token: &Token) -> Result<(), NotAttached> {
+        let key = |what: &str| {
+            Uuid::new_v5(
+                &Uuid::NAMESPACE_OID,
+                format!("{what} {}", token.as_str()).as_bytes(),
+            )
+        };
+        let customer = self.post("/v1/customers", key("customer"), &[]).await;
+        let customer = accepted(customer)?;
+        let id = text(&customer, "/id").ok_or(NotAttached::Unavailable)?;
+        let path = format!("/v1/payment_methods/{}/attach", token.as_str());
+        let attached = self
+            .post(&path, key("attach"), &[("customer", id.to_owned())])
+            .await;
+        accepted(attached).map(|_| ())
+    }
+
+    /// All pages of a list, newest first as Stripe gives them.
+    async fn list(&self, path: &str, query: &[(&str, String)]) -> Result<Vec<Value>, Unavailable> {
+        let mut all: Vec<Value> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let mut query = query.to_vec();
+            query.push(("limit", "100".to_owned()));
+            if let Some(last) = all.last().and_then(|it| text(it, "/id")) {
+                query.push(("starting_after", last.to_owned()));
+            }
+            let page = self.get(path, &query).await?.ok_or(Unavailable)?;
+            let data = page.pointer("/data").and_then(Value::as_array);
+            let data = data.ok_or(Unavailable)?;
+            all.extend(data.iter().cloned());
+            let more = page.pointer("/has_more").and_then(Value::as_bool);
+            if data.is_empty() || more != Some(true) {
+                return Ok(all);
+            }
+        }
+        Err(Unavailable)
+    }
+
+    async fn found(&self, sought: &Sought) -> Result<Option<Value>, Unavailable> {
+        let collection = match sought.kind {
+            Kind::Charge => "/v1/payment_intents",
+            Kind::Refund => "/v1/refunds",
+        };
+        if !sought.provider_id.is_empty() {
+            let path = format!("{collection}/{}", sought.provider_id);
+            return self.get(&path, &[]).await;
+        }
+        let reference = sought.reference.to_string();
+        match sought.kind {
+            // Its index is behind by up to a minute: absence proves nothing, and whoever asks knows.
+            Kind::Charge => {
+                let query = format!("metadata['{REFERENCE}']:'{reference}'");
+                let path = "/v1/payment_intents/search";
+                let page = self.get(path, &[("query", query)]).await?;
+                Ok(page.and_then(|page| page.pointer("/data/0").cloned()))
+            }
+            Kind::Refund => {
+                let of = [("payment_intent", sought.charge_id.clone())];
+                let all = self.list(collection, &of).await?;
+                let ours = |it: &Value| text(it, METADATA) == Some(&reference);
+                Ok(all.into_iter().find(ours))
+            }
+        }
+    }
+}
+
+/// Where our reference stands in an object.
+const METADATA: &str = "/metadata/perdiem_reference";
+
+/// The body of an answer that is no error.
+fn accepted(sent: Sent) -> Result<Value, NotAttached> {
+    match sent {
+        Sent::Answered(status, body) if status.is_success() => Ok(body),
+        Sent::Answered(status, body) if status.is_client_error() => {
+            Err(NotAttached::Refused(refusal(&body)))
+        }
+        Sent::Answered(..) | Sent::Not | Sent::Unknown => Err(NotAttached::Unavailable),
+    }
+}
+
+fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
+    value.pointer(pointer).and_then(Value::as_str)
+}
+
+/// Why Stripe refuses, in our words: its own in capitals, or what its two names for one thing mean.
+fn refusal(body: &Value) -> String {
+    let code = text(body, "/error/decline_code")
+        .or_else(|| text(body, "/error/code"))
+        .or_else(|| text(body, "/last_payment_error/decline_code"))
+        .or_else(|| text(body, "/last_payment_error/code"))
+        .or_else(|| text(body, "/failure_reason"));
+    match code {
+        Some("expired_card") => "CARD_EXPIRED".to_owned(),
+        Some("expired_or_canceled_card") => "INSTRUMENT_EXPIRED".to_owned(),
+        Some(code) => code.to_uppercase().chars().take(64).collect(),
+        None => "REFUSED".to_owned(),
+    }
+}
+
+/// Whether another attempt by the same method may succeed.
+fn retryable(reason: &str) -> bool {
+    matches!(
+        reason,
+        "INSUFFICIENT_FUNDS"
+            | "PROCESSING_ERROR"
+            | "TRY_AGAIN_LATER"
+            | "ISSUER_NOT_AVAILABLE"
+            | "REENTER_TRANSACTION"
+            | "APPROVE_WITH_ID"
+    )
+}
+
+fn refused(body: &Value) -> Answer {
+    let reason = refusal(body);
+    Answer::Refused {
+        retryable: retryable(&reason),
+        reason,
+    }
+}
+
+/// What an answer to a charge or a refund says. What is not definite is unknown: a fault, a conflict of
+/// idempotency keys, a limit of rate, a key that is not taken.
+fn said(kind: Kind, sent: Sent) -> Answer {
+    let (status, body) = match sent {
+        Sent::Not => return Answer::NotSent,
+        Sent::Unknown => return Answer::Unknown,
+        Sent::Answered(status, body) => (status, body),
+    };
+    let conflict = text(&body, "/error/type") == Some("idempotency_error");
+    match status {
+        status if status.is_success() => object(kind, &body),
+        StatusCode::PAYMENT_REQUIRED => refused(&body),
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if !conflict => refused(&body),
+        _ => Answer::Unknown,
+    }
+}
+
+/// What a payment intent or a refund says.
+fn object(kind: Kind, it: &Value) -> Answer {
+    let Some(provider_id) = text(it, "/id").map(str::to_owned) else {
+        return Answer::Unknown;
+    };
+    let (status, amount) = match kind {
+        Kind::Charge => (text(it, "/status"), "/amount_received"),
+        Kind::Refund => (text(it, "/status"), "/amount"),
+    };
+    let action_url = text(it, "/next_action/redirect_to_url/url").unwrap_or_default();
+    match (kind, status) {
+        (_, Some("succeeded")) => moved(it, amount).unwrap_or(Answer::Unknown),
+        (Kind::Charge, Some("processing" | "requires_action"))
+        | (Kind::Refund, Some("pending" | "requires_action")) => Answer::Pending {
+            provider_id,
+            action_url: action_url.to_owned(),
+        },
+        (Kind::Charge, Some("requires_payment_method" | "canceled"))
+        | (Kind::Refund, Some("failed" | "canceled")) => refused(it),
+        _ => Answer::Unknown,
+    }
+}
+
+/// Money that has moved, as an object says; `None` when it does not read.
+fn moved(it: &Value, amount: &str) -> Option<Answer> {
+    let currency: Currency = text(it, "/currency")?.to_uppercase().parse().ok()?;
+    // Stripe always says what was received; what stands for it may say the amount only.
+    let minor = it.pointer(amount).or_else(|| it.pointer("/amount"));
+    let minor = minor.and_then(Value::as_i64)?;
+    let created = it.pointer("/created").and_then(Value::as_i64)?;
+    Some(Answer::Moved {
+        provider_id: text(it, "/id")?.to_owned(),
+        // One that is not ours has none of ours.
+        reference: text(it, METADATA)
+            .and_then(|text| Uuid::try_parse(text).ok())
+            .unwrap_or_default(),
+        money: Money::from_minor(minor, currency),
+        at: DateTime::from_timestamp(created, 0)?,
+    })
+}
+
+fn order(reference: Uuid, money: Money) -> Vec<(&'static str, String)> {
+    vec![
+        ("amount", money.minor().to_string()),
+        ("metadata[perdiem_reference]", reference.to_string()),
+    ]
+}
+
+impl Provider for Stripe {
+    fn window(&self) -> TimeDelta {
+        TimeDelta::hours(24)
+    }
+
+    fn attach<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Instrument, NotAttached>> {
+        async move {
+            let mut method = self.method(token).await?;
+            if text(&method, "/customer").is_none() {
+                self.own(token).await?;
+                method = self.method(token).await?;
+            }
+            let card = |field: &str| text(&method, &format!("/card/{field}")).unwrap_or_default();
+            let number = |field: &str| {
+                let value = method.pointer(&format!("/card/{field}"));
+                value.and_then(Value::as_i64)
+            };
+            let expiry = number("exp_year").zip(number("exp_month"));
+            Ok(Instrument {
+                network: card("brand").to_uppercase(),
+                country: card("country").to_uppercase(),
+                last_four: card("last4").to_owned(),
+                expiry_month: expiry
+                    .map(|(year, month)| format!("{year:04}-{month:02}"))
+                    .unwrap_or_default(),
+            })
+        }
+        .boxed()
+    }
+
+    fn charge<'a>(&'a self, asked: &'a ChargeOrder) -> BoxFuture<'a, Answer> {
+        async move {
+            // Nothing has been asked for before the method is known.
+            let customer = match self.method(&asked.token).await {
+                Ok(method) => text(&method, "/customer").map(str::to_owned),
+                Err(NotAttached::Refused(reason)) => {
+                    return Answer::Refused {
+                        reason,
+                        retryable: false,
+                    };
+                }
+                Err(NotAttached::Unavailable) => return Answer::NotSent,
+            };
+            let mut form = order(asked.reference, asked.money);
+            form.extend([
+                ("currency", asked.money.currency().code().to_lowercase()),
+                ("payment_method", asked.token.as_str().to_owned()),
+                ("payment_method_types[]", "card".to_owned()),
+                ("confirm", "true".to_owned()),
+            ]);
+            if let Some(customer) = customer {
+                form.push(("customer", customer));
+            }
+            if asked.unattended {
+                form.push(("off_session", "true".to_owned()));
+            } else if !asked.return_url.is_empty() {
+                form.push(("return_url", asked.return_url.clone()));
+            }
+            let sent = self
+                .post("/v1/payment_intents", asked.reference, &form)
+                .await;
+            said(Kind::Charge, sent)
+        }
+        .boxed()
+    }
+
+    fn refund<'a>(&'a self, asked: &'a RefundOrder) -> BoxFuture<'a, Answer> {
+        async move {
+            let mut form = order(asked.reference, asked.money);
+            form.push(("payment_intent", asked.charge_id.clone()));
+            let sent = self.post("/v1/refunds", asked.reference, &form).await;
+            said(Kind::Refund, sent)
+        }
+        .boxed()
+    }
+
+    fn look_up<'a>(
+        &'a self,
+        sought: &'a Sought,
+    ) -> BoxFuture<'a, Result<Option<Answer>, Unavailable>> {
+        async move {
+            let found = self.found(sought).await?;
+            Ok(found.map(|it| object(sought.kind, &it)))
+        }
+        .boxed()
+    }
+
+    fn book(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> BoxFuture<'_, Result<Vec<BookEntry>, Unavailable>> {
+        async move {
+            let stretch = [
+                ("created[gte]", from.timestamp().to_string()),
+                ("created[lt]", until.timestamp().to_string()),
+            ];
+            let mut entries = Vec::new();
+            for (kind, path) in [
+                (Kind::Charge, "/v1/payment_intents"),
+                (Kind::Refund, "/v1/refunds"),
+            ] {
+                for it in self.list(path, &stretch).await? {
+                    entries.extend(entry(kind, &it));
+                }
+            }
+            entries.reverse();
+            Ok(entries)
+        }
+        .boxed()
+    }
+}
+
+/// An object of ours as an entry of a book; others share the account and are not ours to judge.
+fn entry(kind: Kind, it: &Value) -> Option<BookEntry> {
+    let currency: Currency = text(it, "/currency")?.to_uppercase().parse().ok()?;
+    Some(BookEntry {
+        kind,
+        reference: Uuid::try_parse(text(it, METADATA)?).ok()?,
+        provider_id: text(it, "/id")?.to_owned(),
+        money: Money::from_minor(it.pointer("/amount").and_then(Value::as_i64)?, currency),
+        answer: object(kind, it),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answered(status: u16, body: Value) -> Sent {
+        Sent::Answered(StatusCode::from_u16(status).unwrap(), body)
+    }
+
+    fn refusal_of(status: u16, body: Value) -> Option<(String, bool)> {
+        let said = said(Kind::Charge, answered(status, body));
+        let Answer::Refused { reason, retryable } = said else {
+            return None;
+        };
+        Some((reason, retryable))
+    }
+
+    #[test]
+    fn only_a_definite_answer_is_one() {
+        let declined = json!({"error": {"type": "card_error", "code": "card_declined",
+            "decline_code": "insufficient_funds"}});
+        let reason = |text: &str, retryable| Some((text.to_owned(), retryable));
+        assert_eq!(
+            refusal_of(402, declined),
+            reason("INSUFFICIENT_FUNDS", true)
+        );
+        let expired = json!({"error": {"type": "card_error", "code": "expired_card"}});
+        assert_eq!(refusal_of(402, expired), reason("CARD_EXPIRED", false));
+        let small = json!({"error": {"type": "invalid_request_error", "code": "amount_too_small"}});
+        assert_eq!(refusal_of(400, small), reason("AMOUNT_TOO_SMALL", false));
+        let conflict = json!({"error": {"type": "idempotency_error"}});
+        for (status, body) in [
+            (400, conflict.clone()),
+            (409, conflict),
+            (401, json!({"error": {}})),
+            (429, json!({"error": {"code": "rate_limit"}})),
+            (500, json!({"error": {}})),
+            (503, json!({})),
+            (
+                200,
+                json!({"id": "pi_1", "status": "requires_confirmation"}),
+            ),
+            (
+                200,
+                json!({"id": "pi_1", "status": "succeeded", "amount": 5}),
+            ),
+            (200, json!([])),
+        ] {
+            assert_eq!(said(Kind::Charge, answered(status, body)), Answer::Unknown);
+        }
+        assert_eq!(said(Kind::Charge, Sent::Not), Answer::NotSent);
+        assert_eq!(said(Kind::Charge, Sent::Unknown), Answer::Unknown);
+    }
+
+    #[test]
+    fn an_intent_says_what_was_received_under_which_reference() {
+        let reference = Uuid::from_u128(7);
+        let intent = json!({"id": "pi_1", "status": "succeeded", "amount": 500, "amount_received": 499,
+            "currency": "inr", "created": 1_700_000_000, "metadata": {"perdiem_reference": reference.to_string()}});
+        assert_eq!(
+            object(Kind::Charge, &intent),
+            Answer::Moved {
+                provider_id: "pi_1".to_owned(),
+                reference,
+                money: Money::from_minor(499, Currency::Inr),
+                at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+            }
+        );
+        let asks = json!({"id": "pi_2", "status": "requires_action",
+            "next_action": {"redirect_to_url": {"url": "https://bank.example/confirm"}}});
+        assert_eq!(
+            object(Kind::Charge, &asks),
+            Answer::Pending {
+                provider_id: "pi_2".to_owned(),
+                action_url: "https://bank.example/confirm".to_owned(),
+            }
+        );
+        let failed =
+            json!({"id": "re_1", "status": "failed", "failure_reason": "expired_or_canceled_card"});
+        assert_eq!(
+            object(Kind::Refund, &failed),
+            Answer::Refused {
+                reason: "INSTRUMENT_EXPIRED".to_owned(),
+                retryable: false,
+            }
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! `PaymentsService.ListWebhookEvents`
+
+use chassis::{Page, field_error, wire};
+use chrono::{DateTime, Utc};
+use proto::payments::v1 as pb;
+use proto::payments::v1::webhook_event::State;
+use uuid::Uuid;
+use values::{ChargeId, RefundId, WebhookId};
+
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::webhooks::{self, Event, Filter};
+
+pub async fn handle(
+    ctx: &Ctx,
+    request: pb::ListWebhookEventsRequest,
+) -> Result<pb::ListWebhookEventsResponse, Error> {
+    let provider = wire::optional_code("provider_code", &request.provider_code)?;
+    let state = match State::try_from(request.state) {
+        Ok(State::Unspecified) => "",
+        Ok(State::Received) => "RECEIVED",
+        Ok(State::Processed) => "PROCESSED",
+        Ok(State::Ignored) => "IGNORED",
+        Ok(State::Failed) => "FAILED",
+        Err(_) => return Err(field_error("state", "a state of an event").into()),
+    };
+    let page = Page::read(request.page_size, &request.page_token)?;
+    let before = page.after(position)?;
+    let filter = Filter {
+        provider_code: provider.unwrap_or_default(),
+        state,
+        movement_id: subject(&request.subject_id)?,
+    };
+    let mut db = ctx.db.acquire().await?;
+    let found = webhooks::list(&mut db, &filter, before, page.size + 1).await?;
+    let (found, last) = page.cut(found);
+    let token = |it: Event| {
+        let (at, id) = (
+            it.received_at.timestamp_micros(),
+            it.webhook_event_id.simple(),
+        );
+        format!("{at}.{id}")
+    };
+    Ok(pb::ListWebhookEventsResponse {
+        next_page_token: last.map(token).unwrap_or_default(),
+        webhook_events: found.iter().map(shown).collect(),
+    })
+}
+
+fn subject(text: &str) -> Result<Option<Uuid>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let charge: Option<ChargeId> = text.parse().ok();
+    let refund: Option<RefundId> = text.parse().ok();
+    let id = charge
+        .map(ChargeId::uuid)
+        .or(refund.map(RefundId::uuid))
+        .ok_or_else(|| field_error("subject_id", "CH or RF and 32 hex digits"))?;
+    Ok(Some(id))
+}
+
+fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
+    let (at, id) = text.split_once('.')?;
+    Some((
+        DateTime::from_timestamp_micros(at.parse().ok()?)?,
+        Uuid::try_parse(id).ok()?,
+    ))
+}
+
+/// An event as the wire shows it.
+pub fn shown(from: &Event) -> pb::WebhookEvent {
+    let state = match from.state.as_str() {
+        "PROCESSED" => State::Processed,
+        "IGNORED" => State::Ignored,
+        "FAILED" => State::Failed,
+        _ => State::Received,
+    };
+    pb::WebhookEvent {
+        webhook_event_id: WebhookId::from_uuid(from.webhook_event_id).to_string(),
+        provider_code: from.provider_code.clone(),
+        provider_event_id: from.provider_event_id.clone(),
+        event_type: from.event_type.clone(),
+        state: state.into(),
+        subject_id: match from.movement_id {
+            // Refunds are told apart by their kind in the provider's word.
+            Some(id) if from.event_type.contains("refund") => RefundId::from_uuid(id).to_string(),
+            Some(id) => ChargeId::from_uuid(id).to_string(),
+            None => String::new(),
+        },
+        delivery_count: from.delivery_count,
+        attempt_count: from.attempt_count,
+        failure_reason: from.failure_reason.clone(),
+        receive_time: Some(wire::timestamp(from.received_at)),
+        process_time: from.processed_at.map(wire::timestamp),
+    }
+}

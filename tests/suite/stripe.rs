@@ -1,0 +1,530 @@
+//! The Stripe adapter: its contract against localstripe, run as a process, and what localstripe lacks
+//! against a fake of our own: idempotency keys, outcomes that nobody is told of, webhooks.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Form, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use perdiem::connect::{Clients, request_id};
+use proto::payments::v1 as payments;
+use proto::payments::v1::{MovementState, Purpose};
+use proto::r#type::v1::Money;
+use ring::hmac;
+use serde_json::{Value, json};
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::harness::{Harness, free_url};
+
+/// A suite whose payments ask Stripe at an address.
+struct Shop {
+    h: Harness,
+    billing: Clients,
+}
+
+impl Shop {
+    async fn start(stripe: &str, more: &[(&str, &str)]) -> Self {
+        let mut environment = vec![
+            ("STRIPE_URL", stripe),
+            ("STRIPE_SECRET_KEY", "sk_test_perdiem"),
+        ];
+        environment.extend_from_slice(more);
+        let h = Harness::start_with(&environment).await;
+        let billing = Clients::new(&h.urls, &h.suite.keys.service("billing").unwrap()).unwrap();
+        Self { h, billing }
+    }
+
+    /// A root account with a card by a token of Stripe.
+    async fn card(&self, token: &str) -> (String, payments::PaymentMethod) {
+        let account_id = self.h.account().await;
+        let request = payments::AddPaymentMethodRequest {
+            account_id: account_id.clone(),
+            method_code: "CARD".to_owned(),
+            provider_code: "stripe".to_owned(),
+            provider_token: token.to_owned(),
+            request_id: request_id(),
+            ..payments::AddPaymentMethodRequest::default()
+        };
+        let mut client = self.h.operator.payments.clone();
+        let added = client.add_payment_method(request).await.unwrap();
+        (account_id, added.into_inner().payment_method.unwrap())
+    }
+
+    async fn charge(&self, account_id: &str, amount: &str) -> payments::Charge {
+        let request = payments::CreateChargeRequest {
+            account_id: account_id.to_owned(),
+            amount: usd(amount),
+            purpose: Purpose::Credits.into(),
+            invoice_id: format!("IN{}", Uuid::new_v4().simple()),
+            attempt_number: 1,
+            request_id: request_id(),
+            ..payments::CreateChargeRequest::default()
+        };
+        let mut client = self.billing.payments.clone();
+        let begun = Instant::now();
+        loop {
+            match client.create_charge(request.clone()).await {
+                Ok(charged) => return charged.into_inner().charge.unwrap(),
+                // The provider is waited for longer than this call.
+                Err(status) => assert!(begun.elapsed() < Duration::from_mins(1), "{status:?}"),
+            }
+        }
+    }
+
+    async fn refund(
+        &self,
+        charge: &payments::Charge,
+        key: &str,
+        amount: &str,
+    ) -> Result<payments::Refund, Status> {
+        let request = payments::CreateRefundRequest {
+            account_id: charge.account_id.clone(),
+            charge_id: charge.charge_id.clone(),
+            amount: usd(amount),
+            refund_key: key.to_owned(),
+            attempt_number: 1,
+            request_id: request_id(),
+            ..payments::CreateRefundRequest::default()
+        };
+        let mut client = self.billing.payments.clone();
+        Ok(client
+            .create_refund(request)
+            .await?
+            .into_inner()
+            .refund
+            .unwrap())
+    }
+
+    async fn get(&self, charge: &payments::Charge) -> payments::Charge {
+        let request = payments::GetChargeRequest {
+            account_id: charge.account_id.clone(),
+            charge_id: charge.charge_id.clone(),
+        };
+        let mut client = self.billing.payments.clone();
+        let found = client.get_charge(request).await.unwrap().into_inner();
+        found.charge.unwrap()
+    }
+
+    /// The charge once it is in a state.
+    async fn until(&self, charge: &payments::Charge, state: MovementState) -> payments::Charge {
+        let begun = Instant::now();
+        loop {
+            let now = self.get(charge).await;
+            if now.state() == state {
+                return now;
+            }
+            let waited = begun.elapsed();
+            assert!(waited < Duration::from_secs(40), "still {:?}", now.state());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the fields of messages are")]
+fn usd(amount: &str) -> Option<Money> {
+    Some(Money {
+        currency_code: "USD".to_owned(),
+        amount: amount.to_owned(),
+    })
+}
+
+/// localstripe as a process, stopped with its owner.
+struct LocalStripe {
+    process: Child,
+    url: String,
+}
+
+impl Drop for LocalStripe {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl LocalStripe {
+    /// Installs it beside the build where it is not yet, and starts it.
+    async fn start() -> Self {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools/localstripe");
+        if !folder.join("localstripe").is_dir() {
+            let installed = Command::new("python3")
+                .args(["-m", "pip", "install", "--quiet", "--target"])
+                .arg(&folder)
+                .arg("localstripe==1.15.10")
+                .output();
+            assert!(
+                installed.as_ref().is_ok_and(|it| it.status.success()),
+                "this test needs python3 with pip, to install localstripe: {installed:?}"
+            );
+        }
+        let url = free_url();
+        let port = url.rsplit(':').next().unwrap().to_owned();
+        let process = Command::new("python3")
+            .args(["-m", "localstripe", "--from-scratch", "--port", &port])
+            .env("PYTHONPATH", &folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let it = Self { process, url };
+        let begun = Instant::now();
+        while it
+            .request("GET", "/v1/payment_intents", &[])
+            .await
+            .is_none()
+        {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "localstripe starts"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        it
+    }
+
+    async fn request(&self, method: &str, path: &str, form: &[(&str, &str)]) -> Option<Value> {
+        let client = reqwest_client();
+        let url = format!("{}{path}", self.url);
+        let request = match method {
+            "GET" => client.get(url),
+            _ => client.post(url).form(form),
+        };
+        let answer = request.bearer_auth("sk_test_perdiem").send().await.ok()?;
+        answer.json().await.ok()
+    }
+
+    /// The token of a new card.
+    async fn token(&self, number: &str) -> String {
+        let form = [
+            ("type", "card"),
+            ("card[number]", number),
+            ("card[exp_month]", "12"),
+            ("card[exp_year]", "2030"),
+            ("card[cvc]", "123"),
+        ];
+        let made = self
+            .request("POST", "/v1/payment_methods", &form)
+            .await
+            .unwrap();
+        made["id"].as_str().unwrap().to_owned()
+    }
+}
+
+fn reqwest_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .tls_certs_only([])
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_contract_of_stripe_is_kept_with_localstripe() {
+    let stripe = LocalStripe::start().await;
+    let shop = Shop::start(&stripe.url, &[("LOOK_UP_SECONDS", "1")]).await;
+    let (account, method) = shop.card(&stripe.token("4242424242424242").await).await;
+    assert_eq!(
+        (
+            method.network_code.as_str(),
+            method.last_four.as_str(),
+            method.expiry_month.as_str()
+        ),
+        ("VISA", "4242", "2030-12")
+    );
+    let charge = shop.charge(&account, "12.34").await;
+    assert_eq!(charge.state(), MovementState::Succeeded, "{charge:?}");
+    assert!(charge.provider_charge_id.starts_with("pi_"));
+    let path = format!("/v1/payment_intents/{}", charge.provider_charge_id);
+    let intent = stripe.request("GET", &path, &[]).await.unwrap();
+    assert_eq!(
+        (
+            intent["amount"].as_i64(),
+            intent["currency"].as_str(),
+            intent["metadata"]["perdiem_reference"].as_str()
+        ),
+        (Some(1234), Some("usd"), Some(charge.provider_key.as_str()))
+    );
+    let part = shop.refund(&charge, "part", "2.34").await.unwrap();
+    assert_eq!(part.state(), MovementState::Succeeded, "{part:?}");
+    let rest = shop.refund(&charge, "rest", "10.00").await.unwrap();
+    assert_eq!(rest.state(), MovementState::Succeeded, "{rest:?}");
+    assert!(shop.refund(&charge, "more", "0.01").await.is_err());
+
+    let (account, _) = shop.card(&stripe.token("4000000000000341").await).await;
+    let declined = shop.charge(&account, "5.00").await;
+    assert_eq!(declined.state(), MovementState::Declined, "{declined:?}");
+    assert_eq!(declined.failure_reason, "CARD_DECLINED");
+
+    let (account, _) = shop.card(&stripe.token("4000002500003155").await).await;
+    let asks = shop.charge(&account, "5.00").await;
+    assert_eq!(asks.state(), MovementState::Pending, "{asks:?}");
+
+    let request = payments::AddPaymentMethodRequest {
+        account_id: account,
+        method_code: "CARD".to_owned(),
+        provider_code: "stripe".to_owned(),
+        provider_token: "pm_unknown".to_owned(),
+        request_id: request_id(),
+        ..payments::AddPaymentMethodRequest::default()
+    };
+    let mut client = shop.h.operator.payments.clone();
+    let refused = client.add_payment_method(request).await.unwrap_err();
+    assert_eq!(crate::harness::reason(&refused), "PROVIDER_TOKEN_REFUSED");
+}
+
+/// A fake of Stripe with a book of its own, whose tokens say what becomes of a charge.
+#[derive(Clone, Default)]
+struct Fake {
+    /// Answers by idempotency key, with the request they were given to.
+    answered: Arc<Mutex<HashMap<String, (Value, Value)>>>,
+    /// Payment intents by id.
+    intents: Arc<Mutex<HashMap<String, Value>>>,
+    /// How often each key was asked.
+    asked: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+impl Fake {
+    async fn start() -> (Self, String) {
+        let fake = Self::default();
+        let routes = Router::new()
+            .route("/v1/payment_methods/{id}", get(Self::method))
+            .route("/v1/payment_intents", post(Self::create))
+            .route("/v1/payment_intents/search", get(Self::search))
+            .route("/v1/payment_intents/{id}", get(Self::intent))
+            .with_state(fake.clone());
+        let url = free_url();
+        let address = url.trim_start_matches("http://").to_owned();
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        (fake, url)
+    }
+
+    async fn method(Path(id): Path<String>) -> Json<Value> {
+        Json(json!({"id": id, "customer": "cus_1",
+            "card": {"brand": "visa", "country": "IN", "last4": "4242", "exp_month": 12, "exp_year": 2030}}))
+    }
+
+    async fn create(
+        State(fake): State<Self>,
+        headers: HeaderMap,
+        Form(form): Form<HashMap<String, String>>,
+    ) -> (StatusCode, Json<Value>) {
+        let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+        assert_eq!(headers["stripe-version"], "2024-06-20");
+        assert_eq!(headers["authorization"], "Bearer sk_test_perdiem");
+        let times = {
+            let mut asked = fake.asked.lock().unwrap();
+            let times = asked.entry(key.clone()).or_default();
+            *times += 1;
+            *times
+        };
+        let request = json!(form);
+        let token = form["payment_method"].as_str();
+        if let Some((known, answer)) = fake.answered.lock().unwrap().get(&key) {
+            if *known != request {
+                let error = json!({"error": {"type": "idempotency_error"}});
+                return (StatusCode::BAD_REQUEST, Json(error));
+            }
+            return (StatusCode::OK, Json(answer.clone()));
+        }
+        if token == "pm_lost" && times == 1 {
+            return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": {}})));
+        }
+        let amount: i64 = form["amount"].parse().unwrap();
+        let id = format!("pi_{}", key.replace('-', ""));
+        let (status, received) = match token {
+            "pm_3ds" => ("requires_action", 0),
+            "pm_more" => ("succeeded", amount + 1),
+            "pm_declined" | "pm_declined_untold" => ("requires_payment_method", 0),
+            _ => ("succeeded", amount),
+        };
+        let intent = json!({"id": id, "status": status, "amount": amount, "amount_received": received,
+            "currency": form["currency"], "created": 1_772_366_400,
+            "metadata": {"perdiem_reference": form["metadata[perdiem_reference]"]},
+            "last_payment_error": {"decline_code": "insufficient_funds"},
+            "next_action": {"redirect_to_url": {"url": "https://bank.example/confirm"}}});
+        fake.answered
+            .lock()
+            .unwrap()
+            .insert(key, (request, intent.clone()));
+        fake.intents.lock().unwrap().insert(id, intent.clone());
+        match token {
+            "pm_slow" => {
+                tokio::time::sleep(Duration::from_secs(12)).await;
+                (StatusCode::OK, Json(intent))
+            }
+            "pm_fault" | "pm_declined_untold" => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Json(json!({"error": {}})),
+            ),
+            "pm_garbage" => (StatusCode::OK, Json(json!("?"))),
+            _ => (StatusCode::OK, Json(intent)),
+        }
+    }
+
+    async fn intent(State(fake): State<Self>, Path(id): Path<String>) -> Json<Value> {
+        Json(fake.intents.lock().unwrap()[&id].clone())
+    }
+
+    async fn search(
+        State(fake): State<Self>,
+        Query(query): Query<HashMap<String, String>>,
+    ) -> Json<Value> {
+        let intents = fake.intents.lock().unwrap();
+        let found = intents.values().filter(|intent| {
+            let reference = intent["metadata"]["perdiem_reference"].as_str().unwrap();
+            query["query"] == format!("metadata['perdiem_reference']:'{reference}'")
+        });
+        Json(json!({"data": found.cloned().collect::<Vec<_>>(), "has_more": false}))
+    }
+
+    /// What the book has taken under a reference: how many intents, and how much in all.
+    fn taken(&self, reference: &str) -> (usize, i64) {
+        let intents = self.intents.lock().unwrap();
+        let ours: Vec<&Value> = intents
+            .values()
+            .filter(|it| it["metadata"]["perdiem_reference"] == reference)
+            .collect();
+        let sum = ours
+            .iter()
+            .filter(|it| it["status"] == "succeeded")
+            .map(|it| it["amount_received"].as_i64().unwrap())
+            .sum();
+        (ours.len(), sum)
+    }
+}
+
+#[tokio::test]
+async fn what_stripe_did_not_tell_ends_as_its_book_says_and_nothing_is_charged_twice() {
+    let (fake, url) = Fake::start().await;
+    let shop = Arc::new(Shop::start(&url, &[("LOOK_UP_SECONDS", "1")]).await);
+    let mut calls = Vec::new();
+    for (token, ends, taken) in [
+        ("pm_ok", MovementState::Succeeded, 1000),
+        ("pm_declined", MovementState::Declined, 0),
+        ("pm_slow", MovementState::Succeeded, 1000),
+        ("pm_fault", MovementState::Succeeded, 1000),
+        ("pm_garbage", MovementState::Succeeded, 1000),
+        ("pm_lost", MovementState::Succeeded, 1000),
+        ("pm_declined_untold", MovementState::Declined, 0),
+        ("pm_more", MovementState::Parked, 1001),
+    ] {
+        for _ in 0..4 {
+            let shop = shop.clone();
+            calls.push(tokio::spawn(async move {
+                let (account, _) = shop.card(token).await;
+                let charge = shop.charge(&account, "10.00").await;
+                let ended = shop.until(&charge, ends).await;
+                (token, ended, taken)
+            }));
+        }
+    }
+    for call in calls {
+        let (token, ended, taken) = call.await.unwrap();
+        assert_eq!(fake.taken(&ended.provider_key), (1, taken), "{token}");
+        if ended.state() == MovementState::Declined {
+            assert_eq!(ended.failure_reason, "INSUFFICIENT_FUNDS", "{token}");
+        }
+    }
+    let asked = fake.asked.lock().unwrap();
+    assert!(
+        asked.values().any(|times| 1 < *times),
+        "one was asked again"
+    );
+}
+
+#[tokio::test]
+async fn a_storm_of_webhooks_is_kept_once_and_what_it_hints_at_is_looked_up() {
+    let (fake, stripe) = Fake::start().await;
+    let port = free_url();
+    let environment = [
+        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
+        ("WEBHOOK_LISTEN", port.trim_start_matches("http://")),
+        // Without the webhook nobody would look for an hour.
+        ("LOOK_UP_SECONDS", "3600"),
+    ];
+    let shop = Shop::start(&stripe, &environment).await;
+    let (account, _) = shop.card("pm_3ds").await;
+    let charge = shop.charge(&account, "10.00").await;
+    assert_eq!(charge.state(), MovementState::Pending);
+    assert_eq!(charge.action_url, "https://bank.example/confirm");
+
+    let send = async |id: &str, reference: &str, secret: &str| {
+        let body = json!({"id": id, "type": "payment_intent.succeeded",
+            "data": {"object": {"id": charge.provider_charge_id, "metadata": {"perdiem_reference": reference}}}});
+        let (body, now) = (body.to_string(), chrono::Utc::now().timestamp());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let sum = hmac::sign(&key, format!("{now}.{body}").as_bytes());
+        let hex = sum.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        let signature = format!("t={now},v1={}", hex.collect::<String>());
+        let answer = reqwest_client()
+            .post(format!("{port}/webhooks/stripe"))
+            .header("stripe-signature", signature)
+            .body(body)
+            .send()
+            .await;
+        answer.unwrap().status().as_u16()
+    };
+    // A hint that says more than the book: nothing is taken over but the book.
+    assert_eq!(
+        send("evt_early", &charge.provider_key, "whsec_test").await,
+        200
+    );
+    assert_eq!(
+        send("evt_forged", &charge.provider_key, "whsec_other").await,
+        400
+    );
+    assert_eq!(send("evt_alien", "somebody-else", "whsec_test").await, 200);
+    let list = async || {
+        let request = payments::ListWebhookEventsRequest::default();
+        let mut client = shop.h.operator.payments.clone();
+        let answer = client.list_webhook_events(request).await.unwrap();
+        answer.into_inner().webhook_events
+    };
+    let begun = Instant::now();
+    while list().await.iter().any(|it| it.attempt_count == 0) {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(list().await.len(), 2);
+    assert_eq!(shop.get(&charge).await.state(), MovementState::Pending);
+
+    // The person has confirmed; the news comes fifty times at once.
+    {
+        let mut intents = fake.intents.lock().unwrap();
+        let intent = intents.get_mut(&charge.provider_charge_id).unwrap();
+        intent["status"] = json!("succeeded");
+        intent["amount_received"] = json!(1000);
+    }
+    let storm = (0..50).map(|_| send("evt_paid", &charge.provider_key, "whsec_test"));
+    let answers = futures::future::join_all(storm).await;
+    assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
+    let paid = shop.until(&charge, MovementState::Succeeded).await;
+    assert_eq!(paid.settled_amount, usd("10.00"));
+    let begun = Instant::now();
+    let event = loop {
+        let events = list().await;
+        let event = events.iter().find(|it| it.provider_event_id == "evt_paid");
+        let event = event.unwrap().clone();
+        if event.state() == payments::webhook_event::State::Processed {
+            break event;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(event.delivery_count, 50);
+    assert_eq!(event.subject_id, charge.charge_id);
+    let request = payments::ReplayWebhookEventRequest {
+        webhook_event_id: event.webhook_event_id,
+        request_id: request_id(),
+    };
+    let mut client = shop.h.operator.payments.clone();
+    client.replay_webhook_event(request).await.unwrap();
+    assert_eq!(shop.get(&charge).await, paid);
+}
