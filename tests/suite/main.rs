@@ -15,6 +15,7 @@ mod access;
 mod harness;
 mod hostile;
 mod ledger;
+mod model;
 mod money;
 mod oracle;
 mod payments;
