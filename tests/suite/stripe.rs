@@ -263,7 +263,9 @@ async fn the_contract_of_stripe_is_kept_with_localstripe() {
 
     let (account, _) = shop.card(&stripe.token("4000002500003155").await).await;
     let asks = shop.charge(&account, "5.00").await;
-    assert_eq!(asks.state(), MovementState::Pending, "{asks:?}");
+    // Nothing tells where the person would confirm: it is cancelled, and not left open.
+    assert_eq!(asks.state(), MovementState::Declined, "{asks:?}");
+    assert_eq!(asks.failure_reason, "AUTHENTICATION_REQUIRED");
 
     let request = payments::AddPaymentMethodRequest {
         account_id: account,
@@ -294,9 +296,9 @@ impl Fake {
         let fake = Self::default();
         let routes = Router::new()
             .route("/v1/payment_methods/{id}", get(Self::method))
-            .route("/v1/payment_intents", post(Self::create))
-            .route("/v1/payment_intents/search", get(Self::search))
+            .route("/v1/payment_intents", get(Self::list).post(Self::create))
             .route("/v1/payment_intents/{id}", get(Self::intent))
+            .route("/v1/payment_intents/{id}/cancel", post(Self::cancel))
             .with_state(fake.clone());
         let url = free_url();
         let address = url.trim_start_matches("http://").to_owned();
@@ -372,16 +374,22 @@ impl Fake {
         Json(fake.intents.lock().unwrap()[&id].clone())
     }
 
-    async fn search(
+    async fn list(
         State(fake): State<Self>,
         Query(query): Query<HashMap<String, String>>,
     ) -> Json<Value> {
+        assert!(query.contains_key("created[gte]") && query.contains_key("created[lte]"));
         let intents = fake.intents.lock().unwrap();
-        let found = intents.values().filter(|intent| {
-            let reference = intent["metadata"]["perdiem_reference"].as_str().unwrap();
-            query["query"] == format!("metadata['perdiem_reference']:'{reference}'")
-        });
-        Json(json!({"data": found.cloned().collect::<Vec<_>>(), "has_more": false}))
+        let all: Vec<Value> = intents.values().cloned().collect();
+        Json(json!({"data": all, "has_more": false}))
+    }
+
+    async fn cancel(State(fake): State<Self>, Path(id): Path<String>) -> Json<Value> {
+        let mut intents = fake.intents.lock().unwrap();
+        let intent = intents.get_mut(&id).unwrap();
+        assert_ne!(intent["status"], "succeeded");
+        intent["status"] = json!("canceled");
+        Json(intent.clone())
     }
 
     /// What the book has taken under a reference: how many intents, and how much in all.
@@ -429,6 +437,12 @@ async fn what_stripe_did_not_tell_ends_as_its_book_says_and_nothing_is_charged_t
         let (token, ended, taken) = call.await.unwrap();
         assert_eq!(fake.taken(&ended.provider_key), (1, taken), "{token}");
         if ended.state() == MovementState::Declined {
+            let id = format!("pi_{}", ended.provider_key.replace('-', ""));
+            let status = fake.intents.lock().unwrap()[&id]["status"].clone();
+            assert_eq!(
+                status, "canceled",
+                "{token}: nobody can confirm it any more"
+            );
             assert_eq!(ended.failure_reason, "INSUFFICIENT_FUNDS", "{token}");
         }
     }

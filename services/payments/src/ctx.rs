@@ -12,6 +12,7 @@ use crate::domain::catalogue::Catalogue;
 use crate::error::Error;
 use crate::providers::{Provider, Sandbox, Stripe};
 use crate::store::catalogues;
+use crate::store::movements::Movement;
 
 /// How long a provider is waited for, in whole seconds.
 const PATIENCE_SECONDS: i32 = 8;
@@ -56,8 +57,12 @@ impl Ctx {
             let sandbox = Sandbox::new(db.clone(), clock.clone());
             providers.insert("sandbox", Box::new(sandbox));
         }
-        if !config.stripe_secret_key.is_empty() {
-            let stripe = Stripe::new(&config.stripe_url, &config.stripe_secret_key)?;
+        if !config.stripe_secret_key.0.is_empty() {
+            let stripe = Stripe::new(
+                &config.stripe_url,
+                &config.stripe_secret_key.0,
+                &config.payment_return_url,
+            )?;
             providers.insert("stripe", Box::new(stripe));
         }
         let default_provider = if providers.contains_key("sandbox") {
@@ -67,7 +72,7 @@ impl Ctx {
         };
         Ok(Self {
             default_provider,
-            stripe_webhook_secret: config.stripe_webhook_secret.as_str().into(),
+            stripe_webhook_secret: config.stripe_webhook_secret.0.as_str().into(),
             db,
             clock,
             providers: Arc::new(providers),
@@ -85,6 +90,16 @@ impl Ctx {
             .get(code)
             .map(Box::as_ref)
             .ok_or_else(|| Error::ProviderNotFound(code.to_owned()))
+    }
+
+    /// The provider that a movement was written down for. This process may not have it, while others have:
+    /// nothing is known of the movement then.
+    pub fn asked(&self, movement: &Movement) -> Result<&dyn Provider, Error> {
+        let code = movement.provider_code.as_str();
+        self.providers
+            .get(code)
+            .map(Box::as_ref)
+            .ok_or_else(|| Error::ProviderUnavailable(code.to_owned()))
     }
 
     /// The catalogue version `version`; the one imported last when it is empty.

@@ -9,7 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 use values::Money;
 
-use crate::domain::movement::Answer;
+use crate::domain::movement::{Answer, AskedFor};
 use crate::domain::token::Token;
 
 pub use sandbox::Sandbox;
@@ -54,6 +54,8 @@ pub struct Sought {
     pub provider_id: String,
     /// The provider's id of the charge that a refund gives back; empty for a charge.
     pub charge_id: String,
+    /// How long ago the provider was asked for it.
+    pub asked_for: AskedFor,
 }
 
 /// Whether money comes or goes.

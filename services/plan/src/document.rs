@@ -622,7 +622,11 @@ impl Check {
                 currency,
             ),
             min_threshold: self.amount(&path("min_threshold"), &from.min_threshold, currency),
-            default_amount: self.amount(&path(key), amount.as_deref().unwrap_or("0"), currency),
+            // It is charged: whole minor units.
+            default_amount: self
+                .money(&path(key), amount.as_deref().unwrap_or("0"), currency)
+                .amount()
+                .unwrap_or(Amount::from_micros(0, currency)),
             max_per_month,
             invoiced: from.invoiced,
             no_recurring_card_countries: from.no_recurring_card_countries.clone(),

@@ -61,7 +61,7 @@ impl Carry {
             endpoint = endpoint
                 .tls_config(ClientTlsConfig::new().identity(identity).ca_certificate(ca))?;
         }
-        let authorization = match config.service_token.as_str() {
+        let authorization = match config.service_token.0.as_str() {
             "" => None,
             token => {
                 let mut value = MetadataValue::try_from(format!("Bearer {token}"))?;

@@ -51,7 +51,7 @@ pub struct Config {
         hide_env_values = true,
         default_value = ""
     )]
-    pub service_token: String,
+    pub service_token: Secret,
     /// Certificate chain (PEM); with it, the key and the CA, TLS is mutual and required.
     #[arg(long, env = "TLS_CERTIFICATE_FILE", requires_all = ["tls_key_file", "tls_ca_file"])]
     pub tls_certificate_file: Option<PathBuf>,
@@ -108,7 +108,7 @@ pub struct Config {
         hide_env_values = true,
         default_value = ""
     )]
-    pub stripe_secret_key: String,
+    pub stripe_secret_key: Secret,
     /// What Stripe signs its webhooks with; without it none are taken.
     #[arg(
         long,
@@ -116,13 +116,33 @@ pub struct Config {
         hide_env_values = true,
         default_value = ""
     )]
-    pub stripe_webhook_secret: String,
+    pub stripe_webhook_secret: Secret,
+    /// Where a person is sent after confirming a payment, https; empty for nowhere: what has to be
+    /// confirmed is refused then.
+    #[arg(long, env = "PAYMENT_RETURN_URL", default_value = "")]
+    pub payment_return_url: String,
     /// Address that providers' webhooks come to (HTTP/1); without it none are taken.
     #[arg(long, env = "WEBHOOK_LISTEN")]
     pub webhook_listen: Option<SocketAddr>,
     /// The other services.
     #[command(flatten)]
     pub peers: Peers,
+}
+
+/// A text that is not shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "…" })
+    }
 }
 
 /// Where the other services are.
@@ -155,6 +175,16 @@ impl Config {
         }
         if !production && !self.listen.ip().is_loopback() && self.tls_certificate_file.is_none() {
             faults.push("LISTEN must be a loopback address when there is no TLS".to_owned());
+        }
+        if production && self.stripe_secret_key.0.starts_with("sk_test_") {
+            faults
+                .push("STRIPE_SECRET_KEY of tests is refused in the production profile".to_owned());
+        }
+        if production && !self.stripe_url.starts_with("https://") {
+            faults.push("STRIPE_URL must be https in the production profile".to_owned());
+        }
+        if self.webhook_listen.is_some() && self.stripe_webhook_secret.0.is_empty() {
+            faults.push("WEBHOOK_LISTEN needs STRIPE_WEBHOOK_SECRET".to_owned());
         }
         for (name, value) in [
             ("RUN_CHUNK", self.run_chunk),

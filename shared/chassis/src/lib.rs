@@ -36,7 +36,7 @@ pub use caller::{Caller, Claims, Identities, Keys};
 pub use chain::Chain;
 pub use client::{Peer, normalised, retried};
 pub use clock::Clock;
-pub use config::{Command, Config, Options, Peers};
+pub use config::{Command, Config, Options, Peers, Secret};
 pub use database::{connect, is_violation_of, migrate, retryable, violated_constraint};
 pub use frames::SingleMessage;
 pub use gate::{Gate, GateLayer};

@@ -14,8 +14,15 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     store::enter(&mut tx, Tenant::All).await?;
     let waiting = billing_details::to_tell(&mut tx, BATCH).await?;
     tx.commit().await?;
+    let mut told = 0;
     for details in &waiting {
-        tell_details::finish(ctx, details).await?;
+        // One that is refused must not stop the others.
+        match tell_details::finish(ctx, details).await {
+            Ok(()) => told += 1,
+            Err(error) => {
+                tracing::warn!(account.id = %details.root_id, error = %chassis::Chain(&error), "telling billing details failed");
+            }
+        }
     }
-    Ok(waiting.len())
+    Ok(told)
 }

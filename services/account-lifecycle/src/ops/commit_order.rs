@@ -51,13 +51,14 @@ async fn change_plan(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(),
 
 /// Asks for the payment of an order, or looks how it stands; nothing is credited here (D6).
 async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
-    let asked = match order.collection_id {
-        Some(id) => ctx.collection(CollectionId::from_uuid(id)).await,
-        None => ctx.collect(order).await,
-    };
-    let collection = match asked {
-        Ok(collection) => collection,
-        Err(status) => return refused(ctx, order, status, now).await,
+    let collection = if let Some(id) = order.collection_id {
+        // Whatever is wrong with seeing it, money may have moved: the order stays.
+        ctx.collection(CollectionId::from_uuid(id)).await?
+    } else {
+        match ctx.collect(order).await {
+            Ok(collection) => collection,
+            Err(status) => return refused(ctx, order, status, now).await,
+        }
     };
     let id: CollectionId = collection
         .collection_id
@@ -69,7 +70,13 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
             let paid = state == State::Completed;
             let done = End {
                 effective_at: paid.then_some(now),
-                reason: if paid { "" } else { "PAYMENT_DECLINED" }.to_owned(),
+                reason: match collection.failure_reason.as_str() {
+                    _ if paid => "",
+                    // Money has arrived, and is credit now.
+                    "SETTLED_AMOUNT_DIFFERS" => "SETTLED_AMOUNT_DIFFERS",
+                    _ => "PAYMENT_DECLINED",
+                }
+                .to_owned(),
                 collection_id: Some(id.uuid()),
                 invoice_id: invoice.map(InvoiceId::uuid),
             };

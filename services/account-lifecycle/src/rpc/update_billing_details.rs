@@ -42,16 +42,20 @@ pub async fn handle(
     if invoiced.is_some() && matches!(call.caller, Caller::Person { .. }) {
         return Err(Error::OperatorsOnly("billing_mode"));
     }
+    // Who buys without tax has shown why.
+    let exempt = details.as_ref().is_some_and(|it| it.export_supply);
+    if exempt && matches!(call.caller, Caller::Person { .. }) {
+        return Err(Error::OperatorsOnly("billing_details.export_supply"));
+    }
     let mut unit = permit::step(&ctx, &call, &account).await?;
     if let Some(invoiced) = invoiced {
         accounts::set_invoiced(&mut unit.tx, id.uuid(), invoiced).await?;
     }
-    let known = billing_details::get(&mut unit.tx, id.uuid()).await?;
-    let known = known.unwrap_or(BillingDetails {
-        root_id: id.uuid(),
-        ..BillingDetails::default()
-    });
-    let kept = billing_details::set(&mut unit.tx, &details.unwrap_or(known)).await?;
+    let kept = match &details {
+        Some(details) => billing_details::set(&mut unit.tx, details).await?,
+        // As they are, to be told again with how it pays.
+        None => billing_details::touch(&mut unit.tx, id.uuid()).await?,
+    };
     unit.commit_step().await?;
     // From here on they are known here: a retry, or the job, tells the others.
     tell_details::finish(&ctx, &kept).await?;
@@ -105,11 +109,12 @@ fn read(root_id: Uuid, sent: &pb::BillingDetails) -> Result<BillingDetails, Fiel
 /// An address of several lines.
 fn address(sent: &str) -> Result<String, FieldError> {
     let plain = |c: char| c == '\n' || !c.is_control();
-    if sent.chars().count() <= 700 && sent.chars().all(plain) {
+    let fits = sent.chars().count() <= 700 && sent.lines().count() <= 8;
+    if fits && sent.chars().all(plain) {
         return Ok(sent.to_owned());
     }
     Err(field_error(
         "billing_details.address",
-        "lines of text, at most 700 characters",
+        "at most 8 lines of text and 700 characters",
     ))
 }

@@ -67,6 +67,22 @@ pub async fn set(db: &mut PgConnection, it: &BillingDetails) -> sqlx::Result<Bil
     })
 }
 
+/// Counts the revision of details on, which stay as they are; empty ones where there are none.
+pub async fn touch(db: &mut PgConnection, root: Uuid) -> sqlx::Result<BillingDetails> {
+    sqlx::query_as!(
+        BillingDetails,
+        "-- account.billing_details.touch
+        INSERT INTO account.billing_details AS d
+            (root_id, recipient_name, address, country_code, state_code, tax_id, export_supply, email, revision)
+        VALUES ($1, '', '', '', '', '', false, '', 1)
+        ON CONFLICT (root_id) DO UPDATE SET revision = d.revision + 1
+        RETURNING root_id, recipient_name, address, country_code, state_code, tax_id, export_supply, email, revision",
+        root
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Notes that billing and payments know a revision.
 pub async fn set_told(db: &mut PgConnection, root: Uuid, revision: i32) -> sqlx::Result<()> {
     sqlx::query!(

@@ -56,7 +56,13 @@ fn sheet(
     if !sender.tax_id.is_empty() {
         from.push(format!("Tax ID {}", sender.tax_id));
     }
-    let recipient: Vec<String> = billed.recipient.lines().map(str::to_owned).collect();
+    // As many and as long as there is room for beside the facts.
+    let recipient: Vec<String> = billed
+        .recipient
+        .lines()
+        .take(10)
+        .map(|line| line.chars().take(42).collect())
+        .collect();
     Sheet {
         number: invoice.number.clone(),
         sender: from,

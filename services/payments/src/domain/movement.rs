@@ -231,17 +231,32 @@ pub enum Absent {
     NotSent,
 }
 
-/// What the provider's book lacks, `since` it was asked last, with a provider that takes two requests with
-/// one reference for one during `window` (R4).
+/// How long before the window closes a request is not sent any more: it has to arrive within it.
+const MARGIN: TimeDelta = TimeDelta::hours(1);
+
+/// What the provider's book lacks, with a provider that takes two requests with one reference for one
+/// during `window` from the first on (R4); `None` while nothing can be done or told.
 ///
 /// A request may still be on its way, so that its absence proves nothing for now: asked again within
-/// the window it can't move money twice. When the window is over, no request is on its way any more.
-pub fn absent(since: TimeDelta, window: TimeDelta) -> Absent {
-    if since < window {
-        Absent::AskAgain
+/// the window it can't move money twice. After it, it could. When the last request is older than the
+/// window, none is on its way any more.
+pub fn absent(asked_for: AskedFor, window: TimeDelta) -> Option<Absent> {
+    if asked_for.first < window - MARGIN {
+        Some(Absent::AskAgain)
+    } else if window <= asked_for.last {
+        Some(Absent::NotSent)
     } else {
-        Absent::NotSent
+        None
     }
+}
+
+/// How long ago a provider was asked for a movement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedFor {
+    /// For the first time.
+    pub first: TimeDelta,
+    /// For the last time.
+    pub last: TimeDelta,
 }
 
 /// After how many seconds a movement is looked up again that was looked up `look_ups` times: 1, 3,
@@ -356,8 +371,15 @@ mod tests {
     #[test]
     fn absence_is_believed_only_when_no_request_can_be_on_its_way() {
         let day = TimeDelta::days(1);
-        assert_eq!(absent(TimeDelta::hours(23), day), Absent::AskAgain);
-        assert_eq!(absent(day, day), Absent::NotSent);
+        let after = |first, last| {
+            let (first, last) = (TimeDelta::hours(first), TimeDelta::hours(last));
+            absent(AskedFor { first, last }, day)
+        };
+        assert_eq!(after(22, 1), Some(Absent::AskAgain));
+        // The provider may have forgotten the reference, and a request may still be on its way.
+        assert_eq!(after(23, 1), None);
+        assert_eq!(after(46, 23), None);
+        assert_eq!(after(47, 24), Some(Absent::NotSent));
     }
 
     #[test]

@@ -23,12 +23,12 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         .ok_or(Error::Stored("movement"))?;
     tx.commit().await?;
 
-    let looked_up = look_up(ctx, &movement).await;
+    let looked_up = look_up(ctx, &movement, "").await;
     // Whatever came of it: decided, it is not looked up again; else later, and ever more rarely.
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::Root(root)).await?;
     let pause = look_up_pause(movement.look_ups, ctx.look_up_seconds);
     movements::look_up_later(&mut tx, (root, id), (lease, &look_at), pause).await?;
     tx.commit().await?;
-    looked_up.map(|()| 1)
+    looked_up.map(|_| 1)
 }

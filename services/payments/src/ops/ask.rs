@@ -29,6 +29,11 @@ pub async fn send(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
     let lease = (Uuid::new_v4(), ctx.lease_seconds);
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::Root(root)).await?;
+    let written = movements::get(&mut tx, root, id)
+        .await?
+        .ok_or(Error::Stored("movement"))?;
+    // Whoever can't ask leaves it to those who can.
+    ctx.asked(&written)?;
     if !movements::begin_sending(&mut tx, root, id, lease).await? {
         tx.rollback().await?;
         return sent_by_another(ctx, root, id).await;
@@ -66,7 +71,8 @@ async fn sent_by_another(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
 
 /// Asks for a movement once more with the same reference: its provider takes both for one.
 ///
-/// That this request did not leave us tells nothing of the one before.
+/// That this request did not leave us, or was refused, tells nothing of the one before: what that came
+/// to, the provider's book tells.
 pub async fn again(ctx: &Ctx, movement: &Movement) -> Result<Answer, Error> {
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::Root(movement.root_id)).await?;
@@ -74,11 +80,13 @@ pub async fn again(ctx: &Ctx, movement: &Movement) -> Result<Answer, Error> {
     let order = order(&mut tx, movement).await?;
     tx.commit().await?;
     let answer = answer(ctx, movement, &order).await?;
-    Ok(if answer == Answer::NotSent {
-        Answer::Unknown
-    } else {
-        answer
-    })
+    Ok(
+        if matches!(answer, Answer::NotSent | Answer::Refused { .. }) {
+            Answer::Unknown
+        } else {
+            answer
+        },
+    )
 }
 
 async fn order(db: &mut PgConnection, movement: &Movement) -> Result<Order, Error> {
@@ -108,7 +116,7 @@ async fn order(db: &mut PgConnection, movement: &Movement) -> Result<Order, Erro
 }
 
 async fn answer(ctx: &Ctx, movement: &Movement, order: &Order) -> Result<Answer, Error> {
-    let provider = ctx.provider(&movement.provider_code)?;
+    let provider = ctx.asked(movement)?;
     let asking = match order {
         Order::Charge(order) => provider.charge(order),
         Order::Refund(order) => provider.refund(order),
@@ -138,6 +146,9 @@ pub async fn keep(
     } else {
         answer
     };
+    if contradicts(movement.state, &answer) {
+        tracing::error!(movement.id = %id, state = movement.state.name(), ?answer, "the provider's book contradicts a final state");
+    }
     let change = after(movement.state, asked, answer);
     let changes = change.is_some();
     if let Some(change) = change {
@@ -151,6 +162,15 @@ pub async fn keep(
         ctx.wake.notify_waiters();
     }
     Ok(changes)
+}
+
+/// Whether a provider says the contrary of what was final: a person has to know.
+const fn contradicts(state: State, answer: &Answer) -> bool {
+    match answer {
+        Answer::Moved { .. } => state.is_refused(),
+        Answer::Refused { .. } => matches!(state, State::Succeeded),
+        Answer::Pending { .. } | Answer::NotSent | Answer::Absent | Answer::Unknown => false,
+    }
 }
 
 /// Changes a movement that is locked; what a refused refund had set aside is given back.

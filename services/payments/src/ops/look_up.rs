@@ -4,38 +4,49 @@ use chrono::TimeDelta;
 
 use super::ask;
 use crate::ctx::Ctx;
-use crate::domain::movement::{Absent, Answer, State, absent};
+use crate::domain::movement::{Absent, Answer, AskedFor, State, absent};
 use crate::error::Error;
 use crate::providers::{Kind, Sought, Unavailable};
 use crate::store::movements::{self, Movement};
 use crate::store::{Tenant, enter};
 
-/// Looks a movement up and keeps what the book says; one that was never sent is sent.
-pub async fn look_up(ctx: &Ctx, movement: &Movement) -> Result<(), Error> {
+/// Looks a movement up and keeps what the book says; one that was never sent is sent. Tells whether the
+/// book could be read: nothing is concluded from one that can't.
+pub async fn look_up(ctx: &Ctx, movement: &Movement, hint: &str) -> Result<bool, Error> {
     let (root, id) = (movement.root_id, movement.movement_id);
     if movement.state == State::Created {
-        return ask::send(ctx, root, id).await;
+        ask::send(ctx, root, id).await?;
+        return Ok(true);
     }
-    let provider = ctx.provider(&movement.provider_code)?;
-    let sought = sought(ctx, movement).await?;
+    let provider = ctx.asked(movement)?;
+    let mut sought = sought(ctx, movement).await?;
+    if sought.provider_id.is_empty() {
+        // Whatever it names, its reference is compared with ours before it is believed (R5).
+        hint.clone_into(&mut sought.provider_id);
+    }
     let looking = provider.look_up(&sought);
     let looked = tokio::time::timeout(ask::PATIENCE, looking).await;
-    let answer = match looked.unwrap_or(Err(Unavailable)) {
+    let found = looked.unwrap_or(Err(Unavailable));
+    let read = found.is_ok();
+    let answer = match found {
         Ok(Some(answer)) => answer,
         // What was accepted is not lost because a book does not show it.
         Ok(None) if movement.state == State::Pending => Answer::Unknown,
         Ok(None) => {
-            let since = TimeDelta::seconds(movement.asked_for_seconds);
-            match absent(since, provider.window()) {
-                Absent::AskAgain => ask::again(ctx, movement).await?,
-                Absent::NotSent => Answer::Absent,
+            let asked_for = AskedFor {
+                first: TimeDelta::seconds(movement.first_asked_for_seconds),
+                last: TimeDelta::seconds(movement.asked_for_seconds),
+            };
+            match absent(asked_for, provider.window()) {
+                Some(Absent::AskAgain) => ask::again(ctx, movement).await?,
+                Some(Absent::NotSent) => Answer::Absent,
+                None => Answer::Unknown,
             }
         }
-        // Nothing is concluded from a book that can't be read.
-        Err(_) => Answer::Unknown,
+        Err(Unavailable) => Answer::Unknown,
     };
     ask::keep(ctx, root, id, (answer, None)).await?;
-    Ok(())
+    Ok(read)
 }
 
 /// What a provider looks a movement up by.
@@ -56,6 +67,10 @@ pub async fn sought(ctx: &Ctx, movement: &Movement) -> Result<Sought, Error> {
         reference: movement.provider_key,
         provider_id: movement.provider_id.clone(),
         charge_id,
+        asked_for: AskedFor {
+            first: TimeDelta::seconds(movement.first_asked_for_seconds),
+            last: TimeDelta::seconds(movement.asked_for_seconds),
+        },
     })
 }
 

@@ -22,24 +22,16 @@ pub async fn process(ctx: &Ctx, event: &Event) -> Result<(), Error> {
             wait_seconds: 0,
         },
         Some(it) => {
-            let looked = look_up::look_up(ctx, &it).await;
-            let failed = looked.as_ref().err();
-            if let Some(error) = failed {
+            let looked = look_up::look_up(ctx, &it, &event.object_id).await;
+            let failed = !matches!(looked, Ok(true));
+            if let Err(error) = &looked {
                 tracing::warn!(webhook.id = %event.webhook_event_id, error = %chassis::Chain(error), "a webhook's movement was not looked up");
             }
             let tries = u32::try_from(event.attempt_count.clamp(0, 10)).unwrap_or(0);
             Processed {
-                state: if failed.is_some() {
-                    "FAILED"
-                } else {
-                    "PROCESSED"
-                },
+                state: if failed { "FAILED" } else { "PROCESSED" },
                 movement_id: Some(it.movement_id),
-                failure_reason: if failed.is_some() {
-                    "LOOK_UP_FAILED"
-                } else {
-                    ""
-                },
+                failure_reason: if failed { "LOOK_UP_FAILED" } else { "" },
                 wait_seconds: (5 * 2_i32.pow(tries)).min(WAIT_MAX),
             }
         }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -35,6 +36,8 @@ pub struct Stripe {
     http: reqwest::Client,
     url: String,
     key: String,
+    /// Where a person is sent after confirming, where the charge names nothing; empty for nowhere.
+    return_url: String,
 }
 
 /// What came of a request.
@@ -48,8 +51,8 @@ enum Sent {
 }
 
 impl Stripe {
-    /// Stripe at `url`, with a secret key.
-    pub fn new(url: &str, key: &str) -> Result<Self, Box<dyn std::error::Error>> {
+    /// Stripe at `url`, with a secret key, and where people are sent after confirming.
+    pub fn new(url: &str, key: &str, return_url: &str) -> Result<Self, Box<dyn std::error::Error>> {
         // Two ways to do TLS are compiled in; whoever was first has chosen.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -61,6 +64,7 @@ impl Stripe {
             http,
             url: url.trim_end_matches('/').to_owned(),
             key: key.to_owned(),
+            return_url: return_url.to_owned(),
         })
     }
 
@@ -154,28 +158,91 @@ impl Stripe {
             Kind::Charge => "/v1/payment_intents",
             Kind::Refund => "/v1/refunds",
         };
-        if !sought.provider_id.is_empty() {
+        // A hint may name what belongs to it, such as its charge.
+        let names_it = match sought.kind {
+            Kind::Charge => sought.provider_id.starts_with("pi_"),
+            Kind::Refund => sought.provider_id.starts_with("re_"),
+        };
+        if names_it {
             let path = format!("{collection}/{}", sought.provider_id);
             return self.get(&path, &[]).await;
         }
-        let reference = sought.reference.to_string();
-        match sought.kind {
-            // Its index is behind by up to a minute: absence proves nothing, and whoever asks knows.
+        // Its search is behind by up to a minute and not for everybody; its lists are neither.
+        let query = match sought.kind {
             Kind::Charge => {
-                let query = format!("metadata['{REFERENCE}']:'{reference}'");
-                let path = "/v1/payment_intents/search";
-                let page = self.get(path, &[("query", query)]).await?;
-                Ok(page.and_then(|page| page.pointer("/data/0").cloned()))
+                // The time of the world, whatever a test clock says: it is Stripe's.
+                let now = Clock::System.now().await.map_err(|_| Unavailable)?;
+                let since = now - sought.asked_for.first - SKEW;
+                let until = now - sought.asked_for.last + SKEW;
+                vec![
+                    ("created[gte]", since.timestamp().to_string()),
+                    ("created[lte]", until.timestamp().to_string()),
+                ]
             }
-            Kind::Refund => {
-                let of = [("payment_intent", sought.charge_id.clone())];
-                let all = self.list(collection, &of).await?;
-                let ours = |it: &Value| text(it, METADATA) == Some(&reference);
-                Ok(all.into_iter().find(ours))
+            Kind::Refund => vec![("payment_intent", sought.charge_id.clone())],
+        };
+        let reference = sought.reference.to_string();
+        let ours = |it: &Value| text(it, METADATA) == Some(&reference);
+        let found: Vec<Value> = self.list(collection, &query).await?;
+        let mut found = found.into_iter().filter(ours);
+        let first = found.next();
+        if found.next().is_some() {
+            tracing::error!(
+                movement.reference = reference,
+                "Stripe has two movements with one reference"
+            );
+        }
+        Ok(first)
+    }
+
+    /// What an answer to a charge says, when an intent that was refused can't be confirmed any more: it is
+    /// cancelled before it counts as refused.
+    async fn ended(&self, reference: Uuid, sent: Sent) -> Answer {
+        let (status, body) = match sent {
+            Sent::Answered(status, body) => (status, body),
+            other @ (Sent::Not | Sent::Unknown) => return said(Kind::Charge, other),
+        };
+        let intent = body.pointer("/error/payment_intent").unwrap_or(&body);
+        let id = text(intent, "/id")
+            .filter(|_| is_open(intent))
+            .map(str::to_owned);
+        let Some(id) = id else {
+            return said(Kind::Charge, Sent::Answered(status, body));
+        };
+        let reason = match text(intent, "/status") {
+            // Nothing sends the person there: it would stay open for ever.
+            Some("requires_action") => "AUTHENTICATION_REQUIRED".to_owned(),
+            _ => refusal(&body),
+        };
+        let key = Uuid::new_v5(&reference, b"cancel");
+        let path = format!("/v1/payment_intents/{id}/cancel");
+        match self.post(&path, key, &[]).await {
+            Sent::Answered(status, it)
+                if status.is_success() && text(&it, "/status") == Some("canceled") =>
+            {
+                Answer::Refused {
+                    retryable: retryable(&reason),
+                    reason,
+                }
             }
+            Sent::Answered(..) | Sent::Not | Sent::Unknown => Answer::Unknown,
         }
     }
 }
+
+/// Whether an intent moves no money now and could be confirmed later by whoever has its secret.
+fn is_open(intent: &Value) -> bool {
+    match text(intent, "/status") {
+        Some("requires_payment_method") => true,
+        Some("requires_action") => text(intent, REDIRECT).is_none(),
+        _ => false,
+    }
+}
+
+/// Where an intent says the person confirms.
+const REDIRECT: &str = "/next_action/redirect_to_url/url";
+/// How far Stripe's clock may be from ours.
+const SKEW: TimeDelta = TimeDelta::minutes(10);
 
 /// Where our reference stands in an object.
 const METADATA: &str = "/metadata/perdiem_reference";
@@ -184,9 +251,10 @@ const METADATA: &str = "/metadata/perdiem_reference";
 fn accepted(sent: Sent) -> Result<Value, NotAttached> {
     match sent {
         Sent::Answered(status, body) if status.is_success() => Ok(body),
-        Sent::Answered(status, body) if status.is_client_error() => {
-            Err(NotAttached::Refused(refusal(&body)))
-        }
+        Sent::Answered(
+            StatusCode::BAD_REQUEST | StatusCode::PAYMENT_REQUIRED | StatusCode::NOT_FOUND,
+            body,
+        ) => Err(NotAttached::Refused(refusal(&body))),
         Sent::Answered(..) | Sent::Not | Sent::Unknown => Err(NotAttached::Unavailable),
     }
 }
@@ -257,7 +325,7 @@ fn object(kind: Kind, it: &Value) -> Answer {
         Kind::Charge => (text(it, "/status"), "/amount_received"),
         Kind::Refund => (text(it, "/status"), "/amount"),
     };
-    let action_url = text(it, "/next_action/redirect_to_url/url").unwrap_or_default();
+    let action_url = text(it, REDIRECT).unwrap_or_default();
     match (kind, status) {
         (_, Some("succeeded")) => moved(it, amount).unwrap_or(Answer::Unknown),
         (Kind::Charge, Some("processing" | "requires_action"))
@@ -351,13 +419,16 @@ impl Provider for Stripe {
             }
             if asked.unattended {
                 form.push(("off_session", "true".to_owned()));
-            } else if !asked.return_url.is_empty() {
-                form.push(("return_url", asked.return_url.clone()));
+            } else if let Some(url) = [&asked.return_url, &self.return_url]
+                .into_iter()
+                .find(|url| !url.is_empty())
+            {
+                form.push(("return_url", url.clone()));
             }
             let sent = self
                 .post("/v1/payment_intents", asked.reference, &form)
                 .await;
-            said(Kind::Charge, sent)
+            self.ended(asked.reference, sent).await
         }
         .boxed()
     }
@@ -377,8 +448,16 @@ impl Provider for Stripe {
         sought: &'a Sought,
     ) -> BoxFuture<'a, Result<Option<Answer>, Unavailable>> {
         async move {
-            let found = self.found(sought).await?;
-            Ok(found.map(|it| object(sought.kind, &it)))
+            let Some(it) = self.found(sought).await? else {
+                return Ok(None);
+            };
+            Ok(Some(match sought.kind {
+                Kind::Charge => {
+                    let sent = Sent::Answered(StatusCode::OK, it);
+                    self.ended(sought.reference, sent).await
+                }
+                Kind::Refund => object(Kind::Refund, &it),
+            }))
         }
         .boxed()
     }

@@ -155,6 +155,7 @@ async fn written_down(
         lease_token: None,
         look_ups: 0,
         asked_for_seconds: 0,
+        first_asked_for_seconds: 0,
     };
     if asked.money.currency() != profile.currency {
         return Err(Error::CurrencyDiffers(profile.currency.to_string()));
@@ -189,6 +190,10 @@ async fn written_down(
     if offered.offline != method.provider_code.is_empty() {
         // Added when the catalogue said otherwise: nobody could settle it.
         return Err(Error::MethodNotAvailable(method.method_code));
+    }
+    if !offered.offline {
+        // Nothing is written down that this process can't ask for.
+        ctx.asked(&charge)?;
     }
     before_is_refused(db, &charge).await?;
     movements::insert(db, &charge, ctx.lease_seconds)

@@ -126,6 +126,7 @@ async fn written_down(
         lease_token: None,
         look_ups: 0,
         asked_for_seconds: 0,
+        first_asked_for_seconds: 0,
         ..charge.clone()
     };
     if let Some(known) = movements::attempt(db, refund.attempt()).await? {
@@ -143,6 +144,10 @@ async fn written_down(
     }
     if !asked.by_hand && charge.provider_code.is_empty() {
         return Err(Error::MethodNotRefundable(charge.method_code));
+    }
+    if !asked.by_hand && !refund.provider_code.is_empty() {
+        // Nothing is written down that this process can't ask for.
+        ctx.asked(&refund)?;
     }
     before_is_refused(db, &refund).await?;
     if !movements::reserve(db, root, charge_id, refund.amount_minor).await? {

@@ -77,6 +77,8 @@ pub struct Movement {
     pub look_ups: i32,
     /// Seconds since the provider was asked last, by the database's clock; 0 before.
     pub asked_for_seconds: i64,
+    /// Seconds since the provider was asked first, by the database's clock; 0 before.
+    pub first_asked_for_seconds: i64,
 }
 
 /// A stored state that is none; we wrote it, so this is a bug.
@@ -136,7 +138,8 @@ macro_rules! movements {
                 settled_minor, refunded_minor, purpose, plan_code, cycle_code, method_id, method_code, provider_code,
                 provider_key, provider_id, unattended, return_url, state, failure_reason, retryable, parked_reason,
                 action_url, due_on, reference, created_at, updated_at, settled_at, lease_token, look_ups,
-                coalesce(extract(epoch FROM clock_timestamp() - sent_at), 0)::bigint AS asked_for_seconds
+                coalesce(extract(epoch FROM clock_timestamp() - sent_at), 0)::bigint AS asked_for_seconds,
+                coalesce(extract(epoch FROM clock_timestamp() - first_sent_at), 0)::bigint AS first_asked_for_seconds
             FROM payments.movements ",
             $rest
         )
@@ -316,7 +319,7 @@ pub async fn begin_sending(
     let done = sqlx::query!(
         "-- payments.movements.begin_sending
         UPDATE payments.movements
-        SET state = 'SENDING', sent_at = clock_timestamp(), lease_token = $3,
+        SET state = 'SENDING', sent_at = clock_timestamp(), first_sent_at = clock_timestamp(), lease_token = $3,
             leased_until = clock_timestamp() + make_interval(secs => $4::int)
         WHERE root_id = $1 AND movement_id = $2 AND state = 'CREATED'",
         root,
