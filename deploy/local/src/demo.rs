@@ -16,7 +16,7 @@ use crate::connect::{Clients, Urls, refused, request_id};
 use crate::show::{self, Output, Progress};
 use crate::suite::Suite;
 use crate::usage::{Import, OnBroken};
-use crate::{Failure, catalogue, clock, invoice, run, usage};
+use crate::{Failure, catalogue, clock, invoice, prepaid, run, usage};
 
 /// Requests under way at once while the sample is loaded.
 const AT_ONCE: usize = 8;
@@ -128,6 +128,11 @@ pub async fn play(suite: &Suite, data: &Path) -> Result<(), Failure> {
         "{} again: {} invoices, not one more",
         again.billing_run_id, again.invoice_count
     ));
+
+    step("May: a prepaid account runs dry, fills itself, and gets its invoices as PDF");
+    let folder = suite.settings.folder.join("invoices");
+    prepaid::play(&urls, (&operator, &customer), &owner, &folder).await?;
+
     let reconciled = operator
         .billing
         .clone()
@@ -327,12 +332,21 @@ pub async fn change(
     account_id: &str,
     plan_code: &str,
 ) -> Result<account::Order, Failure> {
-    let mut client = clients.account.clone();
     let kind = Kind::PlanChange(account::PlanChange {
         family_code: "SUPPORT".to_owned(),
         plan_code: plan_code.to_owned(),
         ..account::PlanChange::default()
     });
+    ordered(clients, account_id, kind).await
+}
+
+/// An order by its whole flow: quote, confirmations, commit.
+pub async fn ordered(
+    clients: &Clients,
+    account_id: &str,
+    kind: Kind,
+) -> Result<account::Order, Failure> {
+    let mut client = clients.account.clone();
     let request = account::CreateOrderRequest {
         account_id: account_id.to_owned(),
         kind: Some(kind),
@@ -371,6 +385,7 @@ fn rows<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<Vec<T>, Failure> {
     Ok(reader.into_deserialize().collect::<Result<_, _>>()?)
 }
 
-fn at(text: &str) -> Result<DateTime<Utc>, Failure> {
+/// An instant.
+pub fn at(text: &str) -> Result<DateTime<Utc>, Failure> {
     Ok(text.parse::<DateTime<Utc>>()?)
 }

@@ -9,6 +9,7 @@ pub mod connect;
 pub mod demo;
 pub mod invoice;
 pub mod keys;
+mod prepaid;
 pub mod run;
 pub mod show;
 pub mod suite;
