@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod attempts;
 mod harness;
 mod hostile;
 mod ledger;

@@ -1,16 +1,20 @@
 //! One intent, one effect, one answer; and the codes of what never reaches a handler.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use perdiem::connect::request_id;
+use perdiem::connect::{Clients, Urls, request_id};
 use prost::Message as _;
 use proto::account::v1 as account;
 use proto::account::v1::account_service_client::AccountServiceClient;
+use proto::billing::v1 as billing;
+use proto::r#type::v1::Amount;
+use tokio::sync::Barrier;
 use tonic::{Code, Request};
 
-use crate::harness::{Harness, reason};
+use crate::harness::{Harness, free_url, reason};
 use crate::hostile::Raw;
 
 fn ann(request_id: &str, name: &str) -> account::CreateUserRequest {
@@ -48,6 +52,95 @@ async fn thirty_two_identical_calls_have_one_effect_and_equal_answers() {
         h.count("SELECT count(*) FROM account.users").await,
         users + 10
     );
+}
+
+/// A grant to an account, under a request id.
+fn grant(account_id: &str, request_id: &str, amount: &str) -> billing::GrantCreditRequest {
+    billing::GrantCreditRequest {
+        account_id: account_id.to_owned(),
+        kind: billing::lot::Kind::Promo.into(),
+        amount: Some(Amount {
+            currency_code: "USD".to_owned(),
+            amount: amount.to_owned(),
+        }),
+        reason: "test".to_owned(),
+        request_id: request_id.to_owned(),
+        ..billing::GrantCreditRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_intents_by_thirty_two_at_once_over_two_replicas_have_one_effect_each() {
+    let intents = if std::env::var_os("PERDIEM_FULL").is_some() {
+        1_000
+    } else {
+        200
+    };
+    let mut h = Harness::start().await;
+    let (listen, clock) = (free_url(), free_url());
+    let address = |url: &str| url.trim_start_matches("http://").to_owned();
+    let environment = [
+        ("LISTEN", address(&listen)),
+        ("TEST_CLOCK_LISTEN", address(&clock)),
+    ];
+    h.suite.spawn("billing", &environment).unwrap();
+    let urls = Urls {
+        billing_url: listen,
+        ..h.urls.clone()
+    };
+    let token = h.suite.keys.any_operator().unwrap();
+    let replicas = [h.operator.clone(), Clients::new(&urls, &token).unwrap()];
+    let account = h.account().await;
+    let mut second = replicas[1].billing.clone();
+    let begun = Instant::now();
+    while second
+        .list_billing_runs(billing::ListBillingRunsRequest::default())
+        .await
+        .is_err()
+    {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (mut answered, mut reused) = (0, 0);
+    for number in 0..intents {
+        let id = request_id();
+        let barrier = Arc::new(Barrier::new(33));
+        let mut calls = Vec::new();
+        for caller in 0..33 {
+            let (barrier, mut client) = (barrier.clone(), replicas[caller % 2].billing.clone());
+            // One of the callers has another request under the same id.
+            let amount = if caller == 32 { "2.00" } else { "1.00" };
+            let request = grant(&account, &id, amount);
+            calls.push(tokio::spawn(async move {
+                barrier.wait().await;
+                let answer = client.grant_credit(request).await;
+                (caller, answer.map(|it| it.into_inner().encode_to_vec()))
+            }));
+        }
+        let mut answers: Vec<Vec<u8>> = Vec::new();
+        for call in calls {
+            let (caller, answer) = call.await.unwrap();
+            match answer {
+                Ok(bytes) => {
+                    answered += 1;
+                    answers.push(bytes);
+                }
+                Err(status) => {
+                    reused += 1;
+                    assert_eq!(reason(&status), "REQUEST_ID_REUSED", "{number} {caller}");
+                }
+            }
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{number}: byte for byte");
+    }
+    println!("{answered} equal answers, {reused} refused with another body");
+    // Whichever body was first, the others are refused: 32 and 1, or 1 and 32.
+    assert_eq!(answered + reused, 33 * intents);
+    let lots = "SELECT count(*) FROM billing.lots";
+    assert_eq!(h.count(lots).await, i64::from(intents));
+    let entries = "SELECT count(*) FROM billing.ledger_entries";
+    assert_eq!(h.count(entries).await, i64::from(intents));
 }
 
 #[tokio::test]
