@@ -172,6 +172,11 @@ impl Bench {
             "INSERT INTO billing.balances SELECT id, 'USD', 0 FROM ids",
             "INSERT INTO billing.usage_months SELECT '2026-04-01', id, 'sms', 0, (n % 60000) * 1000000::bigint, 1 FROM ids",
             "INSERT INTO billing.lots SELECT id, id, 3, 0, 10000000000000, 10000000000000, '2026-03-01' FROM ids",
+            // Prepaid accounts whose usage is rated, each with credit.
+            "CREATE TABLE indian AS SELECT gen_random_uuid() AS id FROM generate_series(1, 20000)",
+            "INSERT INTO billing.accounts SELECT id, id, 'india', 'Asia/Kolkata', 'INR', false, '2026-03-01' FROM indian",
+            "INSERT INTO billing.balances SELECT id, 'INR', 0 FROM indian",
+            "INSERT INTO billing.lots SELECT id, id, 3, 0, 10000000000, 10000000000, '2026-03-01' FROM indian",
             "VACUUM ANALYZE",
         ] {
             self.sql(text).await;
@@ -312,12 +317,44 @@ impl Bench {
 
     /// Usage through the client stream, two streams at once, beside raw COPY of the stored rows.
     async fn ingestion(&self, events: u32) {
+        let (recorded, took) = self
+            .ingest("bench", "SELECT id FROM ids LIMIT 20000", events)
+            .await;
+        self.sql("CREATE TABLE raw.usage_events (LIKE billing.usage_events INCLUDING ALL)")
+            .await;
+        let begun = Instant::now();
+        self.sql("INSERT INTO raw.usage_events SELECT * FROM billing.usage_events WHERE source = 'bench'").await;
+        let plain = begun.elapsed();
+        println!(
+            "usage ingestion: {} events/s, deduplicated and summed by day and month (goal at least 100000)",
+            per_second(recorded, took)
+        );
+        println!(
+            "  against INSERT … SELECT of the stored rows ({}/s): {}",
+            per_second(recorded, plain),
+            ratio(per_second(recorded, took), per_second(recorded, plain))
+        );
+        let (rated, rated_took) = self.ingest("rated", "SELECT id FROM indian", events).await;
+        println!(
+            "  rated and debited from 20000 balances: {} events/s, {} of the plain",
+            per_second(rated, rated_took),
+            ratio(per_second(rated, rated_took), per_second(recorded, took))
+        );
+    }
+
+    /// Sends usage of the accounts that a query gives in two streams; gives how much was recorded in how
+    /// long. What the source "rated" sends has no price of its own.
+    async fn ingest(&self, source: &str, accounts: &'static str, events: u32) -> (u64, Duration) {
         const BATCH: u32 = 5_000;
-        let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM ids LIMIT 20000")
+        let ids: Vec<Uuid> = sqlx::query_scalar(accounts)
             .fetch_all(&self.db)
             .await
             .unwrap();
         let now = timestamp(now());
+        let price = (source != "rated").then(|| Amount {
+            currency_code: "USD".to_owned(),
+            amount: "0.0075".to_owned(),
+        });
         let event = |n: u32| billing::UsageEvent {
             event_id: format!("bench-{n}"),
             account_id: AccountId::from_uuid(ids[usize::try_from(n).unwrap() % ids.len()])
@@ -325,16 +362,13 @@ impl Bench {
             category: "sms-outbound".to_owned(),
             usage_time: Some(now),
             quantity: "1".to_owned(),
-            price: Some(Amount {
-                currency_code: "USD".to_owned(),
-                amount: "0.0075".to_owned(),
-            }),
+            price: price.clone(),
         };
         let halves: Vec<Vec<billing::StreamUsageRequest>> = (0..2)
             .map(|half| {
                 let own = (0..events / BATCH).filter(|batch| batch % 2 == half);
                 own.map(|batch| billing::StreamUsageRequest {
-                    source: "bench".to_owned(),
+                    source: source.to_owned(),
                     events: (batch * BATCH..(batch + 1) * BATCH).map(event).collect(),
                 })
                 .collect()
@@ -352,22 +386,7 @@ impl Bench {
                 .recorded_count
         }));
         let recorded: i64 = sent.await.into_iter().sum();
-        let took = begun.elapsed();
-        let recorded = u64::try_from(recorded).unwrap();
-        self.sql("CREATE TABLE raw.usage_events (LIKE billing.usage_events INCLUDING ALL)")
-            .await;
-        let begun = Instant::now();
-        self.sql("INSERT INTO raw.usage_events SELECT * FROM billing.usage_events WHERE source = 'bench'").await;
-        let plain = begun.elapsed();
-        println!(
-            "usage ingestion: {} events/s, deduplicated and summed by day and month (goal at least 100000)",
-            per_second(recorded, took)
-        );
-        println!(
-            "  against INSERT … SELECT of the stored rows ({}/s): {}",
-            per_second(recorded, plain),
-            ratio(per_second(recorded, took), per_second(recorded, plain))
-        );
+        (u64::try_from(recorded).unwrap(), begun.elapsed())
     }
 
     /// Hot reads and writes at 1, 16 and 64 in flight, beside the same statement sent directly.
