@@ -1066,6 +1066,10 @@ async fn a_customer_buys_credit_by_quote_confirmation_and_commit() {
     let invoice = shop.invoice(&done.invoice_id).await;
     assert_eq!(amount(&invoice.total), "11800.00");
 
+    // An invoice keeps whom it went to, whatever the details are afterwards.
+    let recipients = "SELECT count(*) FROM billing.recipients WHERE recipient LIKE 'Kaveri Tea%'";
+    assert_eq!(shop.h.count(recipients).await, 1);
+
     // Where the tax has changed since the quote, nothing is charged.
     let quoted = quote("1000.00").await.unwrap();
     shop.h.confirm(&customer, &quoted).await.unwrap();
@@ -1235,6 +1239,14 @@ async fn an_invoice_is_rendered_as_pdf_on_as_many_pages_as_it_needs() {
         Ok::<_, Status>(pdf)
     };
     let id = shop.customer("IN", "KA", "tok_ok").await;
+    let facts = billing::UpdateAccountFactsRequest {
+        account_id: id.clone(),
+        recipient: "Kaveri Tea\n7 Residency Road".to_owned(),
+        request_id: request_id(),
+        ..billing::UpdateAccountFactsRequest::default()
+    };
+    let mut client = shop.seller.billing.clone();
+    client.update_account_facts(facts).await.unwrap();
     let mut order = credits(&id, "1234567.00");
     order.lines.push(billing::CollectionLine {
         plan_code: "growth".to_owned(),
@@ -1243,6 +1255,19 @@ async fn an_invoice_is_rendered_as_pdf_on_as_many_pages_as_it_needs() {
     });
     let bought = shop.collect(&order).await.unwrap();
     let pdf = render(&bought.invoice_id).await.unwrap();
+    // Whom it goes to is what it was when it was issued.
+    shop.h.advance("2026-03-01T18:00:00Z").await;
+    let facts = billing::UpdateAccountFactsRequest {
+        account_id: id.clone(),
+        recipient: "Somebody Else".to_owned(),
+        request_id: request_id(),
+        ..billing::UpdateAccountFactsRequest::default()
+    };
+    let mut client = shop.seller.billing.clone();
+    client.update_account_facts(facts).await.unwrap();
+    assert_eq!(render(&bought.invoice_id).await.unwrap(), pdf);
+    let later = shop.collect(&credits(&id, "1234567.00")).await.unwrap();
+    assert_ne!(render(&later.invoice_id).await.unwrap().len(), pdf.len());
     assert!(
         pdf.starts_with(b"%PDF-") && pdf.len() < 100_000,
         "{}",

@@ -267,17 +267,22 @@ async fn the_contract_of_stripe_is_kept_with_localstripe() {
     assert_eq!(asks.state(), MovementState::Declined, "{asks:?}");
     assert_eq!(asks.failure_reason, "AUTHENTICATION_REQUIRED");
 
-    let request = payments::AddPaymentMethodRequest {
-        account_id: account,
-        method_code: "CARD".to_owned(),
-        provider_code: "stripe".to_owned(),
-        provider_token: "pm_unknown".to_owned(),
-        request_id: request_id(),
-        ..payments::AddPaymentMethodRequest::default()
-    };
-    let mut client = shop.h.operator.payments.clone();
-    let refused = client.add_payment_method(request).await.unwrap_err();
-    assert_eq!(crate::harness::reason(&refused), "PROVIDER_TOKEN_REFUSED");
+    // One that nobody knows, and one that is another account's.
+    let of_another = stripe.token("4242424242424242").await;
+    shop.card(&of_another).await;
+    for token in ["pm_unknown", &of_another] {
+        let request = payments::AddPaymentMethodRequest {
+            account_id: account.clone(),
+            method_code: "CARD".to_owned(),
+            provider_code: "stripe".to_owned(),
+            provider_token: token.to_owned(),
+            request_id: request_id(),
+            ..payments::AddPaymentMethodRequest::default()
+        };
+        let mut client = shop.h.operator.payments.clone();
+        let refused = client.add_payment_method(request).await.unwrap_err();
+        assert_eq!(crate::harness::reason(&refused), "PROVIDER_TOKEN_REFUSED");
+    }
 }
 
 /// A fake of Stripe with a book of its own, whose tokens say what becomes of a charge.
@@ -289,6 +294,8 @@ struct Fake {
     intents: Arc<Mutex<HashMap<String, Value>>>,
     /// How often each key was asked.
     asked: Arc<Mutex<HashMap<String, u32>>>,
+    /// Customers by payment method, and whose they are.
+    customers: Arc<Mutex<HashMap<String, String>>>,
 }
 
 impl Fake {
@@ -296,6 +303,9 @@ impl Fake {
         let fake = Self::default();
         let routes = Router::new()
             .route("/v1/payment_methods/{id}", get(Self::method))
+            .route("/v1/payment_methods/{id}/attach", post(Self::attach))
+            .route("/v1/customers", post(Self::customer))
+            .route("/v1/customers/{id}", get(Self::owner))
             .route("/v1/payment_intents", get(Self::list).post(Self::create))
             .route("/v1/payment_intents/{id}", get(Self::intent))
             .route("/v1/payment_intents/{id}/cancel", post(Self::cancel))
@@ -307,9 +317,29 @@ impl Fake {
         (fake, url)
     }
 
-    async fn method(Path(id): Path<String>) -> Json<Value> {
-        Json(json!({"id": id, "customer": "cus_1",
+    async fn method(State(fake): State<Self>, Path(id): Path<String>) -> Json<Value> {
+        let customer = fake.customers.lock().unwrap().get(&id).cloned();
+        Json(json!({"id": id, "customer": customer,
             "card": {"brand": "visa", "country": "IN", "last4": "4242", "exp_month": 12, "exp_year": 2030}}))
+    }
+
+    async fn customer(Form(form): Form<HashMap<String, String>>) -> Json<Value> {
+        Json(json!({"id": format!("cus_{}", form["metadata[perdiem_account]"])}))
+    }
+
+    async fn owner(Path(id): Path<String>) -> Json<Value> {
+        let account = id.trim_start_matches("cus_");
+        Json(json!({"id": id, "metadata": {"perdiem_account": account}}))
+    }
+
+    async fn attach(
+        State(fake): State<Self>,
+        Path(id): Path<String>,
+        Form(form): Form<HashMap<String, String>>,
+    ) -> Json<Value> {
+        let mut customers = fake.customers.lock().unwrap();
+        customers.insert(id.clone(), form["customer"].clone());
+        Json(json!({"id": id}))
     }
 
     async fn create(
@@ -327,7 +357,8 @@ impl Fake {
             *times
         };
         let request = json!(form);
-        let token = form["payment_method"].as_str();
+        // "pm_slow_1": the first card of those that are slow.
+        let token = form["payment_method"].rsplit_once('_').unwrap().0;
         if let Some((known, answer)) = fake.answered.lock().unwrap().get(&key) {
             if *known != request {
                 let error = json!({"error": {"type": "idempotency_error"}});
@@ -423,10 +454,10 @@ async fn what_stripe_did_not_tell_ends_as_its_book_says_and_nothing_is_charged_t
         ("pm_declined_untold", MovementState::Declined, 0),
         ("pm_more", MovementState::Parked, 1001),
     ] {
-        for _ in 0..4 {
+        for number in 0..4 {
             let shop = shop.clone();
             calls.push(tokio::spawn(async move {
-                let (account, _) = shop.card(token).await;
+                let (account, _) = shop.card(&format!("{token}_{number}")).await;
                 let charge = shop.charge(&account, "10.00").await;
                 let ended = shop.until(&charge, ends).await;
                 (token, ended, taken)
@@ -464,7 +495,7 @@ async fn a_storm_of_webhooks_is_kept_once_and_what_it_hints_at_is_looked_up() {
         ("LOOK_UP_SECONDS", "3600"),
     ];
     let shop = Shop::start(&stripe, &environment).await;
-    let (account, _) = shop.card("pm_3ds").await;
+    let (account, _) = shop.card("pm_3ds_1").await;
     let charge = shop.charge(&account, "10.00").await;
     assert_eq!(charge.state(), MovementState::Pending);
     assert_eq!(charge.action_url, "https://bank.example/confirm");

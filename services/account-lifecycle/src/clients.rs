@@ -244,6 +244,7 @@ impl Ctx {
                 recipient: block.join("\n"),
                 request_id: request_id.clone(),
                 export_supply: Some(details.export_supply),
+                details_revision: details.revision,
             }
         )?;
         if !details.country_code.is_empty() {

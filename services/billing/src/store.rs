@@ -14,6 +14,7 @@ pub mod numbers;
 pub mod outbox;
 pub mod outcomes;
 pub mod parked;
+pub mod recipients;
 pub mod refunds;
 pub mod runs;
 pub mod shards;

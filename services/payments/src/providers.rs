@@ -126,8 +126,12 @@ pub trait Provider: Send + Sync {
     /// How long two requests with one reference are taken for one (R4).
     fn window(&self) -> TimeDelta;
 
-    /// What a token stands for; makes it usable for charges.
-    fn attach<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Instrument, NotAttached>>;
+    /// What a token stands for; makes it usable for charges of `owner`, a root account, and of no other.
+    fn attach<'a>(
+        &'a self,
+        token: &'a Token,
+        owner: Uuid,
+    ) -> BoxFuture<'a, Result<Instrument, NotAttached>>;
 
     /// Asks for a charge. Asked again with the same reference it never charges twice.
     fn charge<'a>(&'a self, order: &'a ChargeOrder) -> BoxFuture<'a, Answer>;

@@ -4,6 +4,7 @@ use chassis::wire;
 use chrono::{DateTime, NaiveDate, Utc};
 use proto::billing::v1 as pb;
 use proto::r#type::v1::Money as WireMoney;
+use sqlx::PgConnection;
 use values::{InvoiceId, Money, Zone};
 
 use super::convert;
@@ -13,15 +14,14 @@ use crate::domain::figures;
 use crate::error::Error;
 use crate::ops::collect;
 use crate::pdf::{self, Row, Sheet};
-use crate::store::accounts::Billed;
-use crate::store::{accounts, invoices};
+use crate::store::invoices::{self, Invoice};
+use crate::store::{accounts, collections, recipients, runs};
 
 pub async fn handle(
     ctx: &Ctx,
     request: pb::RenderInvoiceRequest,
 ) -> Result<pb::RenderInvoiceResponse, Error> {
     let id: InvoiceId = wire::id("invoice_id", &request.invoice_id)?;
-    let catalogue = ctx.active_catalogue().await?;
     let mut db = ctx.db.acquire().await?;
     let stored = invoices::get(&mut db, id.uuid())
         .await?
@@ -30,12 +30,13 @@ pub async fn handle(
     let account = accounts::get(&mut db, stored.root_id)
         .await?
         .ok_or(Error::Stored("account"))?;
-    let billed = accounts::billed(&mut db, stored.root_id)
-        .await?
-        .unwrap_or_default();
+    // As it was when it was issued: whoever sent it, and whom it went to.
+    let recipient = recipients::at(&mut db, stored.root_id, stored.issued_at).await?;
+    let version = version(&mut db, &stored).await?;
     drop(db);
+    let catalogue = ctx.catalogue(&version).await?;
     let profile = collect::profile(&catalogue, &account)?;
-    let sheet = sheet(&invoice, stored.issued_at, (profile, &billed));
+    let sheet = sheet(&invoice, stored.issued_at, (profile, &recipient));
     // Setting pages takes milliseconds of one core: not on a thread that serves others.
     let pdf = tokio::task::spawn_blocking(move || pdf::render(&sheet)).await;
     let pdf = pdf
@@ -45,10 +46,21 @@ pub async fn handle(
     Ok(pb::RenderInvoiceResponse { pdf: pdf.into() })
 }
 
+/// The catalogue version that an invoice was made under.
+async fn version(db: &mut PgConnection, invoice: &Invoice) -> Result<String, Error> {
+    if let Some(run) = invoice.run_id {
+        let run = runs::get(db, run).await?.ok_or(Error::Stored("run"))?;
+        return Ok(run.catalogue_version);
+    }
+    let collection = collections::get(db, invoice.invoice_id).await?;
+    let collection = collection.ok_or(Error::Stored("collection"))?;
+    Ok(collection.catalogue_version)
+}
+
 fn sheet(
     invoice: &pb::Invoice,
     issued_at: DateTime<Utc>,
-    (profile, billed): (&Profile, &Billed),
+    (profile, recipient): (&Profile, &str),
 ) -> Sheet {
     let sender = &profile.sender;
     let mut from = vec![sender.name.clone()];
@@ -57,8 +69,7 @@ fn sheet(
         from.push(format!("Tax ID {}", sender.tax_id));
     }
     // As many and as long as there is room for beside the facts.
-    let recipient: Vec<String> = billed
-        .recipient
+    let recipient: Vec<String> = recipient
         .lines()
         .take(10)
         .map(|line| line.chars().take(42).collect())

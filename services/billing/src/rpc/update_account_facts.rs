@@ -7,6 +7,7 @@ use values::AccountId;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::accounts::{self, Facts};
+use crate::store::recipients;
 
 pub async fn handle(
     _: Ctx,
@@ -33,20 +34,33 @@ pub async fn handle(
         return Err(field_error("country_code", "an ISO 3166-1 code such as IN").into());
     }
     let state = wire::optional_code("state_code", &request.state_code)?;
-    let recipient = match request.recipient.as_str() {
-        "" => None,
-        text if text.chars().count() <= 1000 && !text.contains('\0') => Some(text.to_owned()),
-        _ => return Err(field_error("recipient", "at most 1000 characters").into()),
+    let recipient = &request.recipient;
+    if 1000 < recipient.chars().count() || recipient.contains('\0') {
+        return Err(field_error("recipient", "at most 1000 characters").into());
+    }
+    let revision = request.details_revision;
+    if revision < 0 {
+        return Err(field_error("details_revision", "above zero, or 0 for none").into());
+    }
+    // All of them, or those that are given.
+    let whole = 0 < revision;
+    let given = |code: Option<&str>| match code {
+        None if whole => Some(String::new()),
+        code => code.map(str::to_owned),
     };
     let facts = Facts {
         invoiced,
-        country_code: country.map(str::to_owned),
-        state_code: state.map(str::to_owned),
-        recipient,
+        country_code: given(country),
+        state_code: given(state),
         export_supply: request.export_supply,
+        revision,
     };
-    if !accounts::set_facts(&mut unit.tx, id.uuid(), &facts).await? {
-        return Err(Error::AccountNotFound(id));
+    let db = &mut *unit.tx;
+    let known = accounts::get(db, id.uuid())
+        .await?
+        .ok_or(Error::AccountNotFound(id))?;
+    if accounts::set_facts(db, id.uuid(), &facts).await? && (whole || !recipient.is_empty()) {
+        recipients::set(db, known.root_id, recipient, call.now).await?;
     }
     Ok(unit.commit(pb::UpdateAccountFactsResponse {}).await?)
 }

@@ -23,7 +23,7 @@ pub struct Account {
     pub created_at: DateTime<Utc>,
 }
 
-/// Where an account is taxed, and whom its invoices go to.
+/// Where an account is taxed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Billed {
     /// ISO 3166-1 code of its tax country; empty where not known.
@@ -32,16 +32,14 @@ pub struct Billed {
     pub state_code: String,
     /// Whether it buys as an export.
     pub export_supply: bool,
-    /// The recipient block of its invoices.
-    pub recipient: String,
 }
 
-/// Where the account `id` is taxed, and whom its invoices go to.
+/// Where the account `id` is taxed.
 pub async fn billed(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Billed>> {
     sqlx::query_as!(
         Billed,
         "-- billing.accounts.billed
-        SELECT country_code, state_code, export_supply, recipient FROM billing.accounts WHERE account_id = $1",
+        SELECT country_code, state_code, export_supply FROM billing.accounts WHERE account_id = $1",
         id
     )
     .fetch_optional(db)
@@ -133,27 +131,28 @@ pub struct Facts {
     pub country_code: Option<String>,
     /// Its state's code.
     pub state_code: Option<String>,
-    /// The recipient block of its invoices.
-    pub recipient: Option<String>,
     /// Whether it buys as an export.
     pub export_supply: Option<bool>,
+    /// The revision of its details; 0 for a change of single columns.
+    pub revision: i32,
 }
 
-/// Changes what is known of an account; `false` when there is none.
+/// Changes what is known of an account; `false` when there is none, or what is known is of a later
+/// revision.
 pub async fn set_facts(db: &mut PgConnection, id: Uuid, facts: &Facts) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- billing.accounts.set_facts
         UPDATE billing.accounts
         SET invoiced = coalesce($2, invoiced), country_code = coalesce($3, country_code),
-            state_code = coalesce($4, state_code), recipient = coalesce($5, recipient),
-            export_supply = coalesce($6, export_supply)
-        WHERE account_id = $1",
+            state_code = coalesce($4, state_code), export_supply = coalesce($5, export_supply),
+            details_revision = greatest(details_revision, $6)
+        WHERE account_id = $1 AND ($6 = 0 OR details_revision < $6)",
         id,
         facts.invoiced,
         facts.country_code,
         facts.state_code,
-        facts.recipient,
-        facts.export_supply
+        facts.export_supply,
+        facts.revision
     )
     .execute(db)
     .await?;

@@ -257,7 +257,12 @@ impl Provider for Sandbox {
         TimeDelta::hours(24)
     }
 
-    fn attach<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Instrument, NotAttached>> {
+    // Its tokens stand for what becomes of a charge, and are everybody's.
+    fn attach<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Uuid,
+    ) -> BoxFuture<'a, Result<Instrument, NotAttached>> {
         async move {
             const KNOWN: [&str; 9] = [
                 "tok_ok",

@@ -115,21 +115,37 @@ impl Stripe {
     }
 
     /// Gives a payment method a customer, without which it could be charged only once.
-    async fn own(&self, token: &Token) -> Result<(), NotAttached> {
-        let key = |what: &str| {
-            Uuid::new_v5(
-                &Uuid::NAMESPACE_OID,
-                format!("{what} {}", token.as_str()).as_bytes(),
-            )
-        };
-        let customer = self.post("/v1/customers", key("customer"), &[]).await;
+    async fn own(&self, token: &Token, owner: Uuid) -> Result<(), NotAttached> {
+        let key = |what: String| Uuid::new_v5(&owner, what.as_bytes());
+        let form = [("metadata[perdiem_account]", owner.simple().to_string())];
+        let customer = self
+            .post("/v1/customers", key("customer".to_owned()), &form)
+            .await;
         let customer = accepted(customer)?;
         let id = text(&customer, "/id").ok_or(NotAttached::Unavailable)?;
         let path = format!("/v1/payment_methods/{}/attach", token.as_str());
         let attached = self
-            .post(&path, key("attach"), &[("customer", id.to_owned())])
+            .post(
+                &path,
+                key(format!("attach {}", token.as_str())),
+                &[("customer", id.to_owned())],
+            )
             .await;
         accepted(attached).map(|_| ())
+    }
+
+    /// That a customer is an account's: a token of somebody else is nobody's to charge.
+    async fn check_owner(&self, customer: &str, owner: Uuid) -> Result<(), NotAttached> {
+        let path = format!("/v1/customers/{customer}");
+        let found = self.get(&path, &[]).await;
+        let found = found.map_err(|Unavailable| NotAttached::Unavailable)?;
+        let whose = found
+            .as_ref()
+            .and_then(|it| text(it, "/metadata/perdiem_account"));
+        if whose == Some(&owner.simple().to_string()) {
+            return Ok(());
+        }
+        Err(NotAttached::Refused("TOKEN_OF_ANOTHER_ACCOUNT".to_owned()))
     }
 
     /// All pages of a list, newest first as Stripe gives them.
@@ -369,13 +385,19 @@ impl Provider for Stripe {
         TimeDelta::hours(24)
     }
 
-    fn attach<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Instrument, NotAttached>> {
+    fn attach<'a>(
+        &'a self,
+        token: &'a Token,
+        owner: Uuid,
+    ) -> BoxFuture<'a, Result<Instrument, NotAttached>> {
         async move {
             let mut method = self.method(token).await?;
             if text(&method, "/customer").is_none() {
-                self.own(token).await?;
+                self.own(token, owner).await?;
                 method = self.method(token).await?;
             }
+            let customer = text(&method, "/customer").ok_or(NotAttached::Unavailable)?;
+            self.check_owner(customer, owner).await?;
             let card = |field: &str| text(&method, &format!("/card/{field}")).unwrap_or_default();
             let number = |field: &str| {
                 let value = method.pointer(&format!("/card/{field}"));

@@ -3,6 +3,7 @@
 use chassis::{Call, Unit, field_error, wire};
 use proto::payments::v1 as pb;
 use sqlx::PgConnection;
+use uuid::Uuid;
 use values::{AccountId, MethodId};
 
 use super::convert;
@@ -42,7 +43,7 @@ pub async fn handle(
         }
         ("", Instrument::default())
     } else {
-        attached(&ctx, request).await?
+        attached(&ctx, request, id.uuid()).await?
     };
     let wins = |told: String, sent: &str| {
         if told.is_empty() {
@@ -118,6 +119,7 @@ async fn kept(db: &mut PgConnection, method: Method, default: bool) -> Result<Me
 async fn attached<'r>(
     ctx: &Ctx,
     request: &'r pb::AddPaymentMethodRequest,
+    owner: Uuid,
 ) -> Result<(&'r str, Instrument), Error> {
     let provider = match request.provider_code.as_str() {
         "" => ctx.default_provider,
@@ -129,7 +131,7 @@ async fn attached<'r>(
             field_error("provider_token", "1 to 255 letters, digits, '-' or '_'").into()
         }
     })?;
-    match ctx.provider(provider)?.attach(&token).await {
+    match ctx.provider(provider)?.attach(&token, owner).await {
         Ok(told) => Ok((provider, told)),
         Err(NotAttached::Refused(reason)) => Err(Error::ProviderTokenRefused(reason)),
         Err(NotAttached::Unavailable) => Err(Error::ProviderUnavailable(provider.to_owned())),
