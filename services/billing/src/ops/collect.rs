@@ -29,8 +29,8 @@ use crate::store::{accounts, numbers, outbox};
 
 /// Seconds that whoever has written a collection has to ask for its charge, before a job does.
 pub const WAIT_SECONDS: i32 = 30;
-/// Why a collection waits for a person whose money has arrived and is not what was asked for.
-const SETTLED_AMOUNT_DIFFERS: &str = "SETTLED_AMOUNT_DIFFERS";
+/// Why a collection has failed whose money has arrived and is not what was asked for.
+pub const SETTLED_AMOUNT_DIFFERS: &str = "SETTLED_AMOUNT_DIFFERS";
 /// An invoice's state when nothing is left to be paid.
 const PAID: i16 = 2;
 

@@ -131,7 +131,9 @@ async fn written_down(
         if !same || (!known.is_decided() && known.method_id != method) {
             return Err(exists());
         }
-        if known.state != "DECLINED" || known.intent_id == intent {
+        // Money that has arrived, of whatever sum, is not asked for again.
+        let arrived = known.failure_reason == collect::SETTLED_AMOUNT_DIFFERS;
+        if known.state != "DECLINED" || known.intent_id == intent || arrived {
             return Ok(known);
         }
         collections::try_again(db, id, (method, intent), (WAIT_SECONDS, call.now)).await?;

@@ -184,7 +184,7 @@ pub async fn refundable_lots(db: &mut PgConnection, root: Uuid) -> sqlx::Result<
                (SELECT coalesce(sum(n.amount_minor), 0)::bigint FROM billing.collection_lines n
                 WHERE n.collection_id = c.collection_id) AS "net_minor!"
         FROM billing.lots l JOIN billing.collections c ON c.collection_id = l.collection_id
-        WHERE l.root_id = $1 AND l.kind = 3 AND 0 < l.remaining_micros
+        WHERE l.root_id = $1 AND l.kind = 3 AND 0 < l.remaining_micros AND c.charge_id IS NOT NULL
         ORDER BY l.created_at DESC, l.lot_id DESC"#,
         root
     )
