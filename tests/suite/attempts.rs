@@ -42,6 +42,12 @@ const CHANGED: &[(&str, &str)] = &[
         "settled_minor refunded_minor provider_id state failure_reason retryable parked_reason action_url reference \
          updated_at settled_at lease_token leased_until sent_at first_sent_at look_ups look_at",
     ),
+    (
+        "payments.disputes",
+        "withheld_minor state evidence_due_at updated_at",
+    ),
+    ("billing.disputes", "withheld_minor taken_micros"),
+    ("billing.recipients", "recipient"),
     // It stands for a provider's book, outside.
     ("payments.sandbox_book", "*"),
     (
@@ -76,7 +82,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ),
     (
         "billing.ledger_entries",
-        "gen_random_uuid(), now(), gen_random_uuid(), 14 + {n}, 6, 1, 'USD', 'X'",
+        "gen_random_uuid(), now(), gen_random_uuid(), 15 + {n}, 6, 1, 'USD', 'X'",
     ),
     (
         "billing.ledger_entries",

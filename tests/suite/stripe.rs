@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use perdiem::connect::{Clients, request_id};
+use proto::billing::v1 as billing;
 use proto::payments::v1 as payments;
 use proto::payments::v1::{MovementState, Purpose};
 use proto::r#type::v1::Money;
@@ -294,6 +295,8 @@ struct Fake {
     intents: Arc<Mutex<HashMap<String, Value>>>,
     /// How often each key was asked.
     asked: Arc<Mutex<HashMap<String, u32>>>,
+    /// Disputes by id.
+    disputes: Arc<Mutex<HashMap<String, Value>>>,
     /// Customers by payment method, and whose they are.
     customers: Arc<Mutex<HashMap<String, String>>>,
 }
@@ -304,6 +307,8 @@ impl Fake {
         let routes = Router::new()
             .route("/v1/payment_methods/{id}", get(Self::method))
             .route("/v1/payment_methods/{id}/attach", post(Self::attach))
+            .route("/v1/disputes/{id}", get(Self::dispute))
+            .route("/v1/refunds", post(Self::refund))
             .route("/v1/customers", post(Self::customer))
             .route("/v1/customers/{id}", get(Self::owner))
             .route("/v1/payment_intents", get(Self::list).post(Self::create))
@@ -321,6 +326,18 @@ impl Fake {
         let customer = fake.customers.lock().unwrap().get(&id).cloned();
         Json(json!({"id": id, "customer": customer,
             "card": {"brand": "visa", "country": "IN", "last4": "4242", "exp_month": 12, "exp_year": 2030}}))
+    }
+
+    async fn dispute(State(fake): State<Self>, Path(id): Path<String>) -> Json<Value> {
+        Json(fake.disputes.lock().unwrap()[&id].clone())
+    }
+
+    async fn refund(Form(form): Form<HashMap<String, String>>) -> Json<Value> {
+        Json(
+            json!({"id": format!("re_{}", Uuid::new_v4().simple()), "status": "succeeded", "currency": "usd",
+            "amount": form["amount"].parse::<i64>().unwrap(), "created": 1_772_366_400,
+            "metadata": {"perdiem_reference": form["metadata[perdiem_reference]"]}}),
+        )
     }
 
     async fn customer(Form(form): Form<HashMap<String, String>>) -> Json<Value> {
@@ -572,4 +589,133 @@ async fn a_storm_of_webhooks_is_kept_once_and_what_it_hints_at_is_looked_up() {
     let mut client = shop.h.operator.payments.clone();
     client.replay_webhook_event(request).await.unwrap();
     assert_eq!(shop.get(&charge).await, paid);
+}
+
+#[tokio::test]
+async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is_lost() {
+    let (fake, stripe) = Fake::start().await;
+    let port = free_url();
+    let environment = [
+        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
+        ("WEBHOOK_LISTEN", port.trim_start_matches("http://")),
+    ];
+    let shop = Shop::start(&stripe, &environment).await;
+    let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
+    let seller = Clients::new(&shop.h.urls, &seller).unwrap();
+    let buy = async |token: &str| {
+        let (account, _) = shop.card(token).await;
+        let request = billing::CollectOrderRequest {
+            account_id: account.clone(),
+            order_id: format!("OR{}", Uuid::new_v4().simple()),
+            lines: vec![billing::CollectionLine {
+                kind: "CREDITS".to_owned(),
+                amount: usd("100.00"),
+                ..billing::CollectionLine::default()
+            }],
+            request_id: request_id(),
+            ..billing::CollectOrderRequest::default()
+        };
+        let mut client = seller.billing.clone();
+        let bought = client.collect_order(request).await.unwrap().into_inner();
+        (account, bought.collection.unwrap().charge_id)
+    };
+    let mut sent = 0;
+    // The bank says something of the dispute, and Stripe sends word of it.
+    let mut say = async |id: &str, charge: &str, status: &str, booked: Value| {
+        let request = payments::ListChargesRequest::default();
+        let mut client = shop.billing.payments.clone();
+        let charges = client.list_charges(request).await.unwrap().into_inner();
+        let found = charges.charges.iter().find(|it| it.charge_id == charge);
+        let intent = found.unwrap().provider_charge_id.clone();
+        let dispute = json!({"id": id, "payment_intent": intent, "amount": 10_000, "currency": "usd",
+            "created": 1_772_366_400, "status": status, "reason": "fraudulent", "balance_transactions": booked});
+        fake.disputes.lock().unwrap().insert(id.to_owned(), dispute);
+        sent += 1;
+        let body = json!({"id": format!("evt_{sent}"), "type": "charge.dispute.updated",
+            "data": {"object": {"id": id, "payment_intent": intent}}});
+        let (body, now) = (body.to_string(), chrono::Utc::now().timestamp());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"whsec_test");
+        let sum = hmac::sign(&key, format!("{now}.{body}").as_bytes());
+        let hex = sum.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        let answer = reqwest_client()
+            .post(format!("{port}/webhooks/stripe"))
+            .header(
+                "stripe-signature",
+                format!("t={now},v1={}", hex.collect::<String>()),
+            )
+            .body(body)
+            .send()
+            .await;
+        assert_eq!(answer.unwrap().status().as_u16(), 200);
+    };
+    let disputed = "SELECT coalesce(sum(CASE WHEN debit = 15 THEN amount_micros ELSE -amount_micros END), 0)::bigint
+                    FROM billing.ledger_entries WHERE 15 IN (debit, credit)";
+    let until = async |expected: i64| {
+        let begun = Instant::now();
+        while shop.h.count(disputed).await != expected {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let refund = async |account: &str| {
+        let request = billing::RequestRefundRequest {
+            account_id: account.to_owned(),
+            request_id: request_id(),
+            ..billing::RequestRefundRequest::default()
+        };
+        let mut client = seller.billing.clone();
+        client.request_refund(request).await.unwrap();
+    };
+    // One that is won: held back, no refund meanwhile, and back again.
+    let (winner, charge) = buy("pm_ok_1").await;
+    say(
+        "dp_1",
+        &charge,
+        "needs_response",
+        json!([{"amount": -10_000}]),
+    )
+    .await;
+    until(100_000_000).await;
+    assert_eq!(shop.h.balance(&winner).await, "100.000000");
+    refund(&winner).await;
+    let waits = "SELECT count(*) FROM billing.refunds WHERE state = 'RETRYING'";
+    assert_eq!(shop.h.count(waits).await, 1);
+    let returned = json!([{"amount": -10_000}, {"amount": 10_000}]);
+    say("dp_1", &charge, "won", returned).await;
+    until(0).await;
+    shop.h.advance("2026-03-02T13:00:00Z").await;
+    let paid = "SELECT count(*) FROM billing.refunds WHERE state = 'SUCCEEDED'";
+    assert_eq!(shop.h.count(paid).await, 1);
+
+    // One that is lost: the credit is taken back, once, also where it was spent.
+    let (loser, charge) = buy("pm_ok_2").await;
+    say(
+        "dp_2",
+        &charge,
+        "under_review",
+        json!([{"amount": -10_000}]),
+    )
+    .await;
+    until(100_000_000).await;
+    say("dp_2", &charge, "lost", json!([{"amount": -10_000}])).await;
+    until(0).await;
+    assert_eq!(shop.h.balance(&loser).await, "0.000000");
+    say("dp_2", &charge, "lost", json!([{"amount": -10_000}])).await;
+    shop.h.advance("2026-03-02T14:00:00Z").await;
+    assert_eq!(shop.h.balance(&loser).await, "0.000000");
+    let request = payments::ListDisputesRequest {
+        account_id: loser,
+        ..payments::ListDisputesRequest::default()
+    };
+    let mut client = shop.h.operator.payments.clone();
+    let listed = client.list_disputes(request).await.unwrap().into_inner();
+    let [lost] = listed.disputes.as_slice() else {
+        panic!("{listed:?}");
+    };
+    assert_eq!(lost.state(), payments::dispute::State::Lost);
+    assert_eq!(lost.withheld_amount, usd("100.00"));
+    let mut client = shop.h.operator.billing.clone();
+    let request = billing::ReconcileRequest::default();
+    let reconciled = client.reconcile(request).await.unwrap().into_inner();
+    assert_eq!(reconciled.differences, Vec::<String>::new());
 }

@@ -1,6 +1,7 @@
 //! Scripts with more than one caller: an RPC and a job, or several RPCs.
 
 pub mod collect;
+pub mod contest;
 pub mod credit;
 pub mod end_invoice;
 pub mod give_back;

@@ -8,6 +8,7 @@ pub mod auto_recharges;
 pub mod collections;
 pub mod copy;
 pub mod credit_notes;
+pub mod disputes;
 pub mod invoices;
 pub mod ledger;
 pub mod numbers;

@@ -141,6 +141,9 @@ pub enum Error {
     /// Another try of the same intent was first. Not transparent: it is looked for among causes.
     #[error("another try was first")]
     Twin(#[from] Twin),
+    /// The provider holds the money back.
+    #[error("charge {0} is contested: its provider holds the money back")]
+    ChargeDisputed(ChargeId),
     /// No such message of a provider.
     #[error("webhook event {0} does not exist")]
     WebhookEventNotFound(WebhookId),
@@ -268,6 +271,7 @@ impl From<Error> for Status {
                 tracing::error!(error = %Chain(&error), "request failed");
                 return chassis::internal();
             }
+            Error::ChargeDisputed(id) => wrong_state("CHARGE_DISPUTED").with("chargeId", id),
             Error::WebhookEventNotFound(id) => {
                 not_found("WEBHOOK_EVENT_NOT_FOUND").with("webhookEventId", id)
             }

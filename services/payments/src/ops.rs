@@ -4,3 +4,4 @@ pub mod ask;
 pub mod look_up;
 pub mod payer;
 pub mod process_webhook;
+pub mod take_dispute;

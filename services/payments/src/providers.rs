@@ -121,6 +121,27 @@ pub struct BookEntry {
     pub answer: Answer,
 }
 
+/// A charge that its payer contests, in a provider's book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contested {
+    /// The provider's id of the dispute.
+    pub provider_id: String,
+    /// The provider's id of the charge.
+    pub charge_id: String,
+    /// How much is contested.
+    pub money: Money,
+    /// What the provider has taken back and not returned.
+    pub withheld: Money,
+    /// Why, in the provider's word.
+    pub reason: String,
+    /// INQUIRY, OPEN, WON, LOST or WITHDRAWN.
+    pub state: &'static str,
+    /// Until when evidence is taken.
+    pub evidence_due_at: Option<DateTime<Utc>>,
+    /// When it was opened.
+    pub opened_at: DateTime<Utc>,
+}
+
 /// Whoever moves the money. None of these fails: what is not definite is [`Answer::Unknown`].
 pub trait Provider: Send + Sync {
     /// How long two requests with one reference are taken for one (R4).
@@ -144,6 +165,9 @@ pub trait Provider: Send + Sync {
         &'a self,
         sought: &'a Sought,
     ) -> BoxFuture<'a, Result<Option<Answer>, Unavailable>>;
+
+    /// What the book says of a dispute by the provider's own id; `None` when it has no such one.
+    fn dispute<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Contested>, Unavailable>>;
 
     /// All that the book has of a stretch of time, oldest first.
     fn book(

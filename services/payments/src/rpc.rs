@@ -9,6 +9,7 @@ mod get_charge;
 mod get_refund;
 mod import_catalogue;
 mod list_charges;
+mod list_disputes;
 mod list_eligible_methods;
 mod list_payment_methods;
 mod list_refunds;
@@ -199,6 +200,13 @@ impl PaymentsService for Ctx {
         )?))
     }
 
+    async fn list_disputes(
+        &self,
+        request: Request<pb::ListDisputesRequest>,
+    ) -> Result<Response<pb::ListDisputesResponse>, Status> {
+        read!(self, request, list_disputes)
+    }
+
     async fn list_webhook_events(
         &self,
         request: Request<pb::ListWebhookEventsRequest>,
@@ -214,13 +222,6 @@ impl PaymentsService for Ctx {
     }
 
     // What follows is in the contract and comes with its own issue.
-
-    async fn list_disputes(
-        &self,
-        _: Request<pb::ListDisputesRequest>,
-    ) -> Result<Response<pb::ListDisputesResponse>, Status> {
-        Err(not_yet("ListDisputes"))
-    }
 
     async fn erase_account(
         &self,

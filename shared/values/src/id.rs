@@ -56,6 +56,8 @@ kinds! {
     Charge ChargeId "CH";
     /// A refund.
     Refund RefundId "RF";
+    /// A charge that its payer contests.
+    Dispute DisputeId "DP";
     /// A message of a payment provider.
     Webhook WebhookId "WH";
 }

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::ops::{collect, give_back};
+use crate::ops::{collect, contest, give_back};
 use crate::store::watch_positions;
 
 /// The name of what is followed.
@@ -94,7 +94,8 @@ async fn open(ctx: &Ctx) -> Result<tonic::Streaming<payments::WatchMovementsResp
 async fn book(ctx: &Ctx, change: &payments::WatchMovementsResponse) -> Result<(), Error> {
     let catalogue = match &change.movement {
         Some(Movement::Charge(charge)) => collect::catalogue_of(ctx, charge).await?,
-        Some(Movement::Refund(_) | Movement::Dispute(_)) | None => None,
+        Some(Movement::Dispute(_)) => Some(ctx.active_catalogue().await?),
+        Some(Movement::Refund(_)) | None => None,
     };
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
@@ -105,7 +106,12 @@ async fn book(ctx: &Ctx, change: &payments::WatchMovementsResponse) -> Result<()
             }
         }
         Some(Movement::Refund(refund)) => give_back::keep(&mut tx, refund, now).await?,
-        Some(Movement::Dispute(_)) | None => {}
+        Some(Movement::Dispute(dispute)) => {
+            if let Some(catalogue) = catalogue {
+                contest::keep(&mut tx, &catalogue, dispute, now).await?;
+            }
+        }
+        None => {}
     }
     watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
     tx.commit().await?;

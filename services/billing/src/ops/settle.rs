@@ -131,14 +131,7 @@ impl<'a> Writing<'a> {
         let micros = rated
             .total_minor
             .saturating_mul(header.currency.micros_per_minor());
-        // The ids follow from the invoice's: the bytes between series and version carry their place.
-        let id = |place: u16| {
-            let mut id = *invoice_id.as_bytes();
-            if let Some(bytes) = id.get_mut(4..6) {
-                bytes.copy_from_slice(&place.to_be_bytes());
-            }
-            Uuid::from_bytes(id)
-        };
+        let id = |place| entry_id(invoice_id, place);
         if rated.invoiced {
             let entry = Entry {
                 root_id: rated.payer,
@@ -156,6 +149,7 @@ impl<'a> Writing<'a> {
             root: rated.payer,
             profile: &rated.profile,
             micros,
+            to: LedgerAccount::Revenue,
             word: "INVOICE",
             invoice: Some(invoice_id),
         };
@@ -167,6 +161,16 @@ impl<'a> Writing<'a> {
         self.entries.copy(db).await?;
         self.spending.flush(db).await
     }
+}
+
+/// The id of an invoice's entry: it follows from the invoice's, whose bytes between series and version carry
+/// its place.
+fn entry_id(invoice_id: Uuid, place: u16) -> Uuid {
+    let mut id = *invoice_id.as_bytes();
+    if let Some(bytes) = id.get_mut(4..6) {
+        bytes.copy_from_slice(&place.to_be_bytes());
+    }
+    Uuid::from_bytes(id)
 }
 
 /// The day `days` days after `from`.

@@ -52,6 +52,8 @@ pub struct Bill<'a> {
     pub profile: &'a str,
     /// How much, in millionths.
     pub micros: i64,
+    /// The ledger account that it goes to.
+    pub to: LedgerAccount,
     /// The word on its entries.
     pub word: &'static str,
     /// The invoice.
@@ -107,7 +109,7 @@ impl<'a> Spending<'a> {
         let entry = |debit, lot_id, amount_micros| Entry {
             root_id: bill.root,
             debit,
-            credit: LedgerAccount::Revenue,
+            credit: bill.to,
             amount_micros,
             lot_id,
             invoice_id: bill.invoice,
@@ -176,6 +178,7 @@ pub async fn usage(
                 root: *root,
                 profile,
                 micros: *micros,
+                to: LedgerAccount::Revenue,
                 word: "USAGE",
                 invoice: None,
             };

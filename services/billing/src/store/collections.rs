@@ -142,6 +142,20 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collect
     .await
 }
 
+/// The collection that a charge was asked for by.
+pub async fn of_charge(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<Option<Collection>> {
+    let id = sqlx::query_scalar!(
+        "-- billing.collections.of_charge\nSELECT collection_id FROM billing.collections WHERE charge_id = $1",
+        charge
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    match id {
+        Some(id) => get(db, id).await,
+        None => Ok(None),
+    }
+}
+
 /// The collection `id`, locked.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collection>> {
     sqlx::query_as!(

@@ -34,6 +34,8 @@ pub enum LedgerAccount {
     Granted,
     /// Invoices that nobody will pay.
     WrittenOff,
+    /// Money that a provider holds back, as its payer contests it.
+    Disputed,
 }
 
 impl LedgerAccount {
@@ -52,6 +54,7 @@ impl LedgerAccount {
             Self::Rounding => 12,
             Self::Granted => 13,
             Self::WrittenOff => 14,
+            Self::Disputed => 15,
         }
     }
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use values::Money;
 
 use super::{
-    BookEntry, ChargeOrder, Instrument, Kind, NotAttached, Provider, RefundOrder, Sought,
-    Unavailable,
+    BookEntry, ChargeOrder, Contested, Instrument, Kind, NotAttached, Provider, RefundOrder,
+    Sought, Unavailable,
 };
 use crate::domain::movement::Answer;
 use crate::domain::token::Token;
@@ -340,6 +340,11 @@ impl Provider for Sandbox {
             Ok(found.filter(|it| it.state != "LOST").map(|it| said(&it)))
         }
         .boxed()
+    }
+
+    // Nobody contests what it books.
+    fn dispute<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Contested>, Unavailable>> {
+        async { Ok(None) }.boxed()
     }
 
     fn book(

@@ -16,8 +16,8 @@ use uuid::Uuid;
 use values::{Currency, Money};
 
 use super::{
-    BookEntry, ChargeOrder, Instrument, Kind, NotAttached, Provider, RefundOrder, Sought,
-    Unavailable,
+    BookEntry, ChargeOrder, Contested, Instrument, Kind, NotAttached, Provider, RefundOrder,
+    Sought, Unavailable,
 };
 use crate::domain::movement::Answer;
 use crate::domain::token::Token;
@@ -484,6 +484,17 @@ impl Provider for Stripe {
         .boxed()
     }
 
+    fn dispute<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Contested>, Unavailable>> {
+        async move {
+            let found = self.get(&format!("/v1/disputes/{id}"), &[]).await?;
+            match found {
+                Some(it) => contested(&it).map(Some).ok_or(Unavailable),
+                None => Ok(None),
+            }
+        }
+        .boxed()
+    }
+
     fn book(
         &self,
         from: DateTime<Utc>,
@@ -508,6 +519,43 @@ impl Provider for Stripe {
         }
         .boxed()
     }
+}
+
+/// A dispute; `None` when it does not read. What is held back is what its entries in Stripe's own ledger
+/// add up to; before there are some, all of it while it is open or lost.
+fn contested(it: &Value) -> Option<Contested> {
+    let currency: Currency = text(it, "/currency")?.to_uppercase().parse().ok()?;
+    let number = |pointer: &str| it.pointer(pointer).and_then(Value::as_i64);
+    let amount = number("/amount")?;
+    let (state, held) = match text(it, "/status")? {
+        "warning_needs_response" | "warning_under_review" => ("INQUIRY", false),
+        "needs_response" | "under_review" => ("OPEN", true),
+        "won" => ("WON", false),
+        "lost" => ("LOST", true),
+        "warning_closed" | "charge_refunded" => ("WITHDRAWN", false),
+        _ => return None,
+    };
+    let booked = it
+        .pointer("/balance_transactions")
+        .and_then(Value::as_array);
+    let booked: Option<i64> = booked.filter(|all| !all.is_empty()).and_then(|all| {
+        let amounts = all
+            .iter()
+            .map(|entry| entry.pointer("/amount").and_then(Value::as_i64));
+        amounts.sum()
+    });
+    let withheld = booked.map_or(if held { amount } else { 0 }, |sum| (-sum).max(0));
+    Some(Contested {
+        provider_id: text(it, "/id")?.to_owned(),
+        charge_id: text(it, "/payment_intent")?.to_owned(),
+        money: Money::from_minor(amount, currency),
+        withheld: Money::from_minor(withheld, currency),
+        reason: text(it, "/reason").unwrap_or_default().to_owned(),
+        state,
+        evidence_due_at: number("/evidence_details/due_by")
+            .and_then(|at| DateTime::from_timestamp(at, 0)),
+        opened_at: DateTime::from_timestamp(number("/created")?, 0)?,
+    })
 }
 
 /// An object of ours as an entry of a book; others share the account and are not ours to judge.
@@ -575,6 +623,34 @@ mod tests {
         }
         assert_eq!(said(Kind::Charge, Sent::Not), Answer::NotSent);
         assert_eq!(said(Kind::Charge, Sent::Unknown), Answer::Unknown);
+    }
+
+    #[test]
+    fn a_dispute_says_what_is_held_back() {
+        let dispute = |status: &str, booked: Value| {
+            let it = json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 1000, "currency": "usd", "created": 1,
+                "status": status, "reason": "fraudulent", "balance_transactions": booked});
+            let said = contested(&it)?;
+            Some((said.state, said.withheld.minor()))
+        };
+        assert_eq!(dispute("needs_response", json!([])), Some(("OPEN", 1000)));
+        assert_eq!(
+            dispute("under_review", json!([{"amount": -1000}])),
+            Some(("OPEN", 1000))
+        );
+        assert_eq!(
+            dispute("won", json!([{"amount": -1000}, {"amount": 1000}])),
+            Some(("WON", 0))
+        );
+        assert_eq!(
+            dispute("warning_under_review", json!([])),
+            Some(("INQUIRY", 0))
+        );
+        assert_eq!(
+            dispute("lost", json!([{"amount": -400}])),
+            Some(("LOST", 400))
+        );
+        assert_eq!(dispute("something_new", json!([])), None);
     }
 
     #[test]

@@ -4,10 +4,11 @@ use chassis::{FieldError, field_error, wire};
 use chrono::{DateTime, NaiveDate, Utc};
 use proto::payments::v1 as pb;
 use uuid::Uuid;
-use values::{AccountId, ChargeId, Currency, InvoiceId, MethodId, Money, RefundId};
+use values::{AccountId, ChargeId, Currency, DisputeId, InvoiceId, MethodId, Money, RefundId};
 
 use crate::domain::movement::State;
 use crate::error::Error;
+use crate::store::disputes::Dispute;
 use crate::store::methods::Method;
 use crate::store::movements::Movement;
 
@@ -207,4 +208,33 @@ pub fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
 /// The token of a page whose last row this is.
 pub fn token(created_at: DateTime<Utc>, id: Uuid) -> String {
     format!("{}.{}", created_at.timestamp_micros(), id.simple())
+}
+
+pub fn dispute(it: &Dispute) -> Result<pb::Dispute, Error> {
+    use pb::dispute::State;
+    let currency: Currency = it.currency.parse().map_err(|_| Error::Stored("currency"))?;
+    let money = |minor| Some(wire::pb_money(Money::from_minor(minor, currency)));
+    let state = match it.state.as_str() {
+        "INQUIRY" => State::Inquiry,
+        "OPEN" => State::Open,
+        "WON" => State::Won,
+        "LOST" => State::Lost,
+        "WITHDRAWN" => State::Withdrawn,
+        _ => return Err(Error::Stored("state of a dispute")),
+    };
+    Ok(pb::Dispute {
+        dispute_id: DisputeId::from_uuid(it.dispute_id).to_string(),
+        account_id: AccountId::from_uuid(it.root_id).to_string(),
+        charge_id: ChargeId::from_uuid(it.charge_id).to_string(),
+        provider_code: it.provider_code.clone(),
+        provider_dispute_id: it.provider_id.clone(),
+        amount: money(it.amount_minor),
+        withheld_amount: money(it.withheld_minor),
+        fee_amount: None,
+        dispute_reason: it.reason.clone(),
+        state: state.into(),
+        evidence_due_time: it.evidence_due_at.map(wire::timestamp),
+        create_time: Some(wire::timestamp(it.created_at)),
+        update_time: Some(wire::timestamp(it.updated_at)),
+    })
 }

@@ -12,6 +12,7 @@ use crate::ctx::Ctx;
 use crate::domain::movement::{State, provider_key};
 use crate::error::Error;
 use crate::ops::{ask, payer};
+use crate::store::disputes;
 use crate::store::movements::{self, Movement};
 use crate::store::{Tenant, enter, outbox};
 
@@ -144,6 +145,9 @@ async fn written_down(
     }
     if !asked.by_hand && charge.provider_code.is_empty() {
         return Err(Error::MethodNotRefundable(charge.method_code));
+    }
+    if disputes::withheld(db, charge_id).await? {
+        return Err(Error::ChargeDisputed(asked.charge));
     }
     if !asked.by_hand && !refund.provider_code.is_empty() {
         // Nothing is written down that this process can't ask for.

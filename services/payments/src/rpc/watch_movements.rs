@@ -7,7 +7,7 @@ use proto::payments::v1::watch_movements_response::Movement;
 use super::{Streamed, convert};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{Tenant, enter, movements, outbox};
+use crate::store::{Tenant, disputes, enter, movements, outbox};
 
 /// Changes read at once.
 const BATCH: i64 = 100;
@@ -35,13 +35,14 @@ async fn changes(
     enter(&mut tx, Tenant::All).await?;
     let mut changes = Vec::new();
     for (position, root, id) in outbox::list(&mut tx, position, BATCH).await? {
-        let movement = movements::get(&mut tx, root, id)
-            .await?
-            .ok_or(Error::Stored("movement"))?;
-        let shown = if movement.kind == "REFUND" {
-            Movement::Refund(convert::refund(&movement, today)?)
-        } else {
-            Movement::Charge(convert::charge(&movement)?)
+        let shown = match movements::get(&mut tx, root, id).await? {
+            Some(it) if it.kind == "REFUND" => Movement::Refund(convert::refund(&it, today)?),
+            Some(it) => Movement::Charge(convert::charge(&it)?),
+            None => {
+                let dispute = disputes::get(&mut tx, id).await?;
+                let dispute = dispute.ok_or(Error::Stored("movement"))?;
+                Movement::Dispute(convert::dispute(&dispute)?)
+            }
         };
         let change = pb::WatchMovementsResponse {
             movement: Some(shown),
