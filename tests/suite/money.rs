@@ -316,14 +316,9 @@ async fn req_130_a_payment_told_twice_or_by_many_is_booked_once() {
             shop.collect(&order).await
         }));
     }
-    let mut answered = 0;
     for call in calls {
-        match call.await.unwrap() {
-            Ok(_) => answered += 1,
-            Err(status) => assert_eq!(status.code(), Code::Aborted, "{status:?}"),
-        }
+        call.await.unwrap().unwrap();
     }
-    assert!(0 < answered);
     let again = shop.collect(&order).await.unwrap();
     assert_eq!(again.state(), State::Succeeded);
     assert_eq!(shop.h.balance(&id).await, "1000.000000");

@@ -100,8 +100,8 @@ pub enum Error {
     /// The profile has no refunds.
     #[error("refunds are not offered to accounts of profile {0}")]
     RefundNotOffered(String),
-    /// Another try of the same intent was first.
-    #[error(transparent)]
+    /// Another try of the same intent was first. Not transparent: it is looked for among causes.
+    #[error("another try was first")]
     Twin(#[from] Twin),
     /// No such run.
     #[error("billing run {0} does not exist")]

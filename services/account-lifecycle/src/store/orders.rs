@@ -117,7 +117,8 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>
     .await
 }
 
-/// Keeps how an order stands; `now` is kept as the time of its commit.
+/// Keeps how an order stands; `now` is kept as the time of its commit. Whoever commits it carries it out, and a
+/// job only where that was cut short.
 pub async fn set_standing(
     db: &mut PgConnection,
     id: Uuid,
@@ -128,7 +129,9 @@ pub async fn set_standing(
     sqlx::query!(
         "-- account.orders.set_standing
         UPDATE account.orders
-        SET state = $2, confirmations_given = $3, committed_at = coalesce(committed_at, $4) WHERE order_id = $1",
+        SET state = $2, confirmations_given = $3, committed_at = coalesce(committed_at, $4),
+            look_at = clock_timestamp() + interval '2 s'
+        WHERE order_id = $1",
         id,
         name(standing.state),
         standing.given,
@@ -258,7 +261,8 @@ pub async fn set_payment(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.orders.set_payment
-        UPDATE account.orders SET state = $2, collection_id = $3
+        UPDATE account.orders
+        SET state = $2, collection_id = $3, look_at = CASE WHEN state = $2 THEN look_at ELSE clock_timestamp() END
         WHERE order_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')",
         id,
         name(state),
