@@ -12,9 +12,9 @@ use values::{AccountId, CollectionId, MethodId, OrderId, TicketId};
 
 use crate::ctx::Ctx;
 use crate::domain::account::Account;
+use crate::domain::billing_details::BillingDetails;
 use crate::domain::order::Order;
 use crate::error::Error;
-use crate::store::billing_details::BillingDetails;
 
 /// What account-lifecycle needs of a profile.
 #[derive(Debug, Clone)]

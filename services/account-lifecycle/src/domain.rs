@@ -2,5 +2,6 @@
 #![warn(clippy::missing_errors_doc)]
 
 pub mod account;
+pub mod billing_details;
 pub mod order;
 pub mod permission;
