@@ -44,7 +44,7 @@ const CHANGED: &[(&str, &str)] = &[
     ),
     (
         "payments.disputes",
-        "withheld_minor state evidence_due_at updated_at",
+        "withheld_minor state evidence_due_at updated_at revision",
     ),
     ("billing.disputes", "withheld_minor taken_micros"),
     ("billing.recipients", "recipient"),

@@ -672,7 +672,7 @@ async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is
         "dp_1",
         &charge,
         "needs_response",
-        json!([{"amount": -10_000}]),
+        json!([{"amount": -10_000, "currency": "usd"}]),
     )
     .await;
     until(100_000_000).await;
@@ -680,7 +680,8 @@ async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is
     refund(&winner).await;
     let waits = "SELECT count(*) FROM billing.refunds WHERE state = 'RETRYING'";
     assert_eq!(shop.h.count(waits).await, 1);
-    let returned = json!([{"amount": -10_000}, {"amount": 10_000}]);
+    let returned =
+        json!([{"amount": -10_000, "currency": "usd"}, {"amount": 10_000, "currency": "usd"}]);
     say("dp_1", &charge, "won", returned).await;
     until(0).await;
     shop.h.advance("2026-03-02T13:00:00Z").await;
@@ -693,16 +694,74 @@ async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is
         "dp_2",
         &charge,
         "under_review",
-        json!([{"amount": -10_000}]),
+        json!([{"amount": -10_000, "currency": "usd"}]),
     )
     .await;
     until(100_000_000).await;
-    say("dp_2", &charge, "lost", json!([{"amount": -10_000}])).await;
+    say(
+        "dp_2",
+        &charge,
+        "lost",
+        json!([{"amount": -10_000, "currency": "usd"}]),
+    )
+    .await;
     until(0).await;
     assert_eq!(shop.h.balance(&loser).await, "0.000000");
-    say("dp_2", &charge, "lost", json!([{"amount": -10_000}])).await;
+    say(
+        "dp_2",
+        &charge,
+        "lost",
+        json!([{"amount": -10_000, "currency": "usd"}]),
+    )
+    .await;
     shop.h.advance("2026-03-02T14:00:00Z").await;
     assert_eq!(shop.h.balance(&loser).await, "0.000000");
+    // Decided anew for us: the money is back, and so is the credit.
+    let returned =
+        json!([{"amount": -10_000, "currency": "usd"}, {"amount": 10_000, "currency": "usd"}]);
+    say("dp_2", &charge, "won", returned).await;
+    let begun = Instant::now();
+    while shop.h.balance(&loser).await != "100.000000" {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    say(
+        "dp_2",
+        &charge,
+        "lost",
+        json!([{"amount": -10_000, "currency": "usd"}]),
+    )
+    .await;
+    let begun = Instant::now();
+    while shop.h.balance(&loser).await != "0.000000" {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    // One that is lost while its refund waits: what was to go back pays for it, once.
+    let (refunded, charge) = buy("pm_ok_3").await;
+    say(
+        "dp_3",
+        &charge,
+        "under_review",
+        json!([{"amount": -10_000, "currency": "usd"}]),
+    )
+    .await;
+    until(100_000_000).await;
+    refund(&refunded).await;
+    assert_eq!(shop.h.balance(&refunded).await, "0.000000");
+    say(
+        "dp_3",
+        &charge,
+        "lost",
+        json!([{"amount": -10_000, "currency": "usd"}]),
+    )
+    .await;
+    until(0).await;
+    assert_eq!(shop.h.balance(&refunded).await, "0.000000");
+    let undone = "SELECT count(*) FROM billing.refunds WHERE state = 'UNDONE'";
+    assert_eq!(shop.h.count(undone).await, 1);
+
     let request = payments::ListDisputesRequest {
         account_id: loser,
         ..payments::ListDisputesRequest::default()

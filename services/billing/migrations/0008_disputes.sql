@@ -17,6 +17,12 @@ CREATE TABLE billing.disputes (
     -- What was taken back from the customer's balance, once, when it was lost.
     taken_micros bigint NOT NULL CHECK (0 <= taken_micros)
 );
+-- A refund of a charge that was lost to its payer is given back to the balance.
+ALTER TABLE billing.refunds DROP CONSTRAINT refunds_state_check;
+ALTER TABLE billing.refunds ADD CONSTRAINT refunds_state_check
+    CHECK (state IN ('CREATED', 'PROCESSING', 'RETRYING', 'NEEDS_MANUAL', 'SUCCEEDED', 'UNDONE'));
+CREATE INDEX refunds_by_charge ON billing.refunds (charge_id);
+CREATE INDEX disputes_by_collection ON billing.disputes (collection_id);
 CREATE INDEX collections_by_charge ON billing.collections (charge_id) WHERE charge_id IS NOT NULL;
 GRANT SELECT, INSERT ON billing.disputes TO billing_service;
 GRANT UPDATE (withheld_minor, taken_micros) ON billing.disputes TO billing_service;

@@ -18,6 +18,8 @@ CREATE TABLE payments.disputes (
     evidence_due_at timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    -- Counted on with each change: a reading of the book that began before it changes nothing.
+    revision integer NOT NULL DEFAULT 1,
     CONSTRAINT disputes_one_provider_id UNIQUE (provider_code, provider_id)
 );
 CREATE INDEX disputes_by_charge ON payments.disputes (charge_id);
@@ -25,4 +27,4 @@ ALTER TABLE payments.disputes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE payments.disputes FORCE ROW LEVEL SECURITY;
 CREATE POLICY of_tenant ON payments.disputes USING (payments.entered(root_id));
 GRANT SELECT, INSERT ON payments.disputes TO payments_service;
-GRANT UPDATE (withheld_minor, state, evidence_due_at, updated_at) ON payments.disputes TO payments_service;
+GRANT UPDATE (withheld_minor, state, evidence_due_at, updated_at, revision) ON payments.disputes TO payments_service;

@@ -8,13 +8,17 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{ChargeId, Currency, DisputeId, Money, Ratio, Rounding};
 
-use super::collect::parsed;
+use super::collect::{SETTLED_AMOUNT_DIFFERS, parsed};
+use super::credit::{self, Credit};
+use super::give_back;
 use super::spend::{self, Bill, Spending};
 use crate::clients::Catalogue;
+use crate::domain::lots::LotKind;
 use crate::error::Error;
-use crate::store::disputes::Booked;
+use crate::store::collections::{self, Collection, Line};
+use crate::store::disputes::{self, Booked};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, collections, disputes};
+use crate::store::{accounts, auto_recharges, refunds};
 
 /// Keeps what `payments` says of a dispute; what is booked already is not booked again.
 pub async fn keep(
@@ -52,31 +56,41 @@ pub async fn keep(
     if let Some(entry) = held_back(root, more, currency)? {
         entries.add(Uuid::now_v7(), &entry);
     }
-    let mut taken_micros = known.taken_micros;
-    if said.state() == State::Lost && known.taken_micros == 0 {
-        let account = accounts::get(db, root)
-            .await?
-            .ok_or(Error::Stored("account"))?;
-        taken_micros = credit_of(db, collection.collection_id, withheld).await?;
-        let bill = Bill {
+    let lost = said.state() == State::Lost;
+    let owed_micros = if lost {
+        credit_of(
+            &collection,
+            &collections::lines(db, collection.collection_id).await?,
+            withheld,
+        )?
+    } else {
+        0
+    };
+    if lost || said.state() == State::Open {
+        // A card that is contested is not charged by itself.
+        auto_recharges::switch_off(db, root, "DISPUTED").await?;
+    }
+    let more = owed_micros - known.taken_micros;
+    if 0 < more {
+        take_back(db, catalogue, (&collection, more), &mut entries, now).await?;
+    } else if more < 0 {
+        let back = Credit {
             root,
-            profile: &account.profile_code,
-            micros: taken_micros,
-            to: LedgerAccount::Disputed,
-            word: "DISPUTE_LOST",
-            invoice: Some(collection.collection_id),
+            kind: LotKind::Paid,
+            source: LedgerAccount::Disputed,
+            micros: -more,
+            expires_at: None,
+            word: "DISPUTE_WON",
+            reason: "DISPUTE_WON",
+            collection: Some(collection.collection_id),
+            seed: Uuid::now_v7(),
         };
-        let purse = spend::purses(db, &[root]).await?.remove(&root);
-        let mut spending = Spending::new(catalogue, now);
-        spending.pay(&bill, purse.unwrap_or_default(), &mut entries, |_| {
-            Uuid::now_v7()
-        })?;
-        spending.flush(db).await?;
+        credit::add(db, &back, &mut entries, now).await?;
     }
     entries.copy(db).await?;
     let booked = Booked {
         withheld_minor: withheld.minor(),
-        taken_micros,
+        taken_micros: owed_micros,
         ..known
     };
     Ok(disputes::set(db, &booked).await?)
@@ -105,18 +119,56 @@ fn held_back(root: Uuid, more: i64, currency: Currency) -> Result<Option<Entry>,
     }))
 }
 
-/// The credit in what is held back of a collection: its share of it, in millionths, rounded down. The rest,
-/// what was earned and its tax, is our loss.
-async fn credit_of(db: &mut PgConnection, collection: Uuid, withheld: Money) -> Result<i64, Error> {
-    let of = collections::get(db, collection)
+/// Takes credit back: refunds of this very charge that are not on their way come first, as its payer has
+/// the money by the dispute; then the lots of the account, in their order.
+async fn take_back(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (collection, micros): (&Collection, i64),
+    entries: &mut Entries,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let root = collection.root_id;
+    let account = accounts::get(db, root)
         .await?
-        .ok_or(Error::Stored("collection"))?;
-    let credits = collections::lines(db, collection)
-        .await?
+        .ok_or(Error::Stored("account"))?;
+    let charge = collection.charge_id.ok_or(Error::Stored("charge"))?;
+    for mut refund in refunds::lock_waiting(db, charge).await? {
+        give_back::undo(db, &refund, entries, now).await?;
+        "UNDONE".clone_into(&mut refund.state);
+        refunds::set(db, &refund, now, None).await?;
+    }
+    let bill = Bill {
+        root,
+        profile: &account.profile_code,
+        micros,
+        to: LedgerAccount::Disputed,
+        word: "DISPUTE_LOST",
+        invoice: Some(collection.collection_id),
+    };
+    let purse = spend::purses(db, &[root]).await?.remove(&root);
+    let mut spending = Spending::new(catalogue, now);
+    let purse = purse.unwrap_or_default();
+    spending.pay(&bill, purse, entries, |_| Uuid::now_v7())?;
+    spending.flush(db).await
+}
+
+/// The credit in what is held back of a collection, in millionths, rounded down: its share, or all of it
+/// where all that arrived became credit. The rest, what was earned and its tax, is our loss.
+fn credit_of(collection: &Collection, lines: &[Line], withheld: Money) -> Result<i64, Error> {
+    let credits = lines
         .iter()
         .filter(|line| line.kind == "CREDITS")
         .fold(0_i64, |sum, line| sum.saturating_add(line.amount_minor));
-    let share = Ratio::new(i128::from(credits), i128::from(of.total_minor.max(1)));
+    let share = match collection.state.as_str() {
+        "SUCCEEDED" => Ratio::new(
+            i128::from(credits),
+            i128::from(collection.total_minor.max(1)),
+        ),
+        _ if collection.failure_reason == SETTLED_AMOUNT_DIFFERS => Ratio::whole(1),
+        // Its money was never booked: a person has to look.
+        _ => return Err(Error::Stored("collection of a dispute")),
+    };
     let credit = withheld
         .scaled(share, Rounding::Down)
         .and_then(Money::amount);

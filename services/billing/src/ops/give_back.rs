@@ -129,7 +129,11 @@ pub async fn keep(
         State::Succeeded | State::Declined | State::FailedNotSent
     );
     let older = known.state == "NEEDS_MANUAL" && !moved;
-    if known.state == "SUCCEEDED" || older || known.attempt_number != said.attempt_number {
+    if known.state == "SUCCEEDED"
+        || known.state == "UNDONE"
+        || older
+        || known.attempt_number != said.attempt_number
+    {
         return Ok(());
     }
     let refund_id: RefundId = parsed(&said.refund_id)?;
@@ -144,7 +148,9 @@ pub async fn keep(
             "SUCCEEDED".clone_into(&mut next.state);
         }
         State::Declined | State::FailedNotSent => {
-            let again = said.retryable && next.attempt_number < ATTEMPTS_MAX;
+            // Contested, it is neither paid back nor transferred before that is decided.
+            let contested = said.failure_reason == "CHARGE_DISPUTED";
+            let again = contested || (said.retryable && next.attempt_number < ATTEMPTS_MAX);
             "RETRYING".clone_into(&mut next.state);
             next.attempt_number += 1;
             next.manual |= !again;
@@ -211,5 +217,33 @@ async fn paid_back(
     // A refund is paid back once: its id is its entry's.
     entries.add(known.refund_id, &entry);
     entries.copy(db).await?;
+    Ok(())
+}
+
+/// Gives back to the balance what a refund had taken that is not paid out: the charge is lost to its payer.
+/// The fee stays kept, and a share of tax is owed again.
+pub async fn undo(
+    db: &mut PgConnection,
+    refund: &Refund,
+    entries: &mut Entries,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let currency: Currency = refund
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency"))?;
+    let micros = refund.amount_minor.checked_mul(currency.micros_per_minor());
+    let credit = Credit {
+        root: refund.root_id,
+        kind: LotKind::Paid,
+        source: LedgerAccount::Refunds,
+        micros: micros.ok_or(Error::Stored("refund"))?,
+        expires_at: None,
+        word: "REFUND_UNDONE",
+        reason: "REFUND_UNDONE",
+        collection: None,
+        seed: Uuid::new_v5(&refund.refund_id, b"undone"),
+    };
+    credit::add(db, &credit, entries, now).await?;
     Ok(())
 }

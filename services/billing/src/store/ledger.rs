@@ -488,7 +488,7 @@ pub async fn differences(
             FROM moved GROUP BY root_id
         ), going_back AS (
             SELECT root_id, sum(amount_minor) AS minor FROM billing.refunds
-            WHERE state <> 'SUCCEEDED' AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
+            WHERE state NOT IN ('SUCCEEDED', 'UNDONE') AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
         ), due AS (
             SELECT root_id, sum(total_minor - from_balance_minor - charged_minor - credited_minor) AS minor FROM billing.invoices
             WHERE state = 1 AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id

@@ -23,7 +23,7 @@ pub struct Refund {
     pub amount_minor: i64,
     /// The fee that was kept of it.
     pub fee_minor: i64,
-    /// CREATED, PROCESSING, RETRYING, `NEEDS_MANUAL` or SUCCEEDED.
+    /// CREATED, PROCESSING, RETRYING, `NEEDS_MANUAL`, SUCCEEDED or UNDONE.
     pub state: String,
     /// Which attempt.
     pub attempt_number: i32,
@@ -129,6 +129,20 @@ pub async fn take_to_ask(
     .await
 }
 
+/// The refunds of a charge that are not on their way, locked.
+pub async fn lock_waiting(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<Vec<Refund>> {
+    sqlx::query_as!(
+        Refund,
+        "-- billing.refunds.lock_waiting
+        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state,
+               attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
+        FROM billing.refunds WHERE charge_id = $1 AND state IN ('CREATED', 'RETRYING') FOR UPDATE",
+        charge
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Keeps how a refund that is locked stands.
 pub async fn set(
     db: &mut PgConnection,
@@ -185,6 +199,7 @@ pub async fn refundable_lots(db: &mut PgConnection, root: Uuid) -> sqlx::Result<
                 WHERE n.collection_id = c.collection_id) AS "net_minor!"
         FROM billing.lots l JOIN billing.collections c ON c.collection_id = l.collection_id
         WHERE l.root_id = $1 AND l.kind = 3 AND 0 < l.remaining_micros AND c.charge_id IS NOT NULL
+          AND NOT EXISTS (SELECT FROM billing.disputes d WHERE d.collection_id = c.collection_id AND 0 < d.taken_micros)
         ORDER BY l.created_at DESC, l.lot_id DESC"#,
         root
     )

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::providers::Contested;
-use crate::store::disputes::Dispute;
+use crate::store::disputes::{Dispute, Kept};
 use crate::store::{Tenant, disputes, enter, movements, outbox};
 
 /// What came of it.
@@ -19,51 +19,65 @@ pub enum Taken {
     Unavailable,
 }
 
-/// Reads a dispute from its provider's book and keeps it.
+/// How often a dispute is read anew that another reading has changed meanwhile.
+const TRIES: u32 = 5;
+
+/// Reads a dispute from its provider's book and keeps it: the last reading that began counts.
 pub async fn take(ctx: &Ctx, provider: &str, id: &str) -> Result<Taken, Error> {
-    let Ok(found) = ctx.provider(provider)?.dispute(id).await else {
-        return Ok(Taken::Unavailable);
-    };
-    let Some(said) = found else {
-        return Ok(Taken::NotOurs);
-    };
+    for _ in 0..TRIES {
+        let mut tx = ctx.db.begin().await?;
+        enter(&mut tx, Tenant::All).await?;
+        let seen = disputes::revision(&mut tx, provider, id).await?;
+        tx.commit().await?;
+        let Ok(found) = ctx.provider(provider)?.dispute(id).await else {
+            return Ok(Taken::Unavailable);
+        };
+        let Some(said) = found else {
+            return Ok(Taken::NotOurs);
+        };
+        if let Some(taken) = keep(ctx, provider, said, seen).await? {
+            ctx.wake.notify_waiters();
+            return Ok(taken);
+        }
+    }
+    Ok(Taken::Unavailable)
+}
+
+/// Keeps what a book said when the dispute's revision was `seen`; `None` when it has changed since.
+async fn keep(
+    ctx: &Ctx,
+    provider: &str,
+    said: Contested,
+    seen: i32,
+) -> Result<Option<Taken>, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::All).await?;
     let ids = [said.charge_id.clone()];
     let charge = movements::of_provider(&mut tx, provider, None, &ids).await?;
     let Some(charge) = charge.filter(|it| it.kind == "CHARGE") else {
-        return Ok(Taken::NotOurs);
+        return Ok(Some(Taken::NotOurs));
     };
-    let Contested {
-        provider_id,
-        money,
-        withheld,
-        reason,
-        state,
-        evidence_due_at,
-        opened_at,
-        ..
-    } = said;
     let dispute = Dispute {
         root_id: charge.root_id,
         dispute_id: Uuid::now_v7(),
         charge_id: charge.movement_id,
         provider_code: provider.to_owned(),
-        provider_id,
-        currency: money.currency().code().to_owned(),
-        amount_minor: money.minor(),
-        withheld_minor: withheld.minor(),
-        reason,
-        state: state.to_owned(),
-        evidence_due_at,
-        created_at: opened_at,
+        provider_id: said.provider_id,
+        currency: said.money.currency().code().to_owned(),
+        amount_minor: said.money.minor(),
+        withheld_minor: said.withheld.minor(),
+        reason: said.reason,
+        state: said.state.to_owned(),
+        evidence_due_at: said.evidence_due_at,
+        created_at: said.opened_at,
         updated_at: now,
     };
-    if let Some(id) = disputes::keep(&mut tx, &dispute).await? {
-        outbox::insert(&mut tx, charge.root_id, id).await?;
+    match disputes::keep(&mut tx, &dispute, seen).await? {
+        Kept::Changed(id) => outbox::insert(&mut tx, charge.root_id, id).await?,
+        Kept::Same => {}
+        Kept::Overtaken => return Ok(None),
     }
     tx.commit().await?;
-    ctx.wake.notify_waiters();
-    Ok(Taken::Known(charge.movement_id))
+    Ok(Some(Taken::Known(charge.movement_id)))
 }

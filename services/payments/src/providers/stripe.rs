@@ -304,6 +304,7 @@ fn retryable(reason: &str) -> bool {
             | "ISSUER_NOT_AVAILABLE"
             | "REENTER_TRANSACTION"
             | "APPROVE_WITH_ID"
+            | "CHARGE_DISPUTED"
     )
 }
 
@@ -488,6 +489,8 @@ impl Provider for Stripe {
         async move {
             let found = self.get(&format!("/v1/disputes/{id}"), &[]).await?;
             match found {
+                // Of a charge made without an intent, which is none of ours.
+                Some(it) if text(&it, "/payment_intent").is_none() => Ok(None),
                 Some(it) => contested(&it).map(Some).ok_or(Unavailable),
                 None => Ok(None),
             }
@@ -535,16 +538,19 @@ fn contested(it: &Value) -> Option<Contested> {
         "warning_closed" | "charge_refunded" => ("WITHDRAWN", false),
         _ => return None,
     };
-    let booked = it
+    let entries = it
         .pointer("/balance_transactions")
         .and_then(Value::as_array);
-    let booked: Option<i64> = booked.filter(|all| !all.is_empty()).and_then(|all| {
-        let amounts = all
-            .iter()
-            .map(|entry| entry.pointer("/amount").and_then(Value::as_i64));
-        amounts.sum()
+    // Stripe's own ledger may be in another currency than the charge; its sum then says nothing here.
+    let booked: Option<i64> = entries.filter(|all| !all.is_empty()).and_then(|all| {
+        all.iter().try_fold(0_i64, |sum, entry| {
+            let ours = text(entry, "/currency") == text(it, "/currency");
+            sum.checked_add(ours.then(|| entry.pointer("/amount")?.as_i64())??)
+        })
     });
-    let withheld = booked.map_or(if held { amount } else { 0 }, |sum| (-sum).max(0));
+    let withheld = booked.map_or(if held { amount } else { 0 }, |sum| {
+        sum.saturating_neg().clamp(0, amount)
+    });
     Some(Contested {
         provider_id: text(it, "/id")?.to_owned(),
         charge_id: text(it, "/payment_intent")?.to_owned(),
@@ -639,7 +645,10 @@ mod tests {
             Some(("OPEN", 1000))
         );
         assert_eq!(
-            dispute("won", json!([{"amount": -1000}, {"amount": 1000}])),
+            dispute(
+                "won",
+                json!([{"amount": -1000, "currency": "usd"}, {"amount": 1000, "currency": "usd"}])
+            ),
             Some(("WON", 0))
         );
         assert_eq!(
@@ -647,8 +656,12 @@ mod tests {
             Some(("INQUIRY", 0))
         );
         assert_eq!(
-            dispute("lost", json!([{"amount": -400}])),
+            dispute("lost", json!([{"amount": -400, "currency": "usd"}])),
             Some(("LOST", 400))
+        );
+        assert_eq!(
+            dispute("lost", json!([{"amount": -370, "currency": "eur"}])),
+            Some(("LOST", 1000))
         );
         assert_eq!(dispute("something_new", json!([])), None);
     }

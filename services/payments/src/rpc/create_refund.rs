@@ -146,8 +146,14 @@ async fn written_down(
     if !asked.by_hand && charge.provider_code.is_empty() {
         return Err(Error::MethodNotRefundable(charge.method_code));
     }
-    if disputes::withheld(db, charge_id).await? {
+    if disputes::contested(db, charge_id).await? {
         return Err(Error::ChargeDisputed(asked.charge));
+    }
+    // What its payer has by a dispute, nobody pays back once more.
+    let left = charge.settled_minor.unwrap_or(0) - charge.refunded_minor;
+    let lost = disputes::lost_minor(db, charge_id).await?;
+    if 0 < lost && left - lost < asked.money.minor() {
+        return Err(Error::RefundExceedsCharge(asked.charge));
     }
     if !asked.by_hand && !refund.provider_code.is_empty() {
         // Nothing is written down that this process can't ask for.

@@ -35,16 +35,77 @@ pub struct Dispute {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Keeps a dispute as the provider's book has it; gives its id where that changes anything.
-pub async fn keep(db: &mut PgConnection, it: &Dispute) -> sqlx::Result<Option<Uuid>> {
-    sqlx::query_scalar!(
-        "-- payments.disputes.keep
-        INSERT INTO payments.disputes AS d (root_id, dispute_id, charge_id, provider_code, provider_id, currency,
+/// The revision of a provider's dispute; 0 for one that is not known.
+pub async fn revision(
+    db: &mut PgConnection,
+    provider: &str,
+    provider_id: &str,
+) -> sqlx::Result<i32> {
+    let known = sqlx::query_scalar!(
+        "-- payments.disputes.revision
+        SELECT revision FROM payments.disputes WHERE provider_code = $1 AND provider_id = $2",
+        provider,
+        provider_id
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(known.unwrap_or(0))
+}
+
+/// What became of a reading of the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It changed the dispute with this id.
+    Changed(Uuid),
+    /// It is what is known.
+    Same,
+    /// Another reading has changed it since this one began.
+    Overtaken,
+}
+
+/// Keeps a dispute as the provider's book had it when its revision was `seen`.
+pub async fn keep(db: &mut PgConnection, it: &Dispute, seen: i32) -> sqlx::Result<Kept> {
+    let known = sqlx::query!(
+        "-- payments.disputes.lock
+        SELECT withheld_minor, state, evidence_due_at, revision FROM payments.disputes
+        WHERE provider_code = $1 AND provider_id = $2 FOR UPDATE",
+        it.provider_code,
+        it.provider_id
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    if let Some(known) = known {
+        if known.revision != seen {
+            return Ok(Kept::Overtaken);
+        }
+        let same = known.withheld_minor == it.withheld_minor
+            && known.state == it.state
+            && known.evidence_due_at == it.evidence_due_at;
+        if same {
+            return Ok(Kept::Same);
+        }
+        let id = sqlx::query_scalar!(
+            "-- payments.disputes.change
+            UPDATE payments.disputes
+            SET withheld_minor = $3, state = $4, evidence_due_at = $5, updated_at = $6, revision = revision + 1
+            WHERE provider_code = $1 AND provider_id = $2
+            RETURNING dispute_id",
+            it.provider_code,
+            it.provider_id,
+            it.withheld_minor,
+            it.state,
+            it.evidence_due_at,
+            it.updated_at
+        )
+        .fetch_one(db)
+        .await?;
+        return Ok(Kept::Changed(id));
+    }
+    let new = sqlx::query_scalar!(
+        "-- payments.disputes.insert
+        INSERT INTO payments.disputes (root_id, dispute_id, charge_id, provider_code, provider_id, currency,
             amount_minor, withheld_minor, reason, state, evidence_due_at, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-        ON CONFLICT (provider_code, provider_id) DO UPDATE
-        SET withheld_minor = $8, state = $10, evidence_due_at = $11, updated_at = $13
-        WHERE (d.withheld_minor, d.state, d.evidence_due_at) IS DISTINCT FROM ($8, $10, $11)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING
         RETURNING dispute_id",
         it.root_id,
         it.dispute_id,
@@ -61,7 +122,8 @@ pub async fn keep(db: &mut PgConnection, it: &Dispute) -> sqlx::Result<Option<Uu
         it.updated_at
     )
     .fetch_optional(db)
-    .await
+    .await?;
+    Ok(new.map_or(Kept::Overtaken, Kept::Changed))
 }
 
 /// The dispute `id`.
@@ -78,11 +140,23 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Dispute
     .await
 }
 
-/// Whether the provider holds back money of a charge.
-pub async fn withheld(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<bool> {
+/// Whether it is still open what becomes of money of a charge that the provider holds back.
+pub async fn contested(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        r#"-- payments.disputes.withheld
-        SELECT EXISTS (SELECT FROM payments.disputes WHERE charge_id = $1 AND 0 < withheld_minor) AS "any!""#,
+        r#"-- payments.disputes.contested
+        SELECT EXISTS (SELECT FROM payments.disputes WHERE charge_id = $1 AND state = 'OPEN') AS "any!""#,
+        charge
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What of a charge is lost to its payer, in minor units: it can't be paid back once more.
+pub async fn lost_minor(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- payments.disputes.lost
+        SELECT coalesce(sum(withheld_minor), 0)::bigint AS "lost!" FROM payments.disputes
+        WHERE charge_id = $1 AND state = 'LOST'"#,
         charge
     )
     .fetch_one(db)
