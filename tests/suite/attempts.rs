@@ -21,6 +21,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("billing.parked_accounts", "*"),
     ("billing.watch_positions", "*"),
     ("billing.auto_recharges", "*"),
+    ("billing.subscriptions", "*"),
     (
         "billing.invoices",
         "state from_balance_minor credited_minor",
@@ -61,6 +62,7 @@ const DELETED: &[&str] = &[
     "billing.requests",
     "billing.run_outcomes",
     "billing.parked_accounts",
+    "billing.subscriptions",
     "payments.requests",
     "payments.test_clock",
 ];

@@ -53,7 +53,7 @@ pub struct Harness {
     pub db: PgPool,
     pub operator: Clients,
     pub urls: Urls,
-    owner: String,
+    pub owner: String,
 }
 
 /// The path of a file under `tests/data`.

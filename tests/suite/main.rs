@@ -24,6 +24,7 @@ mod requests;
 mod requirements;
 mod runs;
 mod stripe;
+mod subscriptions;
 mod support;
 mod tidy;
 mod usage;

@@ -17,17 +17,19 @@ use uuid::Uuid;
 use crate::harness::{Harness, reason};
 
 /// A suite, and the clients of the service that sells.
-struct Shop {
-    h: Harness,
-    seller: Clients,
+pub struct Shop {
+    /// The suite.
+    pub h: Harness,
+    /// The service that sells.
+    pub seller: Clients,
 }
 
 impl Shop {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    async fn start_with(environment: &[(&str, &str)]) -> Self {
+    pub async fn start_with(environment: &[(&str, &str)]) -> Self {
         let h = Harness::start_with(environment).await;
         let token = h.suite.keys.service("account-lifecycle").unwrap();
         let seller = Clients::new(&h.urls, &token).unwrap();
@@ -35,14 +37,14 @@ impl Shop {
     }
 
     /// A root account of `india` in a state, with a card by a sandbox token.
-    async fn customer(&self, country: &str, state: &str, token: &str) -> String {
+    pub async fn customer(&self, country: &str, state: &str, token: &str) -> String {
         let id = self.h.account_of("india", false).await;
         self.live_in(&id, country, state, false).await;
         self.card(&id, token).await;
         id
     }
 
-    async fn live_in(&self, id: &str, country: &str, state: &str, export: bool) {
+    pub async fn live_in(&self, id: &str, country: &str, state: &str, export: bool) {
         let facts = billing::UpdateAccountFactsRequest {
             account_id: id.to_owned(),
             country_code: country.to_owned(),
@@ -62,7 +64,7 @@ impl Shop {
         client.update_account_facts(facts).await.unwrap();
     }
 
-    async fn card(&self, id: &str, token: &str) -> String {
+    pub async fn card(&self, id: &str, token: &str) -> String {
         let request = payments::AddPaymentMethodRequest {
             account_id: id.to_owned(),
             method_code: "CARD".to_owned(),
@@ -109,7 +111,7 @@ impl Shop {
     }
 
     /// Waits until a balance is as expected.
-    async fn balance_is(&self, id: &str, expected: &str) {
+    pub async fn balance_is(&self, id: &str, expected: &str) {
         let begun = Instant::now();
         loop {
             let balance = self.h.balance(id).await;

@@ -6,7 +6,7 @@ use chassis::{retried, wire::timestamp};
 use proto::billing::v1 as billing;
 use proto::payments::v1 as payments;
 use proto::plan::v1 as plan;
-use tonic::Status;
+use tonic::{Code, Status};
 use uuid::Uuid;
 use values::{AccountId, CollectionId, MethodId, OrderId, TicketId};
 
@@ -29,6 +29,18 @@ pub struct Profile {
     pub max_subaccounts: Option<i64>,
     /// Whether it has plans that are paid in advance: a trial upgrades to one first (D5).
     pub upgrades: bool,
+    /// The zone of its business days.
+    pub time_zone: String,
+    /// Days that are no business days.
+    pub holidays: Vec<String>,
+    /// Days that a trial lasts; `None` where it has no end.
+    pub trial_days: Option<i64>,
+    /// What needs an approved KYC.
+    pub kyc_gates: Vec<String>,
+    /// Self-checks before an upgrade.
+    pub checklist: Vec<String>,
+    /// What is asked to be known as a customer.
+    pub kyc: Option<plan::KycTerms>,
 }
 
 /// Calls a method of a client, again while the service is away.
@@ -62,8 +74,18 @@ impl Ctx {
             .iter()
             .find(|profile| profile.profile_code == code)
             .cloned();
+        let holidays = |issuer: &str| {
+            let found = catalogue.issuers.iter().find(|it| it.issuer_code == issuer);
+            found.map(|it| it.holiday_dates.clone()).unwrap_or_default()
+        };
         Ok(found.map(|profile| Profile {
             upgrades: profile.family_codes.iter().any(in_advance),
+            holidays: holidays(&profile.issuer_code),
+            time_zone: profile.time_zone,
+            trial_days: profile.trial.map(|it| i64::from(it.duration_days)),
+            kyc_gates: profile.kyc_gate_codes,
+            checklist: profile.checklist_codes,
+            kyc: catalogue.kyc.clone(),
             currency: profile.currency_code,
             roles: profile.role_codes,
             permissions: profile
@@ -154,23 +176,34 @@ impl Ctx {
         answer.invoice.ok_or_else(chassis::internal)
     }
 
-    /// Applies the change of an order, exactly as quoted; safe to repeat.
-    pub async fn apply_change(&self, order: &Order) -> Result<plan::Segment, Status> {
-        let actor = if order.by_operator {
-            plan::Actor::Operator
-        } else {
-            plan::Actor::Customer
+    /// Whether the change of an order would still be what was quoted.
+    pub async fn holds(&self, order: &Order) -> Result<bool, Status> {
+        let request = plan::PreviewChangeRequest {
+            account_id: AccountId::from_uuid(order.account_id).to_string(),
+            family_code: order.family_code.clone(),
+            plan_code: order.to_plan_code.clone(),
+            billing_cycle_code: order.billing_cycle_code.clone(),
+            actor: actor(order.by_operator).into(),
         };
+        let change = self.preview_change(request).await?;
+        Ok(change.timeline_etag == order.timeline_etag
+            && change.catalogue_version == order.catalogue_version)
+    }
+
+    /// Applies the change of an order, exactly as quoted; once it is paid, whatever has changed since. Safe
+    /// to repeat.
+    pub async fn apply_change(&self, order: &Order, paid: bool) -> Result<plan::Segment, Status> {
         let request = plan::ApplyChangeRequest {
             account_id: AccountId::from_uuid(order.account_id).to_string(),
             family_code: order.family_code.clone(),
             plan_code: order.to_plan_code.clone(),
             billing_cycle_code: order.billing_cycle_code.clone(),
-            actor: actor.into(),
+            actor: actor(order.by_operator).into(),
             timeline_etag: order.timeline_etag.clone(),
             catalogue_version: order.catalogue_version.clone(),
             order_id: OrderId::from_uuid(order.order_id).to_string(),
             request_id: derived(order.order_id, "apply"),
+            paid,
         };
         let answer = ask!(self.plan, apply_change, request)?;
         answer.segment.ok_or_else(chassis::internal)
@@ -304,6 +337,115 @@ impl Ctx {
         ask!(self.plan, get_current_plan, request)
     }
 
+    /// The whole timeline of an account in a family.
+    pub async fn segments(
+        &self,
+        account: AccountId,
+        family: &str,
+    ) -> Result<Vec<plan::Segment>, Status> {
+        let request = plan::ListSegmentsRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+        };
+        let answer = ask!(self.plan, list_segments, request)?;
+        Ok(answer.segments)
+    }
+
+    /// How the payment of a plan stands that is paid in advance; `None` where nothing is.
+    pub async fn subscription(
+        &self,
+        account: AccountId,
+        family: &str,
+    ) -> Result<Option<billing::Subscription>, Status> {
+        let request = billing::GetSubscriptionRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+        };
+        match ask!(self.billing, get_subscription, request) {
+            Ok(answer) => Ok(answer.subscription),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Switches auto-recharge on, with the profile's figures; safe to repeat.
+    pub async fn recharge_by(&self, order: &Order) -> Result<(), Status> {
+        let request = billing::SetAutoRechargeRequest {
+            account_id: AccountId::from_uuid(order.root_id).to_string(),
+            auto_recharge: Some(billing::AutoRecharge {
+                enabled: true,
+                payment_method_id: order
+                    .method_id
+                    .map(|id| MethodId::from_uuid(id).to_string())
+                    .unwrap_or_default(),
+                ..billing::AutoRecharge::default()
+            }),
+            request_id: derived(order.order_id, "recharge"),
+        };
+        ask!(self.billing, set_auto_recharge, request).map(|_| ())
+    }
+
+    /// Changes that have not taken effect yet.
+    pub async fn pending_changes(
+        &self,
+        account: AccountId,
+        family: &str,
+    ) -> Result<Vec<plan::PendingChange>, Status> {
+        let request = plan::ListPendingChangesRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+        };
+        let answer = ask!(self.plan, list_pending_changes, request)?;
+        Ok(answer.pending_changes)
+    }
+
+    /// Withdraws the pending change; safe to repeat.
+    pub async fn withdraw_change(
+        &self,
+        account: AccountId,
+        family: &str,
+        request_id: Uuid,
+    ) -> Result<(), Status> {
+        let request = plan::WithdrawChangeRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+            request_id: request_id.to_string(),
+        };
+        ask!(self.plan, withdraw_change, request).map(|_| ())
+    }
+
+    /// Takes back a cancellation; safe to repeat.
+    pub async fn undo_cancellation(
+        &self,
+        account: AccountId,
+        family: &str,
+        request_id: Uuid,
+    ) -> Result<(), Status> {
+        let request = plan::UndoCancellationRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+            request_id: request_id.to_string(),
+        };
+        ask!(self.plan, undo_cancellation, request).map(|_| ())
+    }
+
+    /// Switches the billing cycle from the next renewal; safe to repeat.
+    pub async fn switch_billing_cycle(
+        &self,
+        account: AccountId,
+        (family, cycle): (&str, &str),
+        request_id: Uuid,
+    ) -> Result<plan::PendingChange, Status> {
+        let request = plan::SwitchBillingCycleRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+            billing_cycle_code: cycle.to_owned(),
+            request_id: request_id.to_string(),
+        };
+        let answer = ask!(self.plan, switch_billing_cycle, request)?;
+        answer.pending_change.ok_or_else(chassis::internal)
+    }
+
     /// Cancels a subscription; safe to repeat.
     pub async fn cancel_subscription(
         &self,
@@ -317,6 +459,15 @@ impl Ctx {
             request_id: request_id.to_string(),
         };
         ask!(self.plan, cancel_subscription, request)
+    }
+}
+
+/// Who asks `plan` for a change.
+pub const fn actor(by_operator: bool) -> plan::Actor {
+    if by_operator {
+        plan::Actor::Operator
+    } else {
+        plan::Actor::Customer
     }
 }
 

@@ -3,5 +3,6 @@
 
 pub mod account;
 pub mod billing_details;
+pub mod kyc;
 pub mod order;
 pub mod permission;

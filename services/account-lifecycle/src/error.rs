@@ -3,8 +3,9 @@
 use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
 use tonic::{Code, Status};
-use values::{AccountId, OrderId, TicketId, UserId};
+use values::{AccountId, KycId, OrderId, TicketId, UserId};
 
+use crate::domain::kyc::KycRefused;
 use crate::domain::order::OrderRefused;
 
 const DOMAIN: &str = "account.perdiem";
@@ -36,6 +37,30 @@ pub enum Error {
     /// A trial buys a plan before it buys credit.
     #[error("account {0} is a trial: upgrade first")]
     UpgradeFirst(AccountId),
+    /// The account has a paid plan: it changes that, and upgrades no more.
+    #[error("account {0} has a paid plan: change it")]
+    AlreadyUpgraded(AccountId),
+    /// Its profile asks for an approved KYC first.
+    #[error("the KYC of account {0} is not approved")]
+    KycNotApproved(AccountId),
+    /// Its profile asks for no KYC.
+    #[error("no KYC is asked for of account {0}")]
+    KycNotRequired(AccountId),
+    /// No such submission, or not one that this caller may know of.
+    #[error("KYC submission {0} does not exist")]
+    KycNotFound(KycId),
+    /// Documents are missing that the catalogue asks for.
+    #[error("documents are missing: {}", .0.join(", "))]
+    DocumentMissing(Vec<String>),
+    /// The submission does not move.
+    #[error(transparent)]
+    Kyc(#[from] KycRefused),
+    /// Less credit than the plan's first purchase must bring (REQ-100).
+    #[error("the first credit is at least {0}")]
+    BelowMinimum(String),
+    /// Another order of this kind is being paid.
+    #[error("account {0} has an order under way")]
+    OrderUnderWay(AccountId),
     /// No such ticket, or not one that this caller may know of.
     #[error("ticket {0} does not exist")]
     TicketNotFound(TicketId),
@@ -112,6 +137,7 @@ fn said(faults: &[FieldError]) -> String {
 
 impl From<Error> for Status {
     /// The one table from errors to the wire. It has no catch-all: a new variant must choose.
+    #[expect(clippy::too_many_lines, reason = "the one table")]
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let not_found = |reason| Refusal::new(Code::NotFound, reason);
@@ -134,6 +160,27 @@ impl From<Error> for Status {
                 Refusal::new(Code::PermissionDenied, "ORDER_OF_OPERATOR").with("orderId", id)
             }
             Error::UpgradeFirst(id) => wrong_state("UPGRADE_FIRST").with("accountId", id),
+            Error::AlreadyUpgraded(id) => wrong_state("ALREADY_UPGRADED").with("accountId", id),
+            Error::KycNotApproved(id) => wrong_state("KYC_NOT_APPROVED").with("accountId", id),
+            Error::KycNotRequired(id) => wrong_state("KYC_NOT_REQUIRED").with("accountId", id),
+            Error::KycNotFound(id) => not_found("KYC_NOT_FOUND").with("kycId", id),
+            Error::DocumentMissing(codes) => Refusal::invalid("DOCUMENT_MISSING")
+                .with("documentCodes", codes.join(","))
+                .with_fields(&[chassis::field_error("documents", codes.join(", "))]),
+            Error::Kyc(refused) => wrong_state(match refused {
+                KycRefused::UnderReview => "KYC_UNDER_REVIEW",
+                KycRefused::Approved => "KYC_APPROVED",
+                KycRefused::NotPending => "KYC_NOT_PENDING",
+                KycRefused::NotInReview => "KYC_NOT_IN_REVIEW",
+                KycRefused::NotApproved => "KYC_NOT_APPROVED",
+            }),
+            Error::BelowMinimum(least) => {
+                let expected = format!("at least {least}");
+                Refusal::invalid("BELOW_MINIMUM")
+                    .with("minimum", least)
+                    .with_fields(&[chassis::field_error("upgrade.credit_amount", expected)])
+            }
+            Error::OrderUnderWay(id) => wrong_state("ORDER_UNDER_WAY").with("accountId", id),
             Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),
             Error::ProfileNotFound(code) => {
                 not_found("PROFILE_NOT_FOUND").with("profileCode", code)

@@ -1,9 +1,12 @@
 //! The work that the clock starts: sagas whose RPC was cut short.
 
 pub mod finish_orders;
+pub mod follow_timelines;
+pub mod limit_accounts;
 pub mod open_accounts;
 pub mod tell_billing_details;
 
+use chrono::{DateTime, Utc};
 use values::CollectionId;
 
 use crate::ctx::Ctx;
@@ -37,4 +40,13 @@ pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// When the next dated change of an account is due, up to `until`.
+pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    let due = accounts::next_limit(&mut tx, until).await?;
+    tx.commit().await?;
+    Ok(due)
 }

@@ -77,7 +77,16 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
             // A saga that is under way is work due now.
             next_due: Arc::new(move |until| {
                 let ctx = due.clone();
-                async move { Ok(jobs::any_due(&ctx).await?.then_some(until)) }.boxed()
+                async move {
+                    // What plan has told and was not taken notice of yet is due now.
+                    if jobs::any_due(&ctx).await?
+                        || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(false)
+                    {
+                        return Ok(Some(until));
+                    }
+                    jobs::next_due(&ctx, until).await
+                }
+                .boxed()
             }),
             jobs: async move |stop| {
                 let open =
@@ -94,7 +103,15 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     &stop,
                     async || jobs::tell_billing_details::step(&ctx).await,
                 );
-                tokio::join!(open, finish, tell);
+                let follow =
+                    chassis::repeat("follow_timelines", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::follow_timelines::step(&ctx).await
+                    });
+                let limit =
+                    chassis::repeat("limit_accounts", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::limit_accounts::step(&ctx).await
+                    });
+                tokio::join!(open, finish, tell, follow, limit);
             },
         })
     })

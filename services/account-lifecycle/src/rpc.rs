@@ -13,18 +13,29 @@ mod create_user;
 mod get_account;
 mod get_billing_details;
 mod get_current_plan;
+mod get_kyc;
 mod get_order;
 mod get_ticket;
 mod get_user;
 mod grant_role;
+mod list_account_history;
 mod list_accounts;
 mod list_available_plans;
+mod list_kyc_submissions;
 mod list_members;
 mod list_orders;
+mod list_pending_changes;
 mod list_tickets;
 mod list_users;
+mod review_kyc;
 mod revoke_role;
+mod submit_kyc;
+mod switch_billing_cycle;
+mod undo_cancellation;
 mod update_billing_details;
+mod upgrade;
+mod withdraw_change;
+mod withdraw_kyc;
 
 use std::pin::Pin;
 
@@ -220,6 +231,76 @@ impl AccountService for Ctx {
         read!(self, request, get_billing_details)
     }
 
+    async fn withdraw_change(
+        &self,
+        request: Request<pb::WithdrawChangeRequest>,
+    ) -> Result<Response<pb::WithdrawChangeResponse>, Status> {
+        saga(self, request, withdraw_change::handle).await
+    }
+
+    async fn undo_cancellation(
+        &self,
+        request: Request<pb::UndoCancellationRequest>,
+    ) -> Result<Response<pb::UndoCancellationResponse>, Status> {
+        saga(self, request, undo_cancellation::handle).await
+    }
+
+    async fn switch_billing_cycle(
+        &self,
+        request: Request<pb::SwitchBillingCycleRequest>,
+    ) -> Result<Response<pb::SwitchBillingCycleResponse>, Status> {
+        saga(self, request, switch_billing_cycle::handle).await
+    }
+
+    async fn submit_kyc(
+        &self,
+        request: Request<pb::SubmitKycRequest>,
+    ) -> Result<Response<pb::SubmitKycResponse>, Status> {
+        saga(self, request, submit_kyc::handle).await
+    }
+
+    async fn review_kyc(
+        &self,
+        request: Request<pb::ReviewKycRequest>,
+    ) -> Result<Response<pb::ReviewKycResponse>, Status> {
+        saga(self, request, review_kyc::handle).await
+    }
+
+    async fn withdraw_kyc(
+        &self,
+        request: Request<pb::WithdrawKycRequest>,
+    ) -> Result<Response<pb::WithdrawKycResponse>, Status> {
+        saga(self, request, withdraw_kyc::handle).await
+    }
+
+    async fn list_pending_changes(
+        &self,
+        request: Request<pb::ListPendingChangesRequest>,
+    ) -> Result<Response<pb::ListPendingChangesResponse>, Status> {
+        read!(self, request, list_pending_changes)
+    }
+
+    async fn get_kyc(
+        &self,
+        request: Request<pb::GetKycRequest>,
+    ) -> Result<Response<pb::GetKycResponse>, Status> {
+        read!(self, request, get_kyc)
+    }
+
+    async fn list_kyc_submissions(
+        &self,
+        request: Request<pb::ListKycSubmissionsRequest>,
+    ) -> Result<Response<pb::ListKycSubmissionsResponse>, Status> {
+        read!(self, request, list_kyc_submissions)
+    }
+
+    async fn list_account_history(
+        &self,
+        request: Request<pb::ListAccountHistoryRequest>,
+    ) -> Result<Response<pb::ListAccountHistoryResponse>, Status> {
+        read!(self, request, list_account_history)
+    }
+
     // What follows is in the contract and comes with its own issue.
 
     async fn delete_user(
@@ -227,34 +308,6 @@ impl AccountService for Ctx {
         _: Request<pb::DeleteUserRequest>,
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
         Err(not_yet("DeleteUser"))
-    }
-
-    async fn list_pending_changes(
-        &self,
-        _: Request<pb::ListPendingChangesRequest>,
-    ) -> Result<Response<pb::ListPendingChangesResponse>, Status> {
-        Err(not_yet("ListPendingChanges"))
-    }
-
-    async fn withdraw_change(
-        &self,
-        _: Request<pb::WithdrawChangeRequest>,
-    ) -> Result<Response<pb::WithdrawChangeResponse>, Status> {
-        Err(not_yet("WithdrawChange"))
-    }
-
-    async fn undo_cancellation(
-        &self,
-        _: Request<pb::UndoCancellationRequest>,
-    ) -> Result<Response<pb::UndoCancellationResponse>, Status> {
-        Err(not_yet("UndoCancellation"))
-    }
-
-    async fn switch_billing_cycle(
-        &self,
-        _: Request<pb::SwitchBillingCycleRequest>,
-    ) -> Result<Response<pb::SwitchBillingCycleResponse>, Status> {
-        Err(not_yet("SwitchBillingCycle"))
     }
 
     async fn authorize(
@@ -269,41 +322,6 @@ impl AccountService for Ctx {
         _: Request<pb::CheckRateLimitRequest>,
     ) -> Result<Response<pb::CheckRateLimitResponse>, Status> {
         Err(not_yet("CheckRateLimit"))
-    }
-
-    async fn submit_kyc(
-        &self,
-        _: Request<pb::SubmitKycRequest>,
-    ) -> Result<Response<pb::SubmitKycResponse>, Status> {
-        Err(not_yet("SubmitKyc"))
-    }
-
-    async fn get_kyc(
-        &self,
-        _: Request<pb::GetKycRequest>,
-    ) -> Result<Response<pb::GetKycResponse>, Status> {
-        Err(not_yet("GetKyc"))
-    }
-
-    async fn list_kyc_submissions(
-        &self,
-        _: Request<pb::ListKycSubmissionsRequest>,
-    ) -> Result<Response<pb::ListKycSubmissionsResponse>, Status> {
-        Err(not_yet("ListKycSubmissions"))
-    }
-
-    async fn review_kyc(
-        &self,
-        _: Request<pb::ReviewKycRequest>,
-    ) -> Result<Response<pb::ReviewKycResponse>, Status> {
-        Err(not_yet("ReviewKyc"))
-    }
-
-    async fn withdraw_kyc(
-        &self,
-        _: Request<pb::WithdrawKycRequest>,
-    ) -> Result<Response<pb::WithdrawKycResponse>, Status> {
-        Err(not_yet("WithdrawKyc"))
     }
 
     async fn create_dlt_registration(
@@ -444,13 +462,6 @@ impl AccountService for Ctx {
         _: Request<pb::ListNotificationsRequest>,
     ) -> Result<Response<pb::ListNotificationsResponse>, Status> {
         Err(not_yet("ListNotifications"))
-    }
-
-    async fn list_account_history(
-        &self,
-        _: Request<pb::ListAccountHistoryRequest>,
-    ) -> Result<Response<pb::ListAccountHistoryResponse>, Status> {
-        Err(not_yet("ListAccountHistory"))
     }
 
     async fn list_audit_entries(

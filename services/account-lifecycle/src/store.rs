@@ -5,10 +5,13 @@
 
 pub mod accounts;
 pub mod billing_details;
+pub mod kyc_submissions;
 pub mod members;
 pub mod orders;
 pub mod roots;
 pub mod tickets;
+pub mod transitions;
 pub mod users;
+pub mod watch_positions;
 
 pub use chassis::{Tenant, enter};

@@ -46,6 +46,7 @@ pub const ACCESS: &[Access] = &[
     Access::unary("GetCollection", READERS),
     Access::unary("SetAutoRecharge", JOURNEYS),
     Access::unary("GetAutoRecharge", READERS),
+    Access::unary("GetSubscription", READERS),
     Access::unary("RequestRefund", JOURNEYS),
     Access::unary("PrepareClosing", &[ACCOUNT]),
     Access::unary("SettleClosing", &[ACCOUNT]),

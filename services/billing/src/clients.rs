@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chassis::retried;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use proto::payments::v1 as payments;
 use proto::plan::v1 as pb;
-use tonic::Status;
-use values::{Amount, Currency, Money, Rounding, Zone};
+use tonic::{Code, Status};
+use uuid::Uuid;
+use values::{AccountId, Amount, Currency, Money, Rounding, Zone};
 
 use crate::ctx::Ctx;
 use crate::domain::charge::{Charge, Terms, Tier};
@@ -46,6 +47,8 @@ pub struct Family {
     pub excluded_categories: Vec<String>,
     /// Whether a run waits for approval.
     pub run_approval_required: bool,
+    /// Days after the start of a cycle on which its renewal is tried again, rising.
+    pub retry_days: Vec<u64>,
 }
 
 /// A profile's policies.
@@ -149,6 +152,48 @@ impl Ctx {
         };
         let answer = retried(ask).await?.into_inner();
         answer.refund.ok_or_else(chassis::internal)
+    }
+
+    /// What is in force for an account at `at`; `None` where nothing is.
+    pub async fn plan_at(
+        &self,
+        account: AccountId,
+        family: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Option<pb::Segment>, Status> {
+        let request = pb::GetEffectivePlanRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+            effective_time: Some(chassis::wire::timestamp(at)),
+        };
+        let ask = || {
+            let (mut client, request) = (self.plan.clone(), request.clone());
+            async move { client.get_effective_plan(request).await }
+        };
+        match retried(ask).await {
+            Ok(answer) => Ok(answer.into_inner().segment),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Ends a subscription now; safe to repeat.
+    pub async fn end_subscription(
+        &self,
+        account: AccountId,
+        family: &str,
+        request_id: Uuid,
+    ) -> Result<(), Status> {
+        let request = pb::EndSubscriptionRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+            request_id: request_id.to_string(),
+        };
+        let ask = || {
+            let (mut client, request) = (self.plan.clone(), request.clone());
+            async move { client.end_subscription(request).await }
+        };
+        retried(ask).await.map(|_| ())
     }
 
     /// The payment methods of an account that can be charged, as many as a page holds.
@@ -280,6 +325,11 @@ fn read_family(from: &pb::Family) -> Option<Family> {
         in_arrears: from.billing_mode() == pb::family::BillingMode::Arrears,
         excluded_categories: from.excluded_categories.clone(),
         run_approval_required: from.run_approval_required,
+        retry_days: from
+            .renewal_retry_days
+            .iter()
+            .map(|days| u64::try_from(*days).ok())
+            .collect::<Option<Vec<_>>>()?,
     })
 }
 

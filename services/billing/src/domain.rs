@@ -3,6 +3,7 @@
 
 pub mod charge;
 pub mod credit;
+pub mod dunning;
 pub mod explanation;
 pub mod figures;
 pub mod lots;

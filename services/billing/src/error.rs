@@ -76,6 +76,9 @@ pub enum Error {
         /// What is left.
         left: String,
     },
+    /// Nothing of the account is renewed in the family.
+    #[error("account {0} has no subscription in the family")]
+    SubscriptionNotFound(AccountId),
     /// No such collection.
     #[error("collection {0} does not exist")]
     CollectionNotFound(CollectionId),
@@ -219,6 +222,9 @@ impl From<Error> for Status {
             Error::CreditExceedsInvoice { invoice, left } => wrong_state("CREDIT_EXCEEDS_INVOICE")
                 .with("invoiceId", invoice)
                 .with("left", left),
+            Error::SubscriptionNotFound(id) => {
+                not_found("SUBSCRIPTION_NOT_FOUND").with("accountId", id)
+            }
             Error::CollectionNotFound(id) => {
                 not_found("COLLECTION_NOT_FOUND").with("collectionId", id)
             }

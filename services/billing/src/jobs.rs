@@ -7,5 +7,7 @@ pub mod ask_payments;
 pub mod expire_lots;
 pub mod finish_runs;
 pub mod follow_movements;
+pub mod follow_timelines;
 pub mod recharge;
+pub mod renew;
 pub mod work_runs;

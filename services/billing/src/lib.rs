@@ -60,6 +60,7 @@ pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
 }
 
 /// Serves until it is told to stop.
+#[expect(clippy::too_many_lines, reason = "one job after the other")]
 async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
     let workers = config.run_workers;
     serve(config, async |_| {
@@ -89,12 +90,15 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     for other in [
                         store::auto_recharges::next_due(&mut db, until).await?,
                         store::refunds::next_due(&mut db, until).await?,
+                        store::subscriptions::next_due(&mut db, until).await?,
                     ] {
                         due = due.into_iter().chain(other).min();
                     }
                     drop(db);
                     // What payments has told and was not booked yet is due now.
-                    if jobs::follow_movements::any_due(&ctx).await.unwrap_or(false) {
+                    if jobs::follow_movements::any_due(&ctx).await.unwrap_or(false)
+                        || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(false)
+                    {
                         due = Some(until);
                     }
                     Ok(due)
@@ -125,7 +129,16 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                 let recharge = chassis::repeat("recharge", (PAUSE, &ctx.wake), &stop, async || {
                     jobs::recharge::step(&ctx).await
                 });
-                tokio::join!(work, finish, expire, follow, ask, recharge);
+                let timelines =
+                    chassis::repeat("follow_timelines", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::follow_timelines::step(&ctx).await
+                    });
+                let renew = chassis::repeat("renew", (PAUSE, &ctx.wake), &stop, async || {
+                    jobs::renew::step(&ctx).await
+                });
+                tokio::join!(
+                    work, finish, expire, follow, ask, recharge, timelines, renew
+                );
             },
         })
     })

@@ -8,6 +8,7 @@ pub mod give_back;
 pub mod ingest;
 pub mod intake;
 pub mod rate;
+pub mod renewal;
 pub mod segments;
 pub mod settle;
 pub mod spend;

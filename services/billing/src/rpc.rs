@@ -12,6 +12,7 @@ mod get_billing_run;
 mod get_collection;
 mod get_invoice;
 mod get_statement;
+mod get_subscription;
 mod grant_credit;
 mod halt_billing_run;
 mod list_billing_runs;
@@ -322,6 +323,13 @@ impl BillingService for Ctx {
         request: Request<pb::GetCollectionRequest>,
     ) -> Result<Response<pb::GetCollectionResponse>, Status> {
         read!(self, request, get_collection)
+    }
+
+    async fn get_subscription(
+        &self,
+        request: Request<pb::GetSubscriptionRequest>,
+    ) -> Result<Response<pb::GetSubscriptionResponse>, Status> {
+        read!(self, request, get_subscription)
     }
 
     async fn set_auto_recharge(

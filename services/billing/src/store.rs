@@ -19,6 +19,7 @@ pub mod recipients;
 pub mod refunds;
 pub mod runs;
 pub mod shards;
+pub mod subscriptions;
 pub mod terms;
 pub mod usage;
 pub mod watch_positions;

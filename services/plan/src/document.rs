@@ -8,8 +8,9 @@ use serde_yaml_ng::Value;
 use values::{Amount, Currency, Money, Rounding, Zone};
 
 use crate::domain::catalogue::{
-    AutoRechargePolicy, BalancePolicy, Cancel, Catalogue, Charge, Cycle, Family, Issuer, Plan,
-    Profile, Rates, RefundPolicy, Response, Tax, Tier,
+    AutoRechargePolicy, BalancePolicy, Cancel, Catalogue, Charge, ClosePolicy, Cycle, Family,
+    Issuer, KycTerms, LimitedPolicy, Plan, Profile, Rates, RefundPolicy, Response, SoftClosePolicy,
+    Tax, Tier, TrialPolicy,
 };
 use crate::domain::change::{Conditions, Effect, Rule};
 use crate::domain::entitlement::Feature;
@@ -24,11 +25,10 @@ pub struct Fault {
 }
 
 /// Sections that this service does not read; others do.
-const OTHER_SECTIONS: [&str; 5] = [
+const OTHER_SECTIONS: [&str; 4] = [
     "business_hours",
     "priorities",
     "payment_methods",
-    "kyc",
     "retention_years",
 ];
 /// The most faults that are told at once.
@@ -50,6 +50,7 @@ struct Document {
     rates: Option<RatesDocument>,
     #[serde(default)]
     tax: BTreeMap<String, TaxDocument>,
+    kyc: Option<KycDocument>,
     #[serde(flatten)]
     sections: BTreeMap<String, Value>,
 }
@@ -81,9 +82,9 @@ struct FamilyDocument {
     free_plan: Option<String>,
     month_end_rule: Option<String>,
     cancel_to_mode: Option<String>,
-    pending_change: Option<Value>,
+    pending_change: Option<PendingDocument>,
     over_quota_on_downgrade: Option<String>,
-    renewal_retry_days: Option<Vec<u32>>,
+    renewal_retry_days: Option<Vec<i32>>,
     monthly_minimum_mode: Option<String>,
     #[serde(default)]
     billing_cycles: BTreeMap<String, CycleDocument>,
@@ -93,6 +94,14 @@ struct FamilyDocument {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read so that an unknown key is told")]
+struct PendingDocument {
+    max: u32,
+    replaceable: bool,
+    withdrawable: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ProrationDocument {
     mode: String,
     start_day: Option<String>,
@@ -105,7 +114,6 @@ struct ProrationDocument {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read so that an unknown key is told")]
 struct RuleDocument {
     when: WhenDocument,
     effect: String,
@@ -166,7 +174,7 @@ struct PlanDocument {
     technical_account_manager: bool,
     #[serde(default)]
     entitlements: BTreeMap<String, Value>,
-    trial: Option<Value>,
+    trial: Option<TrialDocument>,
     minimum_initial_credit: Option<String>,
     #[serde(default)]
     addons: BTreeMap<String, Value>,
@@ -175,7 +183,7 @@ struct PlanDocument {
     #[serde(default)]
     contact: String,
     #[serde(default)]
-    contract_terms_months: Vec<u32>,
+    contract_terms_months: Vec<i32>,
 }
 
 #[derive(Deserialize)]
@@ -230,6 +238,102 @@ struct ProfileDocument {
     balance: BalanceDocument,
     refund: Option<RefundDocument>,
     auto_recharge: Option<AutoRechargeDocument>,
+    trial: Option<TrialDocument>,
+    kyc: Option<KycGatesDocument>,
+    dlt: Option<DltDocument>,
+    #[serde(default)]
+    advisory_checklist: Vec<String>,
+    limited_mode: Option<LimitedDocument>,
+    close: Option<CloseDocument>,
+    soft_close: Option<SoftCloseDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read so that an unknown key is told")]
+struct TrialDocument {
+    duration_days: i32,
+    credit: String,
+    max_whitelisted: Option<i32>,
+    max_verified_numbers: Option<i32>,
+    numbers: Option<i32>,
+    data_kept_days_after_expiry: Option<i32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KycGatesDocument {
+    required: bool,
+    #[serde(default)]
+    gates: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DltDocument {
+    required_for_sms_to: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read so that an unknown key is told")]
+struct LimitedDocument {
+    denied: Vec<String>,
+    number_hold_days: i32,
+    #[serde(default)]
+    charge_rental: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseDocument {
+    invoiced: String,
+    blocked_suspension_reasons: Vec<String>,
+    reauth_max_age_minutes: i32,
+    full_options: Vec<String>,
+    trial_acknowledgements: Vec<String>,
+    cascade_subaccounts: bool,
+    settle_accrued_first: bool,
+    refund_unused_subscription: String,
+    data_purge_days: i32,
+    records_kept_after_purge: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SoftCloseDocument {
+    release_kinds: Vec<String>,
+    cancel_kinds: Vec<String>,
+    recordings: String,
+    on_contract_plan: String,
+    refund: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read so that an unknown key is told")]
+struct KycDocument {
+    statuses: Option<Vec<String>>,
+    review_business_days: ReviewDocument,
+    resubmissions: Option<Value>,
+    documents_in: Vec<String>,
+    documents_sea: Vec<String>,
+    file: FileDocument,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read so that an unknown key is told")]
+struct ReviewDocument {
+    standard: i32,
+    manual: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileDocument {
+    types: Vec<String>,
+    max_mb: i64,
 }
 
 #[derive(Deserialize)]
@@ -238,6 +342,7 @@ struct BalanceDocument {
     notify_below: Option<String>,
     at_zero: Option<String>,
     trial_on_upgrade: Option<String>,
+    expire_when_not_paid_days: Option<i32>,
 }
 
 #[derive(Deserialize)]
@@ -438,8 +543,21 @@ impl Check {
         let profiles = document
             .account_profiles
             .iter()
-            .map(|(code, profile)| (code.clone(), self.profile(code, profile, document)))
+            .map(|(code, profile)| {
+                let read = self.profile(code, profile, document);
+                // A profile without a trial of its own has that of the plan it begins with.
+                let of_plan = read.families.iter().find_map(|family| {
+                    let family: &Family = families.get(family)?;
+                    let first = plans.iter().find(|plan: &&Plan| {
+                        plan.family == family.code && plan.code == family.default_plan
+                    });
+                    first?.trial.clone()
+                });
+                let trial = read.trial.clone().or(of_plan);
+                (code.clone(), Profile { trial, ..read })
+            })
             .collect();
+        let kyc = document.kyc.as_ref().map(|kyc| self.kyc(kyc));
         let rates = document
             .rates
             .as_ref()
@@ -459,6 +577,112 @@ impl Check {
             issuers,
             rates,
             taxes,
+            kyc,
+        }
+    }
+
+    fn kyc(&mut self, kyc: &KycDocument) -> KycTerms {
+        let days = kyc.review_business_days.standard;
+        self.unless(
+            (1..=250).contains(&days),
+            "kyc.review_business_days.standard",
+            "1 to 250",
+        );
+        let size = kyc.file.max_mb;
+        self.unless((1..=1_000).contains(&size), "kyc.file.max_mb", "1 to 1000");
+        KycTerms {
+            review_business_days: days,
+            documents_in: kyc.documents_in.clone(),
+            documents_elsewhere: kyc.documents_sea.clone(),
+            file_types: kyc.file.types.clone(),
+            max_bytes: size.clamp(1, 1_000) * 1_048_576,
+        }
+    }
+
+    fn trial(&mut self, path: &str, from: &TrialDocument, currency: Currency) -> TrialPolicy {
+        self.unless(
+            (1..=3_650).contains(&from.duration_days),
+            format!("{path}.duration_days"),
+            "1 to 3650",
+        );
+        let most = from.max_whitelisted.or(from.max_verified_numbers);
+        TrialPolicy {
+            duration_days: from.duration_days,
+            credit: self.amount(&format!("{path}.credit"), &from.credit, currency),
+            max_whitelisted: most.unwrap_or(0),
+        }
+    }
+
+    fn limited(&mut self, code: &str, from: &LimitedDocument) -> LimitedPolicy {
+        let path = format!("account_profiles.{code}.limited_mode.number_hold_days");
+        self.unless(
+            (0..=3_650).contains(&from.number_hold_days),
+            path,
+            "0 to 3650",
+        );
+        LimitedPolicy {
+            denied: from.denied.clone(),
+            number_hold_days: from.number_hold_days,
+        }
+    }
+
+    fn close(&mut self, code: &str, from: &CloseDocument) -> ClosePolicy {
+        let path = |key: &str| format!("account_profiles.{code}.close.{key}");
+        self.one_of(
+            path("invoiced"),
+            &from.invoiced,
+            &["OPERATOR_ONLY", "OWNER"],
+        );
+        let nothing = &from.refund_unused_subscription;
+        self.one_of(path("refund_unused_subscription"), nothing, &["NONE"]);
+        self.unless(
+            from.cascade_subaccounts,
+            path("cascade_subaccounts"),
+            "true",
+        );
+        self.unless(
+            from.settle_accrued_first,
+            path("settle_accrued_first"),
+            "true",
+        );
+        let kept = ["LEDGER", "INVOICE", "REFUND", "AUDIT"];
+        self.unless(
+            from.records_kept_after_purge == kept,
+            path("records_kept_after_purge"),
+            kept.join(", "),
+        );
+        for option in &from.full_options {
+            let known = ["DELETE_ALL_DATA_AND_SETTINGS", "KEEP_ACCOUNT_DATA"];
+            self.one_of(path("full_options"), option, &known);
+        }
+        for (key, days, most) in [
+            ("reauth_max_age_minutes", from.reauth_max_age_minutes, 1_440),
+            ("data_purge_days", from.data_purge_days, 3_650),
+        ] {
+            self.unless(
+                (1..=most).contains(&days),
+                path(key),
+                format!("1 to {most}"),
+            );
+        }
+        ClosePolicy {
+            invoiced_by_operator: from.invoiced == "OPERATOR_ONLY",
+            blocked_suspension_reasons: from.blocked_suspension_reasons.clone(),
+            reauth_max_age_minutes: from.reauth_max_age_minutes,
+            full_options: from.full_options.clone(),
+            trial_acknowledgements: from.trial_acknowledgements.clone(),
+            data_purge_days: from.data_purge_days,
+        }
+    }
+
+    fn soft_close(&mut self, code: &str, from: &SoftCloseDocument) -> SoftClosePolicy {
+        let path = |key: &str| format!("account_profiles.{code}.soft_close.{key}");
+        self.one_of(path("recordings"), &from.recordings, &["KEEP"]);
+        self.one_of(path("refund"), &from.refund, &["NONE"]);
+        self.one_of(path("on_contract_plan"), &from.on_contract_plan, &["BLOCK"]);
+        SoftClosePolicy {
+            release_kinds: from.release_kinds.clone(),
+            cancel_kinds: from.cancel_kinds.clone(),
         }
     }
 
@@ -539,7 +763,14 @@ impl Check {
 
     fn balance(&mut self, code: &str, from: &BalanceDocument, currency: Currency) -> BalancePolicy {
         let path = |key: &str| format!("account_profiles.{code}.balance.{key}");
+        let unpaid_days = from.expire_when_not_paid_days.unwrap_or(0);
+        self.unless(
+            (0..=3_650).contains(&unpaid_days),
+            path("expire_when_not_paid_days"),
+            "0 to 3650",
+        );
         BalancePolicy {
+            expire_when_not_paid_days: unpaid_days,
             notify_below: self.amount(
                 &path("notify_below"),
                 from.notify_below.as_deref().unwrap_or("0"),
@@ -788,7 +1019,15 @@ impl Check {
             .change_rules
             .iter()
             .enumerate()
-            .map(|(n, rule)| self.rule(&path(&format!("change_rules[{n}]")), rule, plans))
+            .map(|(n, rule)| {
+                let read = self.rule(&path(&format!("change_rules[{n}]")), rule, plans);
+                let upgrade = read.when.direction.as_deref() == Some("UPGRADE");
+                let family = family.proration.upgrade.as_deref() == Some("PRORATED_DIFFERENCE");
+                Rule {
+                    prorated: read.prorated || (upgrade && family),
+                    ..read
+                }
+            })
             .collect();
         Family {
             code: code.to_owned(),
@@ -806,7 +1045,25 @@ impl Check {
             quote_ttl_minutes: family.quote_ttl_minutes,
             rules,
             cycles: self.cycles(&path("billing_cycles"), &family.billing_cycles, in_arrears),
+            renewal_retry_days: self.retry_days(&path("renewal_retry_days"), family),
+            pending_replaceable: family
+                .pending_change
+                .as_ref()
+                .is_none_or(|it| it.replaceable),
+            pending_withdrawable: family
+                .pending_change
+                .as_ref()
+                .is_none_or(|it| it.withdrawable),
         }
+    }
+
+    /// Rising days after the first, at most a year.
+    fn retry_days(&mut self, path: &str, family: &FamilyDocument) -> Vec<i32> {
+        let days = family.renewal_retry_days.clone().unwrap_or_default();
+        let rising = days.is_sorted_by(|a, b| a < b);
+        let within = days.iter().all(|day| (1..=365).contains(day));
+        self.unless(rising && within, path, "rising days from 1 to 365");
+        days
     }
 
     /// 0 = the shortest < … < the longest: a longer cycle is always cheaper a month (C-24).
@@ -855,6 +1112,7 @@ impl Check {
             .collect()
     }
 
+    #[expect(clippy::too_many_lines, reason = "one check after the other")]
     fn rule(&mut self, path: &str, rule: &RuleDocument, plans: &[Plan]) -> Rule {
         let outcome = match rule.effect.as_str() {
             "REJECT" => None,
@@ -916,9 +1174,16 @@ impl Check {
             from_mode: when.from_mode.clone(),
             change: when.change.clone(),
         };
+        let charge = rule.charge.as_deref();
+        self.unless(
+            matches!(charge, None | Some("NONE" | "PRORATED_DIFFERENCE")),
+            format!("{path}.charge"),
+            "NONE or PRORATED_DIFFERENCE",
+        );
         Rule {
             when,
             outcome,
+            prorated: charge == Some("PRORATED_DIFFERENCE"),
             reason: rule.reason.clone(),
         }
     }
@@ -967,6 +1232,7 @@ impl Check {
 
     #[expect(
         clippy::too_many_arguments,
+        clippy::too_many_lines,
         reason = "where it stands and what it refers to"
     )]
     fn plan(
@@ -1025,7 +1291,27 @@ impl Check {
             }
         });
         let responses = responses.collect();
+        let monthly_minimum = entitlements
+            .get("monthly_minimum")
+            .filter(|text| *text != "CONTRACT")
+            .cloned();
+        let monthly_minimum = monthly_minimum.map(|text| {
+            let at = format!("{path}.entitlements.monthly_minimum");
+            self.money(&at, &text, currency)
+        });
+        let terms = &plan.contract_terms_months;
+        self.unless(
+            terms.iter().all(|months| (1..=120).contains(months)),
+            format!("{path}.contract_terms_months"),
+            "1 to 120 each",
+        );
         Plan {
+            monthly_minimum,
+            contract_terms_months: terms.clone(),
+            trial: plan
+                .trial
+                .as_ref()
+                .map(|it| self.trial(&format!("{path}.trial"), it, currency)),
             family: family.to_owned(),
             code: code.to_owned(),
             rank: plan.rank,
@@ -1181,6 +1467,7 @@ impl Check {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one check after the other")]
     fn profile(&mut self, code: &str, profile: &ProfileDocument, document: &Document) -> Profile {
         let path = |key: &str| format!("account_profiles.{code}.{key}");
         for family in &profile.families {
@@ -1242,6 +1529,31 @@ impl Check {
                 .auto_recharge
                 .as_ref()
                 .map(|it| self.auto_recharge(code, it, currency)),
+            trial: profile
+                .trial
+                .as_ref()
+                .map(|it| self.trial(&path("trial"), it, currency)),
+            kyc_gates: profile
+                .kyc
+                .as_ref()
+                .filter(|kyc| kyc.required)
+                .map(|kyc| kyc.gates.clone())
+                .unwrap_or_default(),
+            dlt_countries: profile
+                .dlt
+                .as_ref()
+                .map(|dlt| dlt.required_for_sms_to.clone())
+                .unwrap_or_default(),
+            checklist: profile.advisory_checklist.clone(),
+            limited: profile
+                .limited_mode
+                .as_ref()
+                .map(|it| self.limited(code, it)),
+            close: profile.close.as_ref().map(|it| self.close(code, it)),
+            soft_close: profile
+                .soft_close
+                .as_ref()
+                .map(|it| self.soft_close(code, it)),
             zone: self.zone(&path("time_zone"), &profile.time_zone),
             families: profile.families.clone(),
             roles: profile.roles.clone(),

@@ -4,4 +4,5 @@
 pub mod catalogue;
 pub mod change;
 pub mod entitlement;
+pub mod price;
 pub mod timeline;

@@ -4,7 +4,7 @@ use chassis::{Chain, FieldError, Refusal};
 use chrono::NaiveDate;
 use thiserror::Error;
 use tonic::{Code, Status};
-use values::{AccountId, ContractId};
+use values::{AccountId, ContractId, ContractOfferId};
 
 use crate::document::Fault;
 use crate::domain::change::Rejected;
@@ -82,9 +82,9 @@ pub enum Error {
     /// The plan is not sold to customers.
     #[error("plan {0} is not offered")]
     PlanNotOffered(String),
-    /// The family's rules refuse the change.
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
+    /// The family's rules refuse the change; where to turn to.
+    #[error("{0}")]
+    Rejected(Rejected, String),
     /// The family has no such billing cycle.
     #[error("billing cycle {0} does not exist")]
     CycleNotFound(String),
@@ -97,9 +97,30 @@ pub enum Error {
     /// Cancelling is choosing the free plan (REQ-029).
     #[error("there is no cancelling in {0}: choose its free plan")]
     SelectFreePlan(String),
-    /// The method is not built for this family yet.
-    #[error("not available yet")]
-    NotYet(&'static str),
+    /// The account is closed for ever.
+    #[error("account {0} is closed")]
+    AccountClosed(AccountId),
+    /// A change is pending, and the family's are not replaced.
+    #[error("account {0} has a pending change: withdraw it first")]
+    PendingChangeExists(AccountId),
+    /// Nothing is pending.
+    #[error("account {0} has no pending change")]
+    NoPendingChange(AccountId),
+    /// The family's pending changes are not withdrawn.
+    #[error("the pending change of account {0} can't be withdrawn")]
+    ChangeNotWithdrawable(AccountId),
+    /// The plan has no period that it could end with.
+    #[error("account {0} has no subscription to cancel")]
+    NothingToCancel(AccountId),
+    /// The subscription does not end.
+    #[error("the subscription of account {0} is not cancelled")]
+    NotCancelled(AccountId),
+    /// No such offer, or not this account's.
+    #[error("contract offer {0} does not exist")]
+    ContractOfferNotFound(ContractOfferId),
+    /// The offer was not accepted in time.
+    #[error("contract offer {0} has expired")]
+    OfferExpired(ContractOfferId),
     /// No such contract.
     #[error("contract {0} does not exist")]
     ContractNotFound(ContractId),
@@ -201,7 +222,12 @@ impl From<Error> for Status {
             }
             Error::PlanRetired(code) => wrong_state("PLAN_RETIRED").with("planCode", code),
             Error::PlanNotOffered(code) => wrong_state("PLAN_NOT_OFFERED").with("planCode", code),
-            Error::Rejected(rejected) => wrong_state(reason(&rejected.reason)),
+            Error::Rejected(rejected, contact) if contact.is_empty() => {
+                wrong_state(reason(&rejected.reason))
+            }
+            Error::Rejected(rejected, contact) => {
+                wrong_state(reason(&rejected.reason)).with("contact", contact)
+            }
             Error::CycleNotFound(code) => {
                 not_found("BILLING_CYCLE_NOT_FOUND").with("billingCycleCode", code)
             }
@@ -210,7 +236,20 @@ impl From<Error> for Status {
             Error::SelectFreePlan(family) => {
                 wrong_state("SELECT_FREE_PLAN").with("familyCode", family)
             }
-            Error::NotYet(method) => return chassis::not_yet(method),
+            Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::PendingChangeExists(id) => {
+                wrong_state("PENDING_CHANGE_EXISTS").with("accountId", id)
+            }
+            Error::NoPendingChange(id) => wrong_state("NO_PENDING_CHANGE").with("accountId", id),
+            Error::ChangeNotWithdrawable(id) => {
+                wrong_state("CHANGE_NOT_WITHDRAWABLE").with("accountId", id)
+            }
+            Error::NothingToCancel(id) => wrong_state("NOTHING_TO_CANCEL").with("accountId", id),
+            Error::NotCancelled(id) => wrong_state("NOT_CANCELLED").with("accountId", id),
+            Error::ContractOfferNotFound(id) => {
+                not_found("CONTRACT_OFFER_NOT_FOUND").with("offerId", id)
+            }
+            Error::OfferExpired(id) => wrong_state("OFFER_EXPIRED").with("offerId", id),
             Error::ContractNotFound(id) => not_found("CONTRACT_NOT_FOUND").with("contractId", id),
             Error::AlreadyInContract(id) => {
                 wrong_state("ALREADY_IN_CONTRACT").with("accountId", id)

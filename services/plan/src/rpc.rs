@@ -1,12 +1,16 @@
 //! The gRPC face of plan: a table of contents, one file for each RPC.
 
+mod accept_contract_offer;
 mod activate_catalogue;
 mod add_contract_member;
 mod apply_change;
 mod cancel_subscription;
 mod check_entitlement;
+mod close_account;
 mod convert;
 mod create_contract;
+mod create_contract_offer;
+mod end_subscription;
 mod get_catalogue;
 mod get_contract;
 mod get_current_plan;
@@ -16,6 +20,7 @@ mod list_available_plans;
 mod list_catalogue_versions;
 mod list_contracts;
 mod list_entitlements;
+mod list_pending_changes;
 mod list_plans;
 mod list_segments;
 mod open_account;
@@ -24,6 +29,10 @@ mod remove_contract_member;
 mod set_contract_payer;
 mod stamp_ticket;
 mod stream_billable_segments;
+mod switch_billing_cycle;
+mod undo_cancellation;
+mod watch_timelines;
+mod withdraw_change;
 
 use std::pin::Pin;
 
@@ -211,49 +220,75 @@ impl PlanService for Ctx {
         read!(self, request, stream_billable_segments)
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn close_account(
         &self,
-        _: Request<pb::CloseAccountRequest>,
+        request: Request<pb::CloseAccountRequest>,
     ) -> Result<Response<pb::CloseAccountResponse>, Status> {
-        Err(not_yet("CloseAccount"))
-    }
-
-    async fn list_pending_changes(
-        &self,
-        _: Request<pb::ListPendingChangesRequest>,
-    ) -> Result<Response<pb::ListPendingChangesResponse>, Status> {
-        Err(not_yet("ListPendingChanges"))
+        write(self, request, close_account::handle).await
     }
 
     async fn withdraw_change(
         &self,
-        _: Request<pb::WithdrawChangeRequest>,
+        request: Request<pb::WithdrawChangeRequest>,
     ) -> Result<Response<pb::WithdrawChangeResponse>, Status> {
-        Err(not_yet("WithdrawChange"))
+        write(self, request, withdraw_change::handle).await
     }
 
     async fn undo_cancellation(
         &self,
-        _: Request<pb::UndoCancellationRequest>,
+        request: Request<pb::UndoCancellationRequest>,
     ) -> Result<Response<pb::UndoCancellationResponse>, Status> {
-        Err(not_yet("UndoCancellation"))
+        write(self, request, undo_cancellation::handle).await
     }
 
     async fn switch_billing_cycle(
         &self,
-        _: Request<pb::SwitchBillingCycleRequest>,
+        request: Request<pb::SwitchBillingCycleRequest>,
     ) -> Result<Response<pb::SwitchBillingCycleResponse>, Status> {
-        Err(not_yet("SwitchBillingCycle"))
+        write(self, request, switch_billing_cycle::handle).await
     }
 
     async fn end_subscription(
         &self,
-        _: Request<pb::EndSubscriptionRequest>,
+        request: Request<pb::EndSubscriptionRequest>,
     ) -> Result<Response<pb::EndSubscriptionResponse>, Status> {
-        Err(not_yet("EndSubscription"))
+        write(self, request, end_subscription::handle).await
     }
+
+    async fn create_contract_offer(
+        &self,
+        request: Request<pb::CreateContractOfferRequest>,
+    ) -> Result<Response<pb::CreateContractOfferResponse>, Status> {
+        write(self, request, create_contract_offer::handle).await
+    }
+
+    async fn accept_contract_offer(
+        &self,
+        request: Request<pb::AcceptContractOfferRequest>,
+    ) -> Result<Response<pb::AcceptContractOfferResponse>, Status> {
+        write(self, request, accept_contract_offer::handle).await
+    }
+
+    async fn list_pending_changes(
+        &self,
+        request: Request<pb::ListPendingChangesRequest>,
+    ) -> Result<Response<pb::ListPendingChangesResponse>, Status> {
+        read!(self, request, list_pending_changes)
+    }
+
+    type WatchTimelinesStream = Streamed<pb::WatchTimelinesResponse>;
+
+    async fn watch_timelines(
+        &self,
+        request: Request<pb::WatchTimelinesRequest>,
+    ) -> Result<Response<Self::WatchTimelinesStream>, Status> {
+        Ok(Response::new(watch_timelines::handle(
+            self,
+            &request.into_inner(),
+        )?))
+    }
+
+    // What follows is in the contract and comes with its own issue.
 
     async fn add_add_on(
         &self,
@@ -274,29 +309,6 @@ impl PlanService for Ctx {
         _: Request<pb::ListAddOnsRequest>,
     ) -> Result<Response<pb::ListAddOnsResponse>, Status> {
         Err(not_yet("ListAddOns"))
-    }
-
-    async fn create_contract_offer(
-        &self,
-        _: Request<pb::CreateContractOfferRequest>,
-    ) -> Result<Response<pb::CreateContractOfferResponse>, Status> {
-        Err(not_yet("CreateContractOffer"))
-    }
-
-    async fn accept_contract_offer(
-        &self,
-        _: Request<pb::AcceptContractOfferRequest>,
-    ) -> Result<Response<pb::AcceptContractOfferResponse>, Status> {
-        Err(not_yet("AcceptContractOffer"))
-    }
-
-    type WatchTimelinesStream = Streamed<pb::WatchTimelinesResponse>;
-
-    async fn watch_timelines(
-        &self,
-        _: Request<pb::WatchTimelinesRequest>,
-    ) -> Result<Response<Self::WatchTimelinesStream>, Status> {
-        Err(not_yet("WatchTimelines"))
     }
 
     async fn erase_account(

@@ -6,6 +6,8 @@
 pub mod accounts;
 pub mod billable;
 pub mod catalogues;
+pub mod contract_offers;
 pub mod contracts;
+pub mod outbox;
 pub mod segments;
 pub mod ticket_stamps;

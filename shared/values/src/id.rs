@@ -36,8 +36,12 @@ kinds! {
     Order OrderId "OR";
     /// A support ticket.
     Ticket TicketId "TK";
+    /// What an account submitted to be known as a customer.
+    Kyc KycId "KY";
     /// A contract over several accounts.
     Contract ContractId "CT";
+    /// Terms offered for a plan that is had from sales.
+    ContractOffer ContractOfferId "CO";
     /// A billing run.
     Run RunId "RU";
     /// An invoice.

@@ -15,9 +15,9 @@ mod zone;
 pub use currency::{Currency, UnknownCurrency};
 pub use id::{
     Account, AccountId, BadId, Charge, ChargeId, Collection, CollectionId, Contract, ContractId,
-    CreditNote, CreditNoteId, Dispute, DisputeId, Entry, EntryId, Id, Invoice, InvoiceId, Kind,
-    Lot, LotId, Method, MethodId, Order, OrderId, Refund, RefundId, Run, RunId, Ticket, TicketId,
-    User, UserId, Webhook, WebhookId,
+    ContractOfferId, CreditNote, CreditNoteId, Dispute, DisputeId, Entry, EntryId, Id, Invoice,
+    InvoiceId, Kind, KycId, Lot, LotId, Method, MethodId, Order, OrderId, Refund, RefundId, Run,
+    RunId, Ticket, TicketId, User, UserId, Webhook, WebhookId,
 };
 pub use money::{Amount, Money, MoneyError};
 pub use period::{BadPeriod, Period, anniversary, business_day, elapsed_cycles};

@@ -28,4 +28,43 @@ pub struct Account {
     pub created_at: DateTime<Utc>,
     /// When the other services had opened it too.
     pub opened_at: Option<DateTime<Utc>>,
+    /// When its trial ends or ended.
+    pub trial_end_at: Option<DateTime<Utc>>,
+    /// When it was upgraded.
+    pub upgraded_at: Option<DateTime<Utc>>,
+    /// From when it is limited, also to come.
+    pub limited_at: Option<DateTime<Utc>>,
+    /// Why, such as `TRIAL_EXPIRED`; empty without.
+    pub limit_reason: String,
+    /// Where its KYC stands.
+    pub kyc_state: String,
+}
+
+/// How much of an account works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// All its plan allows.
+    Normal,
+    /// Without a paid plan.
+    Limited,
+}
+
+impl Account {
+    /// How much of it works at `now`: a limit is dated, and nobody has to switch it on.
+    pub fn mode(&self, now: DateTime<Utc>) -> Mode {
+        match self.limited_at {
+            Some(from) if from <= now => Mode::Limited,
+            Some(_) | None => Mode::Normal,
+        }
+    }
+
+    /// Whether `other` was made by the same words.
+    pub fn is_made_as(&self, other: &Self) -> bool {
+        let made = |it: &Self| {
+            let who = (it.root_id, it.account_id, it.parent_id, it.owner_id);
+            let what = (it.r#type.clone(), it.invoiced, it.currency.clone());
+            (who, what, it.profile_code.clone(), it.display_name.clone())
+        };
+        made(self) == made(other)
+    }
 }

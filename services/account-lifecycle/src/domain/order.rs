@@ -14,7 +14,7 @@ pub struct Order {
     pub account_id: Uuid,
     /// Its id.
     pub order_id: Uuid,
-    /// `PLAN_CHANGE` or `BUY_CREDITS`.
+    /// `PLAN_CHANGE`, `BUY_CREDITS` or `UPGRADE`.
     pub kind: String,
     /// QUOTED, CONFIRMED, COMMITTING, `AWAITING_PAYMENT`, `AWAITING_SETTLEMENT`, COMPLETED, FAILED or
     /// EXPIRED.
@@ -67,6 +67,8 @@ pub struct Order {
     pub collection_id: Option<Uuid>,
     /// The invoice of `billing`.
     pub invoice_id: Option<Uuid>,
+    /// Whether auto-recharge is switched on with it.
+    pub auto_recharge: bool,
 }
 
 /// Where an order stands.

@@ -2,12 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
+use proto::plan::v1 as plan;
+use sqlx::PgConnection;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use values::{CollectionId, InvoiceId};
 
+use super::history::{self, Told};
+use super::limit;
 use crate::ctx::Ctx;
-use crate::domain::order::State;
+use crate::domain::order::{OrderRefused, State};
 use crate::error::Error;
 use crate::store::orders::{self, End, Order};
 use crate::store::{self, Tenant, accounts};
@@ -25,20 +29,18 @@ const REFUSALS: [Code; 4] = [
 /// What was quoted and does not hold any more ends as EXPIRED, what the other services refuse as
 /// FAILED. When they are away the order stays as it is, and the error says so.
 pub async fn finish(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
-    if order.kind == "BUY_CREDITS" {
-        pay(ctx, order, now).await
-    } else {
+    if order.payable().is_empty() {
         change_plan(ctx, order, now).await
+    } else {
+        pay(ctx, order, now).await
     }
 }
 
 /// Applies a change of plan.
 async fn change_plan(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
-    match ctx.apply_change(order).await {
+    match ctx.apply_change(order, false).await {
         Ok(segment) => {
-            let effective_at = segment
-                .start_time
-                .and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?));
+            let effective_at = start(&segment);
             let done = End {
                 effective_at,
                 ..End::default()
@@ -49,12 +51,56 @@ async fn change_plan(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(),
     }
 }
 
+/// When a segment begins.
+fn start(segment: &plan::Segment) -> Option<DateTime<Utc>> {
+    let at = segment.start_time.as_ref()?;
+    DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?)
+}
+
+/// Whether what was quoted still holds, before anything is paid.
+async fn checked(ctx: &Ctx, order: &Order) -> Result<(), Status> {
+    if order.family_code.is_empty() {
+        return Ok(());
+    }
+    if !ctx.holds(order).await? {
+        return Err(Error::from(OrderRefused::Requote).into());
+    }
+    Ok(())
+}
+
+/// Puts in force what an order has paid for. Money has moved: from here on it only goes forward, and what
+/// is refused waits for a person.
+async fn put_in_force(
+    ctx: &Ctx,
+    order: &Order,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, Error> {
+    if order.family_code.is_empty() {
+        return Ok(now);
+    }
+    let applied = ctx.apply_change(order, true).await;
+    let segment = applied.inspect_err(|status| {
+        tracing::error!(order.id = %order.order_id, reason = status.message(), "what is paid for is not in force");
+    })?;
+    if order.auto_recharge {
+        // Without a method that can be charged again there is none; the customer sees that it is off.
+        match ctx.recharge_by(order).await {
+            Err(status) if !REFUSALS.contains(&status.code()) => return Err(status.into()),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(start(&segment).unwrap_or(now))
+}
+
 /// Asks for the payment of an order, or looks how it stands; nothing is credited here (D6).
 async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
     let collection = if let Some(id) = order.collection_id {
         // Whatever is wrong with seeing it, money may have moved: the order stays.
         ctx.collection(CollectionId::from_uuid(id)).await?
     } else {
+        if let Err(status) = checked(ctx, order).await {
+            return refused(ctx, order, status, now).await;
+        }
         match ctx.collect(order).await {
             Ok(collection) => collection,
             Err(status) => return refused(ctx, order, status, now).await,
@@ -68,8 +114,15 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
         state @ (State::Completed | State::Failed) => {
             let invoice: Option<InvoiceId> = collection.invoice_id.parse().ok();
             let paid = state == State::Completed;
+            let effective_at = if paid {
+                // Looked at again when that fails.
+                set_payment(ctx, order, (State::AwaitingPayment, id)).await?;
+                Some(put_in_force(ctx, order, now).await?)
+            } else {
+                None
+            };
             let done = End {
-                effective_at: paid.then_some(now),
+                effective_at,
                 reason: match collection.failure_reason.as_str() {
                     _ if paid => "",
                     // Money has arrived, and is credit now.
@@ -87,14 +140,21 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
         | State::Committing
         | State::AwaitingPayment
         | State::AwaitingSettlement
-        | State::Expired) => {
-            let mut tx = ctx.db.begin().await?;
-            store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
-            orders::set_payment(&mut tx, order.order_id, state, id.uuid()).await?;
-            tx.commit().await?;
-            Ok(())
-        }
+        | State::Expired) => set_payment(ctx, order, (state, id)).await,
     }
+}
+
+/// Notes how the payment of an order stands.
+async fn set_payment(
+    ctx: &Ctx,
+    order: &Order,
+    (state, id): (State, CollectionId),
+) -> Result<(), Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    orders::set_payment(&mut tx, order.order_id, state, id.uuid()).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// How an order stands by its collection.
@@ -104,7 +164,9 @@ pub fn standing(collection: &billing::Collection) -> State {
         Paid::Succeeded => State::Completed,
         Paid::Declined => State::Failed,
         Paid::AwaitingSettlement => State::AwaitingSettlement,
-        Paid::Unspecified | Paid::Pending | Paid::Unknown | Paid::Parked => State::AwaitingPayment,
+        Paid::Unspecified | Paid::Pending | Paid::Unknown | Paid::Parked | Paid::Invoiced => {
+            State::AwaitingPayment
+        }
     }
 }
 
@@ -118,11 +180,40 @@ async fn end(
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
     let ended = orders::end(&mut tx, order.order_id, state, how, now).await?;
-    if ended && state == State::Completed && order.kind == "BUY_CREDITS" {
-        accounts::set_full(&mut tx, order.root_id).await?;
+    if ended && state == State::Completed && order.kind != "PLAN_CHANGE" {
+        upgraded(&mut tx, order, how.effective_at.unwrap_or(now)).await?;
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// Makes an account FULL that has bought for the first time (D5), and lifts its limit where it has bought a
+/// plan, or was limited as a trial (REQ-131).
+async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Result<(), Error> {
+    let root = order.root_id;
+    accounts::lock(db, root).await?;
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let trial = account.r#type == "TRIAL";
+    if !trial && order.kind != "UPGRADE" {
+        return Ok(());
+    }
+    if let Some(from) = account.limited_at {
+        limit::lifted(db, (root, from), &order.actor, at).await?;
+    }
+    if trial {
+        let told = Told {
+            state: "TYPE",
+            name: "UPGRADED",
+            change: ("TRIAL", "FULL"),
+            actor: &order.actor,
+            reason: "",
+            resource: "",
+        };
+        history::tell(db, (root, root), &told, at).await?;
+    }
+    Ok(accounts::set_full(db, root, at).await?)
 }
 
 /// Ends an order that another service refused; anything else that went wrong leaves it as it is.

@@ -49,23 +49,13 @@ pub async fn handle(
     if account.r#type == "TRIAL" && ctx.profile_of(&account).await?.upgrades {
         return Err(Error::UpgradeFirst(id));
     }
-    let priced = ctx
-        .preview_collection(billing::PreviewCollectionRequest {
-            account_id: id.to_string(),
-            lines: vec![billing::CollectionLine {
-                kind: "CREDITS".to_owned(),
-                amount: asked.amount.clone(),
-                ..billing::CollectionLine::default()
-            }],
-        })
-        .await?;
-    let mut lines = vec![line("credit", "CREDITS", asked.amount.as_ref())];
-    for tax in &priced.taxes {
-        let (whole, rest) = (tax.rate_bps / 100, tax.rate_bps % 100);
-        let description = format!("{} {whole}.{rest:02}%", tax.tax_code);
-        lines.push(line(&description, &tax.tax_code, tax.amount.as_ref()));
-    }
-    let order = quoted(call, &account, method, Value::Array(lines));
+    let lines = priced(
+        ctx,
+        id,
+        vec![("credit".to_owned(), credits(asked.amount.as_ref()))],
+    )
+    .await?;
+    let order = quoted(call, &account, method, lines);
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
@@ -73,6 +63,39 @@ pub async fn handle(
             order: Some(convert::order(&order)),
         })
         .await?)
+}
+
+/// A line of credit.
+pub fn credits(amount: Option<&Money>) -> billing::CollectionLine {
+    billing::CollectionLine {
+        kind: "CREDITS".to_owned(),
+        amount: amount.cloned(),
+        ..billing::CollectionLine::default()
+    }
+}
+
+/// Lines that are paid, each with its description, and the tax on them on lines of its own.
+pub async fn priced(
+    ctx: &Ctx,
+    id: AccountId,
+    described: Vec<(String, billing::CollectionLine)>,
+) -> Result<Value, Error> {
+    let priced = ctx
+        .preview_collection(billing::PreviewCollectionRequest {
+            account_id: id.to_string(),
+            lines: described.iter().map(|(_, line)| line.clone()).collect(),
+        })
+        .await?;
+    let mut lines: Vec<Value> = described
+        .iter()
+        .map(|(words, it)| line(words, &it.kind, it.amount.as_ref()))
+        .collect();
+    for tax in &priced.taxes {
+        let (whole, rest) = (tax.rate_bps / 100, tax.rate_bps % 100);
+        let description = format!("{} {whole}.{rest:02}%", tax.tax_code);
+        lines.push(line(&description, &tax.tax_code, tax.amount.as_ref()));
+    }
+    Ok(Value::Array(lines))
 }
 
 fn quoted(
@@ -111,6 +134,7 @@ fn quoted(
         method_id: method.map(MethodId::uuid),
         collection_id: None,
         invoice_id: None,
+        auto_recharge: false,
     }
 }
 

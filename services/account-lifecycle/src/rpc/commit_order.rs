@@ -2,7 +2,7 @@
 
 use chassis::{Call, Unit, wire};
 use proto::account::v1 as pb;
-use values::OrderId;
+use values::{AccountId, OrderId};
 
 use super::confirm_order::{Intent, find};
 use super::convert;
@@ -24,7 +24,14 @@ pub async fn handle(
         .await?
         .ok_or(Error::OrderNotFound(id))?;
     let standing = order.standing()?.committed(call.now)?;
-    orders::set_standing(&mut unit.tx, id.uuid(), standing, call.now).await?;
+    let held = orders::set_standing(&mut unit.tx, id.uuid(), standing, call.now).await;
+    held.map_err(|error| {
+        // One plan at a time is paid for.
+        if chassis::is_violation_of(&error, "orders_one_upgrade") {
+            return Error::OrderUnderWay(AccountId::from_uuid(order.account_id));
+        }
+        Error::from(error)
+    })?;
     unit.commit_step().await?;
     // From here on the order goes forward: a retry, or the job, does what is left.
     if standing.state == State::Committing {

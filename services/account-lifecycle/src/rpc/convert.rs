@@ -1,19 +1,25 @@
 //! Between the wire and the store of account-lifecycle.
 
 use chassis::wire::timestamp;
+use chrono::{DateTime, Utc};
 use proto::account::v1 as pb;
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
 use proto::r#type::v1::Money;
-use values::{AccountId, InvoiceId, MethodId, OrderId, TicketId, UserId};
+use serde_json::Value;
+use values::{AccountId, InvoiceId, KycId, MethodId, OrderId, TicketId, UserId};
 
+use crate::domain::account::Mode;
+use crate::domain::kyc::KycState;
 use crate::store::accounts::Account;
+use crate::store::kyc_submissions::Submission;
 use crate::store::members::Member;
 use crate::store::orders::Order;
 use crate::store::tickets::Ticket;
+use crate::store::transitions::Transition;
 use crate::store::users::User;
 
-pub fn account(from: &Account) -> pb::Account {
+pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
     let r#type = if from.r#type == "FULL" {
         pb::account::Type::Full
     } else {
@@ -35,11 +41,94 @@ pub fn account(from: &Account) -> pb::Account {
         owner_user_id: UserId::from_uuid(from.owner_id).to_string(),
         r#type: r#type.into(),
         status: pb::account::Status::Active.into(),
-        mode: pb::account::Mode::Normal.into(),
+        mode: match from.mode(now) {
+            Mode::Normal => pb::account::Mode::Normal,
+            Mode::Limited => pb::account::Mode::Limited,
+        }
+        .into(),
         billing_mode: mode.into(),
         create_time: Some(timestamp(from.created_at)),
         currency_code: from.currency.clone(),
+        limit_reason: match from.mode(now) {
+            Mode::Normal => String::new(),
+            Mode::Limited => from.limit_reason.clone(),
+        },
+        kyc_state: kyc_state(&from.kyc_state).into(),
+        trial_end_time: from.trial_end_at.map(timestamp),
+        upgrade_time: from.upgraded_at.map(timestamp),
         ..pb::Account::default()
+    }
+}
+
+pub fn kyc_state(name: &str) -> pb::kyc_submission::State {
+    use pb::kyc_submission::State;
+    match KycState::parse(name) {
+        None => State::NotSubmitted,
+        Some(KycState::Pending) => State::Pending,
+        Some(KycState::InReview) => State::InReview,
+        Some(KycState::Approved) => State::Approved,
+        Some(KycState::Rejected) => State::Rejected,
+        Some(KycState::AdditionalInfoRequired) => State::AdditionalInfoRequired,
+        Some(KycState::Withdrawn) => State::Withdrawn,
+    }
+}
+
+pub fn kyc_submission(from: &Submission) -> pb::KycSubmission {
+    let documents = from.documents.as_array().into_iter().flatten();
+    let text = |it: &Value, key: &str| {
+        let text = it.get(key).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let decided = !matches!(from.state.as_str(), "PENDING" | "IN_REVIEW");
+    pb::KycSubmission {
+        kyc_id: KycId::from_uuid(from.kyc_id).to_string(),
+        account_id: AccountId::from_uuid(from.root_id).to_string(),
+        state: kyc_state(&from.state).into(),
+        country_code: from.country_code.clone(),
+        legal_name: from.legal_name.clone(),
+        signatory_is_director: from.signatory_is_director,
+        documents: documents
+            .map(|it| pb::KycDocument {
+                document_code: text(it, "code"),
+                file_name: text(it, "file_name"),
+                file_type_code: text(it, "file_type"),
+                size_bytes: it.get("size_bytes").and_then(Value::as_i64).unwrap_or(0),
+                digest: text(it, "digest"),
+            })
+            .collect(),
+        submit_time: Some(timestamp(from.submitted_at)),
+        review_due_date: if decided {
+            String::new()
+        } else {
+            from.review_due_on.to_string()
+        },
+        review_time: from.reviewed_at.map(timestamp),
+        reviewer: from.reviewer.clone(),
+        reason: from.reason.clone(),
+    }
+}
+
+pub fn transition(from: Transition) -> pb::Transition {
+    pb::Transition {
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        sequence: from.sequence,
+        state_code: from.state_code,
+        resource_id: from.resource_id,
+        transition_code: from.transition_code,
+        from_code: from.from_code,
+        to_code: from.to_code,
+        actor: from.actor,
+        reason: from.reason,
+        transition_time: Some(timestamp(from.at)),
+    }
+}
+
+pub fn pending_change(from: plan::PendingChange) -> pb::PendingChange {
+    pb::PendingChange {
+        from_plan_code: from.from_plan_code,
+        to_plan_code: from.to_plan_code,
+        billing_cycle_code: from.billing_cycle_code,
+        effective_time: from.effective_time,
     }
 }
 
@@ -78,10 +167,10 @@ pub fn order(from: &Order) -> pb::Order {
         "NEXT_RENEWAL" => pb::order::Effect::NextRenewal,
         _ => pb::order::Effect::Immediate,
     };
-    let kind = if from.kind == "BUY_CREDITS" {
-        pb::order::Kind::BuyCredits
-    } else {
-        pb::order::Kind::PlanChange
+    let kind = match from.kind.as_str() {
+        "BUY_CREDITS" => pb::order::Kind::BuyCredits,
+        "UPGRADE" => pb::order::Kind::Upgrade,
+        _ => pb::order::Kind::PlanChange,
     };
     pb::Order {
         order_id: OrderId::from_uuid(from.order_id).to_string(),
@@ -129,12 +218,12 @@ pub fn order(from: &Order) -> pb::Order {
     }
 }
 
-fn line(stored: &serde_json::Value) -> pb::order::Line {
+fn line(stored: &Value) -> pb::order::Line {
     let text = |key: &str| {
-        let text = stored.get(key).and_then(serde_json::Value::as_str);
+        let text = stored.get(key).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()
     };
-    let estimated = stored.get("estimated").and_then(serde_json::Value::as_bool);
+    let estimated = stored.get("estimated").and_then(Value::as_bool);
     pb::order::Line {
         description: text("description"),
         amount: Some(Money {
@@ -225,7 +314,17 @@ pub fn offer(plan: plan::Plan, current: bool) -> pb::PlanOffer {
         action_label: plan.action_label,
         minimum_initial_credit: plan.minimum_initial_credit,
         contact: plan.contact,
-        ..pb::PlanOffer::default()
+        monthly_minimum: plan.monthly_minimum,
+        cycles: plan
+            .cycles
+            .into_iter()
+            .map(|it| pb::plan_offer::Cycle {
+                billing_cycle_code: it.billing_cycle_code,
+                months: it.months,
+                discount_bps: it.discount_bps,
+                price: it.price,
+            })
+            .collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `AccountService.CreateAccount`, and what it shares with `CreateSubaccount`.
 
 use chassis::{Call, Caller, Unit, field_error, wire};
+use chrono::TimeDelta;
 use proto::account::v1 as pb;
 use uuid::Uuid;
 use values::{AccountId, UserId};
@@ -8,6 +9,7 @@ use values::{AccountId, UserId};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::ops::history::{self, Told};
 use crate::ops::{open_account, permit};
 use crate::store::accounts::{self, Account};
 use crate::store::members::{self, Member};
@@ -61,7 +63,16 @@ pub async fn handle(
 
     let id =
         imported(&call, &request.import_account_id)?.unwrap_or_else(|| call.derived_id("account"));
+    let trial_end_at = profile
+        .trial_days
+        .filter(|_| !full)
+        .map(|days| call.now + TimeDelta::days(days));
     let account = Account {
+        trial_end_at,
+        upgraded_at: None,
+        limited_at: trial_end_at,
+        limit_reason: trial_end_at.map_or("", |_| "TRIAL_EXPIRED").to_owned(),
+        kyc_state: "NOT_SUBMITTED".to_owned(),
         root_id: id,
         account_id: id,
         parent_id: None,
@@ -75,7 +86,7 @@ pub async fn handle(
         opened_at: None,
     };
     let mut unit = permit::step(&ctx, &call, &account).await?;
-    insert(&mut unit, &account).await?;
+    insert(&mut unit, &account, &call.caller).await?;
     let owners = profile
         .roles
         .first()
@@ -109,14 +120,30 @@ pub fn imported<M>(call: &Call<M>, text: &str) -> Result<Option<Uuid>, Error> {
 }
 
 /// Writes an account, unless an earlier try of the same intent has.
-pub async fn insert(unit: &mut Unit, account: &Account) -> Result<(), Error> {
+pub async fn insert(unit: &mut Unit, account: &Account, actor: &Caller) -> Result<(), Error> {
     roots::insert(
         &mut unit.tx,
         AccountId::from_uuid(account.account_id),
         AccountId::from_uuid(account.root_id),
     )
     .await?;
+    let known = accounts::get(&mut unit.tx, account.account_id).await?;
     accounts::insert(&mut unit.tx, account).await?;
+    if known.is_none() {
+        let actor = actor.to_string();
+        let of = (account.root_id, account.account_id);
+        for (state, to) in [("STATUS", "ACTIVE"), ("TYPE", account.r#type.as_str())] {
+            let told = Told {
+                state,
+                name: "CREATED",
+                change: ("", to),
+                actor: &actor,
+                reason: "",
+                resource: "",
+            };
+            history::tell(&mut unit.tx, of, &told, account.created_at).await?;
+        }
+    }
     Ok(())
 }
 
@@ -130,14 +157,9 @@ pub async fn opened<M>(ctx: &Ctx, account: &Account, call: &Call<M>) -> Result<p
         .ok_or(Error::AccountExists(id))?;
     tx.commit().await?;
     // An imported id may be another account's; a retry may come at a later time.
-    let asked = Account {
-        created_at: stored.created_at,
-        opened_at: stored.opened_at,
-        ..account.clone()
-    };
-    if asked != stored {
+    if !account.is_made_as(&stored) {
         return Err(Error::AccountExists(id));
     }
     open_account::finish(ctx, &stored, call.now).await?;
-    Ok(convert::account(&stored))
+    Ok(convert::account(&stored, call.now))
 }

@@ -8,9 +8,10 @@ use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
 use serde_json::{Value, json};
 use uuid::Uuid;
-use values::AccountId;
+use values::{AccountId, MethodId};
 
-use super::{buy_credits, convert};
+use super::{buy_credits, convert, upgrade};
+use crate::clients::actor;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -28,12 +29,8 @@ pub async fn handle(
         Some(Kind::CreditPurchase(asked)) => {
             return buy_credits::handle(&ctx, &call, id, asked).await;
         }
-        Some(
-            Kind::Upgrade(_)
-            | Kind::NumberPurchase(_)
-            | Kind::AddOnPurchase(_)
-            | Kind::RefundOrder(_),
-        ) => {
+        Some(Kind::Upgrade(asked)) => return upgrade::handle(&ctx, &call, id, asked).await,
+        Some(Kind::NumberPurchase(_) | Kind::AddOnPurchase(_) | Kind::RefundOrder(_)) => {
             return Err(Error::NotYet("CreateOrder of this kind"));
         }
         None => return Err(field_error("kind", "one kind of order, such as plan_change").into()),
@@ -43,35 +40,70 @@ pub async fn handle(
     let cycle = wire::optional_code("plan_change.billing_cycle_code", &asked.billing_cycle_code)?;
     let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
     let by_operator = matches!(call.caller, Caller::Operator { .. });
-    let actor = if by_operator {
-        plan::Actor::Operator
-    } else {
-        plan::Actor::Customer
-    };
+    let method: Option<MethodId> =
+        wire::optional_id("plan_change.payment_method_id", &asked.payment_method_id)?;
     let change = ctx
         .preview_change(plan::PreviewChangeRequest {
             account_id: id.to_string(),
             family_code: family_code.to_owned(),
             plan_code: plan_code.to_owned(),
             billing_cycle_code: cycle.unwrap_or_default().to_owned(),
-            actor: actor.into(),
+            actor: actor(by_operator).into(),
         })
         .await?;
-    if change.effect() != plan::change::Effect::Immediate {
-        return Err(Error::NotYet(
-            "CreateOrder with a payment or a later effect",
-        ));
+    // The first paid plan, and one after the last has ended, is bought by an upgrade (D5).
+    let charge = change.to_plan.as_ref().and_then(|it| it.charge.as_ref());
+    let free = charge.is_some_and(|it| it.model() == plan::charge::Model::Free);
+    let for_upgrade = change.effect() == plan::change::Effect::ImmediateOnPayment
+        || (account.r#type == "TRIAL" && !by_operator && !free);
+    if for_upgrade {
+        return Err(Error::UpgradeFirst(id));
     }
     let effective_at = instant(change.effective_time.as_ref()).unwrap_or(call.now);
-    let lines = estimate(&ctx, id, family_code, &change).await?;
-    let order = quoted(&call, &account, change, (by_operator, effective_at, lines));
+    let lines = if charge.is_some() {
+        estimate(&ctx, id, family_code, &change).await?
+    } else {
+        in_advance(&ctx, id, &change).await?
+    };
+    let offer = change.to_plan.clone().map(|it| convert::offer(it, false));
+    let order = Order {
+        method_id: method.map(MethodId::uuid),
+        ..quoted(&call, &account, change, (effective_at, lines))
+    };
     let mut unit = permit::step(&ctx, &call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
-            order: Some(convert::order(&order)),
+            order: Some(pb::Order {
+                plan_offer: offer,
+                ..convert::order(&order)
+            }),
         })
         .await?)
+}
+
+/// What a change of a plan costs that is paid in advance: the difference at once, or its price at the next
+/// renewal.
+async fn in_advance(ctx: &Ctx, id: AccountId, change: &plan::Change) -> Result<Value, Error> {
+    let to = change.to_plan.as_ref().map(|it| it.plan_code.clone());
+    let to = to.unwrap_or_default();
+    let cycle = &change.billing_cycle_code;
+    if let Some(due) = &change.prorated_difference {
+        let line = billing::CollectionLine {
+            kind: "SUBSCRIPTION".to_owned(),
+            amount: Some(due.clone()),
+            plan_code: to.clone(),
+            billing_cycle_code: cycle.clone(),
+        };
+        let words = format!("{to}, {cycle}: the difference for the rest of the cycle");
+        return buy_credits::priced(ctx, id, vec![(words, line)]).await;
+    }
+    let lines = change.cycle_price.iter().map(|price| {
+        let description = format!("{to}, {cycle}: each cycle from {}", change.billing_date);
+        json!({"description": description, "amount": price.amount, "currency": price.currency_code,
+               "kind": "SUBSCRIPTION", "estimated": true})
+    });
+    Ok(lines.collect())
 }
 
 /// The running month as it would be charged with the change: by the function that will charge it.
@@ -104,11 +136,12 @@ async fn estimate(
     Ok(lines.collect())
 }
 
-fn quoted(
+/// The order that a change is quoted by.
+pub fn quoted(
     call: &Call<pb::CreateOrderRequest>,
     account: &Account,
     change: plan::Change,
-    (by_operator, effective_at, lines): (bool, DateTime<Utc>, Value),
+    (effective_at, lines): (DateTime<Utc>, Value),
 ) -> Order {
     let effect = match change.effect() {
         plan::change::Effect::ImmediateOnPayment => "IMMEDIATE_ON_PAYMENT",
@@ -120,7 +153,7 @@ fn quoted(
         plan.map(|plan| (plan.plan_code, plan.family_code))
             .unwrap_or_default()
     };
-    let ((from_plan_code, family_code), (to_plan_code, _)) =
+    let ((from_plan_code, _), (to_plan_code, family_code)) =
         (code(change.from_plan), code(change.to_plan));
     Order {
         root_id: account.root_id,
@@ -128,15 +161,12 @@ fn quoted(
         order_id: Uuid::now_v7(),
         kind: "PLAN_CHANGE".to_owned(),
         state: "QUOTED".to_owned(),
-        by_operator,
+        by_operator: matches!(call.caller, Caller::Operator { .. }),
         actor: call.caller.to_string(),
         family_code,
         from_plan_code,
         to_plan_code,
-        billing_cycle_code: match &call.message.kind {
-            Some(Kind::PlanChange(asked)) => asked.billing_cycle_code.clone(),
-            _ => String::new(),
-        },
+        billing_cycle_code: change.billing_cycle_code,
         effect: effect.to_owned(),
         effective_at: Some(effective_at),
         billing_on: change.billing_date.parse().ok(),
@@ -155,9 +185,11 @@ fn quoted(
         method_id: None,
         collection_id: None,
         invoice_id: None,
+        auto_recharge: false,
     }
 }
 
-fn instant(from: Option<&prost_types::Timestamp>) -> Option<DateTime<Utc>> {
+/// An instant of another service.
+pub fn instant(from: Option<&prost_types::Timestamp>) -> Option<DateTime<Utc>> {
     from.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
 }

@@ -53,7 +53,7 @@ pub async fn handle(
             limit,
         });
     }
-    insert(&mut unit, &account).await?;
+    insert(&mut unit, &account, &call.caller).await?;
     unit.commit_step().await?;
     let account = opened(&ctx, &account, &call).await?;
     let unit = permit::step(&ctx, &call, &root).await?;

@@ -1,6 +1,7 @@
 //! `AccountService.GetAccount`
 
-use chassis::{Caller, wire};
+use chassis::{Caller, field_error, wire};
+use chrono::{DateTime, Utc};
 use proto::account::v1 as pb;
 
 use super::convert;
@@ -8,6 +9,8 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
+use crate::store::accounts::Account;
+use crate::store::{self, Tenant, transitions};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -17,11 +20,41 @@ pub async fn handle(
     let id = wire::id("account_id", &request.account_id)?;
     let at = wire::optional_instant("read_time", request.read_time)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    // Nothing of an account changes yet but that it comes into being.
-    if at.is_some_and(|at| at < account.created_at) {
-        return Err(Error::AccountNotFound(id));
-    }
+    let now = ctx.clock.now().await?;
+    let shown = match at {
+        None => convert::account(&account, now),
+        Some(at) if now < at => {
+            return Err(field_error("read_time", "an instant that is not to come").into());
+        }
+        Some(at) if at < account.created_at => return Err(Error::AccountNotFound(id)),
+        Some(at) => then(ctx, &account, at).await?,
+    };
     Ok(pb::GetAccountResponse {
-        account: Some(convert::account(&account)),
+        account: Some(shown),
     })
+}
+
+/// An account as it stood at an instant, by its history.
+async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<pb::Account, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let root = account.root_id;
+    let r#type = transitions::last_before(&mut tx, root, "TYPE", at).await?;
+    let mode = transitions::last_before(&mut tx, root, "MODE", at).await?;
+    let kyc = transitions::last_before(&mut tx, root, "KYC", at).await?;
+    tx.commit().await?;
+    let past = |it: Option<DateTime<Utc>>| it.filter(|it| *it <= at);
+    let (limited_at, limit_reason) = match mode {
+        Some(it) if it.to_code == "LIMITED" => (Some(it.at), it.reason),
+        Some(_) | None => (None, String::new()),
+    };
+    let stood = Account {
+        r#type: r#type.map_or_else(|| account.r#type.clone(), |it| it.to_code),
+        upgraded_at: past(account.upgraded_at),
+        kyc_state: kyc.map_or_else(|| "NOT_SUBMITTED".to_owned(), |it| it.to_code),
+        limited_at,
+        limit_reason,
+        ..account.clone()
+    };
+    Ok(convert::account(&stood, at))
 }

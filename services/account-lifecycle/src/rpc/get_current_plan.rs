@@ -2,6 +2,11 @@
 
 use chassis::{Caller, wire};
 use proto::account::v1 as pb;
+use proto::billing::v1 as billing;
+use proto::plan::v1 as plan;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+use values::AccountId;
 
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
@@ -13,10 +18,33 @@ pub async fn handle(
     caller: &Caller,
     request: pb::GetCurrentPlanRequest,
 ) -> Result<pb::GetCurrentPlanResponse, Error> {
-    let id = wire::id("account_id", &request.account_id)?;
+    let id: AccountId = wire::id("account_id", &request.account_id)?;
     let family = wire::code("family_code", &request.family_code)?;
-    permit::allowed(ctx, caller, id, Action::See).await?;
-    let found = ctx.current_plan(id, family).await?;
+    let account = permit::allowed(ctx, caller, id, Action::See).await?;
+    let root = AccountId::from_uuid(account.root_id);
+    let current_plan = match ctx.current_plan(id, family).await {
+        Ok(found) => shown(ctx, root, found).await?,
+        Err(status) if status.code() == Code::NotFound && has_ended(&status) => {
+            ended(ctx, root, family).await?
+        }
+        Err(status) => return Err(status.into()),
+    };
+    Ok(pb::GetCurrentPlanResponse {
+        current_plan: Some(current_plan),
+    })
+}
+
+fn has_ended(status: &tonic::Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == "NO_PLAN_THEN")
+}
+
+async fn shown(
+    ctx: &Ctx,
+    root: AccountId,
+    found: plan::GetCurrentPlanResponse,
+) -> Result<pb::CurrentPlan, Error> {
+    use pb::current_plan::State;
     let (plan, segment) = (
         found.plan.unwrap_or_default(),
         found.segment.unwrap_or_default(),
@@ -26,16 +54,55 @@ pub async fn handle(
     } else {
         format!("CONTRACT:{}", segment.contract_id)
     };
-    Ok(pb::GetCurrentPlanResponse {
-        current_plan: Some(pb::CurrentPlan {
-            plan_code: plan.plan_code,
-            display_name: plan.display_name,
-            start_time: segment.start_time,
-            governed_by,
-            next_billing_date: found.next_billing_date,
-            state: pb::current_plan::State::Active.into(),
-            billing_cycle_code: segment.billing_cycle_code,
-            end_time: segment.end_time,
-        }),
+    // A plan without a charge is priced by its minimum; without cycle it is the one a trial begins with.
+    let in_advance = plan.charge.is_none();
+    let state = if in_advance && segment.billing_cycle_code.is_empty() {
+        State::Trial
+    } else if in_advance {
+        in_force(ctx, root, &segment).await?
+    } else {
+        State::Active
+    };
+    Ok(pb::CurrentPlan {
+        plan_code: plan.plan_code,
+        display_name: plan.display_name,
+        start_time: segment.start_time,
+        governed_by,
+        next_billing_date: found.next_billing_date,
+        state: state.into(),
+        billing_cycle_code: segment.billing_cycle_code,
+        end_time: segment.end_time,
+    })
+}
+
+/// Where a subscription stands that is in force.
+async fn in_force(
+    ctx: &Ctx,
+    root: AccountId,
+    segment: &plan::Segment,
+) -> Result<pb::current_plan::State, Error> {
+    use pb::current_plan::State;
+    let family = &segment.family_code;
+    let paid = ctx.subscription(root, family).await?;
+    if paid.is_some_and(|it| it.state() == billing::subscription::State::PastDue) {
+        return Ok(State::PastDue);
+    }
+    if segment.end_time.is_some() && ctx.pending_changes(root, family).await?.is_empty() {
+        return Ok(State::CancelAtPeriodEnd);
+    }
+    Ok(State::Active)
+}
+
+/// The plan that was in force last.
+async fn ended(ctx: &Ctx, root: AccountId, family: &str) -> Result<pb::CurrentPlan, Error> {
+    let last = ctx.segments(root, family).await?.pop();
+    let last = last.ok_or(Error::AccountNotFound(root))?;
+    Ok(pb::CurrentPlan {
+        plan_code: last.plan_code,
+        start_time: last.start_time,
+        end_time: last.end_time,
+        billing_cycle_code: last.billing_cycle_code,
+        state: pb::current_plan::State::Ended.into(),
+        ..pb::CurrentPlan::default()
     })
 }

@@ -28,6 +28,7 @@ pub async fn handle(
     let filter = (parent.map(AccountId::uuid), profile, permit::person(caller));
     let found = accounts::list(&mut tx, filter, before, page.size + 1).await?;
     tx.commit().await?;
+    let now = ctx.clock.now().await?;
     let (found, last) = page.cut(found);
     let token = |it: accounts::Account| {
         format!(
@@ -37,7 +38,7 @@ pub async fn handle(
         )
     };
     Ok(pb::ListAccountsResponse {
-        accounts: found.iter().map(convert::account).collect(),
+        accounts: found.iter().map(|it| convert::account(it, now)).collect(),
         next_page_token: last.map(token).unwrap_or_default(),
     })
 }

@@ -11,8 +11,9 @@ pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<()
     sqlx::query!(
         "-- account.accounts.insert
         INSERT INTO account.accounts (root_id, account_id, parent_id, profile_code, display_name, owner_id, type,
-                                      invoiced, currency, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+                                      invoiced, currency, created_at, trial_end_at, upgraded_at, limited_at, limit_reason,
+                                      kyc_state)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING",
         account.root_id,
         account.account_id,
         account.parent_id,
@@ -22,7 +23,12 @@ pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<()
         account.r#type,
         account.invoiced,
         account.currency,
-        account.created_at
+        account.created_at,
+        account.trial_end_at,
+        account.upgraded_at,
+        account.limited_at,
+        account.limit_reason,
+        account.kyc_state
     )
     .execute(db)
     .await?;
@@ -35,7 +41,8 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account
         Account,
         "-- account.accounts.get
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
-               created_at, opened_at
+               created_at, opened_at,
+               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state
         FROM account.accounts WHERE account_id = $1",
         id
     )
@@ -56,11 +63,107 @@ pub async fn set_opened(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Makes an account FULL, which a TRIAL becomes by its first purchase (D5).
-pub async fn set_full(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+/// Makes an account FULL with its subaccounts, which a TRIAL becomes by its first purchase (D5), and lifts
+/// its limit.
+pub async fn set_full(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
-        "-- account.accounts.set_full\nUPDATE account.accounts SET type = 'FULL' WHERE account_id = $1",
-        id
+        "-- account.accounts.set_full
+        UPDATE account.accounts
+        SET type = 'FULL', upgraded_at = coalesce(upgraded_at, $2), limited_at = NULL, limit_reason = '',
+            limit_told_at = NULL
+        WHERE root_id = $1",
+        root,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Limits an account with its subaccounts from an instant on, or not.
+pub async fn set_limit(
+    db: &mut PgConnection,
+    root: Uuid,
+    limit: Option<(DateTime<Utc>, &str)>,
+) -> sqlx::Result<()> {
+    let (from, reason) = limit.unzip();
+    sqlx::query!(
+        "-- account.accounts.set_limit
+        UPDATE account.accounts
+        SET limited_at = $2, limit_reason = coalesce($3, ''),
+            limit_told_at = CASE WHEN limited_at = $2 THEN limit_told_at END
+        WHERE root_id = $1",
+        root,
+        from,
+        reason
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Notes that history tells of the limit of an account.
+pub async fn set_limit_told(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_limit_told
+        UPDATE account.accounts SET limit_told_at = limited_at WHERE root_id = $1",
+        root
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Whether history tells of the limit of an account.
+pub async fn is_limit_told(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- account.accounts.is_limit_told
+        SELECT limited_at IS NOT DISTINCT FROM limit_told_at AS "told!" FROM account.accounts WHERE account_id = $1"#,
+        root
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Up to `limit` root accounts that are limited by `now` without that history tells of it.
+pub async fn to_limit(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.to_limit
+        SELECT account_id FROM account.accounts
+        WHERE parent_id IS NULL AND limited_at IS DISTINCT FROM limit_told_at AND limited_at <= $1
+        ORDER BY limited_at LIMIT $2",
+        now,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// When the next account is limited, up to `until`.
+pub async fn next_limit(
+    db: &mut PgConnection,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.next_limit
+        SELECT min(limited_at) FROM account.accounts
+        WHERE parent_id IS NULL AND limited_at IS DISTINCT FROM limit_told_at AND limited_at <= $1",
+        until
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Keeps where the KYC of an account and its subaccounts stands.
+pub async fn set_kyc_state(db: &mut PgConnection, root: Uuid, state: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_kyc_state\nUPDATE account.accounts SET kyc_state = $2 WHERE root_id = $1",
+        root,
+        state
     )
     .execute(db)
     .await?;
@@ -111,7 +214,8 @@ pub async fn list(
         Account,
         "-- account.accounts.list
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
-               created_at, opened_at
+               created_at, opened_at,
+               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state
         FROM account.accounts a
         WHERE opened_at IS NOT NULL AND ($1::uuid IS NULL OR parent_id = $1) AND ($2::text IS NULL OR profile_code = $2)
           AND ($3::uuid IS NULL OR EXISTS (
@@ -135,7 +239,8 @@ pub async fn to_open(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Acco
         Account,
         "-- account.accounts.to_open
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
-               created_at, opened_at
+               created_at, opened_at,
+               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state
         FROM account.accounts WHERE opened_at IS NULL ORDER BY created_at LIMIT $1",
         limit
     )

@@ -52,9 +52,9 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         INSERT INTO account.orders (root_id, account_id, order_id, kind, state, by_operator, actor, family_code,
             from_plan_code, to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag,
             catalogue_version, action_label, warnings, lines, confirmations_required, confirmations_given, created_at,
-            expires_at, method_id)
+            expires_at, method_id, auto_recharge)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                $24)",
+                $24, $25)",
         order.root_id,
         order.account_id,
         order.order_id,
@@ -78,7 +78,8 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.confirmations_given,
         order.created_at,
         order.expires_at,
-        order.method_id
+        order.method_id,
+        order.auto_recharge
     )
     .execute(db)
     .await?;
@@ -93,7 +94,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>>
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
-               completed_at, failure_reason, method_id, collection_id, invoice_id
+               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge
         FROM account.orders WHERE order_id = $1",
         id
     )
@@ -109,7 +110,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
-               completed_at, failure_reason, method_id, collection_id, invoice_id
+               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge
         FROM account.orders WHERE order_id = $1 FOR UPDATE",
         id
     )
@@ -196,7 +197,7 @@ pub async fn list(
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
-               completed_at, failure_reason, method_id, collection_id, invoice_id
+               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge
         FROM account.orders WHERE account_id = $1 AND ($2::uuid IS NULL OR order_id < $2)
         ORDER BY order_id DESC LIMIT $3",
         account,
@@ -227,7 +228,7 @@ pub async fn take_to_finish(
         RETURNING root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code,
                   to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version,
                   action_label, warnings, lines, confirmations_required, confirmations_given, created_at, expires_at,
-                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id",
+                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge",
         limit,
         often
     )
@@ -243,7 +244,7 @@ pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<O
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
-               completed_at, failure_reason, method_id, collection_id, invoice_id
+               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge
         FROM account.orders
         WHERE state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT') ORDER BY look_at LIMIT $1",
         limit

@@ -9,7 +9,7 @@ use crate::clients::{Catalogue, RechargePolicy};
 use crate::ctx::Ctx;
 use crate::domain::recharge::{self, Mode, Recharge};
 use crate::error::Error;
-use crate::ops::collect;
+use crate::ops::collect::{self, Of};
 use crate::store::auto_recharges::{self, AutoRecharge};
 use crate::store::collections::{self, Line};
 use crate::store::{accounts, ledger};
@@ -121,8 +121,13 @@ async fn look_at(
         amount_minor: credit.minor().max(1),
     };
     let id = Uuid::now_v7();
-    let of = (None, setting.method_id, id);
-    let begun = collect::begin(db, (catalogue, &account), of, &[line], now).await?;
+    let of = Of {
+        purpose: "RECHARGE",
+        order: None,
+        method: setting.method_id,
+        intent: id,
+    };
+    let begun = collect::begin(db, (catalogue, &account), &of, &[line], now).await?;
     auto_recharges::look_at(db, root, None).await?;
     Ok(Some(begun.collection_id))
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, InvoiceId, MethodId, Money};
 
 use super::credit::{self, Credit};
+use super::renewal;
 use super::settle::series_of;
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
@@ -31,6 +32,8 @@ use crate::store::{accounts, numbers, outbox};
 pub const WAIT_SECONDS: i32 = 30;
 /// Why a collection has failed whose money has arrived and is not what was asked for.
 pub const SETTLED_AMOUNT_DIFFERS: &str = "SETTLED_AMOUNT_DIFFERS";
+/// An invoice's state when something is still to be paid.
+const OPEN: i16 = 1;
 /// An invoice's state when nothing is left to be paid.
 const PAID: i16 = 2;
 
@@ -90,12 +93,24 @@ pub fn profile<'c>(catalogue: &'c Catalogue, account: &Account) -> Result<&'c Pr
         .ok_or_else(|| Error::ProfileNotFound(account.profile_code.clone()))
 }
 
-/// Writes down a new collection with its lines and taxes: of an order, or a recharge. The account's
-/// balance is locked.
+/// What a collection is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Of {
+    /// ORDER, RECHARGE or RENEWAL.
+    pub purpose: &'static str,
+    /// The order.
+    pub order: Option<Uuid>,
+    /// The payment method; `None` for the account's default one.
+    pub method: Option<Uuid>,
+    /// The intent that its first attempt is of.
+    pub intent: Uuid,
+}
+
+/// Writes down a new collection with its lines and taxes. The account's balance is locked.
 pub async fn begin(
     db: &mut PgConnection,
     (catalogue, account): (&Catalogue, &Account),
-    (order, method, intent): (Option<Uuid>, Option<Uuid>, Uuid),
+    of: &Of,
     lines: &[Line],
     now: DateTime<Utc>,
 ) -> Result<Collection, Error> {
@@ -103,12 +118,13 @@ pub async fn begin(
     let collection = Collection {
         root_id: account.root_id,
         collection_id: Uuid::now_v7(),
-        order_id: order,
+        order_id: of.order,
+        purpose: of.purpose.to_owned(),
         state: "CREATED".to_owned(),
         currency: account.currency.clone(),
         total_minor: total.minor(),
-        method_id: method,
-        intent_id: intent,
+        method_id: of.method,
+        intent_id: of.intent,
         attempt_number: 1,
         charge_id: None,
         failure_reason: String::new(),
@@ -154,7 +170,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
         }
         Err(status) => {
             if is_refusal(&status) {
-                decline(&mut tx, &collection, &status, now).await?;
+                decline(&mut tx, &catalogue, (&collection, &status), now).await?;
             }
             Err(Error::Peer(status))
         }
@@ -209,14 +225,16 @@ fn charge_of(
 /// Ends an attempt that `payments` refused: no charge was made.
 async fn decline(
     db: &mut PgConnection,
-    asked: &Collection,
-    status: &Status,
+    catalogue: &Catalogue,
+    (asked, status): (&Collection, &Status),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let reason = status
         .get_details_error_info()
         .map(|info| info.reason)
         .unwrap_or_default();
+    // The balance first, as everywhere: else two would wait for each other.
+    ledger::lock(db, &[asked.root_id]).await?;
     let locked = collections::lock(db, asked.collection_id)
         .await?
         .ok_or(Error::Stored("collection"))?;
@@ -230,10 +248,29 @@ async fn decline(
         action_url: "",
     };
     collections::set_outcome(db, asked.collection_id, &outcome, now).await?;
-    if asked.order_id.is_none() {
-        recharge_declined(db, asked.root_id, (&reason, true), now).await?;
+    attempt_ended(db, catalogue, (asked, "DECLINED", &reason, true), now).await
+}
+
+/// What follows from where an attempt has come to, by what the collection is for. A decline `counts` when
+/// whoever pays is the reason.
+async fn attempt_ended(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (collection, state, reason, counts): (&Collection, &str, &str, bool),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let root = collection.root_id;
+    match (collection.purpose.as_str(), state) {
+        ("RECHARGE", "DECLINED") if reason != SETTLED_AMOUNT_DIFFERS => {
+            recharge_declined(db, root, (reason, counts), now).await
+        }
+        ("RECHARGE", "SUCCEEDED" | "DECLINED") => {
+            Ok(auto_recharges::ended(db, root, &Ended::well(now)).await?)
+        }
+        ("RENEWAL", "SUCCEEDED" | "INVOICED") => renewal::paid(db, collection).await,
+        ("RENEWAL", "DECLINED") => renewal::declined(db, catalogue, collection, now).await,
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether an answer says that nothing was done and nothing will be.
@@ -288,7 +325,7 @@ pub async fn keep(
         State::Succeeded => {
             let settled = settled(charge, &collection)?;
             if settled == collection.total_minor {
-                book(db, catalogue, &collection, now).await?;
+                book(db, catalogue, (&collection, true), now).await?;
                 ("SUCCEEDED", "")
             } else {
                 // Whatever has arrived is the customer's; what was to be paid by it is not.
@@ -309,19 +346,26 @@ pub async fn keep(
         action_url: &charge.action_url,
     };
     collections::set_outcome(db, collection.collection_id, &outcome, now).await?;
-    if collection.order_id.is_none() {
-        match state {
-            "DECLINED" if reason != SETTLED_AMOUNT_DIFFERS => {
-                let counts = charge.state() == State::Declined;
-                recharge_declined(db, collection.root_id, (reason, counts), now).await?;
-            }
-            "SUCCEEDED" | "DECLINED" => {
-                auto_recharges::ended(db, collection.root_id, &Ended::well(now)).await?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    let counts = charge.state() == State::Declined;
+    attempt_ended(db, catalogue, (&collection, state, reason, counts), now).await
+}
+
+/// Books a renewal of an account that pays by invoice: an open one stands for it.
+pub async fn invoice(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    collection: &Collection,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    book(db, catalogue, (collection, false), now).await?;
+    let outcome = Outcome {
+        state: "INVOICED",
+        charge_id: None,
+        failure_reason: "",
+        action_url: "",
+    };
+    collections::set_outcome(db, collection.collection_id, &outcome, now).await?;
+    attempt_ended(db, catalogue, (collection, "INVOICED", "", false), now).await
 }
 
 /// What has arrived, in minor units.
@@ -348,11 +392,12 @@ fn is_final(state: payments::MovementState) -> bool {
     )
 }
 
-/// Books a collection whose money has arrived, and whose account's balance is locked: its invoice, tax and revenue, and paid credit.
+/// Books a collection whose money has `arrived`, or that an open invoice stands for, and whose account's
+/// balance is locked: its invoice, tax and revenue, and paid credit.
 async fn book(
     db: &mut PgConnection,
     catalogue: &Catalogue,
-    collection: &Collection,
+    (collection, arrived): (&Collection, bool),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let root = collection.root_id;
@@ -371,14 +416,19 @@ async fn book(
             .checked_mul(per_minor)
             .ok_or(Error::Stored("sum of a collection"))
     };
+    let (debit, reason) = if arrived {
+        (LedgerAccount::Clearing, "PURCHASE")
+    } else {
+        (LedgerAccount::Receivable, "INVOICE")
+    };
     let entry = |credit, amount_micros| Entry {
         root_id: root,
-        debit: LedgerAccount::Clearing,
+        debit,
         credit,
         amount_micros,
         lot_id: None,
         invoice_id: Some(collection.collection_id),
-        reason: "PURCHASE",
+        reason,
     };
     let id = |what: String| Uuid::new_v5(&collection.collection_id, what.as_bytes());
     for (line, number) in collections::lines(db, collection.collection_id)
@@ -391,7 +441,7 @@ async fn book(
             let credit = Credit {
                 root,
                 kind: LotKind::Paid,
-                source: LedgerAccount::Clearing,
+                source: debit,
                 micros: micros(line.amount_minor)?,
                 expires_at: None,
                 word: "PURCHASE",
@@ -415,7 +465,7 @@ async fn book(
     }
     entries.copy(db).await?;
     credit::balance_moved(db, (root, before), profile.notify_below_micros, now).await?;
-    issue(db, catalogue, (&account, collection), now).await
+    issue(db, catalogue, (&account, collection, arrived), now).await
 }
 
 /// Forfeits what is left of trial credit (REQ-133).
@@ -482,7 +532,7 @@ async fn add_as_credit(
 async fn issue(
     db: &mut PgConnection,
     catalogue: &Catalogue,
-    (account, collection): (&Account, &Collection),
+    (account, collection, arrived): (&Account, &Collection, bool),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let today = profile(catalogue, account)?.zone.day(now);
@@ -499,9 +549,9 @@ async fn issue(
         currency: collection.currency.clone(),
         total_minor: collection.total_minor,
         from_balance_minor: 0,
-        state: PAID,
+        state: if arrived { PAID } else { OPEN },
         issued_at: now,
-        charged_minor: collection.total_minor,
+        charged_minor: if arrived { collection.total_minor } else { 0 },
         credited_minor: 0,
     };
     Ok(invoices::insert_purchase(db, &invoice).await?)

@@ -145,6 +145,11 @@ async fn written_down(
             return Err(Error::Requote);
         }
     }
-    let of = (Some(asked.order.uuid()), method, intent);
-    collect::begin(db, (catalogue, &account), of, &asked.lines, call.now).await
+    let of = collect::Of {
+        purpose: "ORDER",
+        order: Some(asked.order.uuid()),
+        method,
+        intent,
+    };
+    collect::begin(db, (catalogue, &account), &of, &asked.lines, call.now).await
 }

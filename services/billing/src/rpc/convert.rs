@@ -199,9 +199,10 @@ pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::
         "PARKED" => State::Parked,
         "SUCCEEDED" => State::Succeeded,
         "DECLINED" => State::Declined,
+        "INVOICED" => State::Invoiced,
         _ => return Err(Error::Stored("state of a collection")),
     };
-    let invoice_id = if state == State::Succeeded {
+    let invoice_id = if matches!(state, State::Succeeded | State::Invoiced) {
         InvoiceId::from_uuid(from.collection_id).to_string()
     } else {
         String::new()

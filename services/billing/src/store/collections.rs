@@ -11,9 +11,11 @@ pub struct Collection {
     pub root_id: Uuid,
     /// Its id, by which its charge and its invoice are known too.
     pub collection_id: Uuid,
-    /// The order; `None` for a recharge.
+    /// The order; `None` for a recharge or a renewal.
     pub order_id: Option<Uuid>,
-    /// CREATED, PENDING, `AWAITING_SETTLEMENT`, UNKNOWN, PARKED, SUCCEEDED or DECLINED.
+    /// ORDER, RECHARGE or RENEWAL.
+    pub purpose: String,
+    /// CREATED, PENDING, `AWAITING_SETTLEMENT`, UNKNOWN, PARKED, SUCCEEDED, DECLINED or INVOICED.
     pub state: String,
     /// The currency.
     pub currency: String,
@@ -40,7 +42,7 @@ pub struct Collection {
 impl Collection {
     /// Whether its money has arrived, or will not by this attempt.
     pub fn is_decided(&self) -> bool {
-        self.state == "SUCCEEDED" || self.state == "DECLINED"
+        matches!(self.state.as_str(), "SUCCEEDED" | "DECLINED" | "INVOICED")
     }
 }
 
@@ -79,8 +81,9 @@ pub async fn insert(
     sqlx::query!(
         "-- billing.collections.insert
         INSERT INTO billing.collections (root_id, collection_id, order_id, state, currency, total_minor, method_id,
-            intent_id, attempt_number, catalogue_version, created_at, updated_at, try_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, clock_timestamp() + make_interval(secs => $12::int))",
+            intent_id, attempt_number, catalogue_version, created_at, updated_at, try_at, purpose)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, clock_timestamp() + make_interval(secs => $12::int),
+                $13)",
         collection.root_id,
         collection.collection_id,
         collection.order_id,
@@ -92,7 +95,8 @@ pub async fn insert(
         collection.attempt_number,
         collection.catalogue_version,
         collection.created_at,
-        wait_seconds
+        wait_seconds,
+        collection.purpose
     )
     .execute(&mut *db)
     .await?;
@@ -133,8 +137,8 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collect
     sqlx::query_as!(
         Collection,
         "-- billing.collections.get
-        SELECT root_id, collection_id, order_id, state, currency, total_minor, method_id, intent_id, attempt_number,
-               charge_id, failure_reason, action_url, catalogue_version, created_at
+        SELECT root_id, collection_id, order_id, purpose, state, currency, total_minor, method_id, intent_id,
+               attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
         FROM billing.collections WHERE collection_id = $1",
         id
     )
@@ -161,8 +165,8 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collec
     sqlx::query_as!(
         Collection,
         "-- billing.collections.lock
-        SELECT root_id, collection_id, order_id, state, currency, total_minor, method_id, intent_id, attempt_number,
-               charge_id, failure_reason, action_url, catalogue_version, created_at
+        SELECT root_id, collection_id, order_id, purpose, state, currency, total_minor, method_id, intent_id,
+               attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
         FROM billing.collections WHERE collection_id = $1 FOR UPDATE",
         id
     )
@@ -175,8 +179,8 @@ pub async fn lock_of_order(db: &mut PgConnection, order: Uuid) -> sqlx::Result<O
     sqlx::query_as!(
         Collection,
         "-- billing.collections.lock_of_order
-        SELECT root_id, collection_id, order_id, state, currency, total_minor, method_id, intent_id, attempt_number,
-               charge_id, failure_reason, action_url, catalogue_version, created_at
+        SELECT root_id, collection_id, order_id, purpose, state, currency, total_minor, method_id, intent_id,
+               attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
         FROM billing.collections WHERE order_id = $1 FOR UPDATE",
         order
     )
@@ -314,7 +318,7 @@ pub async fn recharges(
     let row = sqlx::query!(
         r#"-- billing.collections.recharges
         SELECT count(*) FILTER (WHERE $2 <= created_at AND state <> 'DECLINED') AS "made!", max(created_at) AS last
-        FROM billing.collections WHERE root_id = $1 AND order_id IS NULL"#,
+        FROM billing.collections WHERE root_id = $1 AND purpose = 'RECHARGE'"#,
         root,
         since
     )
@@ -328,7 +332,7 @@ pub async fn recharge_under_way(db: &mut PgConnection, root: Uuid) -> sqlx::Resu
     sqlx::query_scalar!(
         "-- billing.collections.recharge_under_way
         SELECT collection_id FROM billing.collections
-        WHERE root_id = $1 AND order_id IS NULL AND state NOT IN ('SUCCEEDED', 'DECLINED')",
+        WHERE root_id = $1 AND purpose = 'RECHARGE' AND state NOT IN ('SUCCEEDED', 'DECLINED')",
         root
     )
     .fetch_optional(db)

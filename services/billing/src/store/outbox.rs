@@ -72,6 +72,42 @@ pub async fn recharge_disabled(
     Ok(())
 }
 
+/// Tells that a renewal could not be paid; whether it was the last try.
+pub async fn renewal_failed(
+    db: &mut PgConnection,
+    root: Uuid,
+    last: bool,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.outbox.renewal_failed
+        INSERT INTO billing.outbox (root_id, kind, fell, created_at) VALUES ($1, 'RENEWAL_FAILED', $2, $3)",
+        root,
+        last,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Tells that a subscription has ended, as its renewal could not be paid.
+pub async fn subscription_ended(
+    db: &mut PgConnection,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.outbox.subscription_ended
+        INSERT INTO billing.outbox (root_id, kind, created_at) VALUES ($1, 'SUBSCRIPTION_ENDED', $2)",
+        root,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// A balance that crossed a threshold, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BalanceCrossed {

@@ -29,10 +29,13 @@ pub struct Catalogue {
     pub rates: Option<Rates>,
     /// Taxes by country.
     pub taxes: Vec<Tax>,
+    /// What is asked to be known as a customer.
+    pub kyc: Option<KycTerms>,
 }
 
 /// A family of plans and its policies.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the catalogue")]
 pub struct Family {
     /// Its code.
     pub code: String,
@@ -64,6 +67,20 @@ pub struct Family {
     pub rules: Vec<Rule>,
     /// The billing cycles by code; empty for calendar months.
     pub cycles: BTreeMap<String, Cycle>,
+    /// Days after a failed renewal on which it is tried again, rising (REQ-127).
+    pub renewal_retry_days: Vec<i32>,
+    /// Whether a pending change is replaced by the next one; else it stands in its way.
+    pub pending_replaceable: bool,
+    /// Whether a pending change can be withdrawn.
+    pub pending_withdrawable: bool,
+}
+
+impl Family {
+    /// Whether customers are offered a plan of it: one that is paid in advance begins with a default plan,
+    /// to which nobody goes back.
+    pub fn sells(&self, plan: &Plan) -> bool {
+        plan.available && (self.in_arrears || plan.code != self.default_plan)
+    }
 }
 
 /// How a subscription is cancelled.
@@ -116,6 +133,12 @@ pub struct Plan {
     pub contact: String,
     /// The least credit of a first purchase (REQ-100).
     pub minimum_initial_credit: Option<Money>,
+    /// What a month costs at least; `None` where nothing is paid in advance, or a contract says it.
+    pub monthly_minimum: Option<Money>,
+    /// The terms that a contract of it may have, in months.
+    pub contract_terms_months: Vec<i32>,
+    /// The trial that begins with it.
+    pub trial: Option<TrialPolicy>,
 }
 
 /// What a month of a plan costs.
@@ -183,6 +206,81 @@ pub struct Profile {
     pub refund: Option<RefundPolicy>,
     /// How balances are filled by themselves; `None` where they are not.
     pub auto_recharge: Option<AutoRechargePolicy>,
+    /// What a trial is; `None` where it has no end.
+    pub trial: Option<TrialPolicy>,
+    /// What needs an approved KYC, such as UPGRADE; none where none is required (C-19).
+    pub kyc_gates: Vec<String>,
+    /// Countries to which messages need a DLT registration (C-20).
+    pub dlt_countries: Vec<String>,
+    /// Self-checks before an upgrade: advice (REQ-079).
+    pub checklist: Vec<String>,
+    /// What a limited account may not do; `None` where nothing (C-22).
+    pub limited: Option<LimitedPolicy>,
+    /// How accounts are closed; `None` where operators only do.
+    pub close: Option<ClosePolicy>,
+    /// How accounts become dormant; `None` where they do not.
+    pub soft_close: Option<SoftClosePolicy>,
+}
+
+/// What a trial is.
+#[derive(Debug, Clone)]
+pub struct TrialPolicy {
+    /// Days until it ends.
+    pub duration_days: i32,
+    /// The credit that it begins with.
+    pub credit: Amount,
+    /// Numbers that it may call or text at most.
+    pub max_whitelisted: i32,
+}
+
+/// What a limited account may not do.
+#[derive(Debug, Clone)]
+pub struct LimitedPolicy {
+    /// The capabilities denied, such as `VOICE_OUT`.
+    pub denied: Vec<String>,
+    /// Days that its numbers are held.
+    pub number_hold_days: i32,
+}
+
+/// How accounts are closed.
+#[derive(Debug, Clone)]
+pub struct ClosePolicy {
+    /// Whether only operators close an account that pays by invoice (C-11).
+    pub invoiced_by_operator: bool,
+    /// Suspensions during which only operators close it.
+    pub blocked_suspension_reasons: Vec<String>,
+    /// How old the proof of who the owner is may be, in minutes.
+    pub reauth_max_age_minutes: i32,
+    /// The options of a full account.
+    pub full_options: Vec<String>,
+    /// What whoever closes a trial acknowledges, all of it.
+    pub trial_acknowledgements: Vec<String>,
+    /// Days until its data are deleted.
+    pub data_purge_days: i32,
+}
+
+/// How accounts become dormant (C-17).
+#[derive(Debug, Clone)]
+pub struct SoftClosePolicy {
+    /// Kinds of resources that are released.
+    pub release_kinds: Vec<String>,
+    /// What is cancelled: SUBSCRIPTION, `SUPPORT_PLAN`.
+    pub cancel_kinds: Vec<String>,
+}
+
+/// What is asked to be known as a customer.
+#[derive(Debug, Clone)]
+pub struct KycTerms {
+    /// Business days until it is reviewed.
+    pub review_business_days: i32,
+    /// The documents of a business in India.
+    pub documents_in: Vec<String>,
+    /// The documents of any other.
+    pub documents_elsewhere: Vec<String>,
+    /// Types of files that are taken.
+    pub file_types: Vec<String>,
+    /// How large a file may be.
+    pub max_bytes: i64,
 }
 
 /// What becomes of balances.
@@ -194,6 +292,8 @@ pub struct BalancePolicy {
     pub at_zero: String,
     /// FORFEIT or KEEP, for trial credit at the first purchase (REQ-133).
     pub trial_on_upgrade: String,
+    /// Days without a paid plan after which paid credit expires; 0 for never (C-21).
+    pub expire_when_not_paid_days: i32,
 }
 
 /// What is given back of paid credit (C-13, C-15).
@@ -283,6 +383,11 @@ impl Catalogue {
         self.plans
             .iter()
             .find(|plan| plan.family == family && plan.code == code)
+    }
+
+    /// The cycle `code` of `family`.
+    pub fn cycle(&self, family: &str, code: &str) -> Option<Cycle> {
+        self.families.get(family)?.cycles.get(code).copied()
     }
 
     /// The plans of `family`, lowest rank first.

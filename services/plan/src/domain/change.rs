@@ -33,6 +33,8 @@ pub struct Rule {
     pub when: Conditions,
     /// What it says: an effect, or the reason of a refusal.
     pub outcome: Option<Effect>,
+    /// Whether the difference of prices is paid at once for the rest of the running cycle.
+    pub prorated: bool,
     /// The reason, where it refuses.
     pub reason: String,
 }
@@ -102,20 +104,22 @@ pub const fn direction(from_rank: i32, to_rank: i32) -> Direction {
     }
 }
 
-/// When the change takes effect: what the first rule says that matches all of `facts` (C-01).
+/// When the change takes effect, and whether the difference of prices is paid at once: what the first rule
+/// says that matches all of `facts` (C-01).
 ///
 /// # Errors
 /// `Rejected` with the rule's reason, or with `NOT_OFFERED` when no rule matches.
-pub fn effect(rules: &[Rule], facts: &Facts<'_>) -> Result<Effect, Rejected> {
+pub fn effect(rules: &[Rule], facts: &Facts<'_>) -> Result<(Effect, bool), Rejected> {
     let rule = rules.iter().find(|rule| rule.when.matches(facts));
     let Some(rule) = rule else {
         return Err(Rejected {
             reason: "NOT_OFFERED".to_owned(),
         });
     };
-    rule.outcome.ok_or_else(|| Rejected {
+    let effect = rule.outcome.ok_or_else(|| Rejected {
         reason: rule.reason.clone(),
-    })
+    })?;
+    Ok((effect, rule.prorated))
 }
 
 impl Conditions {
@@ -179,6 +183,7 @@ mod tests {
         let contact = |when| Rule {
             when,
             outcome: None,
+            prorated: false,
             reason: "CONTACT_SUPPORT".to_owned(),
         };
         vec![
@@ -203,6 +208,7 @@ mod tests {
     #[track_caller]
     fn check(facts: &Facts<'_>, expected: Result<Effect, &str>) {
         let got = effect(&support_rules(), facts).map_err(|rejected| rejected.reason);
+        let expected = expected.map(|effect| (effect, false));
         assert_eq!(got, expected.map_err(str::to_owned), "{facts:?}");
     }
 

@@ -68,6 +68,30 @@ impl Feature {
         }
     }
 
+    /// The figure of a class: the catalogue's, or the contract's own where `value` is one.
+    pub fn figure<'f>(&'f self, value: &'f str) -> Option<&'f str> {
+        let Self::Class(classes) = self else {
+            return None;
+        };
+        let known = classes.iter().find(|(class, _)| class == value);
+        Some(known.map_or(value, |(_, figure)| figure))
+    }
+
+    /// Whether a contract may give `value` in the place of the plan's `of_plan`.
+    pub fn negotiable(&self, of_plan: &str, value: &str) -> bool {
+        let figures = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+        match self {
+            Self::Class(_) => self.figure(of_plan) == Some("CONTRACT") && figures,
+            Self::Money
+            | Self::Quantity
+            | Self::Level(_)
+            | Self::Access
+            | Self::Days
+            | Self::Set(_)
+            | Self::Percent => of_plan == "CONTRACT" && value != "CONTRACT" && self.admits(value),
+        }
+    }
+
     /// Whether a plan whose value is `value` allows `level` of it (any, when empty), or one more
     /// beside `used` for a quantity.
     ///

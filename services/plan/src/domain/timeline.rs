@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use thiserror::Error;
-use values::{AccountId, ContractId, OrderId, Period, Zone, anniversary, elapsed_cycles};
+use values::{
+    AccountId, ContractId, ContractOfferId, OrderId, Period, Zone, anniversary, elapsed_cycles,
+};
 
 use super::catalogue::Cycle;
 use super::change::Effect;
@@ -26,6 +28,8 @@ pub struct Segment {
     pub cycle: Option<(String, NaiveDate)>,
     /// The order that made it.
     pub order: Option<OrderId>,
+    /// The offer whose terms it has; `None` for those of the catalogue.
+    pub offer: Option<ContractOfferId>,
 }
 
 /// What to write so that a timeline takes a change.
@@ -57,8 +61,7 @@ pub fn effective_at(
 ) -> DateTime<Utc> {
     match (effect, running) {
         (Effect::NextCycle | Effect::NextRenewal, Some((cycle, anchor))) => {
-            let passed = elapsed_cycles(anchor, cycle.months, zone.day(now));
-            anniversary(anchor, cycle.months, passed + 1).map_or(now, |day| zone.start_of(day))
+            boundary(cycle, anchor, zone.day(now)).map_or(now, |day| zone.start_of(day))
         }
         (
             Effect::Immediate
@@ -68,6 +71,25 @@ pub fn effective_at(
             _,
         ) => now,
     }
+}
+
+/// The first day of the cycle after the one that `day` lies in.
+pub fn boundary(cycle: Cycle, anchor: NaiveDate, day: NaiveDate) -> Option<NaiveDate> {
+    let passed = elapsed_cycles(anchor, cycle.months, day);
+    anniversary(anchor, cycle.months, passed + 1)
+}
+
+/// Of the running cycle that `day` lies in: the days from `day` on, and all.
+pub fn days_left(cycle: Cycle, anchor: NaiveDate, day: NaiveDate) -> Option<(i64, i64)> {
+    let passed = elapsed_cycles(anchor, cycle.months, day);
+    let start = anniversary(anchor, cycle.months, passed)?;
+    let end = anniversary(anchor, cycle.months, passed + 1)?;
+    Some(((end - day).num_days(), (end - start).num_days()))
+}
+
+/// The segment that is pending at `now`: the first that has not begun.
+pub fn pending(timeline: &[Segment], now: DateTime<Utc>) -> Option<&Segment> {
+    timeline.iter().find(|segment| now < segment.start_at)
 }
 
 /// The edit that puts `next` in force from its start on, as far as `timeline` is known: what was
@@ -83,7 +105,7 @@ pub fn changed(timeline: &[Segment], next: Segment, now: DateTime<Utc>) -> Resul
         .iter()
         .rfind(|segment| segment.start_at < next.start_at);
     let shorten = before
-        .filter(|segment| segment.end_at != Some(next.start_at))
+        .filter(|segment| segment.end_at.is_none_or(|end| next.start_at < end))
         .map(|segment| segment.start_at);
     Ok(Edit {
         remove_from: next.start_at,
@@ -159,6 +181,7 @@ mod tests {
             contract: None,
             cycle: None,
             order: None,
+            offer: None,
         }
     }
 
@@ -184,6 +207,14 @@ mod tests {
             (now, Some(at("2026-04-01T00:00:00Z")))
         );
 
+        // What has ended stays as it ended.
+        let ended = [segment(
+            "2026-04-01T00:00:00Z",
+            Some("2026-04-15T00:00:00Z"),
+            "starter",
+        )];
+        let edit = changed(&ended, segment("2026-04-20T00:00:00Z", None, "growth"), now).unwrap();
+        assert_eq!(edit.shorten, None);
         let past = segment("2026-04-19T00:00:00Z", None, "enterprise");
         assert_eq!(changed(&timeline, past, now), Err(InThePast));
     }

@@ -1,10 +1,14 @@
-//! `PlanService.ApplyChange`
+//! `PlanService.ApplyChange`, and writing a change that was decided.
 
 use chassis::{Call, Unit, wire};
+use chrono::{DateTime, Utc};
 use proto::plan::v1 as pb;
+use sqlx::PgConnection;
+use values::{ContractOfferId, OrderId};
 
 use super::convert;
-use super::preview_change::{decide, read};
+use super::get_current_plan::with_terms;
+use super::preview_change::{Asked, Decided, decide, read};
 use crate::ctx::Ctx;
 use crate::domain::timeline::{self, Segment};
 use crate::error::Error;
@@ -23,48 +27,52 @@ pub async fn handle(
         &request.billing_cycle_code,
         request.actor,
     )?;
+    let asked = Asked {
+        paid: request.paid.then_some(request.catalogue_version.as_str()),
+        ..asked
+    };
     let order = wire::optional_id("order_id", &request.order_id)?;
     // What was quoted holds as long as nothing has changed; the lock keeps it so until the commit.
     let (_, now) = ctx.hold_timelines(&mut unit.tx, &[asked.account]).await?;
     let decided = decide(&ctx, &mut unit.tx, &asked, now).await?;
-    let unchanged = timeline::etag(&decided.timeline) == request.timeline_etag;
-    if !unchanged || decided.catalogue.version != request.catalogue_version {
+    let unchanged = timeline::etag(&decided.timeline) == request.timeline_etag
+        && decided.catalogue.version == request.catalogue_version;
+    if !unchanged && !request.paid {
         return Err(Error::Requote);
     }
-
-    let family = decided.family()?;
-    let cycle = asked
-        .cycle
-        .map(str::to_owned)
-        .or_else(|| decided.current.segment.cycle.clone().map(|(code, _)| code));
-    let anchor = match &decided.current.segment.cycle {
-        // A change of plan keeps the day that cycles count from; a change of cycle counts anew.
-        Some((code, anchor)) if Some(code) == cycle.as_ref() => *anchor,
-        _ => family.zone.day(decided.effective_at),
-    };
-    let shortest = || {
-        family
-            .cycles
-            .iter()
-            .min_by_key(|(_, cycle)| cycle.months)
-            .map(|(code, _)| code.clone())
-    };
-    let next = Segment {
-        start_at: decided.effective_at,
-        end_at: None,
-        plan_code: decided.plan()?.code.clone(),
-        catalogue_version: decided.catalogue.version.clone(),
-        payer: asked.account,
-        contract: None,
-        cycle: cycle.or_else(shortest).map(|code| (code, anchor)),
-        order,
-    };
-    let edit = timeline::changed(&decided.timeline, next, now)?;
-    segments::edit(&mut unit.tx, asked.account, asked.family, &edit).await?;
-    let segment = convert::segment(asked.account, asked.family, &edit.insert);
+    let segment = put(&mut unit.tx, &decided, order, now).await?;
+    let shown = with_terms(&ctx, &mut unit.tx, asked.account, (asked.family, segment)).await?;
+    let segment = convert::segment(&shown)?;
     Ok(unit
         .commit(pb::ApplyChangeResponse {
             segment: Some(segment),
         })
         .await?)
+}
+
+/// Puts a change in force that was decided under the lock of its account.
+pub async fn put(
+    db: &mut PgConnection,
+    decided: &Decided,
+    order: Option<OrderId>,
+    now: DateTime<Utc>,
+) -> Result<Segment, Error> {
+    let plan = decided.plan()?;
+    let next = Segment {
+        start_at: decided.effective_at,
+        end_at: None,
+        plan_code: plan.code.clone(),
+        catalogue_version: decided.catalogue.version.clone(),
+        payer: decided.root,
+        contract: None,
+        cycle: decided.cycle.clone(),
+        order,
+        offer: decided
+            .offer
+            .as_ref()
+            .map(|offer| ContractOfferId::from_uuid(offer.offer_id)),
+    };
+    let edit = timeline::changed(&decided.timeline, next, now)?;
+    segments::edit(db, decided.root, &plan.family, &edit).await?;
+    Ok(edit.insert)
 }

@@ -31,7 +31,7 @@ pub async fn handle(
     let held = list_entitlements::held(ctx, &mut db, account, at).await?;
     let value = held
         .iter()
-        .find_map(|plan| plan.plan().ok()?.entitlements.get(feature).cloned())
+        .find_map(|plan| plan.entitlements().ok()?.get(feature).cloned())
         .unwrap_or_default();
     let (allowed, reason) = match typed.allows(&value, level, request.used_count) {
         Ok(()) => (true, ""),

@@ -1,13 +1,21 @@
 //! Between the wire and the domain of plan.
 
-use chassis::wire::{pb_amount, pb_money, timestamp};
-use proto::plan::v1 as pb;
-use values::{AccountId, Rounding};
+use std::collections::BTreeMap;
 
-use crate::domain::catalogue::{Catalogue, Charge, Family, Issuer, Plan, Profile, Rates, Tax};
+use chassis::wire::{pb_amount, pb_money, timestamp};
+use chrono::{DateTime, Utc};
+use proto::plan::v1 as pb;
+use values::{AccountId, ContractOfferId, Money, Rounding};
+
+use super::get_current_plan::{Current, cycle_price};
+use crate::domain::catalogue::{
+    Catalogue, Charge, Family, Issuer, KycTerms, Plan, Profile, Rates, Tax,
+};
 use crate::domain::change::{Direction, Effect};
 use crate::domain::timeline::Segment;
+use crate::error::Error;
 use crate::store;
+use crate::store::contract_offers::Offer;
 
 pub fn version(stored: &store::catalogues::Stored) -> pb::Catalogue {
     let state = match stored.state.as_str() {
@@ -38,6 +46,7 @@ pub fn catalogue(stored: &store::catalogues::Stored, catalogue: &Catalogue) -> p
         document: stored.document.clone(),
         rates: catalogue.rates.as_ref().map(rates),
         taxes: catalogue.taxes.iter().map(tax).collect(),
+        kyc: catalogue.kyc.as_ref().map(kyc),
         ..version(stored)
     }
 }
@@ -65,6 +74,7 @@ fn family(family: &Family) -> pb::Family {
         default_plan_code: family.default_plan.clone(),
         confirmations_required: family.confirmations_required,
         quote_ttl_minutes: family.quote_ttl_minutes,
+        renewal_retry_days: family.renewal_retry_days.clone(),
     }
 }
 
@@ -84,12 +94,37 @@ fn profile(profile: &Profile) -> pb::Profile {
         role_codes: profile.roles.clone(),
         permissions: permissions.collect(),
         max_subaccounts: profile.max_subaccounts.unwrap_or(0),
+        trial: profile.trial.as_ref().map(|it| pb::TrialPolicy {
+            duration_days: it.duration_days,
+            credit: Some(pb_amount(it.credit)),
+            max_whitelisted_numbers: it.max_whitelisted,
+        }),
+        kyc_gate_codes: profile.kyc_gates.clone(),
+        dlt_country_codes: profile.dlt_countries.clone(),
+        checklist_codes: profile.checklist.clone(),
+        limited: profile.limited.as_ref().map(|it| pb::LimitedPolicy {
+            denied_codes: it.denied.clone(),
+            number_hold_days: it.number_hold_days,
+        }),
+        close: profile.close.as_ref().map(|it| pb::ClosePolicy {
+            invoiced_by_operator: it.invoiced_by_operator,
+            blocked_suspension_reason_codes: it.blocked_suspension_reasons.clone(),
+            reauth_max_age_minutes: it.reauth_max_age_minutes,
+            full_option_codes: it.full_options.clone(),
+            trial_acknowledgement_codes: it.trial_acknowledgements.clone(),
+            data_purge_days: it.data_purge_days,
+        }),
+        soft_close: profile.soft_close.as_ref().map(|it| pb::SoftClosePolicy {
+            release_kind_codes: it.release_kinds.clone(),
+            cancel_kind_codes: it.cancel_kinds.clone(),
+        }),
         consume_order: profile.consume_order.clone(),
         issuer_code: profile.issuer.clone(),
         balance: Some(pb::BalancePolicy {
             notify_below: Some(pb_amount(profile.balance.notify_below)),
             at_zero_code: profile.balance.at_zero.clone(),
             trial_on_upgrade_code: profile.balance.trial_on_upgrade.clone(),
+            expire_when_not_paid_days: profile.balance.expire_when_not_paid_days,
         }),
         refund: profile.refund.as_ref().map(|it| pb::RefundPolicy {
             fee_bps: it.fee_bps,
@@ -110,6 +145,22 @@ fn profile(profile: &Profile) -> pb::Profile {
                 invoiced: it.invoiced,
                 no_recurring_card_countries: it.no_recurring_card_countries.clone(),
             }),
+    }
+}
+
+fn kyc(kyc: &KycTerms) -> pb::KycTerms {
+    let documents = |country: &str, codes: &[String]| pb::kyc_terms::Documents {
+        country_code: country.to_owned(),
+        document_codes: codes.to_vec(),
+    };
+    pb::KycTerms {
+        review_business_days: kyc.review_business_days,
+        documents: vec![
+            documents("IN", &kyc.documents_in),
+            documents("", &kyc.documents_elsewhere),
+        ],
+        file_type_codes: kyc.file_types.clone(),
+        max_bytes: kyc.max_bytes,
     }
 }
 
@@ -164,11 +215,41 @@ pub fn plan(catalogue: &Catalogue, plan: &Plan) -> pb::Plan {
         self_serve_cancel: plan.self_serve_cancel,
         action_label: plan.action_label.clone(),
         available: plan.available,
-        entitlements: entitlements(catalogue, plan),
+        entitlements: entitlements(catalogue, &plan.entitlements),
         quote_only: plan.quote_only,
         contact: plan.contact.clone(),
         minimum_initial_credit: plan.minimum_initial_credit.map(pb_money),
+        cycles: cycles(catalogue, plan),
+        monthly_minimum: plan
+            .monthly_minimum
+            .filter(|minimum| 0 < minimum.minor())
+            .map(pb_money),
+        contract_terms_months: plan.contract_terms_months.clone(),
     }
+}
+
+/// The cycles that a plan can be paid by, shortest first.
+fn cycles(catalogue: &Catalogue, plan: &Plan) -> Vec<pb::Cycle> {
+    let by_contract = plan.quote_only && plan.monthly_minimum.is_none();
+    let priced = plan.monthly_minimum.is_some_and(|it| 0 < it.minor());
+    let Some(family) = catalogue
+        .families
+        .get(&plan.family)
+        .filter(|_| priced || by_contract)
+    else {
+        return Vec::new();
+    };
+    let mut cycles: Vec<_> = family.cycles.iter().collect();
+    cycles.sort_by_key(|(_, cycle)| cycle.months);
+    cycles
+        .into_iter()
+        .map(|(code, cycle)| pb::Cycle {
+            billing_cycle_code: code.clone(),
+            months: i32::try_from(cycle.months).unwrap_or(i32::MAX),
+            discount_bps: i32::try_from(cycle.discount_bps).unwrap_or(i32::MAX),
+            price: cycle_price(plan, None, *cycle).ok().flatten().map(pb_money),
+        })
+        .collect()
 }
 
 /// "`production_flat`" as people read it: "Production flat".
@@ -211,9 +292,8 @@ fn charge(charge: &Charge) -> pb::Charge {
     }
 }
 
-pub fn entitlements(catalogue: &Catalogue, plan: &Plan) -> Vec<pb::Entitlement> {
-    plan.entitlements
-        .iter()
+pub fn entitlements(catalogue: &Catalogue, all: &BTreeMap<String, String>) -> Vec<pb::Entitlement> {
+    all.iter()
         .map(|(code, value)| entitlement(catalogue, code, value))
         .collect()
 }
@@ -227,10 +307,38 @@ pub fn entitlement(catalogue: &Catalogue, code: &str, value: &str) -> pb::Entitl
         feature_code: code.to_owned(),
         value: value.to_owned(),
         kind: kind.to_owned(),
+        figure: catalogue
+            .features
+            .get(code)
+            .and_then(|feature| feature.figure(value))
+            .unwrap_or_default()
+            .to_owned(),
     }
 }
 
-pub fn segment(root: AccountId, family: &str, segment: &Segment) -> pb::Segment {
+pub fn segment(current: &Current) -> Result<pb::Segment, Error> {
+    let it = &current.segment;
+    let (cycle, anchor) = it.cycle.clone().unzip();
+    let months = current.cycle().map_or(0, |(cycle, _)| cycle.months);
+    Ok(pb::Segment {
+        account_id: current.root.to_string(),
+        family_code: current.family.clone(),
+        plan_code: it.plan_code.clone(),
+        catalogue_version: it.catalogue_version.clone(),
+        start_time: Some(timestamp(it.start_at)),
+        end_time: it.end_at.map(timestamp),
+        contract_id: it.contract.map(|id| id.to_string()).unwrap_or_default(),
+        payer_account_id: it.payer.to_string(),
+        billing_cycle_code: cycle.unwrap_or_default(),
+        order_id: it.order.map(|id| id.to_string()).unwrap_or_default(),
+        anchor_date: anchor.map(|day| day.to_string()).unwrap_or_default(),
+        cycle_price: current.cycle_price()?.map(pb_money),
+        cycle_months: i32::try_from(months).unwrap_or(i32::MAX),
+    })
+}
+
+/// A segment of a family without cycles, whose terms need not be looked up.
+pub fn plain_segment(root: AccountId, family: &str, segment: &Segment) -> pb::Segment {
     pb::Segment {
         account_id: root.to_string(),
         family_code: family.to_owned(),
@@ -243,13 +351,48 @@ pub fn segment(root: AccountId, family: &str, segment: &Segment) -> pb::Segment 
             .map(|id| id.to_string())
             .unwrap_or_default(),
         payer_account_id: segment.payer.to_string(),
-        billing_cycle_code: segment
-            .cycle
-            .as_ref()
-            .map(|(code, _)| code.clone())
-            .unwrap_or_default(),
         order_id: segment.order.map(|id| id.to_string()).unwrap_or_default(),
+        ..pb::Segment::default()
     }
+}
+
+/// A pending segment as a change from the one before it.
+pub fn pending(before: Option<&Segment>, segment: &Segment) -> pb::PendingChange {
+    let cycle = |segment: &Segment| segment.cycle.clone().map(|(code, _)| code);
+    let changed = before.and_then(cycle) != cycle(segment);
+    pb::PendingChange {
+        from_plan_code: before.map(|it| it.plan_code.clone()).unwrap_or_default(),
+        to_plan_code: segment.plan_code.clone(),
+        billing_cycle_code: cycle(segment).filter(|_| changed).unwrap_or_default(),
+        effective_time: Some(timestamp(segment.start_at)),
+    }
+}
+
+pub fn offer(
+    offer: &Offer,
+    catalogue: &Catalogue,
+    now: DateTime<Utc>,
+) -> Result<pb::ContractOffer, Error> {
+    let state = match offer.accepted_at {
+        Some(_) => pb::contract_offer::State::Accepted,
+        None if offer.expires_at <= now => pb::contract_offer::State::Expired,
+        None => pb::contract_offer::State::Open,
+    };
+    let currency = offer.currency.parse();
+    let currency = currency.map_err(|_| Error::StoredPlan(offer.plan_code.clone()))?;
+    let entitlements = offer.entitlements.0.iter();
+    Ok(pb::ContractOffer {
+        offer_id: ContractOfferId::from_uuid(offer.offer_id).to_string(),
+        account_id: AccountId::from_uuid(offer.root_id).to_string(),
+        plan_code: offer.plan_code.clone(),
+        monthly_minimum: Some(pb_money(Money::from_minor(offer.minimum_minor, currency))),
+        term_months: offer.term_months,
+        entitlements: entitlements
+            .map(|(code, value)| entitlement(catalogue, code, value))
+            .collect(),
+        expire_time: Some(timestamp(offer.expires_at)),
+        state: state.into(),
+    })
 }
 
 pub fn contract(

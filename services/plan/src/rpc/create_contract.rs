@@ -111,6 +111,7 @@ pub async fn put(
         contract: governor,
         cycle: None,
         order: None,
+        offer: None,
     };
     let edit = timeline::changed(&timeline, next, now)?;
     segments::edit(db, member, &terms.family_code, &edit).await?;

@@ -1,18 +1,21 @@
 //! `PlanService.GetCurrentPlan`, and what is in force now for those who need it too.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chassis::wire;
 use chrono::{DateTime, NaiveDate, Utc};
 use proto::plan::v1 as pb;
 use sqlx::PgConnection;
-use values::{AccountId, Period, anniversary, elapsed_cycles};
+use values::{AccountId, Money, Period};
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::catalogue::{Catalogue, Charge, Plan};
-use crate::domain::timeline::Segment;
+use crate::domain::catalogue::{Catalogue, Charge, Cycle, Plan};
+use crate::domain::price;
+use crate::domain::timeline::{Segment, boundary};
 use crate::error::Error;
+use crate::store::contract_offers::{self, Offer};
 use crate::store::{accounts, segments};
 
 /// What is in force for an account in a family at an instant.
@@ -23,8 +26,10 @@ pub struct Current {
     pub segment: Segment,
     /// The catalogue version of its terms.
     pub catalogue: Arc<Catalogue>,
+    /// The offer whose terms it has.
+    offer: Option<Offer>,
     /// The family.
-    family: String,
+    pub family: String,
 }
 
 impl Current {
@@ -34,6 +39,25 @@ impl Current {
         self.catalogue
             .plan(&self.family, code)
             .ok_or_else(|| Error::StoredPlan(code.clone()))
+    }
+
+    /// The value of each feature: the plan's, or the contract's in its place.
+    pub fn entitlements(&self) -> Result<BTreeMap<String, String>, Error> {
+        Ok(entitlements(self.plan()?, self.offer.as_ref()))
+    }
+
+    /// Its billing cycle and the day that it counts from.
+    pub fn cycle(&self) -> Option<(Cycle, NaiveDate)> {
+        let (code, anchor) = self.segment.cycle.as_ref()?;
+        Some((self.catalogue.cycle(&self.family, code)?, *anchor))
+    }
+
+    /// What each of its cycles costs; `None` where nothing is paid in advance.
+    pub fn cycle_price(&self) -> Result<Option<Money>, Error> {
+        let Some((cycle, _)) = self.cycle() else {
+            return Ok(None);
+        };
+        cycle_price(self.plan()?, self.offer.as_ref(), cycle)
     }
 
     /// The day on which it is charged next; `None` when it costs nothing.
@@ -48,29 +72,49 @@ impl Current {
         if family.in_arrears {
             return Ok(Period::month_of(today).ok().map(Period::end));
         }
-        let cycle = self
-            .segment
-            .cycle
-            .as_ref()
-            .and_then(|(code, anchor)| Some((family.cycles.get(code)?, *anchor)));
-        Ok(cycle.and_then(|(cycle, anchor)| {
-            anniversary(
-                anchor,
-                cycle.months,
-                elapsed_cycles(anchor, cycle.months, today) + 1,
-            )
-        }))
+        let next = self.cycle().filter(|_| self.segment.end_at.is_none());
+        Ok(next.and_then(|(cycle, anchor)| boundary(cycle, anchor, today)))
     }
 }
 
-/// What is in force at `now`, or why nothing is.
-pub async fn current(
+/// The value of each feature of a plan: its own, or the contract's in its place.
+pub fn entitlements(plan: &Plan, offer: Option<&Offer>) -> BTreeMap<String, String> {
+    let mut all = plan.entitlements.clone();
+    if let Some(offer) = offer {
+        all.extend(offer.entitlements.0.clone());
+    }
+    all
+}
+
+/// What a cycle of a plan costs; `None` where nothing is paid in advance.
+pub fn cycle_price(
+    plan: &Plan,
+    offer: Option<&Offer>,
+    cycle: Cycle,
+) -> Result<Option<Money>, Error> {
+    let minimum = match (offer, plan.monthly_minimum) {
+        (Some(offer), _) => {
+            let currency = offer.currency.parse();
+            let currency = currency.map_err(|_| Error::StoredPlan(plan.code.clone()))?;
+            Some(Money::from_minor(offer.minimum_minor, currency))
+        }
+        (None, minimum) => minimum,
+    };
+    let price = minimum.map(|minimum| price::of_cycle(minimum, cycle));
+    let price = price
+        .transpose()
+        .map_err(|_| Error::StoredPlan(plan.code.clone()))?;
+    Ok(price.filter(|price| 0 < price.minor()))
+}
+
+/// What is in force at `now`, if anything: the subscription of a family billed in advance may have ended.
+pub async fn standing(
     ctx: &Ctx,
     db: &mut PgConnection,
     account: AccountId,
     family: &str,
     now: DateTime<Utc>,
-) -> Result<Current, Error> {
+) -> Result<(AccountId, Option<Current>), Error> {
     let found = segments::in_force(db, account, family, now).await?;
     let (root, segment) = found.ok_or(Error::AccountNotFound(account))?;
     let Some(segment) = segment else {
@@ -81,20 +125,48 @@ pub async fn current(
         let profile = catalogue.profiles.get(&known.profile_code);
         let offered = profile.is_some_and(|profile| profile.families.iter().any(|it| it == family));
         if offered {
-            return Err(Error::NoPlanThen(account));
+            return Ok((root, None));
         }
         return Err(Error::FamilyNotOffered {
             account,
             family: family.to_owned(),
         });
     };
+    let current = with_terms(ctx, db, root, (family, segment)).await?;
+    Ok((root, Some(current)))
+}
+
+/// A segment with the terms that it has.
+pub async fn with_terms(
+    ctx: &Ctx,
+    db: &mut PgConnection,
+    root: AccountId,
+    (family, segment): (&str, Segment),
+) -> Result<Current, Error> {
     let catalogue = ctx.catalogue(db, &segment.catalogue_version).await?;
+    let offer = match segment.offer {
+        Some(id) => contract_offers::get(db, id).await?,
+        None => None,
+    };
     Ok(Current {
         root,
         segment,
         catalogue,
+        offer,
         family: family.to_owned(),
     })
+}
+
+/// What is in force at `now`, or why nothing is.
+pub async fn current(
+    ctx: &Ctx,
+    db: &mut PgConnection,
+    account: AccountId,
+    family: &str,
+    now: DateTime<Utc>,
+) -> Result<Current, Error> {
+    let (_, current) = standing(ctx, db, account, family, now).await?;
+    current.ok_or(Error::NoPlanThen(account))
 }
 
 pub async fn handle(
@@ -108,7 +180,7 @@ pub async fn handle(
     let current = current(ctx, &mut db, account, family, now).await?;
     Ok(pb::GetCurrentPlanResponse {
         plan: Some(convert::plan(&current.catalogue, current.plan()?)),
-        segment: Some(convert::segment(current.root, family, &current.segment)),
+        segment: Some(convert::segment(&current)?),
         next_billing_date: current
             .billing_date(now)?
             .map(|day| day.to_string())

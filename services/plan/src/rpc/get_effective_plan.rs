@@ -4,6 +4,7 @@ use chassis::wire;
 use proto::plan::v1 as pb;
 
 use super::convert;
+use super::get_current_plan::with_terms;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::segments;
@@ -23,7 +24,13 @@ pub async fn handle(
     let found = lane.done(found)?;
     let (root, segment) = found.ok_or(Error::AccountNotFound(account))?;
     let segment = segment.ok_or(Error::NoPlanThen(account))?;
+    let shown = if segment.cycle.is_none() {
+        convert::plain_segment(root, family, &segment)
+    } else {
+        let mut db = ctx.db.acquire().await?;
+        convert::segment(&with_terms(ctx, &mut db, root, (family, segment)).await?)?
+    };
     Ok(pb::GetEffectivePlanResponse {
-        segment: Some(convert::segment(root, family, &segment)),
+        segment: Some(shown),
     })
 }

@@ -7,12 +7,12 @@ use sqlx::PgConnection;
 use values::AccountId;
 
 use super::convert;
-use super::get_current_plan::{Current, current};
+use super::get_current_plan::{Current, standing};
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::accounts;
 
-/// What is in force for an account at `at`, in each family of its profile.
+/// What is in force for an account at `at`, in each family of its profile where something is.
 pub async fn held(
     ctx: &Ctx,
     db: &mut PgConnection,
@@ -27,7 +27,8 @@ pub async fn held(
     let profile = profile.ok_or_else(|| Error::ProfileNotFound(known.profile_code.clone()))?;
     let mut held = Vec::new();
     for family in &profile.families {
-        held.push(current(ctx, db, account, family, at).await?);
+        // A subscription that has ended gives nothing.
+        held.extend(standing(ctx, db, account, family, at).await?.1);
     }
     Ok(held)
 }
@@ -41,7 +42,10 @@ pub async fn handle(
     let mut db = ctx.db.acquire().await?;
     let mut entitlements = Vec::new();
     for current in held(ctx, &mut db, account, now).await? {
-        entitlements.extend(convert::entitlements(&current.catalogue, current.plan()?));
+        entitlements.extend(convert::entitlements(
+            &current.catalogue,
+            &current.entitlements()?,
+        ));
     }
     entitlements.sort_by(|a, b| a.feature_code.cmp(&b.feature_code));
     Ok(pb::ListEntitlementsResponse { entitlements })

@@ -4,6 +4,7 @@ use chassis::wire;
 use proto::plan::v1 as pb;
 
 use super::convert;
+use super::get_current_plan::with_terms;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{accounts, segments};
@@ -19,10 +20,10 @@ pub async fn handle(
         .await?
         .ok_or(Error::AccountNotFound(account))?
         .root;
-    let timeline = segments::list(&mut db, root, family).await?;
-    let segments = timeline
-        .iter()
-        .map(|segment| convert::segment(root, family, segment))
-        .collect();
+    let mut segments = Vec::new();
+    for segment in segments::list(&mut db, root, family).await? {
+        let it = with_terms(ctx, &mut db, root, (family, segment)).await?;
+        segments.push(convert::segment(&it)?);
+    }
     Ok(pb::ListSegmentsResponse { segments })
 }

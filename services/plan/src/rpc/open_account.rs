@@ -23,16 +23,20 @@ pub async fn handle(
     let root = match parent {
         None => id,
         Some(parent) => {
-            accounts::get(&mut unit.tx, parent)
+            let known = accounts::get(&mut unit.tx, parent)
                 .await?
-                .ok_or(Error::AccountNotFound(parent))?
-                .root
+                .ok_or(Error::AccountNotFound(parent))?;
+            if known.closed_at.is_some() {
+                return Err(Error::AccountClosed(parent));
+            }
+            known.root
         }
     };
     let account = Account {
         root,
         profile_code,
         created_at,
+        closed_at: None,
     };
     if !accounts::insert(&mut unit.tx, id, &account).await? {
         if accounts::get(&mut unit.tx, id).await?.as_ref() != Some(&account) {
@@ -61,6 +65,7 @@ pub async fn handle(
                 contract: None,
                 cycle: None,
                 order: None,
+                offer: None,
             };
             segments::insert(&mut unit.tx, id, &family.code, &first).await?;
         }

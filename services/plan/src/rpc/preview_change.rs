@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use chassis::{field_error, wire};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use proto::plan::v1 as pb;
 use sqlx::PgConnection;
-use values::AccountId;
+use values::{AccountId, Money};
 
 use super::convert;
-use super::get_current_plan::{Current, current};
+use super::get_current_plan::{self, Current, standing};
 use crate::ctx::Ctx;
 use crate::domain::catalogue::{Catalogue, Charge, Family, Plan};
 use crate::domain::change::{self, Direction, Effect, Facts};
-use crate::domain::timeline;
+use crate::domain::{price, timeline};
 use crate::error::Error;
-use crate::store::segments;
+use crate::store::contract_offers::{self, Offer};
+use crate::store::{accounts, segments};
 
 /// A change as asked for.
 pub struct Asked<'a> {
@@ -29,12 +30,16 @@ pub struct Asked<'a> {
     pub cycle: Option<&'a str>,
     /// Whether an operator asks.
     pub by_operator: bool,
+    /// The catalogue version it was quoted from, for a change that has been paid: it takes effect at once.
+    pub paid: Option<&'a str>,
 }
 
 /// A change as decided.
 pub struct Decided {
-    /// What is in force.
-    pub current: Current,
+    /// The root account.
+    pub root: AccountId,
+    /// What is in force; `None` after a subscription has ended.
+    pub current: Option<Current>,
     /// The catalogue that the new terms are from.
     pub catalogue: Arc<Catalogue>,
     /// When it takes effect.
@@ -45,26 +50,65 @@ pub struct Decided {
     pub direction: Direction,
     /// The timeline it was decided on.
     pub timeline: Vec<timeline::Segment>,
-    /// The plan asked for.
-    plan: String,
+    /// The cycle it is paid by, and the day that it counts from.
+    pub cycle: Option<(String, NaiveDate)>,
+    /// The offer whose terms it has.
+    pub offer: Option<Offer>,
+    /// Whether the difference of prices is paid at once.
+    prorated: bool,
+    /// The family and the plan asked for.
+    names: (String, String),
 }
 
 impl Decided {
     /// The plan asked for, with the terms it would be bought under.
     pub fn plan(&self) -> Result<&Plan, Error> {
-        let family = &self.current.plan()?.family;
+        let (family, plan) = &self.names;
         self.catalogue
-            .plan(family, &self.plan)
-            .ok_or_else(|| Error::PlanNotFound(self.plan.clone()))
+            .plan(family, plan)
+            .ok_or_else(|| Error::PlanNotFound(plan.clone()))
     }
 
-    /// The family as the active catalogue has it.
+    /// The family as the catalogue has it.
     pub fn family(&self) -> Result<&Family, Error> {
-        let code = &self.current.plan()?.family;
+        let (code, _) = &self.names;
         self.catalogue
             .families
             .get(code)
             .ok_or_else(|| Error::FamilyNotFound(code.clone()))
+    }
+
+    /// What a cycle would cost.
+    fn cycle_price(&self) -> Result<Option<Money>, Error> {
+        let family = self.family()?;
+        let cycle = self
+            .cycle
+            .as_ref()
+            .and_then(|(code, _)| family.cycles.get(code));
+        match cycle {
+            Some(cycle) => get_current_plan::cycle_price(self.plan()?, self.offer.as_ref(), *cycle),
+            None => Ok(None),
+        }
+    }
+
+    /// What is paid at once for the rest of the running cycle.
+    fn difference(&self, now: DateTime<Utc>) -> Result<Option<Money>, Error> {
+        let Some(current) = self.current.as_ref().filter(|_| self.prorated) else {
+            return Ok(None);
+        };
+        let (Some((cycle, anchor)), Some(to)) = (current.cycle(), self.cycle_price()?) else {
+            return Ok(None);
+        };
+        let same = current.segment.cycle == self.cycle && self.effect == Effect::Immediate;
+        let from = current
+            .cycle_price()?
+            .unwrap_or(Money::from_minor(0, to.currency()));
+        let days = timeline::days_left(cycle, anchor, self.family()?.zone.day(now));
+        let Some(days) = days.filter(|_| same) else {
+            return Ok(None);
+        };
+        let due = price::difference(from, to, days);
+        due.map_err(|_| Error::StoredPlan(self.names.1.clone()))
     }
 }
 
@@ -89,25 +133,39 @@ pub fn read<'a>(
         plan: wire::code("plan_code", plan)?,
         cycle: wire::optional_code("billing_cycle_code", cycle)?,
         by_operator,
+        paid: None,
     })
 }
 
 /// What the family's rules say of the change at `now`.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one check after the other, in their order"
+)]
 pub async fn decide(
     ctx: &Ctx,
     db: &mut PgConnection,
     asked: &Asked<'_>,
     now: DateTime<Utc>,
 ) -> Result<Decided, Error> {
-    let current = current(ctx, db, asked.account, asked.family, now).await?;
-    if current.root != asked.account {
+    let (root, current) = standing(ctx, db, asked.account, asked.family, now).await?;
+    if root != asked.account {
         return Err(Error::UseRootAccount {
             account: asked.account,
-            root: current.root,
+            root,
         });
     }
-    let catalogue = ctx.active_catalogue(db).await?;
-    let timeline = segments::list(db, current.root, asked.family).await?;
+    let known = accounts::get(db, root)
+        .await?
+        .ok_or(Error::AccountNotFound(root))?;
+    if known.closed_at.is_some() {
+        return Err(Error::AccountClosed(root));
+    }
+    let catalogue = match asked.paid {
+        Some(version) => ctx.catalogue(db, version).await?,
+        None => ctx.active_catalogue(db).await?,
+    };
+    let timeline = segments::list(db, root, asked.family).await?;
     let to = catalogue
         .plan(asked.family, asked.plan)
         .ok_or_else(|| Error::PlanNotFound(asked.plan.to_owned()))?;
@@ -115,13 +173,8 @@ pub async fn decide(
         .families
         .get(asked.family)
         .ok_or_else(|| Error::FamilyNotFound(asked.family.to_owned()))?;
-    let from = current.plan()?;
-    let cycle_only = from.code == to.code && asked.cycle.is_some();
-    if from.code == to.code && !cycle_only {
-        return Err(Error::PlanIsCurrent(to.code.clone()));
-    }
-    if !to.available {
-        return Err(Error::PlanRetired(to.code.clone()));
+    if current.is_none() && family.in_arrears {
+        return Err(Error::NoPlanThen(root));
     }
     if let Some(cycle) = asked
         .cycle
@@ -129,37 +182,93 @@ pub async fn decide(
     {
         return Err(Error::CycleNotFound(cycle.to_owned()));
     }
-    let direction = change::direction(from.rank, to.rank);
-    let facts = Facts {
-        in_contract: current.segment.contract.is_some(),
-        by_operator: asked.by_operator,
-        from_plan: &from.code,
-        to_plan: &to.code,
-        direction,
-        has_contract_offer: false,
-        from_mode: "NORMAL",
-        cycle_only,
+    let from = match &current {
+        Some(current) => Some(current.plan()?),
+        None => None,
     };
-    let effect = change::effect(&family.rules, &facts)?;
-    if !asked.by_operator && !to.self_serve_purchase {
-        return Err(Error::PlanNotOffered(to.code.clone()));
-    }
-    let running = current
-        .segment
+    let in_force = current.as_ref().and_then(|it| it.segment.cycle.as_ref());
+    let same_plan = from.is_some_and(|from| from.code == to.code);
+    let same_cycle = asked
         .cycle
-        .as_ref()
-        .and_then(|(code, anchor)| Some((*family.cycles.get(code)?, *anchor)));
+        .is_none_or(|code| in_force.is_some_and(|(it, _)| it == code));
+    // Nothing stands behind the lowest rank.
+    let direction = change::direction(from.map_or(-1, |from| from.rank), to.rank);
+    let offer = contract_offers::accepted(db, root, asked.plan).await?;
+    let (effect, prorated) = if asked.paid.is_some() {
+        (Effect::ImmediateOnPayment, false)
+    } else {
+        if same_plan && same_cycle {
+            return Err(Error::PlanIsCurrent(to.code.clone()));
+        }
+        if !to.available {
+            return Err(Error::PlanRetired(to.code.clone()));
+        }
+        let pending = timeline::pending(&timeline, now).is_some();
+        if pending && !family.pending_replaceable {
+            return Err(Error::PendingChangeExists(root));
+        }
+        let facts = Facts {
+            in_contract: current
+                .as_ref()
+                .is_some_and(|it| it.segment.contract.is_some()),
+            by_operator: asked.by_operator,
+            from_plan: from.map_or("", |from| &from.code),
+            to_plan: &to.code,
+            direction,
+            has_contract_offer: offer.is_some(),
+            from_mode: if from.is_some() { "NORMAL" } else { "LIMITED" },
+            cycle_only: same_plan,
+        };
+        let ruling = change::effect(&family.rules, &facts);
+        let ruling = ruling.map_err(|it| Error::Rejected(it, to.contact.clone()))?;
+        let sold = family.sells(to) && (asked.by_operator || to.self_serve_purchase);
+        if !sold {
+            return Err(Error::PlanNotOffered(to.code.clone()));
+        }
+        ruling
+    };
+    let running = current.as_ref().and_then(Current::cycle);
     let effective_at = timeline::effective_at(effect, now, family.zone, running);
-    let plan = to.code.clone();
+    let pending = timeline::pending(&timeline, now).filter(|it| it.start_at == effective_at);
+    let kept = pending.and_then(|it| it.cycle.as_ref()).or(in_force);
+    let cycle = cycle(asked, (family, to), (kept, offer.is_some()), effective_at);
     Ok(Decided {
-        current,
-        catalogue,
+        root,
         effect,
         effective_at,
         direction,
         timeline,
-        plan,
+        cycle,
+        offer: offer.filter(|_| to.quote_only),
+        prorated,
+        names: (asked.family.to_owned(), asked.plan.to_owned()),
+        current,
+        catalogue,
     })
+}
+
+/// The cycle that a change is paid by, and the day it counts from: a change of plan keeps both, a change of
+/// cycle counts anew; `None` for a plan that is not paid in advance.
+fn cycle(
+    asked: &Asked<'_>,
+    (family, to): (&Family, &Plan),
+    (kept, in_contract): (Option<&(String, NaiveDate)>, bool),
+    effective_at: DateTime<Utc>,
+) -> Option<(String, NaiveDate)> {
+    let priced = to.monthly_minimum.is_some_and(|it| 0 < it.minor()) || in_contract;
+    if family.cycles.is_empty() || !priced {
+        return None;
+    }
+    let shortest = || family.cycles.iter().min_by_key(|(_, cycle)| cycle.months);
+    let code = asked
+        .cycle
+        .map(str::to_owned)
+        .or_else(|| kept.map(|(code, _)| code.clone()))
+        .or_else(|| shortest().map(|(code, _)| code.clone()))?;
+    let anchor = kept
+        .filter(|(kept, _)| *kept == code)
+        .map_or_else(|| family.zone.day(effective_at), |(_, anchor)| *anchor);
+    Some((code, anchor))
 }
 
 pub async fn handle(
@@ -182,13 +291,17 @@ pub async fn handle(
 }
 
 fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb::Change, Error> {
-    let (from, to, family) = (decided.current.plan()?, decided.plan()?, decided.family()?);
+    let (to, family) = (decided.plan()?, decided.family()?);
+    let current = decided.current.as_ref();
+    let from = current.map(Current::plan).transpose()?;
     let mut warnings = Vec::new();
     if !to.self_serve_cancel && !asked.by_operator {
         warnings.push("CANNOT_BE_UNDONE_BY_CUSTOMER".to_owned());
     }
-    let losses = from.entitlements.iter().filter(|(code, value)| {
-        let kept = to.entitlements.get(*code).map_or("", String::as_str);
+    let held = current.map(Current::entitlements).transpose()?;
+    let gets = get_current_plan::entitlements(to, decided.offer.as_ref());
+    let losses = held.iter().flatten().filter(|(code, value)| {
+        let kept = gets.get(*code).map_or("", String::as_str);
         decided
             .catalogue
             .features
@@ -197,8 +310,9 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
     });
     // The month that is running is charged whatever the new plan costs; after that, only a plan
     // that costs something.
-    let charged = [from, to]
+    let charged = from
         .iter()
+        .chain([&to])
         .any(|plan| plan.charge != Some(Charge::Free));
     let billing_date = match values::Period::month_of(family.zone.day(now)) {
         Ok(month) if family.in_arrears && charged => month.end().to_string(),
@@ -206,7 +320,10 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
         _ => family.zone.day(decided.effective_at).to_string(),
     };
     Ok(pb::Change {
-        from_plan: Some(convert::plan(&decided.current.catalogue, from)),
+        from_plan: match current {
+            Some(current) => Some(convert::plan(&current.catalogue, current.plan()?)),
+            None => None,
+        },
         to_plan: Some(convert::plan(&decided.catalogue, to)),
         effect: convert::effect(decided.effect).into(),
         effective_time: Some(wire::timestamp(decided.effective_at)),
@@ -221,5 +338,12 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
         losses: losses
             .map(|(code, value)| convert::entitlement(&decided.catalogue, code, value))
             .collect(),
+        billing_cycle_code: decided
+            .cycle
+            .as_ref()
+            .map(|(code, _)| code.clone())
+            .unwrap_or_default(),
+        cycle_price: decided.cycle_price()?.map(wire::pb_money),
+        prorated_difference: decided.difference(now)?.map(wire::pb_money),
     })
 }

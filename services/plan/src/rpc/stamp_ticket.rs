@@ -33,12 +33,9 @@ pub async fn handle(
         let plan = current.plan()?;
         if plan.responses.is_empty() {
             platform = Some(plan.code.clone());
-            channels.extend(
-                plan.entitlements
-                    .get(CHANNELS)
-                    .into_iter()
-                    .flat_map(|all| all.split(',').map(str::to_owned)),
-            );
+            let own = current.entitlements()?;
+            let own = own.get(CHANNELS).into_iter();
+            channels.extend(own.flat_map(|all| all.split(',').map(str::to_owned)));
         } else {
             support = Some((plan.code.clone(), current.catalogue.version.clone()));
             target = plan

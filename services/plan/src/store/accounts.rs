@@ -13,6 +13,8 @@ pub struct Account {
     pub profile_code: String,
     /// When it was created.
     pub created_at: DateTime<Utc>,
+    /// When it was closed; `None` while it is open.
+    pub closed_at: Option<DateTime<Utc>>,
 }
 
 /// Adds an account; `false` when the id is there already.
@@ -35,7 +37,7 @@ pub async fn insert(db: &mut PgConnection, id: AccountId, account: &Account) -> 
 pub async fn get(db: &mut PgConnection, id: AccountId) -> sqlx::Result<Option<Account>> {
     let row = sqlx::query!(
         "-- plan.accounts.get
-        SELECT root_id, profile_code, created_at FROM plan.accounts WHERE account_id = $1",
+        SELECT root_id, profile_code, created_at, closed_at FROM plan.accounts WHERE account_id = $1",
         id.uuid()
     )
     .fetch_optional(db)
@@ -44,7 +46,21 @@ pub async fn get(db: &mut PgConnection, id: AccountId) -> sqlx::Result<Option<Ac
         root: AccountId::from_uuid(row.root_id),
         profile_code: row.profile_code,
         created_at: row.created_at,
+        closed_at: row.closed_at,
     }))
+}
+
+/// Notes that an account, and with a root its subaccounts, closed.
+pub async fn close(db: &mut PgConnection, id: AccountId, at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- plan.accounts.close
+        UPDATE plan.accounts SET closed_at = $2 WHERE (account_id = $1 OR root_id = $1) AND closed_at IS NULL",
+        id.uuid(),
+        at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Locks root accounts in order of their ids, so that two who lock several never wait in a circle;
@@ -56,7 +72,7 @@ pub async fn lock(
     let ids: Vec<_> = ids.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query!(
         "-- plan.accounts.lock
-        SELECT account_id, root_id, profile_code, created_at FROM plan.accounts
+        SELECT account_id, root_id, profile_code, created_at, closed_at FROM plan.accounts
         WHERE account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE",
         &ids
     )
@@ -68,6 +84,7 @@ pub async fn lock(
             root,
             profile_code: row.profile_code,
             created_at: row.created_at,
+            closed_at: row.closed_at,
         };
         (AccountId::from_uuid(row.account_id), account)
     });

@@ -51,6 +51,20 @@ pub async fn insert(db: &mut PgConnection, contract: &Contract) -> sqlx::Result<
     Ok(())
 }
 
+/// The contracts that an account is in.
+pub async fn joined(db: &mut PgConnection, root: AccountId) -> sqlx::Result<Vec<Contract>> {
+    sqlx::query_as!(
+        Contract,
+        "-- plan.contracts.joined
+        SELECT c.contract_id, family_code, plan_code, catalogue_version, payer_id, created_at
+        FROM plan.contracts c JOIN plan.contract_members m ON m.contract_id = c.contract_id
+        WHERE m.root_id = $1 AND m.left_at IS NULL",
+        root.uuid()
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// The contract `id`, locked.
 pub async fn lock(db: &mut PgConnection, id: ContractId) -> sqlx::Result<Option<Contract>> {
     sqlx::query_as!(

@@ -3,8 +3,9 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
-use values::{AccountId, ContractId, OrderId};
+use values::{AccountId, ContractId, ContractOfferId, OrderId};
 
+use super::outbox;
 use crate::domain::timeline::{Edit, Segment};
 
 /// The key of the advisory lock between those who change timelines and those who read all of them.
@@ -44,6 +45,7 @@ struct Row {
     cycle_code: Option<String>,
     anchor_on: Option<NaiveDate>,
     order_id: Option<Uuid>,
+    offer_id: Option<Uuid>,
 }
 
 impl From<Row> for Segment {
@@ -57,6 +59,7 @@ impl From<Row> for Segment {
             contract: row.contract_id.map(ContractId::from_uuid),
             cycle: row.cycle_code.zip(row.anchor_on),
             order: row.order_id.map(OrderId::from_uuid),
+            offer: row.offer_id.map(ContractOfferId::from_uuid),
         }
     }
 }
@@ -70,7 +73,8 @@ pub async fn list(
     let rows = sqlx::query_as!(
         Row,
         "-- plan.segments.list
-        SELECT start_at, end_at, plan_code, catalogue_version, payer_id, contract_id, cycle_code, anchor_on, order_id
+        SELECT start_at, end_at, plan_code, catalogue_version, payer_id, contract_id, cycle_code, anchor_on, order_id,
+               offer_id
         FROM plan.segments WHERE root_id = $1 AND family_code = $2 ORDER BY start_at DESC LIMIT 1000",
         root.uuid(),
         family
@@ -92,7 +96,7 @@ pub async fn in_force(
         r#"-- plan.segments.in_force
         SELECT a.root_id, s.start_at AS "start_at?", s.end_at, s.plan_code AS "plan_code?",
                s.catalogue_version AS "catalogue_version?", s.payer_id AS "payer_id?", s.contract_id, s.cycle_code,
-               s.anchor_on, s.order_id
+               s.anchor_on, s.order_id, s.offer_id
         FROM plan.accounts a
         LEFT JOIN LATERAL (
             SELECT * FROM plan.segments s
@@ -124,11 +128,23 @@ pub async fn in_force(
                 cycle_code: row.cycle_code,
                 anchor_on: row.anchor_on,
                 order_id: row.order_id,
+                offer_id: row.offer_id,
             }))
         }
         _ => None,
     };
     Ok(Some((AccountId::from_uuid(row.root_id), segment)))
+}
+
+/// The families that an account has a timeline in.
+pub async fn families(db: &mut PgConnection, root: AccountId) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "-- plan.segments.families
+        SELECT DISTINCT family_code FROM plan.segments WHERE root_id = $1 ORDER BY family_code",
+        root.uuid()
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// Adds a segment; the database refuses one that overlaps another (`segments_do_not_overlap`).
@@ -142,8 +158,8 @@ pub async fn insert(
     sqlx::query!(
         "-- plan.segments.insert
         INSERT INTO plan.segments (root_id, family_code, start_at, end_at, plan_code, catalogue_version, payer_id,
-                                   contract_id, cycle_code, anchor_on, order_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                                   contract_id, cycle_code, anchor_on, order_id, offer_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         root.uuid(),
         family,
         segment.start_at,
@@ -154,40 +170,96 @@ pub async fn insert(
         segment.contract.map(ContractId::uuid),
         cycle,
         anchor,
-        segment.order.map(OrderId::uuid)
+        segment.order.map(OrderId::uuid),
+        segment.offer.map(ContractOfferId::uuid)
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Writes an edit of a timeline whose account is locked.
+/// Writes an edit of a timeline whose account is locked, and tells of it.
 pub async fn edit(
     db: &mut PgConnection,
     root: AccountId,
     family: &str,
     edit: &Edit,
 ) -> sqlx::Result<()> {
+    remove(db, root, family, edit.remove_from).await?;
+    if let Some(start_at) = edit.shorten {
+        set_end(db, (root, family), start_at, Some(edit.insert.start_at)).await?;
+    }
+    insert(db, root, family, &edit.insert).await?;
+    outbox::insert(db, root, family).await
+}
+
+/// Ends a timeline, whose account is locked, at `end_at`: what begins there or later goes. Tells of it.
+pub async fn end(
+    db: &mut PgConnection,
+    (root, family): (AccountId, &str),
+    end_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    remove(db, root, family, end_at).await?;
+    sqlx::query!(
+        "-- plan.segments.end
+        UPDATE plan.segments SET end_at = $3
+        WHERE root_id = $1 AND family_code = $2 AND start_at < $3 AND (end_at IS NULL OR $3 < end_at)",
+        root.uuid(),
+        family,
+        end_at
+    )
+    .execute(&mut *db)
+    .await?;
+    outbox::insert(db, root, family).await
+}
+
+/// Lets the segment that began at `start_at`, of an account that is locked, go on without end: what was to
+/// follow it goes. Tells of it.
+pub async fn reopen(
+    db: &mut PgConnection,
+    (root, family): (AccountId, &str),
+    segment: &Segment,
+) -> sqlx::Result<()> {
+    if let Some(end_at) = segment.end_at {
+        remove(db, root, family, end_at).await?;
+        set_end(db, (root, family), segment.start_at, None).await?;
+    }
+    outbox::insert(db, root, family).await
+}
+
+async fn remove(
+    db: &mut PgConnection,
+    root: AccountId,
+    family: &str,
+    from: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.segments.remove
         DELETE FROM plan.segments WHERE root_id = $1 AND family_code = $2 AND start_at >= $3",
         root.uuid(),
         family,
-        edit.remove_from
+        from
     )
-    .execute(&mut *db)
+    .execute(db)
     .await?;
-    if let Some(start_at) = edit.shorten {
-        sqlx::query!(
-            "-- plan.segments.shorten
-            UPDATE plan.segments SET end_at = $4 WHERE root_id = $1 AND family_code = $2 AND start_at = $3",
-            root.uuid(),
-            family,
-            start_at,
-            edit.insert.start_at
-        )
-        .execute(&mut *db)
-        .await?;
-    }
-    insert(db, root, family, &edit.insert).await
+    Ok(())
+}
+
+async fn set_end(
+    db: &mut PgConnection,
+    (root, family): (AccountId, &str),
+    start_at: DateTime<Utc>,
+    end_at: Option<DateTime<Utc>>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- plan.segments.set_end
+        UPDATE plan.segments SET end_at = $4 WHERE root_id = $1 AND family_code = $2 AND start_at = $3",
+        root.uuid(),
+        family,
+        start_at,
+        end_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }

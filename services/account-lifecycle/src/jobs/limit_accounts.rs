@@ -1,0 +1,22 @@
+//! Tells history of limits that have begun: the end of a trial, or of a subscription.
+
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::ops::limit;
+use crate::store::{self, Tenant, accounts};
+
+/// How many are looked at in one step.
+const BATCH: i64 = 50;
+
+/// Tells of the limits that have begun; gives how many.
+pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
+    let now = ctx.clock.now().await?;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    let due = accounts::to_limit(&mut tx, now, BATCH).await?;
+    for root in &due {
+        limit::begun(&mut tx, *root, now).await?;
+    }
+    tx.commit().await?;
+    Ok(due.len())
+}

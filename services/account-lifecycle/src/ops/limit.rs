@@ -1,0 +1,97 @@
+//! Limits of accounts: from when, why, and what history tells of them (C-22, D13).
+
+use chrono::{DateTime, Utc};
+use proto::plan::v1 as plan;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::history::{self, Told};
+use crate::error::Error;
+use crate::store::accounts;
+
+/// Why a subscription's end limits an account: its owner cancelled it.
+pub const CANCELLED: &str = "CANCELLED";
+/// Why a subscription's end limits an account: its renewal could not be paid.
+pub const RENEWAL_FAILED: &str = "RENEWAL_FAILED";
+
+/// Tells of the limit of a root account that has begun by `now`.
+pub async fn begun(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+    accounts::lock(db, root).await?;
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let Some(from) = account.limited_at.filter(|from| *from <= now) else {
+        return Ok(());
+    };
+    if accounts::is_limit_told(db, root).await? {
+        return Ok(());
+    }
+    let told = Told {
+        state: "MODE",
+        name: "LIMITED",
+        change: ("NORMAL", "LIMITED"),
+        actor: "service:account-lifecycle",
+        reason: &account.limit_reason,
+        resource: "",
+    };
+    history::tell(db, (root, root), &told, from).await?;
+    Ok(accounts::set_limit_told(db, root).await?)
+}
+
+/// Takes notice of how the timeline of a root account ends: with the end of a subscription it is limited,
+/// and no more when that goes on.
+pub async fn follow(
+    db: &mut PgConnection,
+    root: Uuid,
+    segments: &[plan::Segment],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let Some(last) = segments
+        .last()
+        .filter(|it| !it.billing_cycle_code.is_empty())
+    else {
+        return Ok(());
+    };
+    let end = last.end_time.as_ref().and_then(|at| {
+        let nanos = u32::try_from(at.nanos).ok()?;
+        DateTime::from_timestamp(at.seconds, nanos)
+    });
+    accounts::lock(db, root).await?;
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    match (end, account.limited_at) {
+        (Some(end), known) if known != Some(end) => {
+            // What was cancelled is known here before.
+            accounts::set_limit(db, root, Some((end, RENEWAL_FAILED))).await?;
+        }
+        (None, Some(from)) if account.limit_reason != "TRIAL_EXPIRED" => {
+            lifted(db, (root, from), "service:account-lifecycle", now).await?;
+            accounts::set_limit(db, root, None).await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Tells that a limit that began at `from` is lifted, where it had begun.
+pub async fn lifted(
+    db: &mut PgConnection,
+    (root, from): (Uuid, DateTime<Utc>),
+    actor: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if now < from {
+        return Ok(());
+    }
+    begun(db, root, now).await?;
+    let told = Told {
+        state: "MODE",
+        name: "RESTORED",
+        change: ("LIMITED", "NORMAL"),
+        actor,
+        reason: "",
+        resource: "",
+    };
+    Ok(history::tell(db, (root, root), &told, now).await?)
+}

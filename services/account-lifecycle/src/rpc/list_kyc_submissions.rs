@@ -1,0 +1,48 @@
+//! `AccountService.ListKycSubmissions`
+
+use chassis::{Caller, Page, field_error, wire};
+use proto::account::v1 as pb;
+use values::AccountId;
+
+use super::convert;
+use super::list_accounts::position;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::{self, Tenant, kyc_submissions};
+
+pub async fn handle(
+    ctx: &Ctx,
+    _: &Caller,
+    request: pb::ListKycSubmissionsRequest,
+) -> Result<pb::ListKycSubmissionsResponse, Error> {
+    use pb::kyc_submission::State;
+    let account: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
+    let state = match State::try_from(request.state) {
+        Ok(State::Unspecified) => None,
+        Ok(State::Pending) => Some("PENDING"),
+        Ok(State::InReview) => Some("IN_REVIEW"),
+        Ok(State::Approved) => Some("APPROVED"),
+        Ok(State::Rejected) => Some("REJECTED"),
+        Ok(State::AdditionalInfoRequired) => Some("ADDITIONAL_INFO_REQUIRED"),
+        Ok(State::Withdrawn) => Some("WITHDRAWN"),
+        Ok(State::NotSubmitted) | Err(_) => {
+            return Err(field_error("state", "a state of submissions").into());
+        }
+    };
+    let page = Page::read(request.page_size, &request.page_token)?;
+    let after = page.after(position)?;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    let filter = (account.map(AccountId::uuid), state);
+    let found = kyc_submissions::list(&mut tx, filter, after, page.size + 1).await?;
+    tx.commit().await?;
+    let (found, last) = page.cut(found);
+    let token = |it: kyc_submissions::Submission| {
+        let at = it.submitted_at.timestamp_micros();
+        format!("{at}.{}", it.kyc_id.simple())
+    };
+    Ok(pb::ListKycSubmissionsResponse {
+        kyc_submissions: found.iter().map(convert::kyc_submission).collect(),
+        next_page_token: last.map(token).unwrap_or_default(),
+    })
+}

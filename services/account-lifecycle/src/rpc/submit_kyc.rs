@@ -1,0 +1,204 @@
+//! `AccountService.SubmitKyc`
+
+use chassis::{Call, FieldError, Unit, field_error, wire};
+use chrono::NaiveDate;
+use proto::account::v1 as pb;
+use proto::plan::v1 as plan;
+use serde_json::{Value, json};
+use uuid::Uuid;
+use values::{AccountId, Zone, business_day};
+
+use super::convert;
+use crate::clients::Profile;
+use crate::ctx::Ctx;
+use crate::domain::kyc::KycState;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::history::{self, Told};
+use crate::ops::permit;
+use crate::store::accounts;
+use crate::store::kyc_submissions::{self, Submission};
+
+/// A document that is asked for where the signatory is no director ends in this.
+const IF_NOT_DIRECTOR: &str = "_IF_NOT_DIRECTOR";
+/// How many documents a submission may have.
+const DOCUMENTS_MAX: usize = 20;
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::SubmitKycRequest>,
+) -> Result<pb::SubmitKycResponse, Error> {
+    let request = &call.message;
+    let id: AccountId = wire::id("account_id", &request.account_id)?;
+    let country = country("country_code", &request.country_code)?;
+    let legal_name = wire::text("legal_name", &request.legal_name, 200)?;
+    let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
+    if account.root_id != account.account_id {
+        return Err(Error::UseRootAccount {
+            account: id,
+            root: AccountId::from_uuid(account.root_id),
+        });
+    }
+    let profile = ctx.profile_of(&account).await?;
+    let terms = profile
+        .kyc
+        .as_ref()
+        .filter(|_| !profile.kyc_gates.is_empty());
+    let terms = terms.ok_or(Error::KycNotRequired(id))?;
+    let given = documents(&request.documents, terms)?;
+    let zone = Zone::parse(&profile.time_zone).map_err(|_| Error::Stored("zone"))?;
+    let due_on = business_day(
+        zone.day(call.now),
+        terms.review_business_days,
+        &holidays(&profile),
+    );
+    let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
+    accounts::lock(&mut unit.tx, account.root_id).await?;
+    let last = kyc_submissions::last(&mut unit.tx, account.root_id).await?;
+    let before = last.as_ref().map(|it| it.state.clone()).unwrap_or_default();
+    let again = match &last {
+        Some(it) => state(it)?.resubmitted()?,
+        None => false,
+    };
+    // With what was asked for the same submission goes on; a new one begins anew.
+    let kept = last.as_ref().filter(|_| again);
+    missing(terms, (country, request.signatory_is_director), &given)?;
+    let submission = Submission {
+        root_id: account.root_id,
+        kyc_id: kept.map_or_else(Uuid::now_v7, |it| it.kyc_id),
+        state: KycState::Pending.name().to_owned(),
+        country_code: country.to_owned(),
+        legal_name: legal_name.to_owned(),
+        signatory_is_director: request.signatory_is_director,
+        documents: Value::Array(given),
+        submitted_at: call.now,
+        review_due_on: due_on,
+        reviewed_at: kept.and_then(|it| it.reviewed_at),
+        reviewer: String::new(),
+        reason: String::new(),
+    };
+    kyc_submissions::set(&mut unit.tx, &submission).await?;
+    let actor = call.caller.to_string();
+    moved(
+        &mut unit,
+        &submission,
+        (&before, "SUBMITTED", &actor),
+        call.now,
+    )
+    .await?;
+    Ok(unit
+        .commit(pb::SubmitKycResponse {
+            kyc_submission: Some(convert::kyc_submission(&submission)),
+        })
+        .await?)
+}
+
+/// Where a stored submission stands.
+pub fn state(it: &Submission) -> Result<KycState, Error> {
+    KycState::parse(&it.state).ok_or(Error::Stored("state of a submission"))
+}
+
+/// Tells that a submission has moved, and keeps where the account's KYC stands.
+pub async fn moved(
+    unit: &mut Unit,
+    it: &Submission,
+    (from, name, actor): (&str, &str, &str),
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<(), Error> {
+    accounts::set_kyc_state(&mut unit.tx, it.root_id, &it.state).await?;
+    let told = Told {
+        state: "KYC",
+        name,
+        change: (from, &it.state),
+        actor,
+        reason: &it.reason,
+        resource: &values::KycId::from_uuid(it.kyc_id).to_string(),
+    };
+    Ok(history::tell(&mut unit.tx, (it.root_id, it.root_id), &told, now).await?)
+}
+
+fn holidays(profile: &Profile) -> Vec<NaiveDate> {
+    let days = profile.holidays.iter();
+    days.filter_map(|day| day.parse().ok()).collect()
+}
+
+/// An ISO 3166-1 code.
+pub fn country<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
+    let plain = text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase());
+    if plain {
+        Ok(text)
+    } else {
+        Err(field_error(field, "an ISO 3166-1 code such as IN"))
+    }
+}
+
+/// The documents as sent: what they are, not the files.
+fn documents(sent: &[pb::KycDocument], terms: &plan::KycTerms) -> Result<Vec<Value>, FieldError> {
+    if sent.is_empty() || DOCUMENTS_MAX < sent.len() {
+        return Err(field_error("documents", "1 to 20"));
+    }
+    let mut all: Vec<Value> = Vec::new();
+    for (n, it) in sent.iter().enumerate() {
+        let path = |field: &str| format!("documents[{n}].{field}");
+        let code = wire::code(&path("document_code"), &it.document_code)?;
+        let mut known = terms.documents.iter().flat_map(|set| &set.document_codes);
+        if !known.any(|known| {
+            known.trim_end_matches(IF_NOT_DIRECTOR) == code.trim_end_matches(IF_NOT_DIRECTOR)
+        }) {
+            return Err(field_error(
+                path("document_code"),
+                "a document that the catalogue lists",
+            ));
+        }
+        let file_name = wire::text(&path("file_name"), &it.file_name, 200)?;
+        if !terms.file_type_codes.contains(&it.file_type_code) {
+            let expected = terms.file_type_codes.join(", ");
+            return Err(field_error(path("file_type_code"), expected));
+        }
+        if it.size_bytes < 1 || terms.max_bytes < it.size_bytes {
+            let expected = format!("1 to {}", terms.max_bytes);
+            return Err(field_error(path("size_bytes"), expected));
+        }
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if it.digest.len() != 64 || !it.digest.bytes().all(hex) {
+            return Err(field_error(path("digest"), "64 lower-case hex digits"));
+        }
+        all.push(
+            json!({"code": code, "file_name": file_name, "file_type": it.file_type_code,
+                        "size_bytes": it.size_bytes, "digest": it.digest}),
+        );
+    }
+    Ok(all)
+}
+
+fn code(document: &Value) -> &str {
+    let code = document.get("code").and_then(Value::as_str);
+    code.unwrap_or_default().trim_end_matches(IF_NOT_DIRECTOR)
+}
+
+/// That nothing is missing which the catalogue asks for.
+fn missing(
+    terms: &plan::KycTerms,
+    (country, director): (&str, bool),
+    all: &[Value],
+) -> Result<(), Error> {
+    let of = |country: &str| {
+        terms
+            .documents
+            .iter()
+            .find(|set| set.country_code == country)
+    };
+    let asked = of(country).or_else(|| of(""));
+    let asked = asked.iter().flat_map(|set| &set.document_codes);
+    let missing: Vec<_> = asked
+        .filter(|asked| !(director && asked.ends_with(IF_NOT_DIRECTOR)))
+        .map(|asked| asked.trim_end_matches(IF_NOT_DIRECTOR))
+        .filter(|asked| !all.iter().any(|it| code(it) == *asked))
+        .map(str::to_owned)
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::DocumentMissing(missing))
+    }
+}

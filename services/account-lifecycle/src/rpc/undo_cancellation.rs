@@ -1,0 +1,24 @@
+//! `AccountService.UndoCancellation`
+
+use chassis::{Call, wire};
+use proto::account::v1 as pb;
+
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::accounts;
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::UndoCancellationRequest>,
+) -> Result<pb::UndoCancellationResponse, Error> {
+    let id = wire::id("account_id", &call.message.account_id)?;
+    let family = wire::code("family_code", &call.message.family_code)?;
+    let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
+    ctx.undo_cancellation(id, family, call.derived_id("undo"))
+        .await?;
+    let mut unit = permit::step(&ctx, &call, &account).await?;
+    accounts::set_limit(&mut unit.tx, account.root_id, None).await?;
+    Ok(unit.commit(pb::UndoCancellationResponse {}).await?)
+}

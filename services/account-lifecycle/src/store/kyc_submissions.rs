@@ -1,0 +1,120 @@
+//! `account.kyc_submissions`
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A submission as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The root account.
+    pub root_id: Uuid,
+    /// Its id.
+    pub kyc_id: Uuid,
+    /// Where it stands.
+    pub state: String,
+    /// The country of the business.
+    pub country_code: String,
+    /// Its registered name.
+    pub legal_name: String,
+    /// Whether the signatory is a director.
+    pub signatory_is_director: bool,
+    /// What the documents are.
+    pub documents: Value,
+    /// When it was submitted last.
+    pub submitted_at: DateTime<Utc>,
+    /// Until when it should be reviewed.
+    pub review_due_on: NaiveDate,
+    /// When the reviewer last decided.
+    pub reviewed_at: Option<DateTime<Utc>>,
+    /// Who reviews it; empty before.
+    pub reviewer: String,
+    /// Why it was rejected or withdrawn, or what is asked for.
+    pub reason: String,
+}
+
+/// Keeps a submission in the place of what is kept of it.
+pub async fn set(db: &mut PgConnection, it: &Submission) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.kyc_submissions.set
+        INSERT INTO account.kyc_submissions (root_id, kyc_id, state, country_code, legal_name, signatory_is_director,
+            documents, submitted_at, review_due_on, reviewed_at, reviewer, reason)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        ON CONFLICT (kyc_id) DO UPDATE
+        SET state = $3, country_code = $4, legal_name = $5, signatory_is_director = $6, documents = $7, submitted_at = $8,
+            review_due_on = $9, reviewed_at = $10, reviewer = $11, reason = $12",
+        it.root_id,
+        it.kyc_id,
+        it.state,
+        it.country_code,
+        it.legal_name,
+        it.signatory_is_director,
+        it.documents,
+        it.submitted_at,
+        it.review_due_on,
+        it.reviewed_at,
+        it.reviewer,
+        it.reason
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The submission `id`.
+pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Submission>> {
+    sqlx::query_as!(
+        Submission,
+        "-- account.kyc_submissions.get
+        SELECT root_id, kyc_id, state, country_code, legal_name, signatory_is_director, documents, submitted_at,
+               review_due_on, reviewed_at, reviewer, reason
+        FROM account.kyc_submissions WHERE kyc_id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The last submission of an account.
+pub async fn last(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Submission>> {
+    sqlx::query_as!(
+        Submission,
+        "-- account.kyc_submissions.last
+        SELECT root_id, kyc_id, state, country_code, legal_name, signatory_is_director, documents, submitted_at,
+               review_due_on, reviewed_at, reviewer, reason
+        FROM account.kyc_submissions WHERE root_id = $1 ORDER BY kyc_id DESC LIMIT 1",
+        root
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Up to `limit` submissions after `after`, longest waiting first; in a state or waiting for a reviewer, of
+/// an account or of all.
+pub async fn list(
+    db: &mut PgConnection,
+    (root, state): (Option<Uuid>, Option<&str>),
+    after: Option<(DateTime<Utc>, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<Submission>> {
+    let (after_at, after_id) = after.unzip();
+    sqlx::query_as!(
+        Submission,
+        "-- account.kyc_submissions.list
+        SELECT root_id, kyc_id, state, country_code, legal_name, signatory_is_director, documents, submitted_at,
+               review_due_on, reviewed_at, reviewer, reason
+        FROM account.kyc_submissions
+        WHERE ($1::uuid IS NULL OR root_id = $1)
+          AND CASE WHEN $2::text IS NULL THEN state IN ('PENDING', 'IN_REVIEW') ELSE state = $2 END
+          AND ($3::timestamptz IS NULL OR (submitted_at, kyc_id) > ($3, $4::uuid))
+        ORDER BY submitted_at, kyc_id LIMIT $5",
+        root,
+        state,
+        after_at,
+        after_id,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,102 @@
+//! `account.transitions`
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A named, dated change of state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The root account.
+    pub root_id: Uuid,
+    /// The account.
+    pub account_id: Uuid,
+    /// Its place in the account's history; given when it is kept.
+    pub sequence: i64,
+    /// Which state, such as MODE.
+    pub state_code: String,
+    /// The id of what changed.
+    pub resource_id: String,
+    /// Its name, such as UPGRADED.
+    pub transition_code: String,
+    /// The state before; empty at its start.
+    pub from_code: String,
+    /// The state after.
+    pub to_code: String,
+    /// Who.
+    pub actor: String,
+    /// Why; empty for none.
+    pub reason: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Adds a transition at the end of the history of its account, which is locked.
+pub async fn insert(db: &mut PgConnection, it: &Transition) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.transitions.insert
+        INSERT INTO account.transitions (root_id, account_id, sequence, state_code, resource_id, transition_code, from_code,
+                                         to_code, actor, reason, at)
+        SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10
+        FROM account.transitions WHERE account_id = $2",
+        it.root_id,
+        it.account_id,
+        it.state_code,
+        it.resource_id,
+        it.transition_code,
+        it.from_code,
+        it.to_code,
+        it.actor,
+        it.reason,
+        it.at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Up to `limit` transitions of an account before `before`, newest first; of one state, or of all.
+pub async fn list(
+    db: &mut PgConnection,
+    account: Uuid,
+    state: Option<&str>,
+    (before, limit): (Option<i64>, i64),
+) -> sqlx::Result<Vec<Transition>> {
+    sqlx::query_as!(
+        Transition,
+        "-- account.transitions.list
+        SELECT root_id, account_id, sequence, state_code, resource_id, transition_code, from_code, to_code, actor, reason,
+               at
+        FROM account.transitions
+        WHERE account_id = $1 AND ($2::text IS NULL OR state_code = $2) AND ($3::bigint IS NULL OR sequence < $3)
+        ORDER BY sequence DESC LIMIT $4",
+        account,
+        state,
+        before,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The transition that decided a state of an account at an instant.
+pub async fn last_before(
+    db: &mut PgConnection,
+    account: Uuid,
+    state: &str,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Option<Transition>> {
+    sqlx::query_as!(
+        Transition,
+        "-- account.transitions.last_before
+        SELECT root_id, account_id, sequence, state_code, resource_id, transition_code, from_code, to_code, actor, reason,
+               at
+        FROM account.transitions WHERE account_id = $1 AND state_code = $2 AND at <= $3
+        ORDER BY at DESC, sequence DESC LIMIT 1",
+        account,
+        state,
+        at
+    )
+    .fetch_optional(db)
+    .await
+}

@@ -1,0 +1,67 @@
+//! What is paid in advance for a plan.
+
+use values::{Money, MoneyError, Ratio, Rounding};
+
+use super::catalogue::Cycle;
+
+/// What a cycle costs: its months at the monthly minimum, less its discount (C-25), half up to the minor
+/// unit.
+///
+/// # Errors
+/// `OutOfRange`.
+pub fn of_cycle(monthly_minimum: Money, cycle: Cycle) -> Result<Money, MoneyError> {
+    let kept = 10_000 - i128::from(cycle.discount_bps);
+    let months = i128::from(cycle.months);
+    monthly_minimum.scaled(Ratio::new(months * kept, 10_000), Rounding::HalfUp)
+}
+
+/// What a change to a dearer plan costs at once: the difference of a cycle's prices for the `left` days of
+/// the running one's `whole` (C-01); nothing to a cheaper one.
+///
+/// # Errors
+/// `OutOfRange`.
+pub fn difference(
+    from: Money,
+    to: Money,
+    (left, whole): (i64, i64),
+) -> Result<Option<Money>, MoneyError> {
+    let more = to.plus(from.negated()?)?;
+    if more.minor() <= 0 || left <= 0 || whole < left {
+        return Ok(None);
+    }
+    let share = Ratio::new(i128::from(left), i128::from(whole));
+    Ok(Some(more.scaled(share, Rounding::HalfUp)?).filter(|it| 0 < it.minor()))
+}
+
+#[cfg(test)]
+mod tests {
+    use values::Currency;
+
+    use super::*;
+
+    fn rupees(minor: i64) -> Money {
+        Money::from_minor(minor, Currency::Inr)
+    }
+
+    #[test]
+    fn req_097_req_098_req_099_a_longer_cycle_costs_its_months_less_its_discount() {
+        let price = |months, discount_bps| {
+            let cycle = Cycle {
+                months,
+                discount_bps,
+            };
+            of_cycle(rupees(200_000), cycle).map(Money::minor)
+        };
+        assert_eq!(price(1, 0), Ok(200_000));
+        assert_eq!(price(3, 500), Ok(570_000));
+        assert_eq!(price(12, 1_500), Ok(2_040_000));
+    }
+
+    #[test]
+    fn a_dearer_plan_costs_its_difference_for_the_days_that_are_left() {
+        let due = |from, to, days| difference(rupees(from), rupees(to), days);
+        assert_eq!(due(200_000, 1_000_000, (25, 30)), Ok(Some(rupees(666_667))));
+        assert_eq!(due(1_000_000, 200_000, (25, 30)), Ok(None));
+        assert_eq!(due(200_000, 1_000_000, (0, 30)), Ok(None));
+    }
+}

@@ -1,0 +1,46 @@
+//! `PlanService.CloseAccount`
+
+use chassis::{Call, Unit, wire};
+use proto::plan::v1 as pb;
+use values::ContractId;
+
+use crate::ctx::Ctx;
+use crate::domain::timeline::InThePast;
+use crate::error::Error;
+use crate::store::{accounts, contracts, segments};
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CloseAccountRequest>,
+    mut unit: Unit,
+) -> Result<pb::CloseAccountResponse, Error> {
+    let account = wire::id("account_id", &call.message.account_id)?;
+    let at = wire::instant("close_time", call.message.close_time)?;
+    let (locked, now) = ctx.hold_timelines(&mut unit.tx, &[account]).await?;
+    let (_, known) = locked.first().ok_or(Error::AccountNotFound(account))?;
+    if known.closed_at.is_some() {
+        return Ok(unit.commit(pb::CloseAccountResponse {}).await?);
+    }
+    if known.root == account {
+        for contract in contracts::joined(&mut unit.tx, account).await? {
+            if contract.payer_id == account.uuid() {
+                return Err(Error::ContractPayer(account));
+            }
+            let id = ContractId::from_uuid(contract.contract_id);
+            contracts::leave(&mut unit.tx, id, account, at).await?;
+        }
+        for family in segments::families(&mut unit.tx, account).await? {
+            let timeline = segments::list(&mut unit.tx, account, &family).await?;
+            // What was in force is not taken back.
+            if timeline
+                .iter()
+                .any(|it| at < it.start_at && it.start_at <= now)
+            {
+                return Err(InThePast.into());
+            }
+            segments::end(&mut unit.tx, (account, &family), at).await?;
+        }
+    }
+    accounts::close(&mut unit.tx, account, at).await?;
+    Ok(unit.commit(pb::CloseAccountResponse {}).await?)
+}

@@ -1,0 +1,49 @@
+//! `PlanService.WatchTimelines`
+
+use std::sync::Arc;
+
+use chassis::{news, resume_position};
+use proto::plan::v1 as pb;
+
+use super::get_current_plan::standing;
+use super::{Streamed, convert};
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::outbox;
+
+/// Changes read at once.
+const BATCH: i64 = 100;
+
+pub fn handle(
+    ctx: &Ctx,
+    request: &pb::WatchTimelinesRequest,
+) -> Result<Streamed<pb::WatchTimelinesResponse>, Error> {
+    let position = resume_position(&request.resume_token)?;
+    let reader = ctx.clone();
+    let read = move |position| {
+        let ctx = reader.clone();
+        async move { changes(&ctx, position).await }
+    };
+    Ok(Box::pin(news(Arc::default(), position, read)))
+}
+
+/// The changes after `position`, each with what is in force now.
+async fn changes(
+    ctx: &Ctx,
+    position: i64,
+) -> Result<Vec<(i64, pb::WatchTimelinesResponse)>, Error> {
+    let now = ctx.clock.now().await?;
+    let mut db = ctx.db.acquire().await?;
+    let mut changes = Vec::new();
+    for (position, root, family) in outbox::list(&mut db, position, BATCH).await? {
+        let (_, current) = standing(ctx, &mut db, root, &family, now).await?;
+        let change = pb::WatchTimelinesResponse {
+            account_id: root.to_string(),
+            family_code: family,
+            segment: current.as_ref().map(convert::segment).transpose()?,
+            resume_token: position.to_string(),
+        };
+        changes.push((position, change));
+    }
+    Ok(changes)
+}

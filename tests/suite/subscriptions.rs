@@ -1,0 +1,919 @@
+//! From trial to paid and on: upgrades, changes at the next cycle, renewals and what follows when they fail,
+//! through the services that decide them, with the numbers of the requirements.
+
+use perdiem::connect::{Clients, request_id};
+use proto::account::v1 as account;
+use proto::account::v1::create_order_request::Kind;
+use proto::account::v1::current_plan::State as PlanState;
+use proto::billing::v1 as billing;
+use proto::payments::v1 as payments;
+use proto::plan::v1 as plan;
+use proto::r#type::v1::Money;
+use tonic::{Code, Status};
+
+use crate::harness::{Harness, instant, reason};
+use crate::money::Shop;
+
+const FAMILY: &str = "PLATFORM";
+/// The morning of 15 April in India.
+const BOUGHT: &str = "2026-04-15T04:00:00Z";
+/// 15 May 00:00 in India.
+const RENEWED: &str = "2026-05-14T18:30:00Z";
+
+fn rupees(amount: &str) -> Option<Money> {
+    Some(Money {
+        currency_code: "INR".to_owned(),
+        amount: amount.to_owned(),
+    })
+}
+
+fn upgrade(plan: &str, cycle: &str, credit: &str) -> account::Upgrade {
+    account::Upgrade {
+        family_code: FAMILY.to_owned(),
+        plan_code: plan.to_owned(),
+        billing_cycle_code: cycle.to_owned(),
+        credit_amount: rupees(credit),
+        checklist_codes: vec!["FLOWS_WORKING".to_owned()],
+        ..account::Upgrade::default()
+    }
+}
+
+/// A trial of `india` in another state than its issuer, owned by the customer of the suite, with a card.
+async fn trial(shop: &Shop, token: &str) -> String {
+    let request = account::CreateAccountRequest {
+        profile_code: "india".to_owned(),
+        display_name: "A trial".to_owned(),
+        owner_user_id: shop.h.owner.clone(),
+        request_id: request_id(),
+        ..account::CreateAccountRequest::default()
+    };
+    let mut client = shop.h.customer().account;
+    let made = client.create_account(request).await.unwrap().into_inner();
+    let id = made.account.unwrap().account_id;
+    shop.live_in(&id, "IN", "MH", false).await;
+    shop.card(&id, token).await;
+    id
+}
+
+async fn get(h: &Harness, id: &str) -> account::Account {
+    at(h, id, None).await
+}
+
+async fn at(h: &Harness, id: &str, time: Option<&str>) -> account::Account {
+    let request = account::GetAccountRequest {
+        account_id: id.to_owned(),
+        read_time: time.map(|it| perdiem::connect::timestamp(instant(it))),
+    };
+    let mut client = h.customer().account;
+    let found = client.get_account(request).await.unwrap().into_inner();
+    found.account.unwrap()
+}
+
+async fn plan_of(h: &Harness, id: &str) -> account::CurrentPlan {
+    let request = account::GetCurrentPlanRequest {
+        account_id: id.to_owned(),
+        family_code: FAMILY.to_owned(),
+    };
+    let mut client = h.customer().account;
+    let found = client.get_current_plan(request).await.unwrap();
+    found.into_inner().current_plan.unwrap()
+}
+
+fn document(code: &str) -> account::KycDocument {
+    account::KycDocument {
+        document_code: code.to_owned(),
+        file_name: format!("{code}.pdf"),
+        file_type_code: "PDF".to_owned(),
+        size_bytes: 40_000,
+        digest: "ab".repeat(32),
+    }
+}
+
+const DOCUMENTS: [&str; 4] = [
+    "BUSINESS_IDENTITY",
+    "BUSINESS_ADDRESS",
+    "SIGNATORY_ID",
+    "BUSINESS_PAN",
+];
+
+async fn submit(h: &Harness, id: &str, codes: &[&str]) -> Result<account::KycSubmission, Status> {
+    let request = account::SubmitKycRequest {
+        account_id: id.to_owned(),
+        country_code: "IN".to_owned(),
+        legal_name: "Chai Pvt. Ltd.".to_owned(),
+        signatory_is_director: true,
+        documents: codes.iter().map(|code| document(code)).collect(),
+        request_id: request_id(),
+    };
+    let answer = h.customer().account.submit_kyc(request).await?;
+    Ok(answer.into_inner().kyc_submission.unwrap())
+}
+
+async fn review(
+    h: &Harness,
+    kyc: &account::KycSubmission,
+    action: account::review_kyc_request::Action,
+) -> Result<account::KycSubmission, Status> {
+    use account::review_kyc_request::Action;
+    let said = matches!(action, Action::Reject | Action::AskInformation);
+    let request = account::ReviewKycRequest {
+        kyc_id: kyc.kyc_id.clone(),
+        action: action.into(),
+        reason: if said { "the scan is cut" } else { "" }.to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = h.operator_with("KYC").account;
+    let answer = client.review_kyc(request).await?;
+    Ok(answer.into_inner().kyc_submission.unwrap())
+}
+
+async fn approved(h: &Harness, id: &str) {
+    use account::review_kyc_request::Action;
+    let kyc = submit(h, id, &DOCUMENTS).await.unwrap();
+    review(h, &kyc, Action::TakeUp).await.unwrap();
+    review(h, &kyc, Action::Approve).await.unwrap();
+}
+
+async fn quote(who: &Clients, id: &str, kind: Kind) -> Result<account::Order, Status> {
+    let request = account::CreateOrderRequest {
+        account_id: id.to_owned(),
+        kind: Some(kind),
+        request_id: request_id(),
+    };
+    let answer = who.account.clone().create_order(request).await?;
+    Ok(answer.into_inner().order.unwrap())
+}
+
+async fn bought(
+    h: &Harness,
+    who: &Clients,
+    id: &str,
+    kind: Kind,
+) -> Result<account::Order, Status> {
+    let order = quote(who, id, kind).await?;
+    h.confirm(who, &order).await?;
+    h.commit(who, &order).await
+}
+
+/// A trial that became a customer of `starter` on 15 April, by the month.
+async fn subscriber(shop: &Shop, token: &str) -> String {
+    shop.h.advance(BOUGHT).await;
+    let id = trial(shop, token).await;
+    approved(&shop.h, &id).await;
+    let asked = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let order = bought(&shop.h, &shop.h.customer(), &id, asked)
+        .await
+        .unwrap();
+    assert_eq!(order.state(), account::order::State::Completed);
+    id
+}
+
+fn change(plan: &str, cycle: &str) -> Kind {
+    Kind::PlanChange(account::PlanChange {
+        family_code: FAMILY.to_owned(),
+        plan_code: plan.to_owned(),
+        billing_cycle_code: cycle.to_owned(),
+        ..account::PlanChange::default()
+    })
+}
+
+/// The renewals of an account that were paid, each with its total, in order.
+async fn renewals(shop: &Shop, id: &str) -> Vec<String> {
+    let uuid = id.trim_start_matches("AC");
+    let paid: Vec<i64> = sqlx::query_scalar(
+        "SELECT total_minor FROM billing.collections
+         WHERE root_id = $1::uuid AND purpose = 'RENEWAL' AND state = 'SUCCEEDED' ORDER BY created_at, collection_id",
+    )
+    .bind(uuid)
+    .fetch_all(&shop.h.db)
+    .await
+    .unwrap();
+    paid.iter()
+        .map(|minor| format!("{}.{:02}", minor / 100, minor % 100))
+        .collect()
+}
+
+async fn pending(h: &Harness, id: &str) -> Vec<(String, String)> {
+    let request = account::ListPendingChangesRequest {
+        account_id: id.to_owned(),
+        family_code: FAMILY.to_owned(),
+    };
+    let mut client = h.customer().account;
+    let found = client.list_pending_changes(request).await.unwrap();
+    let found = found.into_inner().pending_changes.into_iter();
+    found
+        .map(|it| (it.to_plan_code, it.billing_cycle_code))
+        .collect()
+}
+
+fn refused<T>(answer: Result<T, Status>) -> (Code, String) {
+    let status = answer.err().expect("a refusal");
+    (status.code(), reason(&status))
+}
+
+#[tokio::test]
+async fn req_077_an_upgrade_waits_for_an_approved_kyc_and_takes_no_money_before() {
+    use account::review_kyc_request::Action;
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance(BOUGHT).await;
+    let id = trial(&shop, "tok_ok").await;
+    let asked = || Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let gate = (Code::FailedPrecondition, "KYC_NOT_APPROVED".to_owned());
+    assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
+
+    let without = refused(submit(h, &id, &DOCUMENTS[..3]).await);
+    assert_eq!(
+        without,
+        (Code::InvalidArgument, "DOCUMENT_MISSING".to_owned())
+    );
+    let kyc = submit(h, &id, &DOCUMENTS).await.unwrap();
+    assert_eq!(kyc.review_due_date, "2026-04-20", "three business days");
+    assert_eq!(
+        refused(submit(h, &id, &DOCUMENTS).await).1,
+        "KYC_UNDER_REVIEW"
+    );
+    assert_eq!(
+        refused(review(h, &kyc, Action::Approve).await).1,
+        "KYC_NOT_IN_REVIEW"
+    );
+    assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
+    review(h, &kyc, Action::TakeUp).await.unwrap();
+    let asks = review(h, &kyc, Action::AskInformation).await.unwrap();
+    assert_eq!(asks.reason, "the scan is cut");
+    assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
+    let again = submit(h, &id, &DOCUMENTS).await.unwrap();
+    assert_eq!(again.kyc_id, kyc.kyc_id, "the same submission goes on");
+    review(h, &again, Action::TakeUp).await.unwrap();
+    review(h, &again, Action::Reject).await.unwrap();
+    assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
+    let anew = submit(h, &id, &DOCUMENTS).await.unwrap();
+    assert_ne!(anew.kyc_id, kyc.kyc_id);
+    review(h, &anew, Action::TakeUp).await.unwrap();
+    review(h, &anew, Action::Approve).await.unwrap();
+    quote(&h.customer(), &id, asked()).await.unwrap();
+
+    // Withdrawn after the quote, the gate is shut again.
+    let request = account::WithdrawKycRequest {
+        account_id: id.clone(),
+        reason: "a forgery".to_owned(),
+        request_id: request_id(),
+    };
+    let mut reviewer = h.operator_with("KYC").account;
+    reviewer.withdraw_kyc(request).await.unwrap();
+    assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
+    let none = "SELECT count(*) FROM payments.movements";
+    assert_eq!(h.count(none).await, 0, "nothing was charged");
+    let history = account::ListAccountHistoryRequest {
+        account_id: id.clone(),
+        state_code: "KYC".to_owned(),
+        ..account::ListAccountHistoryRequest::default()
+    };
+    let told = h.customer().account.list_account_history(history).await;
+    let told: Vec<_> = told.unwrap().into_inner().transitions;
+    let told: Vec<_> = told.iter().rev().map(|it| it.to_code.as_str()).collect();
+    let expected = [
+        "PENDING",
+        "IN_REVIEW",
+        "ADDITIONAL_INFO_REQUIRED",
+        "PENDING",
+        "IN_REVIEW",
+        "REJECTED",
+        "PENDING",
+        "IN_REVIEW",
+        "APPROVED",
+        "WITHDRAWN",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn req_076_req_096_req_100_req_108_a_trial_is_upgraded_when_the_payment_has_succeeded() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance(BOUGHT).await;
+    let id = trial(&shop, "tok_declined_insufficient_funds").await;
+    approved(h, &id).await;
+    let who = h.customer();
+    let before = get(h, &id).await;
+    assert_eq!(before.r#type(), account::account::Type::Trial);
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Trial);
+
+    // REQ-100: the first credit reaches the plan's minimum, which differs by plan.
+    let asked = |plan: &str, credit: &str| Kind::Upgrade(upgrade(plan, "MONTHLY", credit));
+    let below = (Code::InvalidArgument, "BELOW_MINIMUM".to_owned());
+    assert_eq!(
+        refused(quote(&who, &id, asked("starter", "999.99")).await),
+        below
+    );
+    assert_eq!(
+        refused(quote(&who, &id, asked("growth", "1000.00")).await),
+        below
+    );
+    // REQ-080: exactly one plan.
+    assert_eq!(
+        refused(quote(&who, &id, asked("", "1000.00")).await).0,
+        Code::InvalidArgument
+    );
+    // A trial's plan change is its upgrade; nobody goes back to a trial.
+    assert_eq!(
+        refused(quote(&who, &id, change("starter", "")).await).1,
+        "UPGRADE_FIRST"
+    );
+
+    // REQ-096: the summary; REQ-079: self-checks are advice.
+    let order = quote(&who, &id, asked("starter", "1000.00")).await.unwrap();
+    let lines: Vec<_> = order
+        .lines
+        .iter()
+        .map(|line| (line.kind_code.as_str(), line.amount.clone().unwrap().amount))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("SUBSCRIPTION", "2000.00".to_owned()),
+            ("CREDITS", "1000.00".to_owned()),
+            ("IGST", "540.00".to_owned()),
+        ]
+    );
+    assert_eq!(order.total, rupees("3540.00"));
+    assert_eq!(order.warnings, ["INTEGRATION_TESTED_UNCHECKED"]);
+    let offer = order.plan_offer.clone().unwrap();
+    assert_eq!(offer.monthly_minimum, rupees("2000.00"));
+    assert_eq!(offer.minimum_initial_credit, rupees("1000.00"));
+    assert_eq!(offer.features.len(), 14);
+    let prices: Vec<_> = offer
+        .cycles
+        .iter()
+        .map(|it| it.price.clone().unwrap().amount)
+        .collect();
+    assert_eq!(
+        prices,
+        ["2000.00", "5700.00", "20400.00"],
+        "REQ-097 to REQ-099"
+    );
+
+    // REQ-108: declined, it is still a trial, without credit.
+    h.confirm(&who, &order).await.unwrap();
+    let done = h.commit(&who, &order).await.unwrap();
+    assert_eq!(done.state(), account::order::State::Failed);
+    assert_eq!(done.failure_reason, "PAYMENT_DECLINED");
+    assert_eq!(get(h, &id).await.r#type(), account::account::Type::Trial);
+    assert_eq!(h.balance(&id).await, "0.000000");
+
+    // Paid, it is upgraded at once.
+    shop.card(&id, "tok_ok").await;
+    let done = bought(h, &who, &id, asked("starter", "1000.00"))
+        .await
+        .unwrap();
+    assert_eq!(done.state(), account::order::State::Completed);
+    let now = get(h, &id).await;
+    assert_eq!(now.r#type(), account::account::Type::Full);
+    assert_eq!(now.account_id, before.account_id);
+    let plan = plan_of(h, &id).await;
+    assert_eq!(
+        (plan.plan_code.as_str(), plan.state()),
+        ("starter", PlanState::Active)
+    );
+    assert_eq!(plan.next_billing_date, "2026-05-15");
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    let again = refused(quote(&who, &id, asked("growth", "5000.00")).await);
+    assert_eq!(
+        again,
+        (Code::FailedPrecondition, "ALREADY_UPGRADED".to_owned())
+    );
+    // As it stood before: a trial.
+    let then = at(h, &id, Some(BOUGHT)).await;
+    assert_eq!(
+        then.r#type(),
+        account::account::Type::Full,
+        "of this very instant"
+    );
+    h.advance("2026-04-16T00:00:00Z").await;
+    let request = account::ListAccountHistoryRequest {
+        account_id: id.clone(),
+        state_code: "TYPE".to_owned(),
+        ..account::ListAccountHistoryRequest::default()
+    };
+    let told = who
+        .account
+        .clone()
+        .list_account_history(request)
+        .await
+        .unwrap();
+    let told = told.into_inner().transitions;
+    let told: Vec<_> = told.iter().map(|it| it.transition_code.as_str()).collect();
+    assert_eq!(told, ["UPGRADED", "CREATED"]);
+}
+
+#[tokio::test]
+async fn req_097_req_127_each_cycle_is_charged_at_its_start_once() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    h.advance("2026-05-14T18:29:00Z").await;
+    assert!(renewals(&shop, &id).await.is_empty());
+    h.advance(RENEWED).await;
+    assert_eq!(renewals(&shop, &id).await, ["2360.00"], "with tax");
+    h.advance("2026-06-14T18:30:00Z").await;
+    h.advance("2026-07-01T00:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await, ["2360.00", "2360.00"]);
+    assert_eq!(h.balance(&id).await, "1000.000000", "apart from credit");
+    assert_eq!(plan_of(h, &id).await.next_billing_date, "2026-07-15");
+    let differences = h.operator.billing.clone();
+    let mut differences = differences;
+    let found = differences
+        .reconcile(billing::ReconcileRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(found.into_inner().differences.len(), 0);
+}
+
+#[tokio::test]
+async fn req_098_req_099_req_126_a_cycle_is_switched_by_support_and_from_the_next_renewal() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    h.advance("2026-04-20T06:00:00Z").await;
+    let request = || account::SwitchBillingCycleRequest {
+        account_id: id.clone(),
+        family_code: FAMILY.to_owned(),
+        billing_cycle_code: "ANNUAL".to_owned(),
+        request_id: request_id(),
+    };
+    let by_customer = h.customer().account.switch_billing_cycle(request()).await;
+    assert_eq!(
+        refused(by_customer),
+        (Code::FailedPrecondition, "CONTACT_SUPPORT".to_owned())
+    );
+    let by_order = quote(&h.customer(), &id, change("starter", "ANNUAL")).await;
+    assert_eq!(refused(by_order).1, "CONTACT_SUPPORT");
+    let mut agent = h.operator_with("SUPPORT_AGENT").account;
+    let switched = agent.switch_billing_cycle(request()).await.unwrap();
+    let switched = switched.into_inner().pending_change.unwrap();
+    assert_eq!(switched.billing_cycle_code, "ANNUAL");
+    // A change of plan that comes to it keeps it: the two are one (C-23).
+    bought(h, &h.customer(), &id, change("growth", ""))
+        .await
+        .unwrap();
+    assert_eq!(
+        pending(h, &id).await,
+        [("growth".to_owned(), "ANNUAL".to_owned())]
+    );
+    bought(h, &h.customer(), &id, change("enterprise", ""))
+        .await
+        .unwrap_err();
+    let request = account::WithdrawChangeRequest {
+        account_id: id.clone(),
+        family_code: FAMILY.to_owned(),
+        request_id: request_id(),
+    };
+    h.customer().account.withdraw_change(request).await.unwrap();
+    assert!(pending(h, &id).await.is_empty());
+    agent
+        .switch_billing_cycle(switch(&id, "ANNUAL"))
+        .await
+        .unwrap();
+    h.advance(RENEWED).await;
+    assert_eq!(
+        renewals(&shop, &id).await,
+        ["24072.00"],
+        "20,400.00 and tax"
+    );
+    // Annual to monthly waits for the year's end.
+    let back = agent.switch_billing_cycle(switch(&id, "MONTHLY")).await;
+    let back = back.unwrap().into_inner().pending_change.unwrap();
+    assert_eq!(
+        back.effective_time,
+        Some(perdiem::connect::timestamp(instant("2027-05-14T18:30:00Z")))
+    );
+}
+
+fn switch(id: &str, cycle: &str) -> account::SwitchBillingCycleRequest {
+    account::SwitchBillingCycleRequest {
+        account_id: id.to_owned(),
+        family_code: FAMILY.to_owned(),
+        billing_cycle_code: cycle.to_owned(),
+        request_id: request_id(),
+    }
+}
+
+#[tokio::test]
+async fn req_118_req_119_req_123_a_change_between_paid_plans_waits_for_the_next_cycle() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    h.advance("2026-04-20T06:00:00Z").await;
+    let who = h.customer();
+    let order = bought(h, &who, &id, change("growth", "")).await.unwrap();
+    assert_eq!(order.effect(), account::order::Effect::NextCycle);
+    assert_eq!(
+        order.effective_time,
+        Some(perdiem::connect::timestamp(instant(RENEWED)))
+    );
+    assert_eq!(order.total, None, "nothing is charged today");
+    assert_eq!(
+        pending(h, &id).await,
+        [("growth".to_owned(), String::new())]
+    );
+    assert_eq!(plan_of(h, &id).await.plan_code, "starter");
+
+    // Withdrawn, and chosen again.
+    let request = || account::WithdrawChangeRequest {
+        account_id: id.clone(),
+        family_code: FAMILY.to_owned(),
+        request_id: request_id(),
+    };
+    who.account
+        .clone()
+        .withdraw_change(request())
+        .await
+        .unwrap();
+    let none = who.account.clone().withdraw_change(request()).await;
+    assert_eq!(refused(none).1, "NO_PENDING_CHANGE");
+    bought(h, &who, &id, change("growth", "")).await.unwrap();
+    h.advance("2026-05-14T18:29:59Z").await;
+    assert_eq!(plan_of(h, &id).await.plan_code, "starter");
+    h.advance(RENEWED).await;
+    assert_eq!(plan_of(h, &id).await.plan_code, "growth");
+    assert_eq!(
+        renewals(&shop, &id).await,
+        ["11800.00"],
+        "10,000.00 and tax"
+    );
+
+    // REQ-123: down again, what is lost is told, and holds until then.
+    let down = quote(&who, &id, change("starter", "")).await.unwrap();
+    assert_eq!(down.effect(), account::order::Effect::NextCycle);
+    let check = async |feature: &str, used_count: i64| {
+        let request = plan::CheckEntitlementRequest {
+            account_id: id.clone(),
+            feature_code: feature.to_owned(),
+            used_count,
+            ..plan::CheckEntitlementRequest::default()
+        };
+        let mut client = h.operator.plan.clone();
+        client
+            .check_entitlement(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .allowed
+    };
+    h.confirm(&who, &down).await.unwrap();
+    h.commit(&who, &down).await.unwrap();
+    assert!(check("contact_center", 0).await && check("phone_numbers", 12).await);
+    h.advance("2026-06-14T18:30:00Z").await;
+    assert!(!check("contact_center", 0).await, "Growth's end");
+    assert!(
+        !check("phone_numbers", 12).await,
+        "a 13th is over the quota of 5"
+    );
+    assert_eq!(renewals(&shop, &id).await, ["11800.00", "2360.00"]);
+}
+
+#[tokio::test]
+async fn req_120_req_121_req_131_a_cancelled_plan_ends_with_its_period_and_a_new_one_begins_at_once()
+ {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    h.advance("2026-04-20T06:00:00Z").await;
+    let cancel = async || {
+        let request = account::CancelSubscriptionRequest {
+            account_id: id.clone(),
+            family_code: FAMILY.to_owned(),
+            request_id: request_id(),
+        };
+        let mut client = h.customer().account;
+        client
+            .cancel_subscription(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .end_time
+    };
+    let end = Some(perdiem::connect::timestamp(instant(RENEWED)));
+    assert_eq!(cancel().await, end);
+    assert_eq!(cancel().await, end, "cancelled twice it ends once");
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::CancelAtPeriodEnd);
+    let undo = || account::UndoCancellationRequest {
+        account_id: id.clone(),
+        family_code: FAMILY.to_owned(),
+        request_id: request_id(),
+    };
+    h.customer()
+        .account
+        .undo_cancellation(undo())
+        .await
+        .unwrap();
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    let twice = h.customer().account.undo_cancellation(undo()).await;
+    assert_eq!(refused(twice).1, "NOT_CANCELLED");
+    cancel().await;
+
+    h.advance("2026-05-14T18:29:59Z").await;
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Normal);
+    h.advance("2026-05-20T00:00:00Z").await;
+    let limited = get(h, &id).await;
+    assert_eq!(limited.mode(), account::account::Mode::Limited);
+    assert_eq!(limited.limit_reason, "CANCELLED");
+    assert_eq!(limited.status(), account::account::Status::Active);
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Ended);
+    assert!(
+        renewals(&shop, &id).await.is_empty(),
+        "no renewal is charged"
+    );
+    let then = at(h, &id, Some("2026-05-14T18:00:00Z")).await;
+    assert_eq!(then.mode(), account::account::Mode::Normal);
+    let then = at(h, &id, Some(RENEWED)).await;
+    assert_eq!(then.mode(), account::account::Mode::Limited);
+
+    // REQ-131: back at once, without the credit of a first purchase; a new cycle starts that day.
+    let asked = Kind::Upgrade(upgrade("growth", "MONTHLY", "0.00"));
+    let order = bought(h, &h.customer(), &id, asked).await.unwrap();
+    assert_eq!(order.state(), account::order::State::Completed);
+    assert_eq!(order.total, rupees("11800.00"));
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Normal);
+    let plan = plan_of(h, &id).await;
+    assert_eq!(
+        (plan.plan_code.as_str(), plan.state()),
+        ("growth", PlanState::Active)
+    );
+    assert_eq!(plan.next_billing_date, "2026-06-20");
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    h.advance("2026-06-21T00:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await, ["11800.00"]);
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Normal);
+}
+
+#[tokio::test]
+async fn req_127_a_renewal_that_fails_is_tried_again_and_then_limits_the_account() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    shop.card(&id, "tok_declined_insufficient_funds").await;
+    let tries = async || {
+        h.count("SELECT count(*) FROM payments.movements WHERE state = 'DECLINED'")
+            .await
+    };
+    for (until, expected) in [
+        ("2026-05-15T12:00:00Z", 1),
+        ("2026-05-16T12:00:00Z", 2),
+        ("2026-05-17T12:00:00Z", 2),
+        ("2026-05-18T12:00:00Z", 3),
+        ("2026-05-21T12:00:00Z", 3),
+    ] {
+        h.advance(until).await;
+        assert_eq!(tries().await, expected, "{until}");
+        assert_eq!(
+            plan_of(h, &id).await.state(),
+            PlanState::PastDue,
+            "D13: it keeps its plan"
+        );
+        assert_eq!(get(h, &id).await.mode(), account::account::Mode::Normal);
+    }
+    h.advance("2026-05-22T12:00:00Z").await;
+    assert_eq!(tries().await, 4);
+    let limited = get(h, &id).await;
+    assert_eq!(limited.mode(), account::account::Mode::Limited);
+    assert_eq!(limited.limit_reason, "RENEWAL_FAILED");
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Ended);
+    h.advance("2026-07-01T00:00:00Z").await;
+    assert_eq!(tries().await, 4, "it has ended");
+    assert_eq!(
+        h.count("SELECT count(*) FROM billing.subscriptions").await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn req_127_a_success_in_between_renews_with_the_cycle_day_unchanged() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance("2026-03-31T04:00:00Z").await;
+    let id = trial(&shop, "tok_ok").await;
+    approved(h, &id).await;
+    let asked = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    bought(h, &h.customer(), &id, asked).await.unwrap();
+    shop.card(&id, "tok_declined_insufficient_funds").await;
+    h.advance("2026-05-01T06:00:00Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::PastDue);
+    shop.card(&id, "tok_ok").await;
+    h.advance("2026-05-04T06:00:00Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    // 31 March, 30 April, 31 May: always from the anchor.
+    assert_eq!(plan_of(h, &id).await.next_billing_date, "2026-05-31");
+    assert_eq!(renewals(&shop, &id).await.len(), 1);
+    h.advance("2026-05-31T12:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await.len(), 2);
+    assert_eq!(plan_of(h, &id).await.next_billing_date, "2026-06-30");
+}
+
+#[tokio::test]
+async fn req_135_a_renewal_keeps_the_price_of_its_version() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    h.import_as(
+        "v2",
+        &[(
+            "monthly_minimum: \"2000.00\"",
+            "monthly_minimum: \"2500.00\"",
+        )],
+    )
+    .await;
+    let other = trial(&shop, "tok_ok").await;
+    approved(h, &other).await;
+    let asked = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let order = bought(h, &h.customer(), &other, asked).await.unwrap();
+    assert_eq!(order.total, rupees("4130.00"));
+    h.advance(RENEWED).await;
+    assert_eq!(renewals(&shop, &id).await, ["2360.00"]);
+    assert_eq!(renewals(&shop, &other).await, ["2950.00"]);
+}
+
+#[tokio::test]
+async fn req_134_an_upgrade_that_is_immediate_by_data_costs_its_difference_today() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    let rule = "- {when: {direction: UPGRADE}, effect: NEXT_CYCLE}";
+    let at_once = "- {when: {direction: UPGRADE}, effect: IMMEDIATE, charge: PRORATED_DIFFERENCE}";
+    h.import_as("v2", &[(rule, at_once)]).await;
+    h.advance("2026-04-20T06:00:00Z").await;
+    let order = bought(h, &h.customer(), &id, change("growth", ""))
+        .await
+        .unwrap();
+    // 8,000.00 for 25 of 30 days, and 18 %.
+    assert_eq!(order.total, rupees("7866.67"));
+    assert_eq!(order.state(), account::order::State::Completed);
+    assert_eq!(plan_of(h, &id).await.plan_code, "growth");
+    h.advance(RENEWED).await;
+    assert_eq!(
+        renewals(&shop, &id).await,
+        ["11800.00"],
+        "the day of the cycle stays"
+    );
+}
+
+#[tokio::test]
+async fn req_094_req_129_a_contract_is_offered_accepted_and_paid_by_cheque() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance(BOUGHT).await;
+    let id = trial(&shop, "tok_ok").await;
+    approved(h, &id).await;
+    let asked = || Kind::Upgrade(upgrade("enterprise", "ANNUAL", "50000.00"));
+    let status = quote(&h.customer(), &id, asked()).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::FailedPrecondition, "CONTACT_SALES".to_owned())
+    );
+    let entitlement = |code: &str, value: &str| plan::Entitlement {
+        feature_code: code.to_owned(),
+        value: value.to_owned(),
+        ..plan::Entitlement::default()
+    };
+    let request = plan::CreateContractOfferRequest {
+        account_id: id.clone(),
+        plan_code: "enterprise".to_owned(),
+        monthly_minimum: rupees("50000.00"),
+        term_months: 12,
+        entitlements: vec![
+            entitlement("recording_days", "365"),
+            entitlement("api_rate_limit", "2000"),
+        ],
+        expire_time: Some(perdiem::connect::timestamp(instant("2026-05-01T00:00:00Z"))),
+        request_id: request_id(),
+    };
+    let offer = h
+        .operator_with("SALES")
+        .plan
+        .create_contract_offer(request)
+        .await;
+    let offer = offer.unwrap().into_inner().contract_offer.unwrap();
+    assert_eq!(
+        refused(quote(&h.customer(), &id, asked()).await).1,
+        "CONTACT_SALES"
+    );
+    let request = plan::AcceptContractOfferRequest {
+        offer_id: offer.offer_id,
+        account_id: id.clone(),
+        request_id: request_id(),
+    };
+    shop.seller
+        .plan
+        .clone()
+        .accept_contract_offer(request)
+        .await
+        .unwrap();
+    let request = payments::AddPaymentMethodRequest {
+        account_id: id.clone(),
+        method_code: "CHEQUE".to_owned(),
+        request_id: request_id(),
+        ..payments::AddPaymentMethodRequest::default()
+    };
+    let added = shop
+        .seller
+        .payments
+        .clone()
+        .add_payment_method(request)
+        .await;
+    let method = added.unwrap().into_inner().payment_method.unwrap();
+    let by_cheque = Kind::Upgrade(account::Upgrade {
+        payment_method_id: method.payment_method_id,
+        ..upgrade("enterprise", "ANNUAL", "50000.00")
+    });
+    let order = bought(h, &h.customer(), &id, by_cheque).await.unwrap();
+    assert_eq!(order.state(), account::order::State::AwaitingSettlement);
+    // 12 × 50,000.00 less 15 %, 50,000.00 credit, and 18 %.
+    assert_eq!(order.total, rupees("660800.00"));
+    assert_eq!(get(h, &id).await.r#type(), account::account::Type::Trial);
+    // Another upgrade has to wait for it.
+    let second = bought(
+        h,
+        &h.customer(),
+        &id,
+        Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00")),
+    )
+    .await;
+    assert_eq!(refused(second).1, "ORDER_UNDER_WAY");
+
+    // What the catalogue becomes meanwhile changes nothing that was quoted.
+    h.import_as(
+        "v2",
+        &[(
+            "monthly_minimum: \"2000.00\"",
+            "monthly_minimum: \"2500.00\"",
+        )],
+    )
+    .await;
+    let charges = payments::ListChargesRequest {
+        account_id: id.clone(),
+        ..payments::ListChargesRequest::default()
+    };
+    let charges = shop.seller.payments.clone().list_charges(charges).await;
+    let charge = charges.unwrap().into_inner().charges.remove(0);
+    let request = payments::SettleChargeRequest {
+        charge_id: charge.charge_id,
+        outcome: payments::settle_charge_request::Outcome::Settled.into(),
+        reference: "cheque 42".to_owned(),
+        account_id: id.clone(),
+        amount: charge.amount,
+        settle_time: Some(perdiem::connect::timestamp(instant(BOUGHT))),
+        request_id: request_id(),
+        ..payments::SettleChargeRequest::default()
+    };
+    h.operator_with("BILLING")
+        .payments
+        .settle_charge(request)
+        .await
+        .unwrap();
+    h.advance("2026-04-22T00:00:00Z").await;
+    let now = get(h, &id).await;
+    assert_eq!(now.r#type(), account::account::Type::Full);
+    let current = plan_of(h, &id).await;
+    assert_eq!(
+        (
+            current.plan_code.as_str(),
+            current.billing_cycle_code.as_str()
+        ),
+        ("enterprise", "ANNUAL")
+    );
+    assert_eq!(h.balance(&id).await, "50000.000000");
+    let entitled = plan::ListEntitlementsRequest {
+        account_id: id.clone(),
+    };
+    let entitled = h.operator.plan.clone().list_entitlements(entitled).await;
+    let entitled = entitled.unwrap().into_inner().entitlements;
+    let of = |code: &str| entitled.iter().find(|it| it.feature_code == code).unwrap();
+    assert_eq!(of("recording_days").value, "365");
+    assert_eq!(of("api_rate_limit").figure, "2000");
+}
+
+#[tokio::test]
+async fn a_trial_that_ends_is_limited_and_its_upgrade_restores_it() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance(BOUGHT).await;
+    let id = trial(&shop, "tok_ok").await;
+    approved(h, &id).await;
+    h.advance("2026-04-22T03:59:59Z").await;
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Normal);
+    h.advance("2026-04-22T04:00:00Z").await;
+    let ended = get(h, &id).await;
+    assert_eq!(ended.mode(), account::account::Mode::Limited);
+    assert_eq!(ended.limit_reason, "TRIAL_EXPIRED");
+    let asked = Kind::Upgrade(upgrade("starter", "QUARTERLY", "1000.00"));
+    let order = bought(h, &h.customer(), &id, asked).await.unwrap();
+    assert_eq!(
+        order.total,
+        rupees("7906.00"),
+        "5,700.00, 1,000.00 and 18 %"
+    );
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Normal);
+    h.advance("2026-07-22T00:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await, ["6726.00"]);
+    assert_eq!(plan_of(h, &id).await.next_billing_date, "2026-10-22");
+}
