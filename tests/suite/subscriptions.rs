@@ -20,6 +20,7 @@ const BOUGHT: &str = "2026-04-15T04:00:00Z";
 /// 15 May 00:00 in India.
 const RENEWED: &str = "2026-05-14T18:30:00Z";
 
+#[expect(clippy::unnecessary_wraps, reason = "as fields hold it")]
 fn rupees(amount: &str) -> Option<Money> {
     Some(Money {
         currency_code: "INR".to_owned(),
@@ -863,7 +864,6 @@ async fn req_094_req_129_a_contract_is_offered_accepted_and_paid_by_cheque() {
         amount: charge.amount,
         settle_time: Some(perdiem::connect::timestamp(instant(BOUGHT))),
         request_id: request_id(),
-        ..payments::SettleChargeRequest::default()
     };
     h.operator_with("BILLING")
         .payments
