@@ -23,6 +23,10 @@ const CHANGED: &[(&str, &str)] = &[
     ("billing.auto_recharges", "*"),
     ("billing.subscriptions", "*"),
     (
+        "billing.closings",
+        "state settlement_minor refund_minor forfeited_micros due_on invoice_id catalogue_version settled_at",
+    ),
+    (
         "billing.invoices",
         "state from_balance_minor credited_minor",
     ),
@@ -63,6 +67,7 @@ const DELETED: &[&str] = &[
     "billing.run_outcomes",
     "billing.parked_accounts",
     "billing.subscriptions",
+    "billing.closings",
     "payments.requests",
     "payments.test_clock",
 ];

@@ -21,14 +21,14 @@ const BOUGHT: &str = "2026-04-15T04:00:00Z";
 const RENEWED: &str = "2026-05-14T18:30:00Z";
 
 #[expect(clippy::unnecessary_wraps, reason = "as fields hold it")]
-fn rupees(amount: &str) -> Option<Money> {
+pub fn rupees(amount: &str) -> Option<Money> {
     Some(Money {
         currency_code: "INR".to_owned(),
         amount: amount.to_owned(),
     })
 }
 
-fn upgrade(plan: &str, cycle: &str, credit: &str) -> account::Upgrade {
+pub fn upgrade(plan: &str, cycle: &str, credit: &str) -> account::Upgrade {
     account::Upgrade {
         family_code: FAMILY.to_owned(),
         plan_code: plan.to_owned(),
@@ -40,7 +40,7 @@ fn upgrade(plan: &str, cycle: &str, credit: &str) -> account::Upgrade {
 }
 
 /// A trial of `india` in another state than its issuer, owned by the customer of the suite, with a card.
-async fn trial(shop: &Shop, token: &str) -> String {
+pub async fn trial(shop: &Shop, token: &str) -> String {
     let request = account::CreateAccountRequest {
         profile_code: "india".to_owned(),
         display_name: "A trial".to_owned(),
@@ -56,11 +56,11 @@ async fn trial(shop: &Shop, token: &str) -> String {
     id
 }
 
-async fn get(h: &Harness, id: &str) -> account::Account {
+pub async fn get(h: &Harness, id: &str) -> account::Account {
     at(h, id, None).await
 }
 
-async fn at(h: &Harness, id: &str, time: Option<&str>) -> account::Account {
+pub async fn at(h: &Harness, id: &str, time: Option<&str>) -> account::Account {
     let request = account::GetAccountRequest {
         account_id: id.to_owned(),
         read_time: time.map(|it| perdiem::connect::timestamp(instant(it))),
@@ -128,14 +128,14 @@ async fn review(
     Ok(answer.into_inner().kyc_submission.unwrap())
 }
 
-async fn approved(h: &Harness, id: &str) {
+pub async fn approved(h: &Harness, id: &str) {
     use account::review_kyc_request::Action;
     let kyc = submit(h, id, &DOCUMENTS).await.unwrap();
     review(h, &kyc, Action::TakeUp).await.unwrap();
     review(h, &kyc, Action::Approve).await.unwrap();
 }
 
-async fn quote(who: &Clients, id: &str, kind: Kind) -> Result<account::Order, Status> {
+pub async fn quote(who: &Clients, id: &str, kind: Kind) -> Result<account::Order, Status> {
     let request = account::CreateOrderRequest {
         account_id: id.to_owned(),
         kind: Some(kind),
@@ -145,7 +145,7 @@ async fn quote(who: &Clients, id: &str, kind: Kind) -> Result<account::Order, St
     Ok(answer.into_inner().order.unwrap())
 }
 
-async fn bought(
+pub async fn bought(
     h: &Harness,
     who: &Clients,
     id: &str,
@@ -157,7 +157,7 @@ async fn bought(
 }
 
 /// A trial that became a customer of `starter` on 15 April, by the month.
-async fn subscriber(shop: &Shop, token: &str) -> String {
+pub async fn subscriber(shop: &Shop, token: &str) -> String {
     shop.h.advance(BOUGHT).await;
     let id = trial(shop, token).await;
     approved(&shop.h, &id).await;
@@ -169,7 +169,7 @@ async fn subscriber(shop: &Shop, token: &str) -> String {
     id
 }
 
-fn change(plan: &str, cycle: &str) -> Kind {
+pub fn change(plan: &str, cycle: &str) -> Kind {
     Kind::PlanChange(account::PlanChange {
         family_code: FAMILY.to_owned(),
         plan_code: plan.to_owned(),
@@ -179,7 +179,7 @@ fn change(plan: &str, cycle: &str) -> Kind {
 }
 
 /// The renewals of an account that were paid, each with its total, in order.
-async fn renewals(shop: &Shop, id: &str) -> Vec<String> {
+pub async fn renewals(shop: &Shop, id: &str) -> Vec<String> {
     let uuid = id.trim_start_matches("AC");
     let paid: Vec<i64> = sqlx::query_scalar(
         "SELECT total_minor FROM billing.collections
@@ -207,7 +207,7 @@ async fn pending(h: &Harness, id: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn refused<T>(answer: Result<T, Status>) -> (Code, String) {
+pub fn refused<T>(answer: Result<T, Status>) -> (Code, String) {
     let status = answer.err().expect("a refusal");
     (status.code(), reason(&status))
 }

@@ -64,16 +64,20 @@ pub async fn advance(urls: &Urls, to: DateTime<Utc>) -> Result<(), Failure> {
     }
 }
 
+/// Waits until every service says twice in a row that it has nothing to do: the first may have been given
+/// work by the last after it was asked.
 async fn idle(urls: &Urls) -> Result<(), Failure> {
-    for mut clock in clocks(urls).await? {
-        while !clock
-            .get_clock(pb::GetClockRequest {})
-            .await
-            .map_err(refused)?
-            .into_inner()
-            .idle
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut clocks = clocks(urls).await?;
+    let mut quiet = 0;
+    while quiet < 2 {
+        quiet += 1;
+        for clock in &mut clocks {
+            let request = pb::GetClockRequest {};
+            let answer = clock.get_clock(request).await.map_err(refused)?;
+            if !answer.into_inner().idle {
+                quiet = 0;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
     Ok(())

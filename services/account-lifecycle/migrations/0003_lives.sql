@@ -64,10 +64,12 @@ ALTER TABLE account.orders DROP CONSTRAINT orders_kind_check;
 ALTER TABLE account.orders
     ADD CONSTRAINT orders_kind_check CHECK (kind IN ('PLAN_CHANGE', 'BUY_CREDITS', 'UPGRADE')),
     -- Whether auto-recharge is switched on with it.
-    ADD COLUMN auto_recharge boolean NOT NULL DEFAULT false;
--- One plan at a time is paid for.
-CREATE UNIQUE INDEX orders_one_upgrade ON account.orders (root_id)
-    WHERE kind = 'UPGRADE' AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT');
+    ADD COLUMN auto_recharge boolean NOT NULL DEFAULT false,
+    -- The accepted offer that it was quoted by; empty for none.
+    ADD COLUMN offer_id text NOT NULL DEFAULT '';
+-- One plan at a time is changed, or paid for.
+CREATE UNIQUE INDEX orders_one_plan ON account.orders (root_id, family_code)
+    WHERE kind IN ('UPGRADE', 'PLAN_CHANGE') AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT');
 
 -- How far what other services tell was followed; written with its effect.
 CREATE TABLE account.watch_positions (

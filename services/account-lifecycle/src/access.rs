@@ -4,6 +4,7 @@ use chassis::{Access, Who};
 
 const SUPPORT: Who = Who::Operator("SUPPORT_AGENT");
 const EVERYONE: &[Who] = &[Who::Person, Who::AnyOperator];
+const RISK: &[Who] = &[Who::Person, SUPPORT, Who::Operator("RISK")];
 const GATEWAYS: &[Who] = &[Who::Service("gateway"), Who::AnyOperator];
 
 /// The table: a method without a row is refused.
@@ -57,8 +58,8 @@ pub const ACCESS: &[Access] = &[
     Access::unary("CloseAccount", EVERYONE),
     Access::unary("ReturnToService", EVERYONE),
     Access::unary("GetDeletionReceipt", EVERYONE),
-    Access::unary("SuspendAccount", &[SUPPORT, Who::Operator("RISK")]),
-    Access::unary("ReinstateAccount", &[SUPPORT, Who::Operator("RISK")]),
+    Access::unary("SuspendAccount", RISK),
+    Access::unary("ReinstateAccount", RISK),
     Access::unary("GoLive", EVERYONE),
     Access::unary("UpdateBillingDetails", EVERYONE),
     Access::unary("GetBillingDetails", EVERYONE),

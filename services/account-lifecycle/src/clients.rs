@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chassis::{retried, wire::timestamp};
+use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use proto::payments::v1 as payments;
 use proto::plan::v1 as plan;
@@ -13,6 +14,7 @@ use values::{AccountId, CollectionId, MethodId, OrderId, TicketId};
 use crate::ctx::Ctx;
 use crate::domain::account::Account;
 use crate::domain::billing_details::BillingDetails;
+use crate::domain::closing::Closing;
 use crate::domain::order::Order;
 use crate::error::Error;
 
@@ -41,6 +43,14 @@ pub struct Profile {
     pub checklist: Vec<String>,
     /// What is asked to be known as a customer.
     pub kyc: Option<plan::KycTerms>,
+    /// Its families.
+    pub families: Vec<String>,
+    /// How its accounts are closed; `None` where operators only do.
+    pub close: Option<plan::ClosePolicy>,
+    /// How its accounts become dormant; `None` where they do not.
+    pub soft_close: Option<plan::SoftClosePolicy>,
+    /// Whether an empty balance suspends an account (REQ-132).
+    pub suspends_at_zero: bool,
 }
 
 /// Calls a method of a client, again while the service is away.
@@ -86,6 +96,12 @@ impl Ctx {
             kyc_gates: profile.kyc_gate_codes,
             checklist: profile.checklist_codes,
             kyc: catalogue.kyc.clone(),
+            families: profile.family_codes,
+            close: profile.close,
+            soft_close: profile.soft_close,
+            suspends_at_zero: profile
+                .balance
+                .is_some_and(|balance| balance.at_zero_code == "SUSPEND"),
             currency: profile.currency_code,
             roles: profile.role_codes,
             permissions: profile
@@ -202,8 +218,14 @@ impl Ctx {
             timeline_etag: order.timeline_etag.clone(),
             catalogue_version: order.catalogue_version.clone(),
             order_id: OrderId::from_uuid(order.order_id).to_string(),
-            request_id: derived(order.order_id, "apply"),
+            // Paid, it is put in force once whatever the request; a refusal must not be answered for ever.
+            request_id: if paid {
+                Uuid::now_v7().to_string()
+            } else {
+                derived(order.order_id, "apply")
+            },
             paid,
+            offer_id: order.offer_id.clone(),
         };
         let answer = ask!(self.plan, apply_change, request)?;
         answer.segment.ok_or_else(chassis::internal)
@@ -444,6 +466,112 @@ impl Ctx {
         };
         let answer = ask!(self.plan, switch_billing_cycle, request)?;
         answer.pending_change.ok_or_else(chassis::internal)
+    }
+
+    /// The contracts that an account is in and pays for.
+    pub async fn pays_for(&self, account: AccountId) -> Result<bool, Status> {
+        let request = plan::ListContractsRequest {
+            account_id: account.to_string(),
+            page_size: 500,
+            page_token: String::new(),
+        };
+        let answer = ask!(self.plan, list_contracts, request)?;
+        let payer = account.to_string();
+        Ok(answer.contracts.iter().any(|it| {
+            let of = |member: &plan::contract::Member| member.account_id == payer;
+            let open = it
+                .members
+                .iter()
+                .any(|it| of(it) && it.leave_time.is_none());
+            it.payer_account_id == payer && open
+        }))
+    }
+
+    /// Ends the timelines of an account; safe to repeat.
+    pub async fn close_plans(&self, closing: &Closing) -> Result<(), Status> {
+        let request = plan::CloseAccountRequest {
+            account_id: AccountId::from_uuid(closing.account_id).to_string(),
+            close_time: Some(timestamp(closing.close_at)),
+            request_id: derived(closing.account_id, "close"),
+        };
+        ask!(self.plan, close_account, request).map(|_| ())
+    }
+
+    /// What closing would settle and refund; unless `dry_run` the balance stands still from here on. Safe to
+    /// repeat.
+    pub async fn prepare_closing(
+        &self,
+        root: Uuid,
+        close_at: DateTime<Utc>,
+        dry_run: Option<Uuid>,
+    ) -> Result<billing::PrepareClosingResponse, Status> {
+        let request = billing::PrepareClosingRequest {
+            account_id: AccountId::from_uuid(root).to_string(),
+            close_time: Some(timestamp(close_at)),
+            dry_run: dry_run.is_some(),
+            request_id: match dry_run {
+                Some(id) => id.to_string(),
+                // Given up, it is another intent at another instant.
+                None => derived(root, &format!("prepare {}", close_at.timestamp_micros())),
+            },
+        };
+        ask!(self.billing, prepare_closing, request)
+    }
+
+    /// Settles and refunds what was prepared; safe to repeat.
+    pub async fn settle_closing(
+        &self,
+        closing: &Closing,
+    ) -> Result<billing::SettleClosingResponse, Status> {
+        let request = billing::SettleClosingRequest {
+            account_id: AccountId::from_uuid(closing.root_id).to_string(),
+            request_id: derived(closing.account_id, "settle"),
+        };
+        ask!(self.billing, settle_closing, request)
+    }
+
+    /// Gives a balance free that was frozen; safe to repeat.
+    pub async fn abort_closing(&self, closing: &Closing) -> Result<(), Status> {
+        let step = format!("abort {}", closing.close_at.timestamp_micros());
+        let request = billing::AbortClosingRequest {
+            account_id: AccountId::from_uuid(closing.root_id).to_string(),
+            request_id: derived(closing.root_id, &step),
+        };
+        ask!(self.billing, abort_closing, request).map(|_| ())
+    }
+
+    /// Puts a plan in force at once, as previewed; safe to repeat.
+    pub async fn put_plan(
+        &self,
+        account: AccountId,
+        change: &plan::Change,
+        (by_operator, request_id): (bool, Uuid),
+    ) -> Result<(), Status> {
+        let to = change.to_plan.clone().unwrap_or_default();
+        let request = plan::ApplyChangeRequest {
+            account_id: account.to_string(),
+            family_code: to.family_code,
+            plan_code: to.plan_code,
+            billing_cycle_code: String::new(),
+            actor: actor(by_operator).into(),
+            timeline_etag: change.timeline_etag.clone(),
+            catalogue_version: change.catalogue_version.clone(),
+            order_id: String::new(),
+            request_id: request_id.to_string(),
+            paid: false,
+            offer_id: String::new(),
+        };
+        ask!(self.plan, apply_change, request).map(|_| ())
+    }
+
+    /// Switches auto-recharge off; safe to repeat.
+    pub async fn recharge_off(&self, account: AccountId, request_id: Uuid) -> Result<(), Status> {
+        let request = billing::SetAutoRechargeRequest {
+            account_id: account.to_string(),
+            auto_recharge: Some(billing::AutoRecharge::default()),
+            request_id: request_id.to_string(),
+        };
+        ask!(self.billing, set_auto_recharge, request).map(|_| ())
     }
 
     /// Cancels a subscription; safe to repeat.

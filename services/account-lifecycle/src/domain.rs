@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod billing_details;
+pub mod closing;
 pub mod kyc;
 pub mod order;
 pub mod permission;

@@ -5,6 +5,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use values::{AccountId, KycId, OrderId, TicketId, UserId};
 
+use crate::domain::closing::CloseRefused;
 use crate::domain::kyc::KycRefused;
 use crate::domain::order::OrderRefused;
 
@@ -58,6 +59,33 @@ pub enum Error {
     /// Less credit than the plan's first purchase must bring (REQ-100).
     #[error("the first credit is at least {0}")]
     BelowMinimum(String),
+    /// The account is closed for ever.
+    #[error("account {0} is closed")]
+    AccountClosed(AccountId),
+    /// The account is not closed by whoever asks, or not so.
+    #[error(transparent)]
+    Close(#[from] CloseRefused),
+    /// Operators close accounts of its profile.
+    #[error("account {0} is closed by support")]
+    ContactSupport(AccountId),
+    /// Closing asks for a fresh proof of who the person is (REQ-057).
+    #[error("prove who you are again to close account {0}")]
+    ReauthRequired(AccountId),
+    /// The account pays for a contract that goes on (D16).
+    #[error("account {0} pays for a contract: another payer must be named first")]
+    ContractPayer(AccountId),
+    /// Plans that the customer can't leave stand in the way.
+    #[error("a soft close is not possible: {}", blocked(.0))]
+    SoftCloseBlocked(Vec<(String, String)>),
+    /// Only a dormant account returns.
+    #[error("account {0} is not dormant")]
+    AccountNotDormant(AccountId),
+    /// It is suspended for that reason already.
+    #[error("account {0} is suspended for that reason")]
+    AccountSuspended(AccountId),
+    /// It is not suspended for that reason.
+    #[error("account {0} is not suspended for that reason")]
+    AccountNotSuspended(AccountId),
     /// Another order of this kind is being paid.
     #[error("account {0} has an order under way")]
     OrderUnderWay(AccountId),
@@ -127,6 +155,11 @@ impl From<FieldError> for Error {
     }
 }
 
+fn blocked(blockers: &[(String, String)]) -> String {
+    let one = |(reason, what): &(String, String)| format!("{what}: {reason}");
+    blockers.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
 fn said(faults: &[FieldError]) -> String {
     faults
         .iter()
@@ -179,6 +212,40 @@ impl From<Error> for Status {
                 Refusal::invalid("BELOW_MINIMUM")
                     .with("minimum", least)
                     .with_fields(&[chassis::field_error("upgrade.credit_amount", expected)])
+            }
+            Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::Close(CloseRefused::ContactAccountManager) => {
+                wrong_state("CONTACT_ACCOUNT_MANAGER")
+            }
+            Error::Close(CloseRefused::ContactSupport) => wrong_state("CONTACT_SUPPORT"),
+            Error::Close(CloseRefused::OptionRequired(options)) => {
+                let expected = options.join(" or ");
+                Refusal::invalid("OPTION_REQUIRED")
+                    .with_fields(&[chassis::field_error("option", expected)])
+            }
+            Error::Close(CloseRefused::AcknowledgementMissing(codes)) => {
+                Refusal::invalid("ACKNOWLEDGEMENT_MISSING")
+                    .with("acknowledgementCodes", codes.join(","))
+                    .with_fields(&[chassis::field_error(
+                        "acknowledgement_codes",
+                        codes.join(", "),
+                    )])
+            }
+            Error::ContactSupport(id) => wrong_state("CONTACT_SUPPORT").with("accountId", id),
+            Error::ReauthRequired(id) => {
+                Refusal::new(Code::Unauthenticated, "REAUTH_REQUIRED").with("accountId", id)
+            }
+            Error::ContractPayer(id) => wrong_state("CONTRACT_PAYER").with("accountId", id),
+            Error::SoftCloseBlocked(blockers) => {
+                let plans: Vec<_> = blockers.iter().map(|(_, what)| what.as_str()).collect();
+                wrong_state("SOFT_CLOSE_BLOCKED").with("blockers", plans.join(","))
+            }
+            Error::AccountNotDormant(id) => {
+                wrong_state("ACCOUNT_NOT_DORMANT").with("accountId", id)
+            }
+            Error::AccountSuspended(id) => wrong_state("ACCOUNT_SUSPENDED").with("accountId", id),
+            Error::AccountNotSuspended(id) => {
+                wrong_state("ACCOUNT_NOT_SUSPENDED").with("accountId", id)
             }
             Error::OrderUnderWay(id) => wrong_state("ORDER_UNDER_WAY").with("accountId", id),
             Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),

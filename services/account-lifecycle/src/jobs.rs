@@ -1,6 +1,8 @@
 //! The work that the clock starts: sagas whose RPC was cut short.
 
+pub mod finish_closings;
 pub mod finish_orders;
+pub mod follow_balances;
 pub mod follow_timelines;
 pub mod limit_accounts;
 pub mod open_accounts;
@@ -12,7 +14,7 @@ use values::CollectionId;
 use crate::ctx::Ctx;
 use crate::domain::order::State;
 use crate::ops::commit_order;
-use crate::store::{self, Tenant, accounts, billing_details, orders};
+use crate::store::{self, Tenant, accounts, billing_details, closings, orders};
 
 /// How many waiting orders a test clock looks at.
 const WAITING_MAX: i64 = 100;
@@ -23,7 +25,8 @@ pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     let any = !accounts::to_open(&mut tx, 1).await?.is_empty()
-        || !billing_details::to_tell(&mut tx, 1).await?.is_empty();
+        || !billing_details::to_tell(&mut tx, 1).await?.is_empty()
+        || closings::any_under_way(&mut tx).await?;
     let waiting = orders::unfinished(&mut tx, WAITING_MAX).await?;
     tx.commit().await?;
     if any {

@@ -78,9 +78,10 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
             next_due: Arc::new(move |until| {
                 let ctx = due.clone();
                 async move {
-                    // What plan has told and was not taken notice of yet is due now.
+                    // What others have told and was not taken notice of yet is due now; so is what is not known.
                     if jobs::any_due(&ctx).await?
-                        || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(false)
+                        || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(true)
+                        || jobs::follow_balances::any_due(&ctx).await.unwrap_or(true)
                     {
                         return Ok(Some(until));
                     }
@@ -111,7 +112,15 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("limit_accounts", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::limit_accounts::step(&ctx).await
                     });
-                tokio::join!(open, finish, tell, follow, limit);
+                let balances =
+                    chassis::repeat("follow_balances", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::follow_balances::step(&ctx).await
+                    });
+                let close =
+                    chassis::repeat("finish_closings", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::finish_closings::step(&ctx).await
+                    });
+                tokio::join!(open, finish, tell, follow, limit, balances, close);
             },
         })
     })

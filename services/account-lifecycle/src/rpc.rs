@@ -2,6 +2,7 @@
 
 mod buy_credits;
 mod cancel_subscription;
+mod close_account;
 mod commit_order;
 mod confirm_order;
 mod convert;
@@ -12,6 +13,7 @@ mod create_ticket;
 mod create_user;
 mod get_account;
 mod get_billing_details;
+mod get_close_options;
 mod get_current_plan;
 mod get_kyc;
 mod get_order;
@@ -27,9 +29,13 @@ mod list_orders;
 mod list_pending_changes;
 mod list_tickets;
 mod list_users;
+mod reinstate_account;
+mod return_to_service;
 mod review_kyc;
 mod revoke_role;
+mod soft_close;
 mod submit_kyc;
+mod suspend_account;
 mod switch_billing_cycle;
 mod undo_cancellation;
 mod update_billing_details;
@@ -301,6 +307,41 @@ impl AccountService for Ctx {
         read!(self, request, list_account_history)
     }
 
+    async fn close_account(
+        &self,
+        request: Request<pb::CloseAccountRequest>,
+    ) -> Result<Response<pb::CloseAccountResponse>, Status> {
+        saga(self, request, close_account::handle).await
+    }
+
+    async fn return_to_service(
+        &self,
+        request: Request<pb::ReturnToServiceRequest>,
+    ) -> Result<Response<pb::ReturnToServiceResponse>, Status> {
+        saga(self, request, return_to_service::handle).await
+    }
+
+    async fn suspend_account(
+        &self,
+        request: Request<pb::SuspendAccountRequest>,
+    ) -> Result<Response<pb::SuspendAccountResponse>, Status> {
+        saga(self, request, suspend_account::handle).await
+    }
+
+    async fn reinstate_account(
+        &self,
+        request: Request<pb::ReinstateAccountRequest>,
+    ) -> Result<Response<pb::ReinstateAccountResponse>, Status> {
+        saga(self, request, reinstate_account::handle).await
+    }
+
+    async fn get_close_options(
+        &self,
+        request: Request<pb::GetCloseOptionsRequest>,
+    ) -> Result<Response<pb::GetCloseOptionsResponse>, Status> {
+        read!(self, request, get_close_options)
+    }
+
     // What follows is in the contract and comes with its own issue.
 
     async fn delete_user(
@@ -408,46 +449,11 @@ impl AccountService for Ctx {
         Err(not_yet("DeleteResource"))
     }
 
-    async fn get_close_options(
-        &self,
-        _: Request<pb::GetCloseOptionsRequest>,
-    ) -> Result<Response<pb::GetCloseOptionsResponse>, Status> {
-        Err(not_yet("GetCloseOptions"))
-    }
-
-    async fn close_account(
-        &self,
-        _: Request<pb::CloseAccountRequest>,
-    ) -> Result<Response<pb::CloseAccountResponse>, Status> {
-        Err(not_yet("CloseAccount"))
-    }
-
-    async fn return_to_service(
-        &self,
-        _: Request<pb::ReturnToServiceRequest>,
-    ) -> Result<Response<pb::ReturnToServiceResponse>, Status> {
-        Err(not_yet("ReturnToService"))
-    }
-
     async fn get_deletion_receipt(
         &self,
         _: Request<pb::GetDeletionReceiptRequest>,
     ) -> Result<Response<pb::GetDeletionReceiptResponse>, Status> {
         Err(not_yet("GetDeletionReceipt"))
-    }
-
-    async fn suspend_account(
-        &self,
-        _: Request<pb::SuspendAccountRequest>,
-    ) -> Result<Response<pb::SuspendAccountResponse>, Status> {
-        Err(not_yet("SuspendAccount"))
-    }
-
-    async fn reinstate_account(
-        &self,
-        _: Request<pb::ReinstateAccountRequest>,
-    ) -> Result<Response<pb::ReinstateAccountResponse>, Status> {
-        Err(not_yet("ReinstateAccount"))
     }
 
     async fn go_live(

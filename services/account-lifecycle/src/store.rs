@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod billing_details;
+pub mod closings;
 pub mod kyc_submissions;
 pub mod members;
 pub mod orders;

@@ -28,7 +28,7 @@ CREATE TABLE billing.subscriptions (
     next_start_at timestamptz CHECK (cycle_start_at < next_start_at),
     -- What asks for its payment; null before.
     collection_id uuid UNIQUE,
-    -- How often it was tried again.
+    -- How many tries have failed by the payer's fault.
     retries integer NOT NULL DEFAULT 0 CHECK (0 <= retries),
     -- When a job goes on; null while a payment is under way.
     due_at timestamptz,

@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use proto::payments::v1 as payments;
 use proto::plan::v1 as pb;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, Amount, Currency, Money, Rounding, Zone};
 
@@ -172,7 +173,7 @@ impl Ctx {
         };
         match retried(ask).await {
             Ok(answer) => Ok(answer.into_inner().segment),
-            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) if is_over(&status) => Ok(None),
             Err(status) => Err(status),
         }
     }
@@ -252,6 +253,12 @@ impl Ctx {
         }
         Ok(catalogue)
     }
+}
+
+/// Whether `plan` says that nothing is in force.
+fn is_over(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    status.code() == Code::NotFound && info.is_some_and(|info| info.reason == "NO_PLAN_THEN")
 }
 
 fn read(from: &pb::Catalogue) -> Option<Catalogue> {

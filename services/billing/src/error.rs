@@ -79,6 +79,12 @@ pub enum Error {
     /// Nothing of the account is renewed in the family.
     #[error("account {0} has no subscription in the family")]
     SubscriptionNotFound(AccountId),
+    /// The account is closing or closed.
+    #[error("account {0} is closed")]
+    AccountClosed(AccountId),
+    /// No closing is prepared.
+    #[error("no closing of account {0} is prepared")]
+    NotClosing(AccountId),
     /// No such collection.
     #[error("collection {0} does not exist")]
     CollectionNotFound(CollectionId),
@@ -222,6 +228,8 @@ impl From<Error> for Status {
             Error::CreditExceedsInvoice { invoice, left } => wrong_state("CREDIT_EXCEEDS_INVOICE")
                 .with("invoiceId", invoice)
                 .with("left", left),
+            Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::NotClosing(id) => wrong_state("NOT_CLOSING").with("accountId", id),
             Error::SubscriptionNotFound(id) => {
                 not_found("SUBSCRIPTION_NOT_FOUND").with("accountId", id)
             }

@@ -95,9 +95,9 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                         due = due.into_iter().chain(other).min();
                     }
                     drop(db);
-                    // What payments has told and was not booked yet is due now.
-                    if jobs::follow_movements::any_due(&ctx).await.unwrap_or(false)
-                        || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(false)
+                    // What others have told and was not taken notice of yet is due now; so is what is not known.
+                    if jobs::follow_movements::any_due(&ctx).await.unwrap_or(true)
+                        || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(true)
                     {
                         due = Some(until);
                     }

@@ -1,5 +1,6 @@
 //! Scripts with more than one caller: an RPC and a job, or several RPCs.
 
+pub mod closing;
 pub mod collect;
 pub mod contest;
 pub mod credit;

@@ -1,5 +1,6 @@
 //! The gRPC face of billing: a table of contents, one file for each RPC.
 
+mod abort_closing;
 mod approve_billing_run;
 mod collect_order;
 mod compare_billing_runs;
@@ -24,6 +25,7 @@ mod list_run_outcomes;
 mod list_usage;
 mod mark_invoice_uncollectible;
 mod open_account;
+mod prepare_closing;
 mod preview_collection;
 mod preview_invoice;
 mod reconcile;
@@ -33,6 +35,7 @@ mod render_invoice;
 mod request_refund;
 mod resume_billing_run;
 mod set_auto_recharge;
+mod settle_closing;
 mod stream_usage;
 mod summarize_usage;
 mod update_account_facts;
@@ -363,28 +366,28 @@ impl BillingService for Ctx {
         Ok(Response::new(stream))
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn prepare_closing(
         &self,
-        _: Request<pb::PrepareClosingRequest>,
+        request: Request<pb::PrepareClosingRequest>,
     ) -> Result<Response<pb::PrepareClosingResponse>, Status> {
-        Err(not_yet("PrepareClosing"))
+        saga(self, request, prepare_closing::handle).await
     }
 
     async fn settle_closing(
         &self,
-        _: Request<pb::SettleClosingRequest>,
+        request: Request<pb::SettleClosingRequest>,
     ) -> Result<Response<pb::SettleClosingResponse>, Status> {
-        Err(not_yet("SettleClosing"))
+        saga(self, request, settle_closing::handle).await
     }
 
     async fn abort_closing(
         &self,
-        _: Request<pb::AbortClosingRequest>,
+        request: Request<pb::AbortClosingRequest>,
     ) -> Result<Response<pb::AbortClosingResponse>, Status> {
-        Err(not_yet("AbortClosing"))
+        saga(self, request, abort_closing::handle).await
     }
+
+    // What follows is in the contract and comes with its own issue.
 
     async fn erase_account(
         &self,

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod auto_recharges;
+pub mod closings;
 pub mod collections;
 pub mod copy;
 pub mod credit_notes;

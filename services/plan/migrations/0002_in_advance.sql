@@ -22,6 +22,10 @@ CREATE INDEX contract_offers_accepted ON plan.contract_offers (root_id, plan_cod
 ALTER TABLE plan.segments
     -- The offer whose terms it has; null for those of the catalogue.
     ADD COLUMN offer_id uuid;
+-- Two changes may fall on one instant: who leaves as it joins was never in.
+ALTER TABLE plan.contract_members
+    DROP CONSTRAINT contract_members_check,
+    ADD CHECK (joined_at <= left_at);
 -- Null while it is open.
 ALTER TABLE plan.accounts ADD COLUMN closed_at timestamptz;
 

@@ -100,6 +100,12 @@ pub enum Error {
     /// The account is closed for ever.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
+    /// The subscription ends: that is taken back before it changes.
+    #[error("the subscription of account {0} is cancelled: undo that first")]
+    Cancelled(AccountId),
+    /// The change takes effect when it is paid.
+    #[error("account {0} pays for the change first")]
+    PaymentRequired(AccountId),
     /// A change is pending, and the family's are not replaced.
     #[error("account {0} has a pending change: withdraw it first")]
     PendingChangeExists(AccountId),
@@ -237,6 +243,8 @@ impl From<Error> for Status {
                 wrong_state("SELECT_FREE_PLAN").with("familyCode", family)
             }
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::Cancelled(id) => wrong_state("SUBSCRIPTION_CANCELLED").with("accountId", id),
+            Error::PaymentRequired(id) => wrong_state("PAYMENT_REQUIRED").with("accountId", id),
             Error::PendingChangeExists(id) => {
                 wrong_state("PENDING_CHANGE_EXISTS").with("accountId", id)
             }

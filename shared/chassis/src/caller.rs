@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, RwLock};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,24 @@ pub enum Caller {
         /// When they last proved who they are.
         authenticated_at: Option<DateTime<Utc>>,
     },
+}
+
+impl Caller {
+    /// Whether a person has proved who they are in the last `minutes`; nobody else has to. Tokens are of the
+    /// machine's time, whatever a test clock says.
+    pub fn is_proved_within(&self, minutes: i64) -> bool {
+        match self {
+            Self::Person {
+                authenticated_at, ..
+            } => {
+                let since = TimeDelta::try_minutes(minutes).map(|age| machine_time() - age);
+                since
+                    .zip(*authenticated_at)
+                    .is_some_and(|(since, at)| since <= at)
+            }
+            Self::Operator { .. } | Self::Service { .. } => true,
+        }
+    }
 }
 
 /// One word for a caller: the scope of its request ids, and its name in the audit.

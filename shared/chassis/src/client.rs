@@ -125,3 +125,15 @@ pub async fn retried<T, F: Future<Output = Result<T, Status>>>(
     }
     call().await.map_err(normalised)
 }
+
+/// Whether a service that answered so is away for now, or too busy: the same may succeed later.
+pub fn is_away(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Cancelled
+    )
+}

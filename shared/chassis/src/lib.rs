@@ -34,7 +34,7 @@ mod write;
 pub use access::{Access, Who};
 pub use caller::{Caller, Claims, Identities, Keys};
 pub use chain::Chain;
-pub use client::{Peer, normalised, retried};
+pub use client::{Peer, is_away, normalised, retried};
 pub use clock::Clock;
 pub use config::{Command, Config, Options, Peers, Secret};
 pub use database::{connect, is_violation_of, migrate, retryable, violated_constraint};

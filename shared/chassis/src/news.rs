@@ -26,10 +26,11 @@ pub fn resume_position(token: &str) -> Result<i64, FieldError> {
 }
 
 /// Streams what `read` finds after `position`, each with its place, and goes on when `wake` says that
-/// there may be more; ends with the stream's reader or at the first failure.
+/// there may be more; tells by `bookmark`, once, that there is no more yet; ends with the stream's reader or at
+/// the first failure.
 pub fn news<T, E, F>(
     wake: Arc<Notify>,
-    mut position: i64,
+    (mut position, mut bookmark): (i64, Option<T>),
     read: impl Fn(i64) -> F + Send + 'static,
 ) -> ReceiverStream<Result<T, Status>>
 where
@@ -50,6 +51,9 @@ where
                 Ok(news) if news.is_empty() => {
                     if sender.is_closed() {
                         return;
+                    }
+                    if let Some(caught_up) = bookmark.take() {
+                        let _ = sender.send(Ok(caught_up)).await;
                     }
                     let _ = tokio::time::timeout(EVERY, woken).await;
                 }

@@ -38,6 +38,12 @@ pub struct Account {
     pub limit_reason: String,
     /// Where its KYC stands.
     pub kyc_state: String,
+    /// Since when it is dormant.
+    pub dormant_at: Option<DateTime<Utc>>,
+    /// Why it is suspended; none while it is not.
+    pub suspensions: Vec<String>,
+    /// When it was closed for ever.
+    pub closed_at: Option<DateTime<Utc>>,
 }
 
 /// How much of an account works.
@@ -45,16 +51,44 @@ pub struct Account {
 pub enum Mode {
     /// All its plan allows.
     Normal,
+    /// Softly closed.
+    Dormant,
     /// Without a paid plan.
     Limited,
+}
+
+impl Mode {
+    /// Its name in history.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "NORMAL",
+            Self::Dormant => "DORMANT",
+            Self::Limited => "LIMITED",
+        }
+    }
 }
 
 impl Account {
     /// How much of it works at `now`: a limit is dated, and nobody has to switch it on.
     pub fn mode(&self, now: DateTime<Utc>) -> Mode {
-        match self.limited_at {
-            Some(from) if from <= now => Mode::Limited,
-            Some(_) | None => Mode::Normal,
+        let begun = |from: Option<DateTime<Utc>>| from.is_some_and(|from| from <= now);
+        if begun(self.dormant_at) {
+            Mode::Dormant
+        } else if begun(self.limited_at) {
+            Mode::Limited
+        } else {
+            Mode::Normal
+        }
+    }
+
+    /// Its status' name in history.
+    pub fn status(&self) -> &'static str {
+        if self.closed_at.is_some() {
+            "CLOSED"
+        } else if self.suspensions.is_empty() {
+            "ACTIVE"
+        } else {
+            "SUSPENDED"
         }
     }
 

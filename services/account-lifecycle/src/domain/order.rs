@@ -69,6 +69,8 @@ pub struct Order {
     pub invoice_id: Option<Uuid>,
     /// Whether auto-recharge is switched on with it.
     pub auto_recharge: bool,
+    /// The accepted offer that it was quoted by; empty for none.
+    pub offer_id: String,
 }
 
 /// Where an order stands.

@@ -7,6 +7,12 @@ use thiserror::Error;
 pub enum Action {
     /// See the account: any role.
     See,
+    /// Use it, while it is open: any role.
+    Use,
+    /// Close it (REQ-041).
+    Close,
+    /// Make it dormant, and bring it back.
+    SoftClose,
     /// Change its plan (REQ-038).
     ChangePlan,
     /// Buy credit for it.
@@ -24,6 +30,10 @@ pub struct Roles<'a> {
     pub change_plan: &'a [String],
     /// The roles that may buy credit.
     pub buy_credits: &'a [String],
+    /// The roles that may close it.
+    pub close: &'a [String],
+    /// The roles that may make it dormant.
+    pub soft_close: &'a [String],
 }
 
 /// The person's roles do not reach.
@@ -46,7 +56,9 @@ pub fn permitted(held: &[String], action: Action, roles: Roles<'_>) -> Result<()
         return Err(Denied::Stranger);
     }
     let may = |role: &String| match action {
-        Action::See => true,
+        Action::See | Action::Use => true,
+        Action::Close => roles.close.contains(role),
+        Action::SoftClose => roles.soft_close.contains(role),
         Action::ChangePlan => roles.change_plan.contains(role),
         Action::BuyCredits => roles.buy_credits.contains(role),
         Action::Manage => roles.all.first() == Some(role),
@@ -82,6 +94,8 @@ mod tests {
             all: &all,
             change_plan: &change_plan,
             buy_credits: &change_plan,
+            close: &all[..1],
+            soft_close: &all[..1],
         };
         let check = |held: &[&str], action| permitted(&names(held), action, roles);
         for role in ["OWNER", "ADMINISTRATOR", "BILLING_MANAGER"] {
@@ -99,6 +113,14 @@ mod tests {
             check(&["ADMINISTRATOR"], Action::Manage),
             Err(Denied::RoleNotAllowed)
         );
+        assert_eq!(check(&["OWNER"], Action::Close), Ok(()));
+        for role in ["ADMINISTRATOR", "DEVELOPER", "BILLING_MANAGER", "SUPPORT"] {
+            assert_eq!(check(&[role], Action::Close), Err(Denied::RoleNotAllowed));
+            assert_eq!(
+                check(&[role], Action::SoftClose),
+                Err(Denied::RoleNotAllowed)
+            );
+        }
         assert_eq!(check(&[], Action::See), Err(Denied::Stranger));
     }
 }

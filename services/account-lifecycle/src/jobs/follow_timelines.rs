@@ -17,18 +17,24 @@ const SOURCE: &str = "plan.timelines";
 const QUIET: Duration = Duration::from_secs(1);
 /// Changes taken notice of before a step ends, so that the process can stop.
 const BATCH: usize = 500;
-/// How long the first news may take where there are some.
-const FIRST: Duration = Duration::from_millis(300);
 
 /// Takes notice of every change that has come since the last one; gives how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let mut news = open(ctx).await?;
+    let mut news = open(ctx, false).await?;
     let mut found = 0;
     while let Ok(next) = tokio::time::timeout(QUIET, news.message()).await {
         let Some(change) = next? else {
             break;
         };
-        take(ctx, &change).await?;
+        if let Err(error) = take(ctx, &change).await {
+            let away = matches!(&error, Error::Peer(status) if chassis::is_away(status));
+            if away || matches!(&error, Error::Database(_)) {
+                return Err(error);
+            }
+            // One that can't be taken notice of must not stop the others.
+            tracing::error!(account.id = change.account_id, error = %chassis::Chain(&error), "news of a timeline is passed over");
+            pass(ctx, &change.resume_token).await?;
+        }
         found += 1;
         if BATCH <= found {
             break;
@@ -37,11 +43,26 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     Ok(found)
 }
 
-async fn open(ctx: &Ctx) -> Result<tonic::Streaming<plan::WatchTimelinesResponse>, Error> {
+/// Notes that news was followed which nothing came of.
+async fn pass(ctx: &Ctx, token: &str) -> Result<(), Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    watch_positions::set(&mut tx, SOURCE, token).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn open(
+    ctx: &Ctx,
+    allow_bookmark: bool,
+) -> Result<tonic::Streaming<plan::WatchTimelinesResponse>, Error> {
     let mut db = ctx.db.acquire().await?;
     let resume_token = watch_positions::get(&mut db, SOURCE).await?;
     drop(db);
-    let request = plan::WatchTimelinesRequest { resume_token };
+    let request = plan::WatchTimelinesRequest {
+        resume_token,
+        allow_bookmark,
+    };
     let opened = ctx.plan.clone().watch_timelines(request).await;
     Ok(opened.map_err(chassis::normalised)?.into_inner())
 }
@@ -66,9 +87,6 @@ async fn take(ctx: &Ctx, change: &plan::WatchTimelinesResponse) -> Result<(), Er
 
 /// Whether there is a change that was not taken notice of yet: asked by a test clock, which waits for it.
 pub async fn any_due(ctx: &Ctx) -> Result<bool, Status> {
-    let mut news = open(ctx).await?;
-    match tokio::time::timeout(FIRST, news.message()).await {
-        Ok(next) => Ok(next?.is_some()),
-        Err(_) => Ok(false),
-    }
+    let first = open(ctx, true).await?.message().await?;
+    Ok(first.is_none_or(|first| !first.caught_up))
 }

@@ -29,11 +29,25 @@ const REFUSALS: [Code; 4] = [
 /// What was quoted and does not hold any more ends as EXPIRED, what the other services refuse as
 /// FAILED. When they are away the order stays as it is, and the error says so.
 pub async fn finish(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
+    // As it stands now: another may have gone on with it.
+    let Some(order) = &under_way(ctx, order).await? else {
+        return Ok(());
+    };
     if order.payable().is_empty() {
         change_plan(ctx, order, now).await
     } else {
         pay(ctx, order, now).await
     }
+}
+
+/// An order as it stands, where it is committed and has not ended.
+async fn under_way(ctx: &Ctx, order: &Order) -> Result<Option<Order>, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    let known = orders::get(&mut tx, order.order_id).await?;
+    tx.commit().await?;
+    let open = ["COMMITTING", "AWAITING_PAYMENT", "AWAITING_SETTLEMENT"];
+    Ok(known.filter(|it| open.contains(&it.state.as_str())))
 }
 
 /// Applies a change of plan.
@@ -98,8 +112,14 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
         // Whatever is wrong with seeing it, money may have moved: the order stays.
         ctx.collection(CollectionId::from_uuid(id)).await?
     } else {
-        if let Err(status) = checked(ctx, order).await {
-            return refused(ctx, order, status, now).await;
+        // Before it is asked for, and not after: money may have moved.
+        if order.state == "COMMITTING" {
+            if let Err(status) = checked(ctx, order).await {
+                return refused(ctx, order, status, now).await;
+            }
+            if !asked(ctx, order).await? {
+                return Ok(());
+            }
         }
         match ctx.collect(order).await {
             Ok(collection) => collection,
@@ -117,7 +137,12 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
             let effective_at = if paid {
                 // Looked at again when that fails.
                 set_payment(ctx, order, (State::AwaitingPayment, id)).await?;
-                Some(put_in_force(ctx, order, now).await?)
+                match put_in_force(ctx, order, now).await {
+                    Ok(at) => Some(at),
+                    // It waits for a person, and is no refusal: its money has moved.
+                    Err(Error::Peer(status)) if REFUSALS.contains(&status.code()) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
             } else {
                 None
             };
@@ -142,6 +167,15 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
         | State::AwaitingSettlement
         | State::Expired) => set_payment(ctx, order, (state, id)).await,
     }
+}
+
+/// Notes that the payment of an order is asked for; `false` when another has.
+async fn asked(ctx: &Ctx, order: &Order) -> Result<bool, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    let first = orders::set_asked(&mut tx, order.order_id).await?;
+    tx.commit().await?;
+    Ok(first)
 }
 
 /// Notes how the payment of an order stands.
@@ -199,8 +233,13 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
     if !trial && order.kind != "UPGRADE" {
         return Ok(());
     }
-    if let Some(from) = account.limited_at {
+    // One that is to come is of a later cancellation, and stays.
+    let limit = account
+        .limited_at
+        .filter(|from| *from <= at || account.limit_reason == "TRIAL_EXPIRED");
+    if let Some(from) = limit {
         limit::lifted(db, (root, from), &order.actor, at).await?;
+        accounts::set_limit(db, root, None).await?;
     }
     if trial {
         let told = Told {

@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::store::accounts;
 
 /// Why a subscription's end limits an account: its owner cancelled it.
-pub const CANCELLED: &str = "CANCELLED";
+const CANCELLED: &str = "CANCELLED";
 /// Why a subscription's end limits an account: its renewal could not be paid.
-pub const RENEWAL_FAILED: &str = "RENEWAL_FAILED";
+const RENEWAL_FAILED: &str = "RENEWAL_FAILED";
 
 /// Tells of the limit of a root account that has begun by `now`.
 pub async fn begun(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
@@ -62,8 +62,9 @@ pub async fn follow(
         .ok_or(Error::Stored("account"))?;
     match (end, account.limited_at) {
         (Some(end), known) if known != Some(end) => {
-            // What was cancelled is known here before.
-            accounts::set_limit(db, root, Some((end, RENEWAL_FAILED))).await?;
+            // Who cancels is served until the period ends; who does not pay ends at once.
+            let reason = if now < end { CANCELLED } else { RENEWAL_FAILED };
+            accounts::set_limit(db, root, Some((end, reason))).await?;
         }
         (None, Some(from)) if account.limit_reason != "TRIAL_EXPIRED" => {
             lifted(db, (root, from), "service:account-lifecycle", now).await?;

@@ -28,51 +28,52 @@ pub async fn allowed(
     let account = accounts::get(&mut tx, id.uuid())
         .await?
         .ok_or(Error::AccountNotFound(id))?;
+    // Closed, it is closed for ever (REQ-042); who closes it again hears how it was closed.
+    let closed = account.closed_at.is_some() && !matches!(action, Action::See | Action::Close);
+    let open = if closed {
+        Err(Error::AccountClosed(id))
+    } else {
+        Ok(account.clone())
+    };
     let Caller::Person { user, .. } = caller else {
-        return Ok(account);
+        return open;
     };
     let held = match user.parse::<UserId>() {
         Ok(user) => members::roles(&mut tx, user.uuid(), account.account_id, root).await?,
         Err(_) => Vec::new(),
     };
     tx.commit().await?;
-    // Seeing asks only for some role; the rest is the profile's, as data.
-    let decided = match action {
-        Action::See => permitted(
-            &held,
-            action,
-            Roles {
-                all: &[],
-                change_plan: &[],
-                buy_credits: &[],
-            },
-        ),
-        Action::ChangePlan | Action::BuyCredits | Action::Manage if held.is_empty() => {
-            Err(Denied::Stranger)
-        }
-        Action::ChangePlan | Action::BuyCredits | Action::Manage => {
-            let profile = ctx.profile_of(&account).await?;
-            let roles = |action: &str| {
-                let named = profile.permissions.get(action);
-                named.cloned().unwrap_or_default()
-            };
-            let (change_plan, buy_credits) = (roles("change_plan"), roles("buy_credits"));
-            permitted(
-                &held,
-                action,
-                Roles {
-                    all: &profile.roles,
-                    change_plan: &change_plan,
-                    buy_credits: &buy_credits,
-                },
-            )
-        }
+    // Seeing and using ask only for some role; the rest is the profile's, as data.
+    let any_role = matches!(action, Action::See | Action::Use);
+    let decided = if any_role || held.is_empty() {
+        let none = Roles {
+            all: &[],
+            change_plan: &[],
+            buy_credits: &[],
+            close: &[],
+            soft_close: &[],
+        };
+        permitted(&held, action, none)
+    } else {
+        let profile = ctx.profile_of(&account).await?;
+        let roles = |action: &str| {
+            let named = profile.permissions.get(action);
+            named.cloned().unwrap_or_default()
+        };
+        let roles = Roles {
+            all: &profile.roles,
+            change_plan: &roles("change_plan"),
+            buy_credits: &roles("buy_credits"),
+            close: &roles("close"),
+            soft_close: &roles("soft_close"),
+        };
+        permitted(&held, action, roles)
     };
     decided.map_err(|denied| match denied {
         Denied::Stranger => Error::AccountNotFound(id),
         Denied::RoleNotAllowed => Error::RoleNotAllowed(id),
     })?;
-    Ok(account)
+    open
 }
 
 /// Begins a step of a saga in the tenant of an account.

@@ -135,6 +135,7 @@ fn quoted(
         collection_id: None,
         invoice_id: None,
         auto_recharge: false,
+        offer_id: String::new(),
     }
 }
 

@@ -3,12 +3,11 @@
 use chassis::{Call, wire};
 use proto::account::v1 as pb;
 
-use super::create_order::instant;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{limit, permit};
-use crate::store::accounts;
+use values::AccountId;
 
 pub async fn handle(
     ctx: Ctx,
@@ -20,10 +19,12 @@ pub async fn handle(
     let cancelled = ctx
         .cancel_subscription(id, family, call.derived_id("cancel"))
         .await?;
-    let end_at = instant(cancelled.end_time.as_ref()).ok_or(Error::Stored("end of plan"))?;
+    // As the timeline stands now: an answer that is given again may be an old one.
+    let segments = ctx
+        .segments(AccountId::from_uuid(account.root_id), family)
+        .await?;
     let mut unit = permit::step(&ctx, &call, &account).await?;
-    let limit = Some((end_at, limit::CANCELLED));
-    accounts::set_limit(&mut unit.tx, account.root_id, limit).await?;
+    limit::follow(&mut unit.tx, account.root_id, &segments, call.now).await?;
     Ok(unit
         .commit(pb::CancelSubscriptionResponse {
             end_time: cancelled.end_time,

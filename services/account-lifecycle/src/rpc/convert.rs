@@ -1,17 +1,19 @@
 //! Between the wire and the store of account-lifecycle.
 
-use chassis::wire::timestamp;
+use chassis::wire::{pb_amount, pb_money, timestamp};
 use chrono::{DateTime, Utc};
 use proto::account::v1 as pb;
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
 use proto::r#type::v1::Money;
 use serde_json::Value;
-use values::{AccountId, InvoiceId, KycId, MethodId, OrderId, TicketId, UserId};
+use values::{AccountId, Currency, InvoiceId, KycId, MethodId, OrderId, TicketId, UserId};
 
 use crate::domain::account::Mode;
+use crate::domain::closing;
 use crate::domain::kyc::KycState;
 use crate::store::accounts::Account;
+use crate::store::closings::Closing;
 use crate::store::kyc_submissions::Submission;
 use crate::store::members::Member;
 use crate::store::orders::Order;
@@ -40,9 +42,23 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         display_name: from.display_name.clone(),
         owner_user_id: UserId::from_uuid(from.owner_id).to_string(),
         r#type: r#type.into(),
-        status: pb::account::Status::Active.into(),
+        status: match from.status() {
+            "CLOSED" => pb::account::Status::Closed,
+            "SUSPENDED" => pb::account::Status::Suspended,
+            _ => pb::account::Status::Active,
+        }
+        .into(),
+        suspension_reasons: if from.closed_at.is_some() {
+            Vec::new()
+        } else {
+            from.suspensions
+                .iter()
+                .map(|it| reason(it).into())
+                .collect()
+        },
         mode: match from.mode(now) {
             Mode::Normal => pb::account::Mode::Normal,
+            Mode::Dormant => pb::account::Mode::Dormant,
             Mode::Limited => pb::account::Mode::Limited,
         }
         .into(),
@@ -50,13 +66,58 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         create_time: Some(timestamp(from.created_at)),
         currency_code: from.currency.clone(),
         limit_reason: match from.mode(now) {
-            Mode::Normal => String::new(),
+            Mode::Normal | Mode::Dormant => String::new(),
             Mode::Limited => from.limit_reason.clone(),
         },
         kyc_state: kyc_state(&from.kyc_state).into(),
         trial_end_time: from.trial_end_at.map(timestamp),
         upgrade_time: from.upgraded_at.map(timestamp),
         ..pb::Account::default()
+    }
+}
+
+fn reason(name: &str) -> pb::account::SuspensionReason {
+    use pb::account::SuspensionReason;
+    match name {
+        "BALANCE" => SuspensionReason::Balance,
+        "PARENT" => SuspensionReason::Parent,
+        "FRAUD" => SuspensionReason::Fraud,
+        _ => SuspensionReason::Terms,
+    }
+}
+
+/// An account with how it was closed.
+pub fn closed(from: &Account, closing: Option<&Closing>, now: DateTime<Utc>) -> pb::Account {
+    let closing = closing.filter(|_| from.closed_at.is_some());
+    pb::Account {
+        closing: closing.map(self::closing),
+        ..account(from, now)
+    }
+}
+
+fn closing(from: &Closing) -> pb::Closing {
+    use pb::closing::Option as Way;
+    let currency = from.currency.parse().unwrap_or(Currency::Usd);
+    let money =
+        |minor: i64| (0 < minor).then(|| pb_money(values::Money::from_minor(minor, currency)));
+    let way = match from.option.as_str() {
+        closing::CLOSE => Way::Close,
+        closing::KEEP_DATA => Way::KeepAccountData,
+        _ => Way::DeleteAllDataAndSettings,
+    };
+    let forfeited = from.forfeited_micros;
+    pb::Closing {
+        option: way.into(),
+        close_time: Some(timestamp(from.close_at)),
+        purge_time: Some(timestamp(from.purge_at)),
+        refund_amount: money(from.refund_minor),
+        refund_due_date: from.due_on.map(|day| day.to_string()).unwrap_or_default(),
+        refund_ids: from.refund_ids.clone(),
+        settlement_amount: money(from.settlement_minor),
+        forfeited_amount: (0 < forfeited)
+            .then(|| pb_amount(values::Amount::from_micros(forfeited, currency))),
+        actor: from.actor.clone(),
+        erase_time: None,
     }
 }
 
@@ -252,7 +313,7 @@ impl Order {
                 None => money,
             });
         }
-        total.map(chassis::wire::pb_money)
+        total.map(pb_money)
     }
 
     /// What is paid for, without tax: the lines that are not estimated and no tax.

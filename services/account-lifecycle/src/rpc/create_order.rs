@@ -186,6 +186,7 @@ pub fn quoted(
         collection_id: None,
         invoice_id: None,
         auto_recharge: false,
+        offer_id: change.offer_id,
     }
 }
 

@@ -28,6 +28,11 @@ pub async fn handle(
     let profile = ctx.profile_of(&root).await?;
     let mut unit = permit::step(&ctx, &call, &root).await?;
     accounts::lock(&mut unit.tx, root.account_id).await?;
+    // As it stands under the lock: it may have been upgraded, or closed, since.
+    let root = accounts::get(&mut unit.tx, root.account_id)
+        .await?
+        .filter(|root| root.closed_at.is_none())
+        .ok_or(Error::AccountClosed(parent))?;
     let account = Account {
         account_id: imported(&call, &request.import_account_id)?
             .unwrap_or_else(|| call.derived_id("account")),

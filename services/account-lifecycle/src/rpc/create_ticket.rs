@@ -25,7 +25,7 @@ pub async fn handle(
         return Err(field_error("priority_code", "P1, P2 or P3").into());
     }
     let subject = wire::text("subject", &request.subject, 200)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::See).await?;
+    let account = permit::allowed(&ctx, &call.caller, id, Action::Use).await?;
 
     // The stamp is fixed by the ticket's id, which follows from the intent.
     let ticket_id = call.derived_id("ticket");

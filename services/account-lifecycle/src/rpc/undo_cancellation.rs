@@ -6,8 +6,8 @@ use proto::account::v1 as pb;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::permit;
-use crate::store::accounts;
+use crate::ops::{limit, permit};
+use values::AccountId;
 
 pub async fn handle(
     ctx: Ctx,
@@ -18,7 +18,11 @@ pub async fn handle(
     let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
     ctx.undo_cancellation(id, family, call.derived_id("undo"))
         .await?;
+    // As the timeline stands now: an answer that is given again may be an old one.
+    let segments = ctx
+        .segments(AccountId::from_uuid(account.root_id), family)
+        .await?;
     let mut unit = permit::step(&ctx, &call, &account).await?;
-    accounts::set_limit(&mut unit.tx, account.root_id, None).await?;
+    limit::follow(&mut unit.tx, account.root_id, &segments, call.now).await?;
     Ok(unit.commit(pb::UndoCancellationResponse {}).await?)
 }

@@ -14,8 +14,9 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::accounts::Account;
+use crate::store::accounts::{self, Account};
 use crate::store::orders::{self, Order};
+use crate::store::{self, Tenant};
 
 /// The gate of the profile's KYC.
 const GATE: &str = "UPGRADE";
@@ -101,6 +102,20 @@ pub async fn handle(
             }),
         })
         .await?)
+}
+
+/// Whether the commit of an order asks for an approved KYC: of an upgrade that is not committed yet.
+pub async fn is_gated(ctx: &Ctx, order: &Order) -> Result<bool, Error> {
+    if order.kind != "UPGRADE" || order.committed_at.is_some() {
+        return Ok(false);
+    }
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    let account = accounts::get(&mut tx, order.root_id).await?;
+    tx.commit().await?;
+    let account = account.ok_or(Error::Stored("account"))?;
+    let gates = ctx.profile_of(&account).await?.kyc_gates;
+    Ok(gates.iter().any(|gate| gate == GATE))
 }
 
 /// What is paid at once.

@@ -21,7 +21,7 @@ pub async fn handle(
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let reason = wire::text("reason", &request.reason, 1_000)?.to_owned();
-    let account = permit::allowed(&ctx, &call.caller, id, Action::See).await?;
+    let account = permit::allowed(&ctx, &call.caller, id, Action::Use).await?;
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
     accounts::lock(&mut unit.tx, account.root_id).await?;
     let known = kyc_submissions::last(&mut unit.tx, account.root_id)

@@ -42,7 +42,8 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account
         "-- account.accounts.get
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
                created_at, opened_at,
-               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state
+               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
+               suspensions, closed_at
         FROM account.accounts WHERE account_id = $1",
         id
     )
@@ -63,15 +64,12 @@ pub async fn set_opened(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Makes an account FULL with its subaccounts, which a TRIAL becomes by its first purchase (D5), and lifts
-/// its limit.
+/// Makes an account FULL with its subaccounts, which a TRIAL becomes by its first purchase (D5).
 pub async fn set_full(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_full
         UPDATE account.accounts
-        SET type = 'FULL', upgraded_at = coalesce(upgraded_at, $2), limited_at = NULL, limit_reason = '',
-            limit_told_at = NULL
-        WHERE root_id = $1",
+        SET type = 'FULL', upgraded_at = coalesce(upgraded_at, $2) WHERE root_id = $1",
         root,
         now
     )
@@ -158,6 +156,72 @@ pub async fn next_limit(
     .await
 }
 
+/// Makes an account dormant with its subaccounts, or brings it back.
+pub async fn set_dormant(
+    db: &mut PgConnection,
+    root: Uuid,
+    since: Option<DateTime<Utc>>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_dormant\nUPDATE account.accounts SET dormant_at = $2 WHERE root_id = $1",
+        root,
+        since
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Suspends an account for a reason, a root with its subaccounts.
+pub async fn suspend(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.suspend
+        UPDATE account.accounts SET suspensions = suspensions || $2::text
+        WHERE (account_id = $1 OR root_id = $1) AND NOT $2 = ANY(suspensions)",
+        id,
+        reason
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Lifts a reason of a suspension, of a root with its subaccounts.
+pub async fn reinstate(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.reinstate
+        UPDATE account.accounts SET suspensions = array_remove(suspensions, $2)
+        WHERE account_id = $1 OR root_id = $1",
+        id,
+        reason
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Closes an account for ever, a root with its subaccounts; gives those that were open.
+pub async fn close(
+    db: &mut PgConnection,
+    id: Uuid,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Vec<(Uuid, bool)>> {
+    let rows = sqlx::query!(
+        r#"-- account.accounts.close
+        UPDATE account.accounts SET closed_at = $2
+        WHERE (account_id = $1 OR root_id = $1) AND closed_at IS NULL
+        RETURNING account_id, suspensions <> '{}' AS "suspended!""#,
+        id,
+        at
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.account_id, row.suspended))
+        .collect())
+}
+
 /// Keeps where the KYC of an account and its subaccounts stands.
 pub async fn set_kyc_state(db: &mut PgConnection, root: Uuid, state: &str) -> sqlx::Result<()> {
     sqlx::query!(
@@ -186,7 +250,8 @@ pub async fn set_invoiced(db: &mut PgConnection, id: Uuid, invoiced: bool) -> sq
 pub async fn count_subaccounts(db: &mut PgConnection, root: Uuid) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"-- account.accounts.count_subaccounts
-        SELECT count(*) AS "count!" FROM account.accounts WHERE root_id = $1 AND parent_id IS NOT NULL"#,
+        SELECT count(*) AS "count!" FROM account.accounts
+        WHERE root_id = $1 AND parent_id IS NOT NULL AND closed_at IS NULL"#,
         root
     )
     .fetch_one(db)
@@ -215,7 +280,8 @@ pub async fn list(
         "-- account.accounts.list
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
                created_at, opened_at,
-               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state
+               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
+               suspensions, closed_at
         FROM account.accounts a
         WHERE opened_at IS NOT NULL AND ($1::uuid IS NULL OR parent_id = $1) AND ($2::text IS NULL OR profile_code = $2)
           AND ($3::uuid IS NULL OR EXISTS (
@@ -240,7 +306,8 @@ pub async fn to_open(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Acco
         "-- account.accounts.to_open
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
                created_at, opened_at,
-               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state
+               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
+               suspensions, closed_at
         FROM account.accounts WHERE opened_at IS NULL ORDER BY created_at LIMIT $1",
         limit
     )

@@ -52,9 +52,9 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         INSERT INTO account.orders (root_id, account_id, order_id, kind, state, by_operator, actor, family_code,
             from_plan_code, to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag,
             catalogue_version, action_label, warnings, lines, confirmations_required, confirmations_given, created_at,
-            expires_at, method_id, auto_recharge)
+            expires_at, method_id, auto_recharge, offer_id)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                $24, $25)",
+                $24, $25, $26)",
         order.root_id,
         order.account_id,
         order.order_id,
@@ -79,7 +79,8 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.created_at,
         order.expires_at,
         order.method_id,
-        order.auto_recharge
+        order.auto_recharge,
+        order.offer_id
     )
     .execute(db)
     .await?;
@@ -94,7 +95,8 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>>
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
-               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge
+               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
+               offer_id
         FROM account.orders WHERE order_id = $1",
         id
     )
@@ -110,7 +112,8 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
-               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge
+               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
+               offer_id
         FROM account.orders WHERE order_id = $1 FOR UPDATE",
         id
     )
@@ -197,7 +200,8 @@ pub async fn list(
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
-               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge
+               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
+               offer_id
         FROM account.orders WHERE account_id = $1 AND ($2::uuid IS NULL OR order_id < $2)
         ORDER BY order_id DESC LIMIT $3",
         account,
@@ -228,7 +232,7 @@ pub async fn take_to_finish(
         RETURNING root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code,
                   to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version,
                   action_label, warnings, lines, confirmations_required, confirmations_given, created_at, expires_at,
-                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge",
+                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id",
         limit,
         often
     )
@@ -244,12 +248,38 @@ pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<O
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
-               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge
+               completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
+               offer_id
         FROM account.orders
         WHERE state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT') ORDER BY look_at LIMIT $1",
         limit
     )
     .fetch_all(db)
+    .await
+}
+
+/// Notes that the payment of a committed order is asked for; `false` when that was noted before, or it has
+/// ended.
+pub async fn set_asked(db: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "-- account.orders.set_asked
+        UPDATE account.orders SET state = 'AWAITING_PAYMENT' WHERE order_id = $1 AND state = 'COMMITTING'",
+        id
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Whether an order of a root account is committed and not ended.
+pub async fn any_under_way(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- account.orders.any_under_way
+        SELECT EXISTS (SELECT FROM account.orders
+                       WHERE root_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')) AS "any!""#,
+        root
+    )
+    .fetch_one(db)
     .await
 }
 

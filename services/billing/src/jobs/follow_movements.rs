@@ -18,12 +18,10 @@ const SOURCE: &str = "payments.movements";
 const QUIET: Duration = Duration::from_secs(1);
 /// Changes booked before a step ends, so that the process can stop.
 const BATCH: usize = 500;
-/// How long the first news may take where there are some.
-const FIRST: Duration = Duration::from_millis(300);
 
 /// Books every change that has come since the last one; gives how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let mut news = open(ctx).await?;
+    let mut news = open(ctx, false).await?;
     let mut found = 0;
     while let Ok(next) = tokio::time::timeout(QUIET, news.message()).await {
         let Some(change) = next? else {
@@ -81,11 +79,17 @@ async fn set_aside(
     Ok(())
 }
 
-async fn open(ctx: &Ctx) -> Result<tonic::Streaming<payments::WatchMovementsResponse>, Error> {
+async fn open(
+    ctx: &Ctx,
+    allow_bookmark: bool,
+) -> Result<tonic::Streaming<payments::WatchMovementsResponse>, Error> {
     let mut db = ctx.db.acquire().await?;
     let resume_token = watch_positions::get(&mut db, SOURCE).await?;
     drop(db);
-    let request = payments::WatchMovementsRequest { resume_token };
+    let request = payments::WatchMovementsRequest {
+        resume_token,
+        allow_bookmark,
+    };
     let opened = ctx.payments.clone().watch_movements(request).await;
     Ok(opened.map_err(chassis::normalised)?.into_inner())
 }
@@ -120,9 +124,6 @@ async fn book(ctx: &Ctx, change: &payments::WatchMovementsResponse) -> Result<()
 
 /// Whether there is a change that was not booked yet: asked by a test clock, which waits for it.
 pub async fn any_due(ctx: &Ctx) -> Result<bool, Status> {
-    let mut news = open(ctx).await?;
-    match tokio::time::timeout(FIRST, news.message()).await {
-        Ok(next) => Ok(next?.is_some()),
-        Err(_) => Ok(false),
-    }
+    let first = open(ctx, true).await?.message().await?;
+    Ok(first.is_none_or(|first| !first.caught_up))
 }

@@ -17,12 +17,10 @@ const SOURCE: &str = "plan.timelines";
 const QUIET: Duration = Duration::from_secs(1);
 /// Changes taken notice of before a step ends, so that the process can stop.
 const BATCH: usize = 500;
-/// How long the first news may take where there are some.
-const FIRST: Duration = Duration::from_millis(300);
 
 /// Takes notice of every change that has come since the last one; gives how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let mut news = open(ctx).await?;
+    let mut news = open(ctx, false).await?;
     let mut found = 0;
     while let Ok(next) = tokio::time::timeout(QUIET, news.message()).await {
         let Some(change) = next? else {
@@ -38,11 +36,17 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     Ok(found)
 }
 
-async fn open(ctx: &Ctx) -> Result<tonic::Streaming<plan::WatchTimelinesResponse>, Error> {
+async fn open(
+    ctx: &Ctx,
+    allow_bookmark: bool,
+) -> Result<tonic::Streaming<plan::WatchTimelinesResponse>, Error> {
     let mut db = ctx.db.acquire().await?;
     let resume_token = watch_positions::get(&mut db, SOURCE).await?;
     drop(db);
-    let request = plan::WatchTimelinesRequest { resume_token };
+    let request = plan::WatchTimelinesRequest {
+        resume_token,
+        allow_bookmark,
+    };
     let opened = ctx.plan.clone().watch_timelines(request).await;
     Ok(opened.map_err(chassis::normalised)?.into_inner())
 }
@@ -50,7 +54,6 @@ async fn open(ctx: &Ctx) -> Result<tonic::Streaming<plan::WatchTimelinesResponse
 /// Takes notice of one change, and notes in the same transaction that it was. One that does not read is
 /// told and passed: what is in force is asked for again at each renewal.
 async fn take(ctx: &Ctx, change: &plan::WatchTimelinesResponse) -> Result<(), Error> {
-    let now = ctx.clock.now().await?;
     let catalogue = ctx.active_catalogue().await?;
     let in_advance = catalogue
         .families
@@ -63,7 +66,7 @@ async fn take(ctx: &Ctx, change: &plan::WatchTimelinesResponse) -> Result<(), Er
             .parse()
             .map_err(|_| Error::Stored("id of plan"))?;
         let of = (root.uuid(), change.family_code.as_str());
-        match renewal::follow(&mut tx, &catalogue, of, segment, now).await {
+        match renewal::follow(&mut tx, &catalogue, of, segment).await {
             Ok(()) => {}
             Err(Error::Stored(what)) => {
                 tracing::error!(account.id = %root, what, "news of a timeline does not read");
@@ -78,9 +81,6 @@ async fn take(ctx: &Ctx, change: &plan::WatchTimelinesResponse) -> Result<(), Er
 
 /// Whether there is a change that was not taken notice of yet: asked by a test clock, which waits for it.
 pub async fn any_due(ctx: &Ctx) -> Result<bool, Status> {
-    let mut news = open(ctx).await?;
-    match tokio::time::timeout(FIRST, news.message()).await {
-        Ok(next) => Ok(next?.is_some()),
-        Err(_) => Ok(false),
-    }
+    let first = open(ctx, true).await?.message().await?;
+    Ok(first.is_none_or(|first| !first.caught_up))
 }

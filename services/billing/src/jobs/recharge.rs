@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ops::collect::{self, Of};
 use crate::store::auto_recharges::{self, AutoRecharge};
 use crate::store::collections::{self, Line};
-use crate::store::{accounts, ledger};
+use crate::store::{accounts, closings, ledger};
 
 /// How long after a recharge no other begins, whatever is spent.
 const COOL_DOWN: TimeDelta = TimeDelta::minutes(5);
@@ -81,7 +81,9 @@ async fn look_at(
     let (made, last) = collections::recharges(db, root, month).await?;
     let made = u32::try_from(made).unwrap_or(u32::MAX);
     let under_way = collections::recharge_under_way(db, root).await?.is_some();
-    let Some(policy) = profile.recharge.as_ref().filter(|_| !under_way) else {
+    let closing = closings::stands(db, root).await?;
+    let may = !under_way && !closing;
+    let Some(policy) = profile.recharge.as_ref().filter(|_| may) else {
         // Its end has the balance looked at again.
         auto_recharges::look_at(db, root, None).await?;
         return Ok(None);
@@ -126,6 +128,7 @@ async fn look_at(
         order: None,
         method: setting.method_id,
         intent: id,
+        id,
     };
     let begun = collect::begin(db, (catalogue, &account), &of, &[line], now).await?;
     auto_recharges::look_at(db, root, None).await?;

@@ -16,7 +16,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     match renewal::go_on(ctx, &known, now).await {
         Ok(()) => {}
         // Another service is away: nothing else could be renewed either.
-        Err(Error::Peer(status)) => return Err(Error::Peer(status)),
+        Err(Error::Peer(status)) if chassis::is_away(&status) => return Err(Error::Peer(status)),
         Err(error) => {
             tracing::error!(account.id = %known.root_id, error = %chassis::Chain(&error), "a renewal failed");
             renewal::put_off(ctx, &known, now).await?;

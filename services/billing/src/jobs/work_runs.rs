@@ -61,6 +61,7 @@ async fn bill(ctx: &Ctx, held: &mut Leased) -> Result<(), Error> {
     let mut rated_next = async || {
         let chunk = pools.next(ctx, size).await?;
         let terms = rate::Terms {
+            family: &run.family_code,
             period,
             currency: family.currency,
             excluded: &family.excluded_categories,
@@ -333,7 +334,7 @@ impl Billing<'_> {
 
     fn header(&self) -> Header<'_> {
         Header {
-            run_id: self.run.run_id,
+            run_id: Some(self.run.run_id),
             family: &self.run.family_code,
             period: self.period,
             currency: self.currency,

@@ -26,7 +26,7 @@ use crate::store::auto_recharges::{self, Ended};
 use crate::store::collections::{self, Collection, Line, Outcome, Tax};
 use crate::store::invoices::{self, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, numbers, outbox};
+use crate::store::{accounts, closings, numbers, outbox};
 
 /// Seconds that whoever has written a collection has to ask for its charge, before a job does.
 pub const WAIT_SECONDS: i32 = 30;
@@ -104,6 +104,8 @@ pub struct Of {
     pub method: Option<Uuid>,
     /// The intent that its first attempt is of.
     pub intent: Uuid,
+    /// Its id: of a renewal that of its cycle, so that each is asked for once.
+    pub id: Uuid,
 }
 
 /// Writes down a new collection with its lines and taxes. The account's balance is locked.
@@ -114,10 +116,13 @@ pub async fn begin(
     lines: &[Line],
     now: DateTime<Utc>,
 ) -> Result<Collection, Error> {
+    if closings::stands(db, account.root_id).await? {
+        return Err(Error::AccountClosed(AccountId::from_uuid(account.root_id)));
+    }
     let (taxes, total) = taxed(db, catalogue, account, lines).await?;
     let collection = Collection {
         root_id: account.root_id,
-        collection_id: Uuid::now_v7(),
+        collection_id: of.id,
         order_id: of.order,
         purpose: of.purpose.to_owned(),
         state: "CREATED".to_owned(),
@@ -268,7 +273,9 @@ async fn attempt_ended(
             Ok(auto_recharges::ended(db, root, &Ended::well(now)).await?)
         }
         ("RENEWAL", "SUCCEEDED" | "INVOICED") => renewal::paid(db, collection).await,
-        ("RENEWAL", "DECLINED") => renewal::declined(db, catalogue, collection, now).await,
+        ("RENEWAL", "DECLINED") => {
+            renewal::declined(db, catalogue, collection, (reason, counts), now).await
+        }
         _ => Ok(()),
     }
 }

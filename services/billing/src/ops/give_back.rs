@@ -6,13 +6,16 @@ use proto::payments::v1 as payments;
 use sqlx::PgConnection;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
-use values::{AccountId, ChargeId, Currency, Money, RefundId};
+use values::{AccountId, ChargeId, Currency, Money, RefundId, business_day};
 
-use super::collect::{is_refusal, parsed};
+use super::collect::{self, is_refusal, parsed};
 use super::credit::{self, Credit};
+use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
+use crate::domain::refund::{self, Paid, Part};
 use crate::error::Error;
+use crate::store::accounts::Account;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::refunds::{self, Refund};
 
@@ -20,6 +23,118 @@ use crate::store::refunds::{self, Refund};
 const ATTEMPTS_MAX: i32 = 4;
 /// How long after a refusal the next attempt is made.
 const AGAIN_AFTER: TimeDelta = TimeDelta::days(1);
+
+/// What is to go back of an account's paid credit.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The root account, whose balance is locked.
+    pub account: &'a Account,
+    /// The intent that the parts are of.
+    pub intent: Uuid,
+    /// At most so much, in millionths; `None` for all.
+    pub most: Option<i64>,
+    /// Whether the profile's window does not count, as at a closing (C-13).
+    pub any_time: bool,
+}
+
+/// Takes what goes back from the balance, by the profile's policy, and writes down where it goes: nothing
+/// where the profile gives nothing back, or less than its minimum is left.
+pub async fn take(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    asked: &Asked<'_>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Refund>, Error> {
+    let Asked {
+        account, intent, ..
+    } = *asked;
+    let profile = collect::profile(catalogue, account)?;
+    let Some(policy) = &profile.refund else {
+        return Ok(Vec::new());
+    };
+    let root = account.root_id;
+    let window = TimeDelta::try_days(policy.window_days)
+        .filter(|_| 0 < policy.window_days && !asked.any_time);
+    let since = window.and_then(|window| now.checked_sub_signed(window));
+    let lots = refunds::refundable_lots(db, root).await?;
+    let paid: Vec<Paid> = lots
+        .into_iter()
+        .filter(|lot| since.is_none_or(|since| since <= lot.created_at))
+        .map(|lot| Paid {
+            lot: lot.lot_id,
+            charge: lot.charge_id,
+            left_micros: lot.remaining_micros,
+            tax_minor: lot.tax_minor,
+            net_minor: lot.net_minor,
+        })
+        .collect();
+    let kept = (policy.fee_bps, policy.with_tax);
+    let parts = refund::parts(&paid, asked.most, kept, policy.minimum);
+    let due_on = business_day(
+        profile.zone.day(now),
+        policy.due_business_days,
+        &profile.holidays,
+    );
+    let mut entries = Entries::new(&account.currency, now);
+    let mut written = Vec::new();
+    for (part, number) in parts.iter().zip(1..) {
+        let refund_id = Uuid::new_v5(&intent, format!("part {number}").as_bytes());
+        post(&mut entries, root, refund_id, (part, profile.currency));
+        ledger::spend(db, &[root], &[part.lot], &[part.taken_micros]).await?;
+        let refund = Refund {
+            root_id: root,
+            refund_id,
+            intent_id: intent,
+            lot_id: part.lot,
+            charge_id: part.charge,
+            currency: account.currency.clone(),
+            amount_minor: part.refund.minor() + part.tax.minor(),
+            fee_minor: part.fee.minor(),
+            state: "CREATED".to_owned(),
+            attempt_number: 1,
+            refusals: 0,
+            manual: false,
+            payments_refund_id: None,
+            due_on,
+            created_at: now,
+            updated_at: now,
+        };
+        refunds::insert(db, &refund).await?;
+        written.push(refund);
+    }
+    entries.copy(db).await?;
+    Ok(written)
+}
+
+/// The entries of a part: what goes back, the fee, what can't be paid out, and the tax on it.
+fn post(entries: &mut Entries, root: Uuid, refund_id: Uuid, (part, currency): (&Part, Currency)) {
+    let per_minor = currency.micros_per_minor();
+    let paid = LedgerAccount::Lot(LotKind::Paid);
+    let refund = part.refund.minor().saturating_mul(per_minor);
+    let fee = part.fee.minor().saturating_mul(per_minor);
+    let rest = part.taken_micros - refund - fee;
+    let tax = part.tax.minor().saturating_mul(per_minor);
+    for (what, debit, credit, amount_micros) in [
+        ("refund", paid, LedgerAccount::Refunds, refund),
+        ("fee", paid, LedgerAccount::Fees, fee),
+        ("rounding", paid, LedgerAccount::Rounding, rest),
+        ("tax", LedgerAccount::Tax, LedgerAccount::Refunds, tax),
+    ] {
+        if amount_micros <= 0 {
+            continue;
+        }
+        let entry = Entry {
+            root_id: root,
+            debit,
+            credit,
+            amount_micros,
+            lot_id: (debit == paid).then_some(part.lot),
+            invoice_id: None,
+            reason: "REFUND",
+        };
+        entries.add(Uuid::new_v5(&refund_id, what.as_bytes()), &entry);
+    }
+}
 
 /// Asks `payments` for a refund that is written down, and keeps what it says; safe to repeat.
 pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {

@@ -51,6 +51,8 @@ pub struct Ratings {
 /// What all pools have in common.
 #[derive(Debug, Clone)]
 pub struct Terms<'a> {
+    /// The family.
+    pub family: &'a str,
     /// The period.
     pub period: Period,
     /// The currency of the family.
@@ -79,9 +81,14 @@ pub async fn rate(
     let payers = store::accounts::payers(db, range).await?;
     let payers: HashMap<Uuid, Payer> = payers.into_iter().map(|it| (it.account_id, it)).collect();
     let usage = Usage::read(db, pools, range, terms).await?;
+    // What a closing has settled is not billed again.
+    let month = (terms.family, terms.period.start());
+    let settled = store::closings::settled(db, month, range).await?;
+    let settled: HashSet<Uuid> = settled.into_iter().collect();
 
     let mut ratings = Ratings::default();
-    for pool in pools.iter().filter(|pool| may_cost(pool, terms.book)) {
+    let billed = pools.iter().filter(|pool| !settled.contains(&pool.payer));
+    for pool in billed.filter(|pool| may_cost(pool, terms.book)) {
         match one(pool, &payers, &usage, terms) {
             Ok(Some(rated)) => ratings.rated.push(rated),
             Ok(None) => {}

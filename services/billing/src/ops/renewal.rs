@@ -2,7 +2,7 @@
 //! when every try has failed (REQ-127, D13). What is in force decides what is paid: `plan` is asked at the
 //! start of each cycle, so that a change, a cancellation and the price of a version need no word here.
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use proto::plan::v1 as plan;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -15,7 +15,13 @@ use crate::domain::dunning;
 use crate::error::Error;
 use crate::store::collections::{self, Collection, Line};
 use crate::store::subscriptions::{self, Subscription};
-use crate::store::{accounts, ledger, outbox};
+use crate::store::{accounts, closings, ledger, outbox};
+
+/// How long a renewal is put off that can't be made now.
+const PUT_OFF: TimeDelta = TimeDelta::minutes(5);
+
+/// How long after a try that never reached the provider the next one is made.
+const NOT_SENT_AGAIN: TimeDelta = TimeDelta::hours(1);
 
 /// What is in force and paid in advance.
 struct Terms {
@@ -76,7 +82,6 @@ pub async fn follow(
     catalogue: &Catalogue,
     (root, family): (Uuid, &str),
     segment: &plan::Segment,
-    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let Some(terms) = terms(segment)? else {
         return Ok(());
@@ -89,22 +94,30 @@ pub async fn follow(
     ledger::lock(db, &[root]).await?;
     let known = subscriptions::lock(db, root, family).await?;
     let paid = paid_by_order(db, segment).await?;
-    let cycle_start_at = match &known {
-        // What it pays for next was asked for, or nothing new was paid.
-        Some(known) if known.collection_id.is_some() || !paid => return Ok(()),
-        Some(_) => boundary(catalogue, family, &terms, now)?,
-        None if paid => boundary(catalogue, family, &terms, start)?,
-        None => start,
+    // Of the segment, never of now: news may come late, and again.
+    let first = if paid {
+        boundary(catalogue, family, &terms, start)?
+    } else {
+        start
     };
+    if let Some(known) = &known {
+        // One that began after the cycle that is being paid, or given up, takes its place when it is paid for
+        // or nothing is under way.
+        let ending = known.state == "ENDING";
+        let free = known.collection_id.is_none() || (ending && paid);
+        if !free || first <= known.cycle_start_at || start <= known.cycle_start_at && !paid {
+            return Ok(());
+        }
+    }
     let next = Subscription {
         root_id: root,
         family_code: family.to_owned(),
         state: "ACTIVE".to_owned(),
-        cycle_start_at,
+        cycle_start_at: first,
         next_start_at: None,
         collection_id: None,
         retries: 0,
-        due_at: Some(cycle_start_at),
+        due_at: Some(first),
     };
     Ok(subscriptions::set(db, &next).await?)
 }
@@ -169,11 +182,31 @@ async fn begin(
     let account = accounts::get(db, root)
         .await?
         .ok_or(Error::Stored("account"))?;
+    if closings::stands(db, root).await? {
+        // It goes with the closing, or goes on when that is given up.
+        let later = Subscription {
+            due_at: Some(now + PUT_OFF),
+            ..known.clone()
+        };
+        subscriptions::set(db, &later).await?;
+        return Ok(None);
+    }
     let mut next = Subscription {
         due_at: None,
         ..known.clone()
     };
     let Some(id) = known.collection_id else {
+        let day = known.cycle_start_at.timestamp();
+        let of_cycle = format!("renewal {} {day}", known.family_code);
+        let id = Uuid::new_v5(&root, of_cycle.as_bytes());
+        let end = boundary(catalogue, &known.family_code, terms, known.cycle_start_at)?;
+        next.next_start_at = Some(end);
+        next.collection_id = Some(id);
+        if let Some(made) = collections::lock(db, id).await? {
+            // The cycle was asked for before: what became of that counts.
+            subscriptions::set(db, &next).await?;
+            return taken_over(db, catalogue, &made, now).await;
+        }
         let line = Line {
             kind: "SUBSCRIPTION".to_owned(),
             plan_code: terms.plan_code.clone(),
@@ -185,11 +218,9 @@ async fn begin(
             order: None,
             method: None,
             intent: Uuid::now_v7(),
+            id,
         };
         let asked = collect::begin(db, (catalogue, &account), &of, &[line], now).await?;
-        next.collection_id = Some(asked.collection_id);
-        let end = boundary(catalogue, &known.family_code, terms, known.cycle_start_at)?;
-        next.next_start_at = Some(end);
         subscriptions::set(db, &next).await?;
         if account.invoiced {
             collect::invoice(db, catalogue, &asked, now).await?;
@@ -201,10 +232,28 @@ async fn begin(
         .await?
         .ok_or(Error::Stored("collection"))?;
     let wait = (collect::WAIT_SECONDS, now);
-    collections::try_again(db, collection.collection_id, (None, Uuid::now_v7()), wait).await?;
-    next.retries += 1;
+    if collection.state == "DECLINED" {
+        let again = (None, Uuid::now_v7());
+        collections::try_again(db, collection.collection_id, again, wait).await?;
+    }
     subscriptions::set(db, &next).await?;
     Ok(Some(id))
+}
+
+/// Goes on from a collection of the cycle that is there: paid, it is renewed; declined, it is tried again on
+/// the policy's days; else its outcome is waited for.
+async fn taken_over(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    made: &Collection,
+    now: DateTime<Utc>,
+) -> Result<Option<Uuid>, Error> {
+    match made.state.as_str() {
+        "SUCCEEDED" | "INVOICED" => paid(db, made).await?,
+        "DECLINED" => declined(db, catalogue, made, (&made.failure_reason, true), now).await?,
+        _ => {}
+    }
+    Ok(None)
 }
 
 /// Notes that a cycle is paid, or stands on an open invoice: the next one is due at its start.
@@ -225,11 +274,14 @@ pub async fn paid(db: &mut PgConnection, collection: &Collection) -> Result<(), 
     Ok(subscriptions::set(db, &renewed).await?)
 }
 
-/// Notes that a cycle could not be paid: it is tried again on the next of the policy's days, or ends.
+/// Notes that a cycle could not be paid: it is tried again on the next of the policy's days, or ends. A try
+/// that failed by no fault of the payer does not count. Money that arrived by another sum is credit, and
+/// waits for a person: no try could be made again.
 pub async fn declined(
     db: &mut PgConnection,
     catalogue: &Catalogue,
     collection: &Collection,
+    (reason, counts): (&str, bool),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let Some(known) = subscriptions::lock_of(db, collection.collection_id).await? else {
@@ -239,14 +291,26 @@ pub async fn declined(
     let retries = usize::try_from(known.retries).unwrap_or(usize::MAX);
     let start = family.zone.day(known.cycle_start_at);
     let again = dunning::next_try(start, &family.retry_days, retries);
+    let tomorrow = family.zone.day(now) + Days::new(1);
     let (state, due_at) = match again {
-        Some(day) => ("PAST_DUE", family.zone.start_of(day).max(now)),
-        None => ("ENDING", now),
+        _ if reason == collect::SETTLED_AMOUNT_DIFFERS => {
+            tracing::error!(collection.id = %collection.collection_id, "a renewal was paid by another sum");
+            ("PAST_DUE", None)
+        }
+        _ if !counts => ("PAST_DUE", Some(now + NOT_SENT_AGAIN)),
+        // At most one a day, also where the first was decided late.
+        Some(day) => {
+            let at = family.zone.start_of(day);
+            let later = family.zone.start_of(tomorrow);
+            ("PAST_DUE", Some(if now < at { at } else { later }))
+        }
+        None => ("ENDING", Some(now)),
     };
-    outbox::renewal_failed(db, known.root_id, again.is_none(), now).await?;
+    outbox::renewal_failed(db, known.root_id, state == "ENDING", now).await?;
     let next = Subscription {
         state: state.to_owned(),
-        due_at: Some(due_at),
+        retries: known.retries + i32::from(counts),
+        due_at,
         ..known
     };
     Ok(subscriptions::set(db, &next).await?)
@@ -274,7 +338,7 @@ pub async fn put_off(ctx: &Ctx, known: &Subscription, now: DateTime<Utc>) -> Res
     let locked = subscriptions::lock(&mut tx, known.root_id, &known.family_code).await?;
     if locked.as_ref() == Some(known) {
         let later = Subscription {
-            due_at: Some(now + TimeDelta::minutes(5)),
+            due_at: Some(now + PUT_OFF),
             ..known.clone()
         };
         subscriptions::set(&mut tx, &later).await?;

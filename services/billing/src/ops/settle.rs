@@ -20,10 +20,10 @@ const OPEN: i16 = 1;
 /// An invoice's state when nothing is.
 const PAID: i16 = 2;
 
-/// What all invoices of a run have in common.
+/// What all invoices of a run, or of a closing, have in common.
 pub struct Header<'a> {
-    /// The run.
-    pub run_id: Uuid,
+    /// The run; `None` for a closing.
+    pub run_id: Option<Uuid>,
     /// The family.
     pub family: &'a str,
     /// The period.
@@ -99,7 +99,7 @@ impl<'a> Writing<'a> {
             family_code: header.family.to_owned(),
             period_start: header.period.start(),
             period_end: header.period.end(),
-            run_id: Some(header.run_id),
+            run_id: header.run_id,
             currency: header.currency.code().to_owned(),
             total_minor: rated.total_minor,
             from_balance_minor,

@@ -12,6 +12,7 @@ use crate::domain::lots::{self, Lot};
 use crate::domain::threshold;
 use crate::error::Error;
 use crate::store::auto_recharges;
+use crate::store::closings;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::outbox::{self, Crossings};
 
@@ -168,8 +169,13 @@ pub async fn usage(
 ) -> Result<(), Error> {
     let roots: Vec<Uuid> = costs.keys().map(|(root, _)| *root).collect();
     let mut purses = purses(db, &roots).await?;
+    // What is used after a closing is recorded, and nobody pays for it (D14).
+    let closed = closings::among(db, &roots).await?;
     let mut spending = Spending::new(catalogue, now);
     for ((root, profile), micros) in costs {
+        if closed.contains(root) {
+            continue;
+        }
         let known = catalogue.profiles.get(*profile);
         let known = known.ok_or_else(|| Error::ProfileNotFound((*profile).to_owned()))?;
         let mut entries = Entries::new(known.currency.code(), now);

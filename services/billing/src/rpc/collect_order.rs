@@ -150,6 +150,7 @@ async fn written_down(
         order: Some(asked.order.uuid()),
         method,
         intent,
+        id: uuid::Uuid::now_v7(),
     };
     collect::begin(db, (catalogue, &account), &of, &asked.lines, call.now).await
 }

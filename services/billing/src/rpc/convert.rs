@@ -134,10 +134,10 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
 /// The invoice with its number and lines, as stored.
 pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::Invoice, Error> {
     let series = store::numbers::get_all(db, &[from.series_id]).await?;
-    if from.run_id.is_none() {
+    let lines = store::invoices::lines(db, from.invoice_id).await?;
+    if lines.is_empty() {
         return purchase(db, from, &series).await;
     }
-    let lines = store::invoices::lines(db, from.invoice_id).await?;
     let ids: Vec<i32> = lines.iter().map(|line| line.terms_id).collect();
     let terms: HashMap<i32, Terms> = store::terms::get_all(db, &ids).await?.into_iter().collect();
     let days_in_month = (from.period_end - from.period_start).num_days();

@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::domain::run::may_start;
 use crate::error::Error;
 use crate::store::runs::{self, Progress, Run};
-use crate::store::{accounts, usage};
+use crate::store::{accounts, closings, usage};
 
 /// Shards of a run: enough that several replicas share it, few enough that each is worth a stream.
 const SHARDS: i32 = 16;
@@ -44,6 +44,8 @@ pub async fn handle(
         .map(|(code, _)| code.clone())
         .collect();
     if !request.dry_run {
+        // A month is settled by a closing or by its run.
+        closings::hold_closings(&mut unit.tx).await?;
         // From here on no usage joins the month: what is being written is waited for, and so is
         // another who makes the same run.
         usage::close_month(&mut unit.tx, &profiles, period.start(), call.now).await?;

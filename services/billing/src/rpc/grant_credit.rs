@@ -13,6 +13,7 @@ use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
 use crate::error::Error;
 use crate::ops::credit::{self, Credit};
+use crate::store::closings;
 use crate::store::ledger::{self, Entries, LedgerAccount};
 
 pub async fn handle(
@@ -59,6 +60,9 @@ pub async fn handle(
         .map_or(0, |profile| profile.notify_below_micros);
     let (db, root) = (&mut *unit.tx, account.root_id);
     ledger::lock(db, &[root]).await?;
+    if closings::stands(db, root).await? {
+        return Err(Error::AccountClosed(id));
+    }
     let before = ledger::balance(db, root, call.now).await?;
     let credit = Credit {
         root,

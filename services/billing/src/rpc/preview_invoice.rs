@@ -117,6 +117,7 @@ pub async fn handle(
         }
     }
     let terms = Terms {
+        family: family_code,
         period,
         currency: family.currency,
         excluded: &family.excluded_categories,

@@ -58,6 +58,7 @@ pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Re
     let mut pools = Pools::open(ctx, &selection).await?;
     let pool = pools.next(ctx, 1).await?;
     let terms = Terms {
+        family: &run.family_code,
         period,
         currency: family.currency,
         excluded: &family.excluded_categories,
@@ -105,7 +106,7 @@ pub async fn handle(
             (call.now, Number { series_id, number })
         };
         let header = Header {
-            run_id: run.run_id,
+            run_id: Some(run.run_id),
             family: &run.family_code,
             period: ready.period,
             currency: ready.currency,

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::ops::collect;
 use crate::pdf::{self, Row, Sheet};
 use crate::store::invoices::{self, Invoice};
-use crate::store::{accounts, collections, recipients, runs};
+use crate::store::{accounts, closings, collections, recipients, runs};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -52,9 +52,11 @@ async fn version(db: &mut PgConnection, invoice: &Invoice) -> Result<String, Err
         let run = runs::get(db, run).await?.ok_or(Error::Stored("run"))?;
         return Ok(run.catalogue_version);
     }
-    let collection = collections::get(db, invoice.invoice_id).await?;
-    let collection = collection.ok_or(Error::Stored("collection"))?;
-    Ok(collection.catalogue_version)
+    if let Some(collection) = collections::get(db, invoice.invoice_id).await? {
+        return Ok(collection.catalogue_version);
+    }
+    let closing = closings::get(db, invoice.root_id).await?;
+    Ok(closing.ok_or(Error::Stored("closing"))?.catalogue_version)
 }
 
 fn sheet(
@@ -91,7 +93,7 @@ fn sheet(
 fn facts(invoice: &pb::Invoice, issued_at: DateTime<Utc>, zone: Zone) -> Vec<(String, String)> {
     let fact = |name: &str, value: String| (name.to_owned(), value);
     let mut facts = vec![fact("Date", day(zone.day(issued_at)))];
-    if !invoice.billing_run_id.is_empty() {
+    if !invoice.family_code.is_empty() {
         let period = days(&invoice.period_start_date, &invoice.period_end_date);
         facts.push(fact("Period", period));
     }

@@ -13,6 +13,7 @@ use crate::domain::recharge::offered;
 use crate::error::Error;
 use crate::ops::collect;
 use crate::store::auto_recharges::{self, AutoRecharge};
+use crate::store::{closings, ledger};
 
 pub async fn handle(
     ctx: Ctx,
@@ -44,6 +45,10 @@ pub async fn handle(
         }
     }
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
+    ledger::lock(&mut unit.tx, &[account.root_id]).await?;
+    if closings::stands(&mut unit.tx, account.root_id).await? {
+        return Err(Error::AccountClosed(id));
+    }
     auto_recharges::set(&mut unit.tx, &setting, call.now).await?;
     let response = pb::SetAutoRechargeResponse {
         auto_recharge: Some(shown(&setting, policy, profile.currency)),

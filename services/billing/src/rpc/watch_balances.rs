@@ -18,12 +18,16 @@ pub fn handle(
     request: &pb::WatchBalancesRequest,
 ) -> Result<Streamed<pb::WatchBalancesResponse>, Error> {
     let position = resume_position(&request.resume_token)?;
+    let bookmark = request.allow_bookmark.then(|| pb::WatchBalancesResponse {
+        caught_up: true,
+        ..pb::WatchBalancesResponse::default()
+    });
     let reader = ctx.clone();
     let read = move |position| {
         let ctx = reader.clone();
         async move { changes(&ctx, position).await }
     };
-    Ok(Box::pin(news(ctx.wake.clone(), position, read)))
+    Ok(Box::pin(news(ctx.wake.clone(), (position, bookmark), read)))
 }
 
 /// The crossings after `position`.
@@ -41,6 +45,7 @@ async fn changes(ctx: &Ctx, position: i64) -> Result<Vec<(i64, pb::WatchBalances
                 threshold_code: it.threshold_code,
                 below: it.fell,
                 resume_token: it.position.to_string(),
+                caught_up: false,
             };
             Ok((it.position, change))
         })

@@ -108,7 +108,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Refund
 }
 
 /// Up to `limit` refunds that are to be asked for at `now`, the oldest first; nobody else gets them
-/// before `again_at`.
+/// before `again_at`. They are CREATED until something is heard of them.
 pub async fn take_to_ask(
     db: &mut PgConnection,
     (now, again_at): (DateTime<Utc>, DateTime<Utc>),
@@ -116,7 +116,7 @@ pub async fn take_to_ask(
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "-- billing.refunds.take_to_ask
-        UPDATE billing.refunds SET try_at = $2
+        UPDATE billing.refunds SET try_at = $2, state = 'CREATED'
         WHERE refund_id IN (
             SELECT refund_id FROM billing.refunds WHERE state IN ('CREATED', 'RETRYING') AND try_at <= $1
             ORDER BY try_at LIMIT $3 FOR UPDATE SKIP LOCKED)
@@ -170,14 +170,15 @@ pub async fn set(
     Ok(())
 }
 
-/// When a refund is to be asked for next, up to `until`.
+/// When a refund is to be asked for next, up to `until`; one that is being asked for is due.
 pub async fn next_due(
     db: &mut PgConnection,
     until: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
         "-- billing.refunds.next_due
-        SELECT min(try_at) FROM billing.refunds WHERE state IN ('CREATED', 'RETRYING') AND try_at <= $1",
+        SELECT min(least(try_at, $1)) FROM billing.refunds
+        WHERE state = 'CREATED' OR (state = 'RETRYING' AND try_at <= $1)",
         until
     )
     .fetch_one(db)

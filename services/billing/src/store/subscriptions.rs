@@ -19,7 +19,7 @@ pub struct Subscription {
     pub next_start_at: Option<DateTime<Utc>>,
     /// What asks for its payment.
     pub collection_id: Option<Uuid>,
-    /// How often it was tried again.
+    /// How many tries have failed by the payer's fault.
     pub retries: i32,
     /// When a job goes on; `None` while a payment is under way.
     pub due_at: Option<DateTime<Utc>>,
@@ -120,6 +120,17 @@ pub async fn set(db: &mut PgConnection, it: &Subscription) -> sqlx::Result<()> {
         it.collection_id,
         it.retries,
         it.due_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the subscriptions of an account that closes.
+pub async fn delete_all(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.subscriptions.delete_all\nDELETE FROM billing.subscriptions WHERE root_id = $1",
+        root
     )
     .execute(db)
     .await?;

@@ -17,12 +17,16 @@ pub fn handle(
     request: &pb::WatchMovementsRequest,
 ) -> Result<Streamed<pb::WatchMovementsResponse>, Error> {
     let position = resume_position(&request.resume_token)?;
+    let bookmark = request.allow_bookmark.then(|| pb::WatchMovementsResponse {
+        caught_up: true,
+        ..pb::WatchMovementsResponse::default()
+    });
     let reader = ctx.clone();
     let read = move |position| {
         let ctx = reader.clone();
         async move { changes(&ctx, position).await }
     };
-    Ok(Box::pin(news(ctx.wake.clone(), position, read)))
+    Ok(Box::pin(news(ctx.wake.clone(), (position, bookmark), read)))
 }
 
 /// The changes after `position`, each with the movement as it stands now.
@@ -47,6 +51,7 @@ async fn changes(
         let change = pb::WatchMovementsResponse {
             movement: Some(shown),
             resume_token: position.to_string(),
+            caught_up: false,
         };
         changes.push((position, change));
     }

@@ -114,11 +114,11 @@ pub fn changed(timeline: &[Segment], next: Segment, now: DateTime<Utc>) -> Resul
     })
 }
 
-/// A fingerprint of a timeline: another one after any change to it.
+/// A fingerprint of a timeline and of what else is `bound` with it: another one after any change to either.
 ///
 /// FNV-1a over starts, ends and plans: it tells timelines of one account apart, it does not have to
 /// withstand an attacker.
-pub fn etag(timeline: &[Segment]) -> String {
+pub fn etag(timeline: &[Segment], bound: &str) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut feed = |bytes: &[u8]| {
         for byte in bytes {
@@ -136,6 +136,7 @@ pub fn etag(timeline: &[Segment]) -> String {
         feed(segment.plan_code.as_bytes());
         feed(segment.catalogue_version.as_bytes());
     }
+    feed(bound.as_bytes());
     format!("{hash:016x}")
 }
 

@@ -8,7 +8,7 @@ use values::{ContractOfferId, OrderId};
 
 use super::convert;
 use super::get_current_plan::with_terms;
-use super::preview_change::{Asked, Decided, decide, read};
+use super::preview_change::{Asked, Decided, Paid, decide, read};
 use crate::ctx::Ctx;
 use crate::domain::timeline::{self, Segment};
 use crate::error::Error;
@@ -28,19 +28,35 @@ pub async fn handle(
         request.actor,
     )?;
     let asked = Asked {
-        paid: request.paid.then_some(request.catalogue_version.as_str()),
+        paid: if request.paid {
+            Some(Paid {
+                version: &request.catalogue_version,
+                offer: wire::optional_id("offer_id", &request.offer_id)?,
+            })
+        } else {
+            None
+        },
         ..asked
     };
     let order = wire::optional_id("order_id", &request.order_id)?;
     // What was quoted holds as long as nothing has changed; the lock keeps it so until the commit.
     let (_, now) = ctx.hold_timelines(&mut unit.tx, &[asked.account]).await?;
     let decided = decide(&ctx, &mut unit.tx, &asked, now).await?;
-    let unchanged = timeline::etag(&decided.timeline) == request.timeline_etag
+    let unchanged = decided.etag(now)? == request.timeline_etag
         && decided.catalogue.version == request.catalogue_version;
     if !unchanged && !request.paid {
         return Err(Error::Requote);
     }
-    let segment = put(&mut unit.tx, &decided, order, now).await?;
+    if !request.paid && !asked.by_operator && decided.needs_payment(now)? {
+        return Err(Error::PaymentRequired(asked.account));
+    }
+    // What an order has paid for is put in force once, by whichever request.
+    let mut made = decided.timeline.iter();
+    let made = made.find(|it| request.paid && order.is_some() && it.order == order);
+    let segment = match made {
+        Some(made) => made.clone(),
+        None => put(&mut unit.tx, &decided, order, now).await?,
+    };
     let shown = with_terms(&ctx, &mut unit.tx, asked.account, (asked.family, segment)).await?;
     let segment = convert::segment(&shown)?;
     Ok(unit

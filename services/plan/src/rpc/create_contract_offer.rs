@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use chassis::{Call, Unit, field_error, wire};
 use proto::plan::v1 as pb;
 use sqlx::types::Json;
+use values::Money;
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::catalogue::{Catalogue, Plan};
+use crate::domain::catalogue::{Catalogue, Cycle, Plan};
+use crate::domain::price;
 use crate::error::Error;
 use crate::store::accounts;
 use crate::store::contract_offers::{self, Offer};
 
+#[expect(clippy::too_many_lines, reason = "one check after the other")]
 pub async fn handle(
     ctx: Ctx,
     call: Call<pb::CreateContractOfferRequest>,
@@ -64,6 +67,15 @@ pub async fn handle(
             .map(i32::to_string)
             .collect();
         return Err(field_error("term_months", terms.join(", ")).into());
+    }
+    // What can't be booked is not offered.
+    let bookable = |cycle: &Cycle| {
+        let price = price::of_cycle(minimum, *cycle);
+        price.and_then(Money::amount).is_ok()
+    };
+    let family = catalogue.families.get(&plan.family);
+    if !family.is_some_and(|family| family.cycles.values().all(bookable)) {
+        return Err(field_error("monthly_minimum.amount", "a smaller sum").into());
     }
     let offer = Offer {
         offer_id: call.derived_id("offer"),

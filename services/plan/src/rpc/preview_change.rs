@@ -6,7 +6,7 @@ use chassis::{field_error, wire};
 use chrono::{DateTime, NaiveDate, Utc};
 use proto::plan::v1 as pb;
 use sqlx::PgConnection;
-use values::{AccountId, Money};
+use values::{AccountId, ContractOfferId, Money};
 
 use super::convert;
 use super::get_current_plan::{self, Current, standing};
@@ -30,8 +30,17 @@ pub struct Asked<'a> {
     pub cycle: Option<&'a str>,
     /// Whether an operator asks.
     pub by_operator: bool,
-    /// The catalogue version it was quoted from, for a change that has been paid: it takes effect at once.
-    pub paid: Option<&'a str>,
+    /// What a change was quoted from that has been paid: it takes effect at once.
+    pub paid: Option<Paid<'a>>,
+}
+
+/// What a change was quoted from.
+#[derive(Clone, Copy)]
+pub struct Paid<'a> {
+    /// The catalogue version.
+    pub version: &'a str,
+    /// The offer.
+    pub offer: Option<ContractOfferId>,
 }
 
 /// A change as decided.
@@ -91,6 +100,24 @@ impl Decided {
         }
     }
 
+    /// A fingerprint of all that a quote binds (D12): the timeline, the effect and its date, what is paid at
+    /// once, and the offer.
+    pub fn etag(&self, now: DateTime<Utc>) -> Result<String, Error> {
+        let later = matches!(self.effect, Effect::NextCycle | Effect::NextRenewal);
+        let at = later.then_some(self.effective_at);
+        let due = self.difference(now)?.map(Money::minor);
+        let offer = self.offer.as_ref().map(|offer| offer.offer_id);
+        let cycle = self.cycle.as_ref().map(|(code, _)| code);
+        let bound = format!("{:?} {at:?} {due:?} {offer:?} {cycle:?}", self.effect);
+        Ok(timeline::etag(&self.timeline, &bound))
+    }
+
+    /// Whether it has to be paid before it takes effect.
+    pub fn needs_payment(&self, now: DateTime<Utc>) -> Result<bool, Error> {
+        let on_payment = self.effect == Effect::ImmediateOnPayment;
+        Ok(on_payment || self.difference(now)?.is_some())
+    }
+
     /// What is paid at once for the rest of the running cycle.
     fn difference(&self, now: DateTime<Utc>) -> Result<Option<Money>, Error> {
         let Some(current) = self.current.as_ref().filter(|_| self.prorated) else {
@@ -148,7 +175,11 @@ pub async fn decide(
     asked: &Asked<'_>,
     now: DateTime<Utc>,
 ) -> Result<Decided, Error> {
-    let (root, current) = standing(ctx, db, asked.account, asked.family, now).await?;
+    let (root, current) = match standing(ctx, db, asked.account, asked.family, now).await {
+        // What was quoted holds, whatever is offered now.
+        Err(Error::FamilyNotOffered { .. }) if asked.paid.is_some() => (asked.account, None),
+        found => found?,
+    };
     if root != asked.account {
         return Err(Error::UseRootAccount {
             account: asked.account,
@@ -162,7 +193,7 @@ pub async fn decide(
         return Err(Error::AccountClosed(root));
     }
     let catalogue = match asked.paid {
-        Some(version) => ctx.catalogue(db, version).await?,
+        Some(paid) => ctx.catalogue(db, paid.version).await?,
         None => ctx.active_catalogue(db).await?,
     };
     let timeline = segments::list(db, root, asked.family).await?;
@@ -193,7 +224,13 @@ pub async fn decide(
         .is_none_or(|code| in_force.is_some_and(|(it, _)| it == code));
     // Nothing stands behind the lowest rank.
     let direction = change::direction(from.map_or(-1, |from| from.rank), to.rank);
-    let offer = contract_offers::accepted(db, root, asked.plan).await?;
+    let offer = match asked.paid {
+        Some(Paid {
+            offer: Some(id), ..
+        }) => contract_offers::get(db, id).await?,
+        Some(_) => None,
+        None => contract_offers::accepted(db, root, asked.plan).await?,
+    };
     let (effect, prorated) = if asked.paid.is_some() {
         (Effect::ImmediateOnPayment, false)
     } else {
@@ -219,8 +256,25 @@ pub async fn decide(
             from_mode: if from.is_some() { "NORMAL" } else { "LIMITED" },
             cycle_only: same_plan,
         };
-        let ruling = change::effect(&family.rules, &facts);
-        let ruling = ruling.map_err(|it| Error::Rejected(it, to.contact.clone()))?;
+        let ruled = |facts: &Facts<'_>| {
+            let ruling = change::effect(&family.rules, facts);
+            ruling.map_err(|it| Error::Rejected(it, to.contact.clone()))
+        };
+        let mut ruling = ruled(&facts)?;
+        // Another cycle is another cycle, whatever comes with it (REQ-126), but for one that was switched before.
+        let waiting = timeline::pending(&timeline, now).and_then(|it| it.cycle.as_ref());
+        let switched = asked.cycle == waiting.map(|(code, _)| code.as_str());
+        if !same_cycle && !switched && !same_plan && in_force.is_some() {
+            let cycle_only = true;
+            ruling = ruled(&Facts {
+                cycle_only,
+                ..facts
+            })?;
+        }
+        let ends = current.as_ref().and_then(|it| it.segment.end_at);
+        if ends.is_some() && !pending && !family.in_arrears {
+            return Err(Error::Cancelled(root));
+        }
         let sold = family.sells(to) && (asked.by_operator || to.self_serve_purchase);
         if !sold {
             return Err(Error::PlanNotOffered(to.code.clone()));
@@ -328,7 +382,7 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
         effect: convert::effect(decided.effect).into(),
         effective_time: Some(wire::timestamp(decided.effective_at)),
         direction: convert::direction(decided.direction).into(),
-        timeline_etag: timeline::etag(&decided.timeline),
+        timeline_etag: decided.etag(now)?,
         catalogue_version: decided.catalogue.version.clone(),
         confirmations_required: family.confirmations_required,
         quote_ttl_minutes: family.quote_ttl_minutes,
@@ -345,5 +399,10 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
             .unwrap_or_default(),
         cycle_price: decided.cycle_price()?.map(wire::pb_money),
         prorated_difference: decided.difference(now)?.map(wire::pb_money),
+        offer_id: decided
+            .offer
+            .as_ref()
+            .map(|offer| ContractOfferId::from_uuid(offer.offer_id).to_string())
+            .unwrap_or_default(),
     })
 }

@@ -143,7 +143,7 @@ pub async fn members(db: &mut PgConnection, id: ContractId) -> sqlx::Result<Vec<
     .await
 }
 
-/// Adds a member from `now` on.
+/// Adds a member from `now` on; one that left at the same instant never did.
 pub async fn join(
     db: &mut PgConnection,
     id: ContractId,
@@ -152,7 +152,8 @@ pub async fn join(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.contract_members.join
-        INSERT INTO plan.contract_members (contract_id, root_id, joined_at) VALUES ($1, $2, $3)",
+        INSERT INTO plan.contract_members (contract_id, root_id, joined_at) VALUES ($1, $2, $3)
+        ON CONFLICT (contract_id, root_id, joined_at) DO UPDATE SET left_at = NULL",
         id.uuid(),
         root.uuid(),
         now

@@ -1,0 +1,93 @@
+//! Follows what `billing` tells of balances: an empty one suspends its account where the profile says so, and
+//! money lifts it (REQ-132, D4).
+
+use std::time::Duration;
+
+use proto::billing::v1 as billing;
+use tonic::Status;
+use values::AccountId;
+
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::ops::suspend;
+use crate::store::{self, Tenant, accounts, watch_positions};
+
+/// The name of what is followed.
+const SOURCE: &str = "billing.balances";
+/// How long a stream without news is kept before a step ends.
+const QUIET: Duration = Duration::from_secs(1);
+/// Changes taken notice of before a step ends, so that the process can stop.
+const BATCH: usize = 500;
+
+/// Takes notice of every change that has come since the last one; gives how many.
+pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
+    let mut news = open(ctx, false).await?;
+    let mut found = 0;
+    while let Ok(next) = tokio::time::timeout(QUIET, news.message()).await {
+        let Some(change) = next? else {
+            break;
+        };
+        take(ctx, &change).await?;
+        found += 1;
+        if BATCH <= found {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+async fn open(
+    ctx: &Ctx,
+    allow_bookmark: bool,
+) -> Result<tonic::Streaming<billing::WatchBalancesResponse>, Error> {
+    let mut db = ctx.db.acquire().await?;
+    let resume_token = watch_positions::get(&mut db, SOURCE).await?;
+    drop(db);
+    let request = billing::WatchBalancesRequest {
+        resume_token,
+        allow_bookmark,
+    };
+    let opened = ctx.billing.clone().watch_balances(request).await;
+    Ok(opened.map_err(chassis::normalised)?.into_inner())
+}
+
+/// Takes notice of one change, and notes in the same transaction that it was.
+async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), Error> {
+    let now = ctx.clock.now().await?;
+    let root: AccountId = change
+        .account_id
+        .parse()
+        .map_err(|_| Error::Stored("id of billing"))?;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    let account = accounts::get(&mut tx, root.uuid()).await?;
+    tx.commit().await?;
+    let suspends = match &account {
+        Some(account) if change.threshold_code == "ZERO" => {
+            ctx.profile_of(account).await?.suspends_at_zero
+        }
+        Some(_) | None => false,
+    };
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    if suspends {
+        let actor = "service:billing";
+        suspend::set(
+            &mut tx,
+            root.uuid(),
+            ("BALANCE", change.below),
+            (actor, ""),
+            now,
+        )
+        .await?;
+    }
+    watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Whether there is a change that was not taken notice of yet: asked by a test clock, which waits for it.
+pub async fn any_due(ctx: &Ctx) -> Result<bool, Status> {
+    let first = open(ctx, true).await?.message().await?;
+    Ok(first.is_none_or(|first| !first.caught_up))
+}

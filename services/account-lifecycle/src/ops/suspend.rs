@@ -1,0 +1,54 @@
+//! Suspensions: for how many reasons so ever, an account is active when none is left.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::history::{self, Told};
+use crate::error::Error;
+use crate::store::accounts;
+
+/// Suspends an account for a reason, or lifts it; of a root also for its subaccounts. Gives whether that
+/// changed anything: a closed account stays as it is.
+pub async fn set(
+    db: &mut PgConnection,
+    id: Uuid,
+    (reason, suspended): (&str, bool),
+    (actor, note): (&str, &str),
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let Some(account) = accounts::get(db, id).await? else {
+        return Ok(false);
+    };
+    accounts::lock(db, account.root_id).await?;
+    let before = accounts::get(db, id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let held = before.suspensions.iter().any(|it| it == reason);
+    if held == suspended || before.closed_at.is_some() {
+        return Ok(false);
+    }
+    if suspended {
+        accounts::suspend(db, id, reason).await?;
+    } else {
+        accounts::reinstate(db, id, reason).await?;
+    }
+    let after = accounts::get(db, id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let because = if note.is_empty() {
+        reason.to_owned()
+    } else {
+        format!("{reason}: {note}")
+    };
+    let told = Told {
+        state: "STATUS",
+        name: if suspended { "SUSPENDED" } else { "REINSTATED" },
+        change: (before.status(), after.status()),
+        actor,
+        reason: &because,
+        resource: "",
+    };
+    history::tell(db, (before.root_id, id), &told, now).await?;
+    Ok(true)
+}

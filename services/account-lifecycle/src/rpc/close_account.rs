@@ -1,0 +1,158 @@
+//! `AccountService.CloseAccount`
+
+use chassis::{Call, Caller, FieldError, Unit, field_error, wire};
+use proto::account::v1 as pb;
+use uuid::Uuid;
+use values::AccountId;
+
+use super::{convert, soft_close};
+use crate::clients::Profile;
+use crate::ctx::Ctx;
+use crate::domain::closing::{self, Asked, KEEP_DATA, Policy};
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::{close, permit};
+use crate::store::accounts::{self, Account};
+use crate::store::closings::{self, Closing};
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CloseAccountRequest>,
+) -> Result<pb::CloseAccountResponse, Error> {
+    let request = &call.message;
+    let id: AccountId = wire::id("account_id", &request.account_id)?;
+    let option = option(request.option)?;
+    if 20 < request.acknowledgement_codes.len() {
+        return Err(field_error("acknowledgement_codes", "at most 20").into());
+    }
+    let action = if option == KEEP_DATA {
+        Action::SoftClose
+    } else {
+        Action::Close
+    };
+    let account = permit::allowed(&ctx, &call.caller, id, action).await?;
+    if account.closed_at.is_some() {
+        return answered(&ctx, &call, &account).await;
+    }
+    let profile = ctx.profile_of(&account).await?;
+    let policy = profile.close.as_ref().ok_or(Error::ContactSupport(id))?;
+    if !call
+        .caller
+        .is_proved_within(i64::from(policy.reauth_max_age_minutes))
+    {
+        return Err(Error::ReauthRequired(id));
+    }
+    let way = way(&call, &account, (option, policy))?;
+    if way == KEEP_DATA {
+        return soft_close::handle(&ctx, &call, (&account, &profile)).await;
+    }
+    if ctx.pays_for(id).await? {
+        return Err(Error::ContractPayer(id));
+    }
+    let closing = begun(&ctx, &call, &account, (way, policy.data_purge_days)).await?;
+    close::finish(&ctx, &closing, call.now).await?;
+    answered(&ctx, &call, &account).await
+}
+
+/// The way that the account is closed, or why it is not.
+fn way<'a>(
+    call: &'a Call<pb::CloseAccountRequest>,
+    account: &'a Account,
+    (option, policy): (&'a str, &proto::plan::v1::ClosePolicy),
+) -> Result<&'a str, Error> {
+    let asked = Asked {
+        by_operator: matches!(call.caller, Caller::Operator { .. }),
+        trial: account.r#type == "TRIAL",
+        invoiced: account.invoiced,
+        suspensions: &account.suspensions,
+        option,
+        acknowledged: &call.message.acknowledgement_codes,
+    };
+    // A subaccount closes as its root would, but has nothing to be kept.
+    let policy = Policy {
+        invoiced_by_operator: policy.invoiced_by_operator,
+        blocked: &policy.blocked_suspension_reason_codes,
+        options: &policy.full_option_codes,
+        acknowledgements: &policy.trial_acknowledgement_codes,
+    };
+    Ok(closing::way(&asked, &policy)?)
+}
+
+/// The closing of the account, written down: a retry, or another try, finds the first.
+async fn begun(
+    ctx: &Ctx,
+    call: &Call<pb::CloseAccountRequest>,
+    account: &Account,
+    (way, purge_days): (&str, i32),
+) -> Result<Closing, Error> {
+    let id = account.account_id;
+    let purge_at = call.now + chrono::TimeDelta::days(i64::from(purge_days));
+    let asked = Closing {
+        root_id: account.root_id,
+        account_id: id,
+        state: "PREPARING".to_owned(),
+        option: way.to_owned(),
+        close_at: call.now,
+        purge_at,
+        actor: call.caller.to_string(),
+        currency: account.currency.clone(),
+        settlement_minor: 0,
+        refund_minor: 0,
+        forfeited_micros: 0,
+        due_on: None,
+        refund_ids: Vec::new(),
+    };
+    let mut unit: Unit = permit::step(ctx, call, account).await?;
+    accounts::lock(&mut unit.tx, account.root_id).await?;
+    closings::insert(&mut unit.tx, &asked).await?;
+    let kept = closings::get(&mut unit.tx, id).await?;
+    unit.commit_step().await?;
+    kept.ok_or(Error::Stored("closing"))
+}
+
+/// The account as it stands, with its closing.
+async fn answered(
+    ctx: &Ctx,
+    call: &Call<pb::CloseAccountRequest>,
+    account: &Account,
+) -> Result<pb::CloseAccountResponse, Error> {
+    let mut unit: Unit = permit::step(ctx, call, account).await?;
+    let shown = shown(&mut unit, account.account_id, call.now).await?;
+    Ok(unit
+        .commit(pb::CloseAccountResponse {
+            account: Some(shown),
+        })
+        .await?)
+}
+
+/// An account with its closing, or its root's.
+pub async fn shown(
+    unit: &mut Unit,
+    id: Uuid,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<pb::Account, Error> {
+    let account = accounts::get(&mut unit.tx, id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let closing = match closings::get(&mut unit.tx, id).await? {
+        Some(own) => Some(own),
+        None => closings::get(&mut unit.tx, account.root_id).await?,
+    };
+    Ok(convert::closed(&account, closing.as_ref(), now))
+}
+
+fn option(sent: i32) -> Result<&'static str, FieldError> {
+    use pb::closing::Option;
+    match Option::try_from(sent) {
+        Ok(Option::Unspecified) => Ok(""),
+        Ok(Option::Close) => Ok(closing::CLOSE),
+        Ok(Option::DeleteAllDataAndSettings) => Ok(closing::DELETE_ALL),
+        Ok(Option::KeepAccountData) => Ok(KEEP_DATA),
+        Err(_) => Err(field_error("option", "an option of closing")),
+    }
+}
+
+/// That a profile of closing is there at all, for those who only look.
+pub fn policy(profile: &Profile, id: AccountId) -> Result<&proto::plan::v1::ClosePolicy, Error> {
+    profile.close.as_ref().ok_or(Error::ContactSupport(id))
+}

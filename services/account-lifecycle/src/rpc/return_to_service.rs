@@ -1,0 +1,51 @@
+//! `AccountService.ReturnToService`
+
+use chassis::{Call, Unit, wire};
+use proto::account::v1 as pb;
+
+use super::close_account::shown;
+use crate::ctx::Ctx;
+use crate::domain::account::Account;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::history::{self, Told};
+use crate::ops::permit;
+use crate::store::accounts;
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::ReturnToServiceRequest>,
+) -> Result<pb::ReturnToServiceResponse, Error> {
+    let id = wire::id("account_id", &call.message.account_id)?;
+    let account = permit::allowed(&ctx, &call.caller, id, Action::SoftClose).await?;
+    let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
+    accounts::lock(&mut unit.tx, account.root_id).await?;
+    let before = accounts::get(&mut unit.tx, account.root_id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    if before.dormant_at.is_none() {
+        return Err(Error::AccountNotDormant(id));
+    }
+    let awake = Account {
+        dormant_at: None,
+        ..before.clone()
+    };
+    let actor = call.caller.to_string();
+    let told = Told {
+        state: "MODE",
+        name: "RETURNED",
+        change: ("DORMANT", awake.mode(call.now).name()),
+        actor: &actor,
+        reason: "",
+        resource: "",
+    };
+    let of = (account.root_id, account.root_id);
+    history::tell(&mut unit.tx, of, &told, call.now).await?;
+    accounts::set_dormant(&mut unit.tx, account.root_id, None).await?;
+    let shown = shown(&mut unit, account.account_id, call.now).await?;
+    Ok(unit
+        .commit(pb::ReturnToServiceResponse {
+            account: Some(shown),
+        })
+        .await?)
+}

@@ -1,0 +1,73 @@
+//! `AccountService.SuspendAccount`
+
+use chassis::{Call, Unit, wire};
+use proto::account::v1 as pb;
+
+use super::close_account::shown;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::{permit, suspend};
+use crate::store::accounts::Account;
+use chassis::{Caller, FieldError, field_error};
+use values::AccountId;
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::SuspendAccountRequest>,
+) -> Result<pb::SuspendAccountResponse, Error> {
+    let request = &call.message;
+    let id = wire::id("account_id", &request.account_id)?;
+    let reason = reason(request.suspension_reason)?;
+    let note = match request.note.as_str() {
+        "" => "",
+        note => wire::text("note", note, 1_000)?,
+    };
+    let account = may(&ctx, &call.caller, id, reason).await?;
+    let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
+    let actor = call.caller.to_string();
+    let said = (actor.as_str(), note);
+    let what = (reason, true);
+    let of = account.account_id;
+    if !suspend::set(&mut unit.tx, of, what, said, call.now).await? {
+        return Err(Error::AccountSuspended(id));
+    }
+    let shown = shown(&mut unit, account.account_id, call.now).await?;
+    Ok(unit
+        .commit(pb::SuspendAccountResponse {
+            account: Some(shown),
+        })
+        .await?)
+}
+
+/// The account, if the caller may suspend it for a reason: operators for fraud or terms, the root's owner one
+/// subaccount.
+pub async fn may(
+    ctx: &Ctx,
+    caller: &Caller,
+    id: AccountId,
+    reason: &str,
+) -> Result<Account, Error> {
+    let account = permit::allowed(ctx, caller, id, Action::Manage).await?;
+    let person = matches!(caller, Caller::Person { .. });
+    if reason == "PARENT" && account.parent_id.is_none() {
+        return Err(field_error("suspension_reason", "FRAUD or TERMS for a root account").into());
+    }
+    if person && reason != "PARENT" {
+        return Err(Error::OperatorsOnly("suspension_reason"));
+    }
+    Ok(account)
+}
+
+/// The reason; BALANCE is billing's.
+pub fn reason(sent: i32) -> Result<&'static str, FieldError> {
+    use pb::account::SuspensionReason as Reason;
+    match Reason::try_from(sent) {
+        Ok(Reason::Parent) => Ok("PARENT"),
+        Ok(Reason::Fraud) => Ok("FRAUD"),
+        Ok(Reason::Terms) => Ok("TERMS"),
+        Ok(Reason::Unspecified | Reason::Balance) | Err(_) => {
+            Err(field_error("suspension_reason", "PARENT, FRAUD or TERMS"))
+        }
+    }
+}

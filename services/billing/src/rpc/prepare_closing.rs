@@ -1,0 +1,77 @@
+//! `BillingService.PrepareClosing`
+
+use chassis::{Call, Unit, wire};
+use proto::billing::v1 as pb;
+use sqlx::Connection as _;
+use values::{AccountId, Amount, Money};
+
+use super::convert;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::ops::closing;
+use crate::store::closings::{self, Closing};
+use crate::store::ledger;
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::PrepareClosingRequest>,
+) -> Result<pb::PrepareClosingResponse, Error> {
+    let id: AccountId = wire::id("account_id", &call.message.account_id)?;
+    let close_at = wire::instant("close_time", call.message.close_time)?;
+    let catalogue = ctx.active_catalogue().await?;
+    let account = convert::root_account(&mut *ctx.db.acquire().await?, id).await?;
+    let months = closing::months(&ctx, &catalogue, &account, close_at).await?;
+    let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
+    // Before the balance: who makes a run waits for what may wait for a balance.
+    closings::hold_runs(&mut unit.tx).await?;
+    ledger::lock(&mut unit.tx, &[account.root_id]).await?;
+    let known = closings::get(&mut unit.tx, account.root_id).await?;
+    let prepared = if let Some(known) = known {
+        known
+    } else {
+        let intent = call.derived_id("closing");
+        // Done, and undone at once: what is told is what will be done.
+        let mut trial = unit.tx.begin().await?;
+        let of = (&account, &months[..]);
+        let figures = closing::settle(&mut trial, &catalogue, of, intent, call.now).await?;
+        trial.rollback().await?;
+        let prepared = Closing {
+            root_id: account.root_id,
+            state: "PREPARED".to_owned(),
+            close_at,
+            currency: account.currency.clone(),
+            settlement_minor: figures.settlement_minor,
+            refund_minor: figures.refund_minor,
+            forfeited_micros: figures.forfeited_micros,
+            due_on: figures.due_on,
+            intent_id: intent,
+            invoice_id: None,
+            catalogue_version: catalogue.version.clone(),
+            prepared_at: call.now,
+            settled_at: None,
+        };
+        if !call.message.dry_run {
+            closings::set(&mut unit.tx, &prepared).await?;
+        }
+        prepared
+    };
+    let currency = convert::currency(&prepared.currency)?;
+    let money = |minor| Some(wire::pb_money(Money::from_minor(minor, currency)));
+    let forfeited = Amount::from_micros(prepared.forfeited_micros, currency);
+    Ok(unit
+        .commit(pb::PrepareClosingResponse {
+            settlement: money(prepared.settlement_minor),
+            refund: money(prepared.refund_minor),
+            refund_due_date: due(&prepared),
+            forfeited: Some(wire::pb_amount(forfeited)),
+        })
+        .await?)
+}
+
+/// Until when a refund is paid out; empty without one.
+pub fn due(closing: &Closing) -> String {
+    closing
+        .due_on
+        .map(|day| day.to_string())
+        .unwrap_or_default()
+}
