@@ -287,15 +287,12 @@ async fn deadlines_and_timeouts_have_the_codes_that_the_protocol_gives_them() {
         (odd.code(), reason(&odd).as_str()),
         (Code::InvalidArgument, "INVALID_TIMEOUT")
     );
-    let later = account::ReturnToServiceRequest {
-        request_id: request_id(),
-        ..account::ReturnToServiceRequest::default()
-    };
+    let later = account::VerifyAuditRequest::default();
     let not_yet = h
         .operator
         .account
         .clone()
-        .return_to_service(later)
+        .verify_audit(later)
         .await
         .unwrap_err();
     assert_eq!(

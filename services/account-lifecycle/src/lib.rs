@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::{Command, Config, Server, serve};
+use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use proto::account::v1::account_service_server::AccountServiceServer;
 use tonic::service::Routes;
@@ -41,6 +42,8 @@ const GRPC_NAME: &str = "perdiem.account.v1.AccountService";
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// How long a job without work waits before it looks again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What a test clock is told of work that is due now.
+const NOW: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
 
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -83,7 +86,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                         || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(true)
                         || jobs::follow_balances::any_due(&ctx).await.unwrap_or(true)
                     {
-                        return Ok(Some(until));
+                        return Ok(Some(NOW));
                     }
                     jobs::next_due(&ctx, until).await
                 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::{Command, Config, Server, serve};
+use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::join_all;
 use proto::billing::v1::billing_service_server::BillingServiceServer;
@@ -44,6 +45,8 @@ const GRPC_NAME: &str = "perdiem.billing.v1.BillingService";
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a job without work waits before it looks again.
 const PAUSE: Duration = Duration::from_millis(250);
+/// What a test clock is told of work that is due now.
+const NOW: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
 
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -81,10 +84,10 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                 async move {
                     let mut db = ctx.db.acquire().await?;
                     if store::runs::any_running(&mut db).await? {
-                        return Ok(Some(until));
+                        return Ok(Some(NOW));
                     }
                     if store::collections::any_to_ask(&mut db).await? {
-                        return Ok(Some(until));
+                        return Ok(Some(NOW));
                     }
                     let mut due = jobs::expire_lots::next_due(&mut db, until).await?;
                     for other in [
@@ -99,7 +102,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     if jobs::follow_movements::any_due(&ctx).await.unwrap_or(true)
                         || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(true)
                     {
-                        due = Some(until);
+                        due = Some(NOW);
                     }
                     Ok(due)
                 }

@@ -14,7 +14,8 @@ use crate::wire::timestamp;
 use crate::write::database_status;
 use crate::{Clock, Refusal, wire};
 
-/// The earliest instant up to the given one at which a service has work to do.
+/// The earliest instant up to the given one at which a service has work to do; any in the past for work that
+/// is due now.
 pub type NextDue = Arc<
     dyn Fn(DateTime<Utc>) -> BoxFuture<'static, sqlx::Result<Option<DateTime<Utc>>>> + Send + Sync,
 >;
