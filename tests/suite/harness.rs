@@ -457,6 +457,7 @@ impl Harness {
 
     pub async fn balance(&self, account_id: &str) -> String {
         let request = billing::GetBalanceRequest {
+            read_time: None,
             account_id: account_id.to_owned(),
         };
         self.operator

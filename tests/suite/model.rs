@@ -142,6 +142,7 @@ struct Callers {
 impl Callers {
     async fn get(&self, id: &str) -> billing::GetBalanceResponse {
         let request = billing::GetBalanceRequest {
+            read_time: None,
             account_id: id.to_owned(),
         };
         let mut client = self.operator.billing.clone();

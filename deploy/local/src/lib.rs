@@ -9,6 +9,7 @@ pub mod connect;
 pub mod demo;
 pub mod invoice;
 pub mod keys;
+pub mod mail;
 mod prepaid;
 pub mod run;
 pub mod show;

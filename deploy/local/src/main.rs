@@ -9,7 +9,7 @@ use perdiem::keys::{Keys, OPERATOR_ROLES};
 use perdiem::show::{self, Output};
 use perdiem::suite::{Database, Settings, Suite, open_cluster};
 use perdiem::usage::{Import, OnBroken};
-use perdiem::{Failure, catalogue, clock, demo, invoice, run, service, usage};
+use perdiem::{Failure, catalogue, clock, demo, invoice, mail, run, service, usage};
 
 /// The commercial backend of a communications platform: what can be bought, who may buy, what is
 /// owed for each day, what was paid.
@@ -70,6 +70,9 @@ enum Command {
     /// Invoices.
     #[command(subcommand)]
     Invoice(InvoiceCommand),
+    /// Mail that the suite has sent on this machine.
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// The standing clocks of a suite that runs with --test-clock.
     #[command(subcommand)]
     Clock(ClockCommand),
@@ -175,6 +178,18 @@ enum InvoiceCommand {
     },
 }
 
+/// What can be done with mail.
+#[derive(Subcommand)]
+enum MailCommand {
+    /// Lists it, oldest first.
+    List,
+    /// Shows the last mail to an address as it came.
+    Show {
+        /// The address, such as owner@example.com.
+        to: String,
+    },
+}
+
 /// What can be done with the clocks.
 #[derive(Subcommand)]
 enum ClockCommand {
@@ -206,6 +221,7 @@ async fn main() -> std::process::ExitCode {
         | Command::Usage(_)
         | Command::BillingRun(_)
         | Command::Invoice(_)
+        | Command::Mail(_)
         | Command::Clock(_)
         | Command::PrepareDatabase { .. } => act(options).await.map_err(|error| error.to_string()),
     };
@@ -307,6 +323,24 @@ async fn act(options: Options) -> Result<(), Failure> {
         }
         Command::Invoice(InvoiceCommand::Pdf { invoice_id, out }) => {
             invoice::write_pdf(&clients()?, &invoice_id, out).await
+        }
+        Command::Mail(MailCommand::List) => {
+            let mails = mail::list(&home.join("mail"))?;
+            if output == Output::Json {
+                show::line(serde_json::to_string_pretty(&mails)?);
+                return Ok(());
+            }
+            for it in mails {
+                show::line(format!("{}  {}  {}", it.file.display(), it.to, it.subject));
+            }
+            Ok(())
+        }
+        Command::Mail(MailCommand::Show { to }) => {
+            let mails = mail::list(&home.join("mail"))?;
+            let last = mails.into_iter().rev().find(|it| it.to.contains(&to));
+            let last = last.ok_or_else(|| format!("no mail to {to}"))?;
+            show::line(last.source);
+            Ok(())
         }
         Command::Clock(command) => move_clock(&urls, command, output).await,
         Command::PrepareDatabase { name } => {

@@ -149,6 +149,7 @@ async fn expect(operator: &Clients, id: &str, balance: &str) -> Result<(), Failu
     loop {
         let request = billing::GetBalanceRequest {
             account_id: id.to_owned(),
+            read_time: None,
         };
         let mut client = operator.billing.clone();
         let answer = client.get_balance(request).await.map_err(refused)?;

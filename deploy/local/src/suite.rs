@@ -14,6 +14,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::Failure;
 use crate::connect::Urls;
 use crate::keys::Keys;
+use crate::mail;
 
 /// The services, in the order in which they start; with the schema and the name in the contract.
 pub const SERVICES: [(&str, &str, &str); 4] = [
@@ -106,6 +107,13 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
 }
 
+impl Settings {
+    /// Where the suite's mail is kept.
+    pub fn mail_folder(&self) -> PathBuf {
+        self.folder.join("mail")
+    }
+}
+
 /// A running suite; its services stop when it does.
 pub struct Suite {
     /// How it was started.
@@ -114,6 +122,8 @@ pub struct Suite {
     pub database: Database,
     /// Its keys.
     pub keys: Keys,
+    /// Where its mail goes.
+    pub mail_url: String,
     services: Vec<(String, Child)>,
 }
 
@@ -121,10 +131,12 @@ impl Suite {
     /// Starts the four services on a prepared database and waits until each answers.
     pub async fn start(settings: Settings, database: Database) -> Result<Self, Failure> {
         let keys = Keys::open(&settings.folder.join("keys"))?;
+        let mail_url = mail::open(&settings.mail_folder()).await?;
         let mut suite = Self {
             settings,
             database,
             keys,
+            mail_url,
             services: Vec::new(),
         };
         for (name, ..) in SERVICES {
@@ -173,6 +185,7 @@ impl Suite {
             .env("PLAN_URL", urls.of("plan"))
             .env("BILLING_URL", urls.of("billing"))
             .env("PAYMENTS_URL", urls.of("payments"))
+            .env("SMTP_URL", &self.mail_url)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -11,8 +11,9 @@ CREATE TABLE account.closings (
     root_id uuid NOT NULL,
     -- The account that was closed: a root with its subaccounts, or a subaccount alone.
     account_id uuid PRIMARY KEY,
-    -- PREPARING: nothing is closed yet. CLOSED: the others have to be told. DONE.
-    state text NOT NULL CHECK (state IN ('PREPARING', 'CLOSED', 'DONE')),
+    -- PREPARING: nothing is closed here yet. CLOSED: it has to be settled. DONE. ABORTING: one of the others has
+    -- refused, and it is given up.
+    state text NOT NULL CHECK (state IN ('PREPARING', 'CLOSED', 'DONE', 'ABORTING')),
     option text NOT NULL,
     close_at timestamptz NOT NULL,
     purge_at timestamptz NOT NULL CHECK (close_at < purge_at),
@@ -24,7 +25,8 @@ CREATE TABLE account.closings (
     -- Null without refund.
     due_on date,
     refund_ids text[] NOT NULL DEFAULT '{}',
-    -- When a job goes on, by the database's clock, where whoever closed it was cut short.
+    -- Who carries it out; nobody else does before then, by the database's clock.
+    lease_token uuid NOT NULL,
     look_at timestamptz NOT NULL
 );
 CREATE INDEX closings_to_finish ON account.closings (look_at) WHERE state <> 'DONE';
@@ -33,5 +35,5 @@ ALTER TABLE account.closings FORCE ROW LEVEL SECURITY;
 CREATE POLICY of_tenant ON account.closings USING (account.entered(root_id));
 -- One that could not be is given up before anything is closed.
 GRANT SELECT, INSERT, DELETE ON account.closings TO account_service;
-GRANT UPDATE (state, settlement_minor, refund_minor, forfeited_micros, due_on, refund_ids, look_at)
+GRANT UPDATE (state, settlement_minor, refund_minor, forfeited_micros, due_on, refund_ids, lease_token, look_at)
     ON account.closings TO account_service;

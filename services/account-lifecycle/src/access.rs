@@ -5,6 +5,12 @@ use chassis::{Access, Who};
 const SUPPORT: Who = Who::Operator("SUPPORT_AGENT");
 const EVERYONE: &[Who] = &[Who::Person, Who::AnyOperator];
 const RISK: &[Who] = &[Who::Person, SUPPORT, Who::Operator("RISK")];
+const CLOSERS: &[Who] = &[
+    Who::Person,
+    SUPPORT,
+    Who::Operator("RISK"),
+    Who::Operator("SALES"),
+];
 const GATEWAYS: &[Who] = &[Who::Service("gateway"), Who::AnyOperator];
 
 /// The table: a method without a row is refused.
@@ -55,7 +61,7 @@ pub const ACCESS: &[Access] = &[
     Access::unary("ListResources", EVERYONE),
     Access::unary("DeleteResource", EVERYONE),
     Access::unary("GetCloseOptions", EVERYONE),
-    Access::unary("CloseAccount", EVERYONE),
+    Access::unary("CloseAccount", CLOSERS),
     Access::unary("ReturnToService", EVERYONE),
     Access::unary("GetDeletionReceipt", EVERYONE),
     Access::unary("SuspendAccount", RISK),

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 
-use chassis::{retried, wire::timestamp};
+use chassis::retried;
+use chassis::wire::{self, timestamp};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use proto::payments::v1 as payments;
 use proto::plan::v1 as plan;
+use proto::r#type::v1::Amount as WireAmount;
 use tonic::{Code, Status};
 use uuid::Uuid;
-use values::{AccountId, CollectionId, MethodId, OrderId, TicketId};
+use values::{AccountId, CollectionId, InvoiceId, MethodId, OrderId, TicketId};
 
 use crate::ctx::Ctx;
 use crate::domain::account::Account;
@@ -51,6 +53,14 @@ pub struct Profile {
     pub soft_close: Option<plan::SoftClosePolicy>,
     /// Whether an empty balance suspends an account (REQ-132).
     pub suspends_at_zero: bool,
+    /// What a limited account may not do.
+    pub limited_denies: Vec<String>,
+    /// Countries to which messages need a registration.
+    pub dlt_countries: Vec<String>,
+    /// Numbers that a trial may call or text at most; `None` for no bound.
+    pub max_whitelisted: Option<i64>,
+    /// The credit that a trial begins with.
+    pub trial_credit: Option<WireAmount>,
 }
 
 /// Calls a method of a client, again while the service is away.
@@ -92,7 +102,14 @@ impl Ctx {
             upgrades: profile.family_codes.iter().any(in_advance),
             holidays: holidays(&profile.issuer_code),
             time_zone: profile.time_zone,
-            trial_days: profile.trial.map(|it| i64::from(it.duration_days)),
+            trial_days: profile.trial.as_ref().map(|it| i64::from(it.duration_days)),
+            max_whitelisted: profile.trial.as_ref().and_then(|it| {
+                let most = i64::from(it.max_whitelisted_numbers);
+                (0 < most).then_some(most)
+            }),
+            trial_credit: profile.trial.and_then(|it| it.credit),
+            limited_denies: profile.limited.unwrap_or_default().denied_codes,
+            dlt_countries: profile.dlt_country_codes,
             kyc_gates: profile.kyc_gate_codes,
             checklist: profile.checklist_codes,
             kyc: catalogue.kyc.clone(),
@@ -316,6 +333,71 @@ impl Ctx {
         Ok(())
     }
 
+    /// Whether the plan in force at an instant allows any of a feature, or one more beside `used`.
+    pub async fn entitlement(
+        &self,
+        account: AccountId,
+        (feature, used): (&str, i64),
+        at: DateTime<Utc>,
+    ) -> Result<plan::CheckEntitlementResponse, Status> {
+        let request = plan::CheckEntitlementRequest {
+            account_id: account.to_string(),
+            feature_code: feature.to_owned(),
+            level: String::new(),
+            used_count: used,
+            effective_time: Some(timestamp(at)),
+        };
+        ask!(self.plan, check_entitlement, request)
+    }
+
+    /// What a root account could spend at an instant, less what it owed, in millionths.
+    pub async fn balance(&self, root: Uuid, at: DateTime<Utc>) -> Result<i64, Error> {
+        let request = billing::GetBalanceRequest {
+            account_id: AccountId::from_uuid(root).to_string(),
+            read_time: Some(timestamp(at)),
+        };
+        let balance = ask!(self.billing, get_balance, request)?.balance;
+        let balance = balance.ok_or(Error::Stored("amount of billing"))?;
+        let read = wire::amount("balance", &balance);
+        Ok(read
+            .map_err(|_| Error::Stored("amount of billing"))?
+            .micros())
+    }
+
+    /// An invoice as a PDF.
+    pub async fn rendered(&self, invoice: InvoiceId) -> Result<Vec<u8>, Status> {
+        let request = billing::RenderInvoiceRequest {
+            invoice_id: invoice.to_string(),
+        };
+        Ok(ask!(self.billing, render_invoice, request)?.pdf.to_vec())
+    }
+
+    /// An invoice.
+    pub async fn invoice(&self, invoice: InvoiceId) -> Result<billing::Invoice, Status> {
+        let request = billing::GetInvoiceRequest {
+            invoice_id: invoice.to_string(),
+        };
+        let answer = ask!(self.billing, get_invoice, request)?;
+        answer.invoice.ok_or_else(chassis::internal)
+    }
+
+    /// Grants a root account the credit that its trial begins with; safe to repeat.
+    pub async fn grant_trial_credit(
+        &self,
+        account: &Account,
+        credit: WireAmount,
+    ) -> Result<(), Status> {
+        let request = billing::GrantCreditRequest {
+            account_id: AccountId::from_uuid(account.account_id).to_string(),
+            kind: billing::lot::Kind::Trial.into(),
+            amount: Some(credit),
+            expire_time: account.trial_end_at.map(timestamp),
+            reason: "trial".to_owned(),
+            request_id: derived(account.account_id, "trial credit"),
+        };
+        ask!(self.billing, grant_credit, request).map(|_| ())
+    }
+
     /// Stamps a ticket with the plan in force; safe to repeat.
     pub async fn stamp_ticket(
         &self,
@@ -492,7 +574,8 @@ impl Ctx {
         let request = plan::CloseAccountRequest {
             account_id: AccountId::from_uuid(closing.account_id).to_string(),
             close_time: Some(timestamp(closing.close_at)),
-            request_id: derived(closing.account_id, "close"),
+            // Closed once whatever the request; a refusal must not be answered for ever.
+            request_id: Uuid::now_v7().to_string(),
         };
         ask!(self.plan, close_account, request).map(|_| ())
     }
@@ -503,17 +586,14 @@ impl Ctx {
         &self,
         root: Uuid,
         close_at: DateTime<Utc>,
-        dry_run: Option<Uuid>,
+        dry_run: bool,
     ) -> Result<billing::PrepareClosingResponse, Status> {
         let request = billing::PrepareClosingRequest {
             account_id: AccountId::from_uuid(root).to_string(),
             close_time: Some(timestamp(close_at)),
-            dry_run: dry_run.is_some(),
-            request_id: match dry_run {
-                Some(id) => id.to_string(),
-                // Given up, it is another intent at another instant.
-                None => derived(root, &format!("prepare {}", close_at.timestamp_micros())),
-            },
+            dry_run,
+            // The instant makes it safe to repeat; a refusal must not be answered for ever.
+            request_id: Uuid::now_v7().to_string(),
         };
         ask!(self.billing, prepare_closing, request)
     }
@@ -525,7 +605,8 @@ impl Ctx {
     ) -> Result<billing::SettleClosingResponse, Status> {
         let request = billing::SettleClosingRequest {
             account_id: AccountId::from_uuid(closing.root_id).to_string(),
-            request_id: derived(closing.account_id, "settle"),
+            // Settled once whatever the request; a refusal must not be answered for ever.
+            request_id: Uuid::now_v7().to_string(),
         };
         ask!(self.billing, settle_closing, request)
     }
@@ -535,6 +616,7 @@ impl Ctx {
         let step = format!("abort {}", closing.close_at.timestamp_micros());
         let request = billing::AbortClosingRequest {
             account_id: AccountId::from_uuid(closing.root_id).to_string(),
+            close_time: Some(timestamp(closing.close_at)),
             request_id: derived(closing.root_id, &step),
         };
         ask!(self.billing, abort_closing, request).map(|_| ())

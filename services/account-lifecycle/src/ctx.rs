@@ -1,13 +1,19 @@
 //! What an RPC or a job needs besides its input.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::{Clock, Config, Owned, Peer};
+use lettre::message::Mailbox;
+use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::payments::v1::payments_service_client::PaymentsServiceClient;
 use proto::plan::v1::plan_service_client::PlanServiceClient;
 use sqlx::PgPool;
 use tokio::sync::Notify;
+
+/// How long the mail server may take to answer.
+const SMTP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What an RPC or a job needs besides its input.
 #[derive(Clone)]
@@ -22,6 +28,10 @@ pub struct Ctx {
     pub billing: BillingServiceClient<Peer>,
     /// The payments service.
     pub payments: PaymentsServiceClient<Peer>,
+    /// What sends mail; `None` where mail waits.
+    pub mailer: Option<Mailer>,
+    /// The domain of the gateway that sends mail on as messages.
+    pub sms_mail_domain: String,
     /// Wakes the jobs of this process when there is work; those of others look by themselves.
     pub wake: Arc<Notify>,
 }
@@ -44,8 +54,33 @@ impl Ctx {
             plan: PlanServiceClient::new(config.peer(&config.peers.plan_url)?),
             billing: BillingServiceClient::new(config.peer(&config.peers.billing_url)?),
             payments: PaymentsServiceClient::new(config.peer(&config.peers.payments_url)?),
+            mailer: Mailer::of(config)?,
+            sms_mail_domain: config.sms_mail_domain.clone(),
             wake: Arc::default(),
         })
+    }
+}
+
+/// What sends mail.
+#[derive(Clone)]
+pub struct Mailer {
+    /// The mail server.
+    pub transport: AsyncSmtpTransport<Tokio1Executor>,
+    /// Whom mail is from.
+    pub from: Mailbox,
+}
+
+impl Mailer {
+    /// The mail server of a configuration, if it has one.
+    fn of(config: &Config) -> Result<Option<Self>, Box<dyn std::error::Error>> {
+        if config.smtp_url.0.is_empty() {
+            return Ok(None);
+        }
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&config.smtp_url.0)?;
+        Ok(Some(Self {
+            transport: transport.timeout(Some(SMTP_TIMEOUT)).build(),
+            from: config.mail_from.parse()?,
+        }))
     }
 }
 

@@ -3,7 +3,10 @@
 
 pub mod account;
 pub mod billing_details;
+pub mod capability;
 pub mod closing;
 pub mod kyc;
+pub mod notice;
 pub mod order;
 pub mod permission;
+pub mod whitelist;

@@ -3,11 +3,15 @@
 use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
 use tonic::{Code, Status};
-use values::{AccountId, KycId, OrderId, TicketId, UserId};
+use values::{
+    AccountId, KycId, OrderId, RegistrationId, ResourceId, TicketId, UserId, WhitelistedId,
+};
 
+use crate::domain::capability::Denial;
 use crate::domain::closing::CloseRefused;
 use crate::domain::kyc::KycRefused;
 use crate::domain::order::OrderRefused;
+use crate::domain::whitelist::CodeRefused;
 
 const DOMAIN: &str = "account.perdiem";
 
@@ -77,6 +81,9 @@ pub enum Error {
     /// Plans that the customer can't leave stand in the way.
     #[error("a soft close is not possible: {}", blocked(.0))]
     SoftCloseBlocked(Vec<(String, String)>),
+    /// A dormant account neither buys nor changes.
+    #[error("account {0} is dormant: return to service first")]
+    AccountDormant(AccountId),
     /// Only a dormant account returns.
     #[error("account {0} is not dormant")]
     AccountNotDormant(AccountId),
@@ -86,6 +93,38 @@ pub enum Error {
     /// It is not suspended for that reason.
     #[error("account {0} is not suspended for that reason")]
     AccountNotSuspended(AccountId),
+    /// The account may not do it now.
+    #[error("account {0} may not: {1}")]
+    Denied(AccountId, Denial),
+    /// No such resource, or not one that this caller may know of.
+    #[error("resource {0} does not exist")]
+    ResourceNotFound(ResourceId),
+    /// A resource of its kind with its sid is held.
+    #[error("a resource of this kind and sid is recorded")]
+    ResourceExists,
+    /// No such registration, or not one that this caller may know of.
+    #[error("DLT registration {0} does not exist")]
+    DltRegistrationNotFound(RegistrationId),
+    /// One for the country is in force.
+    #[error("a DLT registration for {0} is in force")]
+    DltRegistrationExists(String),
+    /// No such number, or not one that this caller may know of.
+    #[error("whitelisted number {0} does not exist")]
+    WhitelistedNumberNotFound(WhitelistedId),
+    /// It is on the list.
+    #[error("the number is on the list")]
+    WhitelistedNumberExists,
+    /// The trial has as many numbers as it may.
+    #[error("account {account} has {limit} whitelisted numbers, the most its trial allows")]
+    WhitelistLimit {
+        /// The account.
+        account: AccountId,
+        /// The most.
+        limit: i64,
+    },
+    /// A code is neither sent nor taken.
+    #[error(transparent)]
+    Code(#[from] CodeRefused),
     /// Another order of this kind is being paid.
     #[error("account {0} has an order under way")]
     OrderUnderWay(AccountId),
@@ -240,6 +279,7 @@ impl From<Error> for Status {
                 let plans: Vec<_> = blockers.iter().map(|(_, what)| what.as_str()).collect();
                 wrong_state("SOFT_CLOSE_BLOCKED").with("blockers", plans.join(","))
             }
+            Error::AccountDormant(id) => wrong_state("ACCOUNT_DORMANT").with("accountId", id),
             Error::AccountNotDormant(id) => {
                 wrong_state("ACCOUNT_NOT_DORMANT").with("accountId", id)
             }
@@ -247,6 +287,35 @@ impl From<Error> for Status {
             Error::AccountNotSuspended(id) => {
                 wrong_state("ACCOUNT_NOT_SUSPENDED").with("accountId", id)
             }
+            Error::Denied(id, Denial::OverQuota) => {
+                Refusal::new(Code::ResourceExhausted, "OVER_QUOTA").with("accountId", id)
+            }
+            Error::Denied(id, denial) => wrong_state(denial.name()).with("accountId", id),
+            Error::ResourceNotFound(id) => not_found("RESOURCE_NOT_FOUND").with("resourceId", id),
+            Error::ResourceExists => Refusal::new(Code::AlreadyExists, "RESOURCE_EXISTS"),
+            Error::DltRegistrationNotFound(id) => {
+                not_found("DLT_REGISTRATION_NOT_FOUND").with("dltRegistrationId", id)
+            }
+            Error::DltRegistrationExists(country) => {
+                Refusal::new(Code::AlreadyExists, "DLT_REGISTRATION_EXISTS")
+                    .with("countryCode", country)
+            }
+            Error::WhitelistedNumberNotFound(id) => {
+                not_found("WHITELISTED_NUMBER_NOT_FOUND").with("whitelistedNumberId", id)
+            }
+            Error::WhitelistedNumberExists => {
+                Refusal::new(Code::AlreadyExists, "WHITELISTED_NUMBER_EXISTS")
+            }
+            Error::WhitelistLimit { account, limit } => {
+                Refusal::new(Code::ResourceExhausted, "WHITELIST_LIMIT")
+                    .with("accountId", account)
+                    .with("limit", limit)
+            }
+            Error::Code(CodeRefused::Limit) => Refusal::new(Code::ResourceExhausted, "CODE_LIMIT"),
+            Error::Code(CodeRefused::Verified) => wrong_state("NUMBER_VERIFIED"),
+            Error::Code(CodeRefused::Wrong) => wrong_state("CODE_WRONG"),
+            Error::Code(CodeRefused::Expired) => wrong_state("CODE_EXPIRED"),
+            Error::Code(CodeRefused::Blocked) => wrong_state("CODE_BLOCKED"),
             Error::OrderUnderWay(id) => wrong_state("ORDER_UNDER_WAY").with("accountId", id),
             Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),
             Error::ProfileNotFound(code) => {

@@ -6,6 +6,7 @@ pub mod follow_balances;
 pub mod follow_timelines;
 pub mod limit_accounts;
 pub mod open_accounts;
+pub mod send_notifications;
 pub mod tell_billing_details;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +15,7 @@ use values::CollectionId;
 use crate::ctx::Ctx;
 use crate::domain::order::State;
 use crate::ops::commit_order;
-use crate::store::{self, Tenant, accounts, billing_details, closings, orders};
+use crate::store::{self, Tenant, accounts, billing_details, closings, notifications, orders};
 
 /// How many waiting orders a test clock looks at.
 const WAITING_MAX: i64 = 100;
@@ -26,7 +27,8 @@ pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
     store::enter(&mut tx, Tenant::All).await?;
     let any = !accounts::to_open(&mut tx, 1).await?.is_empty()
         || !billing_details::to_tell(&mut tx, 1).await?.is_empty()
-        || closings::any_under_way(&mut tx).await?;
+        || closings::any_under_way(&mut tx).await?
+        || ctx.mailer.is_some() && notifications::any_due(&mut tx).await?;
     let waiting = orders::unfinished(&mut tx, WAITING_MAX).await?;
     tx.commit().await?;
     if any {

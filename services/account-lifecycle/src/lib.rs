@@ -60,6 +60,7 @@ pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
 }
 
 /// Serves until it is told to stop.
+#[expect(clippy::too_many_lines, reason = "one job after the other")]
 async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
     serve(config, async |_| {
         let db = chassis::connect(
@@ -123,7 +124,13 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("finish_closings", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::finish_closings::step(&ctx).await
                     });
-                tokio::join!(open, finish, tell, follow, limit, balances, close);
+                let send = chassis::repeat(
+                    "send_notifications",
+                    (PAUSE, &ctx.wake),
+                    &stop,
+                    async || jobs::send_notifications::step(&ctx).await,
+                );
+                tokio::join!(open, finish, tell, follow, limit, balances, close, send);
             },
         })
     })

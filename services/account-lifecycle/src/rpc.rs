@@ -1,38 +1,53 @@
 //! The gRPC face of account-lifecycle: a table of contents, one file for each RPC.
 
+mod authorize;
 mod buy_credits;
 mod cancel_subscription;
+mod check_rate_limit;
 mod close_account;
 mod commit_order;
 mod confirm_order;
 mod convert;
 mod create_account;
+mod create_dlt_registration;
 mod create_order;
+mod create_resource;
 mod create_subaccount;
 mod create_ticket;
 mod create_user;
+mod create_whitelisted_number;
+mod delete_resource;
+mod delete_whitelisted_number;
 mod get_account;
 mod get_billing_details;
 mod get_close_options;
 mod get_current_plan;
 mod get_kyc;
 mod get_order;
+mod get_resource;
 mod get_ticket;
 mod get_user;
+mod go_live;
 mod grant_role;
 mod list_account_history;
 mod list_accounts;
 mod list_available_plans;
+mod list_dlt_registrations;
 mod list_kyc_submissions;
 mod list_members;
+mod list_notifications;
 mod list_orders;
 mod list_pending_changes;
+mod list_resources;
 mod list_tickets;
 mod list_users;
+mod list_whitelisted_numbers;
 mod reinstate_account;
 mod return_to_service;
 mod review_kyc;
+mod revoke_dlt_registration;
 mod revoke_role;
+mod send_whitelist_code;
 mod soft_close;
 mod submit_kyc;
 mod suspend_account;
@@ -40,6 +55,7 @@ mod switch_billing_cycle;
 mod undo_cancellation;
 mod update_billing_details;
 mod upgrade;
+mod verify_whitelisted_number;
 mod withdraw_change;
 mod withdraw_kyc;
 
@@ -342,6 +358,118 @@ impl AccountService for Ctx {
         read!(self, request, get_close_options)
     }
 
+    async fn authorize(
+        &self,
+        request: Request<pb::AuthorizeRequest>,
+    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
+        read!(self, request, authorize)
+    }
+
+    async fn check_rate_limit(
+        &self,
+        request: Request<pb::CheckRateLimitRequest>,
+    ) -> Result<Response<pb::CheckRateLimitResponse>, Status> {
+        read!(self, request, check_rate_limit)
+    }
+
+    async fn get_resource(
+        &self,
+        request: Request<pb::GetResourceRequest>,
+    ) -> Result<Response<pb::GetResourceResponse>, Status> {
+        read!(self, request, get_resource)
+    }
+
+    async fn list_resources(
+        &self,
+        request: Request<pb::ListResourcesRequest>,
+    ) -> Result<Response<pb::ListResourcesResponse>, Status> {
+        read!(self, request, list_resources)
+    }
+
+    async fn list_dlt_registrations(
+        &self,
+        request: Request<pb::ListDltRegistrationsRequest>,
+    ) -> Result<Response<pb::ListDltRegistrationsResponse>, Status> {
+        read!(self, request, list_dlt_registrations)
+    }
+
+    async fn list_whitelisted_numbers(
+        &self,
+        request: Request<pb::ListWhitelistedNumbersRequest>,
+    ) -> Result<Response<pb::ListWhitelistedNumbersResponse>, Status> {
+        read!(self, request, list_whitelisted_numbers)
+    }
+
+    async fn list_notifications(
+        &self,
+        request: Request<pb::ListNotificationsRequest>,
+    ) -> Result<Response<pb::ListNotificationsResponse>, Status> {
+        read!(self, request, list_notifications)
+    }
+
+    async fn create_resource(
+        &self,
+        request: Request<pb::CreateResourceRequest>,
+    ) -> Result<Response<pb::CreateResourceResponse>, Status> {
+        saga(self, request, create_resource::handle).await
+    }
+
+    async fn delete_resource(
+        &self,
+        request: Request<pb::DeleteResourceRequest>,
+    ) -> Result<Response<pb::DeleteResourceResponse>, Status> {
+        saga(self, request, delete_resource::handle).await
+    }
+
+    async fn create_dlt_registration(
+        &self,
+        request: Request<pb::CreateDltRegistrationRequest>,
+    ) -> Result<Response<pb::CreateDltRegistrationResponse>, Status> {
+        saga(self, request, create_dlt_registration::handle).await
+    }
+
+    async fn revoke_dlt_registration(
+        &self,
+        request: Request<pb::RevokeDltRegistrationRequest>,
+    ) -> Result<Response<pb::RevokeDltRegistrationResponse>, Status> {
+        saga(self, request, revoke_dlt_registration::handle).await
+    }
+
+    async fn create_whitelisted_number(
+        &self,
+        request: Request<pb::CreateWhitelistedNumberRequest>,
+    ) -> Result<Response<pb::CreateWhitelistedNumberResponse>, Status> {
+        saga(self, request, create_whitelisted_number::handle).await
+    }
+
+    async fn send_whitelist_code(
+        &self,
+        request: Request<pb::SendWhitelistCodeRequest>,
+    ) -> Result<Response<pb::SendWhitelistCodeResponse>, Status> {
+        saga(self, request, send_whitelist_code::handle).await
+    }
+
+    async fn verify_whitelisted_number(
+        &self,
+        request: Request<pb::VerifyWhitelistedNumberRequest>,
+    ) -> Result<Response<pb::VerifyWhitelistedNumberResponse>, Status> {
+        saga(self, request, verify_whitelisted_number::handle).await
+    }
+
+    async fn delete_whitelisted_number(
+        &self,
+        request: Request<pb::DeleteWhitelistedNumberRequest>,
+    ) -> Result<Response<pb::DeleteWhitelistedNumberResponse>, Status> {
+        saga(self, request, delete_whitelisted_number::handle).await
+    }
+
+    async fn go_live(
+        &self,
+        request: Request<pb::GoLiveRequest>,
+    ) -> Result<Response<pb::GoLiveResponse>, Status> {
+        saga(self, request, go_live::handle).await
+    }
+
     // What follows is in the contract and comes with its own issue.
 
     async fn delete_user(
@@ -351,123 +479,11 @@ impl AccountService for Ctx {
         Err(not_yet("DeleteUser"))
     }
 
-    async fn authorize(
-        &self,
-        _: Request<pb::AuthorizeRequest>,
-    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
-        Err(not_yet("Authorize"))
-    }
-
-    async fn check_rate_limit(
-        &self,
-        _: Request<pb::CheckRateLimitRequest>,
-    ) -> Result<Response<pb::CheckRateLimitResponse>, Status> {
-        Err(not_yet("CheckRateLimit"))
-    }
-
-    async fn create_dlt_registration(
-        &self,
-        _: Request<pb::CreateDltRegistrationRequest>,
-    ) -> Result<Response<pb::CreateDltRegistrationResponse>, Status> {
-        Err(not_yet("CreateDltRegistration"))
-    }
-
-    async fn list_dlt_registrations(
-        &self,
-        _: Request<pb::ListDltRegistrationsRequest>,
-    ) -> Result<Response<pb::ListDltRegistrationsResponse>, Status> {
-        Err(not_yet("ListDltRegistrations"))
-    }
-
-    async fn revoke_dlt_registration(
-        &self,
-        _: Request<pb::RevokeDltRegistrationRequest>,
-    ) -> Result<Response<pb::RevokeDltRegistrationResponse>, Status> {
-        Err(not_yet("RevokeDltRegistration"))
-    }
-
-    async fn create_whitelisted_number(
-        &self,
-        _: Request<pb::CreateWhitelistedNumberRequest>,
-    ) -> Result<Response<pb::CreateWhitelistedNumberResponse>, Status> {
-        Err(not_yet("CreateWhitelistedNumber"))
-    }
-
-    async fn send_whitelist_code(
-        &self,
-        _: Request<pb::SendWhitelistCodeRequest>,
-    ) -> Result<Response<pb::SendWhitelistCodeResponse>, Status> {
-        Err(not_yet("SendWhitelistCode"))
-    }
-
-    async fn verify_whitelisted_number(
-        &self,
-        _: Request<pb::VerifyWhitelistedNumberRequest>,
-    ) -> Result<Response<pb::VerifyWhitelistedNumberResponse>, Status> {
-        Err(not_yet("VerifyWhitelistedNumber"))
-    }
-
-    async fn list_whitelisted_numbers(
-        &self,
-        _: Request<pb::ListWhitelistedNumbersRequest>,
-    ) -> Result<Response<pb::ListWhitelistedNumbersResponse>, Status> {
-        Err(not_yet("ListWhitelistedNumbers"))
-    }
-
-    async fn delete_whitelisted_number(
-        &self,
-        _: Request<pb::DeleteWhitelistedNumberRequest>,
-    ) -> Result<Response<pb::DeleteWhitelistedNumberResponse>, Status> {
-        Err(not_yet("DeleteWhitelistedNumber"))
-    }
-
-    async fn create_resource(
-        &self,
-        _: Request<pb::CreateResourceRequest>,
-    ) -> Result<Response<pb::CreateResourceResponse>, Status> {
-        Err(not_yet("CreateResource"))
-    }
-
-    async fn get_resource(
-        &self,
-        _: Request<pb::GetResourceRequest>,
-    ) -> Result<Response<pb::GetResourceResponse>, Status> {
-        Err(not_yet("GetResource"))
-    }
-
-    async fn list_resources(
-        &self,
-        _: Request<pb::ListResourcesRequest>,
-    ) -> Result<Response<pb::ListResourcesResponse>, Status> {
-        Err(not_yet("ListResources"))
-    }
-
-    async fn delete_resource(
-        &self,
-        _: Request<pb::DeleteResourceRequest>,
-    ) -> Result<Response<pb::DeleteResourceResponse>, Status> {
-        Err(not_yet("DeleteResource"))
-    }
-
     async fn get_deletion_receipt(
         &self,
         _: Request<pb::GetDeletionReceiptRequest>,
     ) -> Result<Response<pb::GetDeletionReceiptResponse>, Status> {
         Err(not_yet("GetDeletionReceipt"))
-    }
-
-    async fn go_live(
-        &self,
-        _: Request<pb::GoLiveRequest>,
-    ) -> Result<Response<pb::GoLiveResponse>, Status> {
-        Err(not_yet("GoLive"))
-    }
-
-    async fn list_notifications(
-        &self,
-        _: Request<pb::ListNotificationsRequest>,
-    ) -> Result<Response<pb::ListNotificationsResponse>, Status> {
-        Err(not_yet("ListNotifications"))
     }
 
     async fn list_audit_entries(

@@ -6,13 +6,17 @@
 pub mod accounts;
 pub mod billing_details;
 pub mod closings;
+pub mod dlt_registrations;
 pub mod kyc_submissions;
 pub mod members;
+pub mod notifications;
 pub mod orders;
+pub mod resources;
 pub mod roots;
 pub mod tickets;
 pub mod transitions;
 pub mod users;
 pub mod watch_positions;
+pub mod whitelisted_numbers;
 
 pub use chassis::{Tenant, enter};

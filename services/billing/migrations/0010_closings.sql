@@ -1,8 +1,9 @@
 -- Accounts that close: what is settled and given back, once.
 CREATE TABLE billing.closings (
     root_id uuid PRIMARY KEY,
-    -- PREPARED: computed, and the balance stands still until it is settled or given up.
-    state text NOT NULL CHECK (state IN ('PREPARED', 'SETTLED')),
+    -- PREPARED: computed, and the balance stands still until it is settled. ABORTED: given up, and not prepared
+    -- for that instant by a call that comes late.
+    state text NOT NULL CHECK (state IN ('PREPARED', 'SETTLED', 'ABORTED')),
     close_at timestamptz NOT NULL,
     currency text NOT NULL,
     -- What was owed up to the closing.
@@ -30,9 +31,8 @@ CREATE TABLE billing.closing_periods (
     PRIMARY KEY (family_code, period_start, root_id)
 );
 GRANT SELECT, INSERT ON billing.closings, billing.closing_periods TO billing_service;
-GRANT UPDATE (state, settlement_minor, refund_minor, forfeited_micros, due_on, invoice_id, catalogue_version, settled_at)
+GRANT UPDATE (state, close_at, settlement_minor, refund_minor, forfeited_micros, due_on, intent_id, invoice_id,
+              catalogue_version, prepared_at, settled_at)
     ON billing.closings TO billing_service;
--- One that was given up is forgotten.
-GRANT DELETE ON billing.closings TO billing_service;
 CREATE VIEW billing_check.closing AS SELECT * FROM billing.closings;
 GRANT SELECT ON billing_check.closing TO checker;

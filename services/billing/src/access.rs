@@ -20,7 +20,7 @@ pub const ACCESS: &[Access] = &[
     Access::unary("GetBalance", READERS),
     Access::unary("ListEntries", READERS),
     Access::unary("GetStatement", READERS),
-    Access::unary("GrantCredit", OPERATORS),
+    Access::unary("GrantCredit", JOURNEYS),
     Access::unary("Reconcile", OPERATORS),
     Access::unary("PreviewInvoice", READERS),
     Access::unary("GetInvoice", READERS),

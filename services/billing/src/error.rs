@@ -82,6 +82,17 @@ pub enum Error {
     /// The account is closing or closed.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
+    /// What is charged now may succeed, and would come too late.
+    #[error("a payment of account {0} is under way")]
+    PaymentUnderWay(AccountId),
+    /// A month of the account is billed by a run that has not ended.
+    #[error("the run of {family} for {period_start} has not ended")]
+    RunUnderWay {
+        /// The family.
+        family: String,
+        /// The first day of its month.
+        period_start: chrono::NaiveDate,
+    },
     /// No closing is prepared.
     #[error("no closing of account {0} is prepared")]
     NotClosing(AccountId),
@@ -229,6 +240,10 @@ impl From<Error> for Status {
                 .with("invoiceId", invoice)
                 .with("left", left),
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::PaymentUnderWay(id) => wrong_state("PAYMENT_UNDER_WAY").with("accountId", id),
+            Error::RunUnderWay { family, .. } => {
+                wrong_state("RUN_UNDER_WAY").with("familyCode", family)
+            }
             Error::NotClosing(id) => wrong_state("NOT_CLOSING").with("accountId", id),
             Error::SubscriptionNotFound(id) => {
                 not_found("SUBSCRIPTION_NOT_FOUND").with("accountId", id)

@@ -124,6 +124,15 @@ pub struct Config {
     /// Address that providers' webhooks come to (HTTP/1); without it none are taken.
     #[arg(long, env = "WEBHOOK_LISTEN")]
     pub webhook_listen: Option<SocketAddr>,
+    /// Mail server, such as `smtps://user:password@host`; without it mail waits to be sent.
+    #[arg(long, env = "SMTP_URL", hide_env_values = true, default_value = "")]
+    pub smtp_url: Secret,
+    /// Whom mail is from.
+    #[arg(long, env = "MAIL_FROM", default_value = "Perdiem <perdiem@localhost>")]
+    pub mail_from: String,
+    /// Domain of the gateway that sends mail to NUMBER@DOMAIN on as a message: verification codes go there.
+    #[arg(long, env = "SMS_MAIL_DOMAIN", default_value = "sms.localhost")]
+    pub sms_mail_domain: String,
     /// The other services.
     #[command(flatten)]
     pub peers: Peers,

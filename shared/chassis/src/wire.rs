@@ -59,6 +59,18 @@ pub fn text<'a>(field: &str, text: &'a str, longest: usize) -> Result<&'a str, F
     ))
 }
 
+/// A text of at most `longest` characters, which may be empty.
+pub fn optional_text<'a>(
+    field: &str,
+    text: &'a str,
+    longest: usize,
+) -> Result<&'a str, FieldError> {
+    if text.is_empty() {
+        return Ok(text);
+    }
+    self::text(field, text, longest)
+}
+
 /// A UUID.
 pub fn uuid(field: &str, text: &str) -> Result<Uuid, FieldError> {
     let read = Uuid::try_parse(text)

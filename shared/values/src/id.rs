@@ -62,6 +62,14 @@ kinds! {
     Refund RefundId "RF";
     /// A charge that its payer contests.
     Dispute DisputeId "DP";
+    /// Something that an account holds: a number, a flow, a key.
+    Resource ResourceId "RS";
+    /// A registration for messages to a country.
+    Registration RegistrationId "DL";
+    /// A number that a trial may call.
+    Whitelisted WhitelistedId "WN";
+    /// A mail to whoever owns an account.
+    Notification NotificationId "NT";
     /// A message of a payment provider.
     Webhook WebhookId "WH";
 }

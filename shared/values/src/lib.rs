@@ -16,8 +16,9 @@ pub use currency::{Currency, UnknownCurrency};
 pub use id::{
     Account, AccountId, BadId, Charge, ChargeId, Collection, CollectionId, Contract, ContractId,
     ContractOfferId, CreditNote, CreditNoteId, Dispute, DisputeId, Entry, EntryId, Id, Invoice,
-    InvoiceId, Kind, KycId, Lot, LotId, Method, MethodId, Order, OrderId, Refund, RefundId, Run,
-    RunId, Ticket, TicketId, User, UserId, Webhook, WebhookId,
+    InvoiceId, Kind, KycId, Lot, LotId, Method, MethodId, Notification, NotificationId, Order,
+    OrderId, Refund, RefundId, Registration, RegistrationId, Resource, ResourceId, Run, RunId,
+    Ticket, TicketId, User, UserId, Webhook, WebhookId, Whitelisted, WhitelistedId,
 };
 pub use money::{Amount, Money, MoneyError};
 pub use period::{BadPeriod, Period, anniversary, business_day, elapsed_cycles};

@@ -44,6 +44,8 @@ pub struct Account {
     pub suspensions: Vec<String>,
     /// When it was closed for ever.
     pub closed_at: Option<DateTime<Utc>>,
+    /// Since when it is live.
+    pub live_at: Option<DateTime<Utc>>,
 }
 
 /// How much of an account works.

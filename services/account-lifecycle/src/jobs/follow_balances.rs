@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use tonic::Status;
 use values::AccountId;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::ops::notify::{self, News};
 use crate::ops::suspend;
+use crate::store::accounts::Account;
 use crate::store::{self, Tenant, accounts, watch_positions};
 
 /// The name of what is followed.
@@ -27,13 +30,30 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         let Some(change) = next? else {
             break;
         };
-        take(ctx, &change).await?;
+        if let Err(error) = take(ctx, &change).await {
+            let away = matches!(&error, Error::Peer(status) if chassis::is_away(status));
+            if away || matches!(&error, Error::Database(_)) {
+                return Err(error);
+            }
+            // One that can't be taken notice of must not stop the others.
+            tracing::error!(account.id = change.account_id, error = %chassis::Chain(&error), "news of a balance is passed over");
+            pass(ctx, &change.resume_token).await?;
+        }
         found += 1;
         if BATCH <= found {
             break;
         }
     }
     Ok(found)
+}
+
+/// Notes that news was followed which nothing came of.
+async fn pass(ctx: &Ctx, token: &str) -> Result<(), Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    watch_positions::set(&mut tx, SOURCE, token).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 async fn open(
@@ -63,13 +83,16 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
     let account = accounts::get(&mut tx, root.uuid()).await?;
     tx.commit().await?;
     let suspends = match &account {
-        Some(account) if change.threshold_code == "ZERO" => {
+        Some(account) if change.threshold_code == "ZERO" && !account.invoiced => {
             ctx.profile_of(account).await?.suspends_at_zero
         }
         Some(_) | None => false,
     };
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
+    if let Some(account) = account.filter(|_| change.below) {
+        told(&mut tx, &account, change, now).await?;
+    }
     if suspends {
         let actor = "service:billing";
         suspend::set(
@@ -84,6 +107,31 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
     watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Tells the owner of a balance that has fallen.
+async fn told(
+    db: &mut sqlx::PgConnection,
+    account: &Account,
+    change: &billing::WatchBalancesResponse,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let kind = if change.threshold_code == "ZERO" {
+        "BALANCE_EMPTY"
+    } else {
+        "BALANCE_LOW"
+    };
+    let balance = change.balance.clone().unwrap_or_default();
+    let news = News {
+        kind,
+        event: format!("balance {}", change.resume_token),
+        facts: vec![(
+            "balance",
+            format!("{} {}", balance.currency_code, balance.amount),
+        )],
+        invoice: None,
+    };
+    notify::owner(db, account, &news, now).await
 }
 
 /// Whether there is a change that was not taken notice of yet: asked by a test clock, which waits for it.

@@ -1,27 +1,113 @@
-//! Closing an account (D23): billing computes what follows and lets the balance stand still; one transaction
-//! closes the whole tree; from then on it only goes forward.
+//! Closing an account (D23): billing computes what follows and lets the balance stand still, plan ends what is in
+//! force, one transaction closes the whole tree here, and billing settles.
+//!
+//! Whoever carries a closing out holds its lease. What a service refuses for good before the tree is closed has
+//! it given up, in billing first; anything else that goes wrong is tried again. Once closed it only goes forward.
 
-use chrono::{DateTime, Utc};
 use proto::r#type::v1::{Amount as WireAmount, Money as WireMoney};
 use sqlx::PgConnection;
+use tonic::{Code, Status};
+use uuid::Uuid;
 use values::{AccountId, Amount, Currency, Money};
 
 use super::history::{self, Told};
+use super::notify::{self, News};
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::closings::{self, Closing};
-use crate::store::{self, Tenant, accounts, orders};
+use crate::store::{self, Tenant, accounts, resources};
 
-/// Does what is left of a closing; safe to repeat.
-pub async fn finish(ctx: &Ctx, closing: &Closing, now: DateTime<Utc>) -> Result<(), Error> {
+/// Seconds that one step may take before another process goes on.
+const LEASE: i64 = 40;
+/// Seconds until a closing is tried again that went wrong.
+const AGAIN: i64 = 5;
+
+/// A closing and the lease of whoever carries it out.
+type Held = (Closing, Uuid);
+
+/// Carries out the closing of an account, or of any that was cut short; gives whether there was one that
+/// nobody else carries out.
+pub async fn next(ctx: &Ctx, account: Option<Uuid>) -> Result<bool, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    let taken = closings::take(&mut tx, account, LEASE).await?;
+    tx.commit().await?;
+    let Some(held) = taken else {
+        return Ok(false);
+    };
+    let (id, token) = (held.0.account_id, held.1);
+    if let Err(error) = finish(ctx, held).await {
+        let mut tx = ctx.db.begin().await?;
+        store::enter(&mut tx, Tenant::All).await?;
+        closings::put_off(&mut tx, (id, token), AGAIN).await?;
+        tx.commit().await?;
+        return Err(error);
+    }
+    Ok(true)
+}
+
+/// Does what is left of a closing.
+async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
+    let mut held = held;
+    if held.0.state == "PREPARING" {
+        match prepared(ctx, &held.0).await {
+            Ok(closing) => held = closed(ctx, (closing, held.1)).await?,
+            Err(Error::Peer(status)) if is_final(&status) => {
+                "ABORTING".clone_into(&mut held.0.state);
+                kept(ctx, &held).await?;
+                abort(ctx, &held.0).await?;
+                return Err(Error::Peer(status));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match held.0.state.as_str() {
+        "ABORTING" => abort(ctx, &held.0).await,
+        "CLOSED" => settle(ctx, held).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether a refusal would come again and again.
+fn is_final(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::FailedPrecondition | Code::NotFound | Code::InvalidArgument | Code::PermissionDenied
+    )
+}
+
+/// Has the others ready: the balance stands still, and nothing is in force from the instant of closing on.
+async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
     let mut closing = closing.clone();
-    if closing.state == "PREPARING" {
-        closing = close(ctx, closing, now).await?;
+    if closing.is_of_root() {
+        let prepared = ctx
+            .prepare_closing(closing.root_id, closing.close_at, false)
+            .await?;
+        closing.settlement_minor = minor(prepared.settlement.as_ref())?;
+        closing.refund_minor = minor(prepared.refund.as_ref())?;
+        closing.forfeited_micros = micros(prepared.forfeited.as_ref())?;
+        closing.due_on = prepared.refund_due_date.parse().ok();
     }
-    if closing.state != "CLOSED" {
-        return Ok(());
-    }
+    // The last that may refuse: what has ended is not brought back.
     ctx.close_plans(&closing).await?;
+    "CLOSED".clone_into(&mut closing.state);
+    Ok(closing)
+}
+
+/// Closes the tree here, in one transaction.
+async fn closed(ctx: &Ctx, held: Held) -> Result<Held, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(held.0.root_id)).await?;
+    accounts::lock(&mut tx, held.0.root_id).await?;
+    keep(&mut tx, &held).await?;
+    told(&mut tx, &held.0).await?;
+    tx.commit().await?;
+    Ok(held)
+}
+
+/// Settles what was prepared, and tells the owner.
+async fn settle(ctx: &Ctx, held: Held) -> Result<(), Error> {
+    let (mut closing, token) = held;
     if closing.is_of_root() {
         let settled = ctx.settle_closing(&closing).await?;
         closing.settlement_minor = minor(settled.settlement.as_ref())?;
@@ -33,47 +119,49 @@ pub async fn finish(ctx: &Ctx, closing: &Closing, now: DateTime<Utc>) -> Result<
     "DONE".clone_into(&mut closing.state);
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
-    closings::set(&mut tx, &closing).await?;
+    accounts::lock(&mut tx, closing.root_id).await?;
+    let held = (closing, token);
+    keep(&mut tx, &held).await?;
+    let closing = held.0;
+    let account = accounts::get(&mut tx, closing.account_id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    notify::owner(&mut tx, &account, &notice(&closing)?, closing.close_at).await?;
     tx.commit().await?;
+    ctx.wake.notify_waiters();
     Ok(())
 }
 
-/// Closes the tree in one transaction, with what billing has computed; gives it up where an order is being
-/// paid.
-async fn close(ctx: &Ctx, mut closing: Closing, now: DateTime<Utc>) -> Result<Closing, Error> {
-    if closing.is_of_root() {
-        let prepared = ctx.prepare_closing(closing.root_id, closing.close_at, None);
-        let prepared = match prepared.await {
-            Ok(prepared) => prepared,
-            Err(status) => {
-                give_up(ctx, &closing).await?;
-                return Err(status.into());
-            }
-        };
-        closing.settlement_minor = minor(prepared.settlement.as_ref())?;
-        closing.refund_minor = minor(prepared.refund.as_ref())?;
-        closing.forfeited_micros = micros(prepared.forfeited.as_ref())?;
-        closing.due_on = prepared.refund_due_date.parse().ok();
+/// What the owner is told (REQ-074).
+fn notice(closing: &Closing) -> Result<News<'static>, Error> {
+    let id = AccountId::from_uuid(closing.account_id);
+    let currency: Currency = closing
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency"))?;
+    let money = |minor| Money::from_minor(minor, currency).to_string();
+    let mut facts = vec![
+        ("close_time", closing.close_at.to_rfc3339()),
+        ("settlement_amount", money(closing.settlement_minor)),
+        ("refund_amount", money(closing.refund_minor)),
+    ];
+    if let Some(day) = closing.due_on {
+        facts.push(("refund_due_date", day.to_string()));
     }
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
-    accounts::lock(&mut tx, closing.root_id).await?;
-    if closing.is_of_root() && orders::any_under_way(&mut tx, closing.root_id).await? {
-        drop(tx);
-        ctx.abort_closing(&closing).await?;
-        give_up(ctx, &closing).await?;
-        let id = AccountId::from_uuid(closing.account_id);
-        return Err(Error::OrderUnderWay(id));
-    }
-    "CLOSED".clone_into(&mut closing.state);
-    closings::set(&mut tx, &closing).await?;
-    told(&mut tx, &closing, now).await?;
-    tx.commit().await?;
-    Ok(closing)
+    facts.push(("purge_time", closing.purge_at.to_rfc3339()));
+    Ok(News {
+        kind: "ACCOUNT_CLOSED",
+        event: format!("closed {id}"),
+        facts,
+        invoice: None,
+    })
 }
 
-/// Forgets a closing by which nothing was closed.
-async fn give_up(ctx: &Ctx, closing: &Closing) -> Result<(), Error> {
+/// Gives a closing up by which nothing was closed; billing keeps that it was.
+async fn abort(ctx: &Ctx, closing: &Closing) -> Result<(), Error> {
+    if closing.is_of_root() {
+        ctx.abort_closing(closing).await?;
+    }
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
     closings::delete(&mut tx, closing.account_id).await?;
@@ -81,8 +169,25 @@ async fn give_up(ctx: &Ctx, closing: &Closing) -> Result<(), Error> {
     Ok(())
 }
 
-/// Closes every open account of the tree, and tells so of each.
-async fn told(db: &mut PgConnection, closing: &Closing, _: DateTime<Utc>) -> Result<(), Error> {
+/// Keeps how far a closing has come.
+async fn kept(ctx: &Ctx, held: &Held) -> Result<(), Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(held.0.root_id)).await?;
+    keep(&mut tx, held).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn keep(db: &mut PgConnection, (closing, token): &Held) -> Result<(), Error> {
+    if closings::set(db, (closing, *token), LEASE).await? {
+        Ok(())
+    } else {
+        Err(Error::Twin(chassis::Twin))
+    }
+}
+
+/// Closes every open account of the tree, and tells so of each; what it held is released.
+async fn told(db: &mut PgConnection, closing: &Closing) -> Result<(), Error> {
     let closed = accounts::close(db, closing.account_id, closing.close_at).await?;
     for (account, suspended) in closed {
         let told = Told {
@@ -94,6 +199,7 @@ async fn told(db: &mut PgConnection, closing: &Closing, _: DateTime<Utc>) -> Res
             resource: "",
         };
         history::tell(db, (closing.root_id, account), &told, closing.close_at).await?;
+        resources::release_numbers(db, account, closing.close_at).await?;
     }
     Ok(())
 }

@@ -6,10 +6,12 @@ use proto::plan::v1 as plan;
 use sqlx::PgConnection;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
-use values::{CollectionId, InvoiceId};
+use uuid::Uuid;
+use values::{CollectionId, InvoiceId, OrderId};
 
 use super::history::{self, Told};
 use super::limit;
+use super::notify::{self, News};
 use crate::ctx::Ctx;
 use crate::domain::order::{OrderRefused, State};
 use crate::error::Error;
@@ -211,14 +213,54 @@ async fn end(
     (state, how): (State, &End),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let upgrade = state == State::Completed && order.kind == "UPGRADE";
+    let invoice = match how.invoice_id.map(InvoiceId::from_uuid) {
+        Some(id) if upgrade => Some(ctx.invoice(id).await?),
+        Some(_) | None => None,
+    };
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
     let ended = orders::end(&mut tx, order.order_id, state, how, now).await?;
     if ended && state == State::Completed && order.kind != "PLAN_CHANGE" {
         upgraded(&mut tx, order, how.effective_at.unwrap_or(now)).await?;
+        if upgrade {
+            let invoice = how.invoice_id.zip(invoice.map(|it| it.number));
+            confirmed(&mut tx, order, invoice, now).await?;
+        }
     }
     tx.commit().await?;
+    ctx.wake.notify_waiters();
     Ok(())
+}
+
+/// Tells whoever gets the invoices of an upgrade, with its invoice (REQ-109).
+async fn confirmed(
+    db: &mut PgConnection,
+    order: &Order,
+    invoice: Option<(Uuid, String)>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (invoice, number) = invoice.unzip();
+    let account = accounts::get(db, order.root_id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let mut facts = vec![("plan", order.to_plan_code.clone())];
+    if let Some(number) = number {
+        facts.push(("invoice_number", number));
+    }
+    for line in order.in_words() {
+        facts.push(("line", line));
+    }
+    if let Some(total) = order.total() {
+        facts.push(("total", format!("{} {}", total.currency_code, total.amount)));
+    }
+    let news = News {
+        kind: "UPGRADED",
+        event: format!("upgraded {}", OrderId::from_uuid(order.order_id)),
+        facts,
+        invoice,
+    };
+    notify::owner(db, &account, &news, now).await
 }
 
 /// Makes an account FULL that has bought for the first time (D5), and lifts its limit where it has bought a

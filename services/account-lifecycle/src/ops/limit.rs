@@ -4,8 +4,10 @@ use chrono::{DateTime, Utc};
 use proto::plan::v1 as plan;
 use sqlx::PgConnection;
 use uuid::Uuid;
+use values::AccountId;
 
 use super::history::{self, Told};
+use super::notify::{self, News};
 use crate::error::Error;
 use crate::store::accounts;
 
@@ -35,6 +37,17 @@ pub async fn begun(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> Res
         resource: "",
     };
     history::tell(db, (root, root), &told, from).await?;
+    let news = News {
+        kind: "LIMITED",
+        event: format!(
+            "limited {} {}",
+            AccountId::from_uuid(root),
+            from.timestamp_micros()
+        ),
+        facts: vec![("reason", account.limit_reason.clone())],
+        invoice: None,
+    };
+    notify::owner(db, &account, &news, from).await?;
     Ok(accounts::set_limit_told(db, root).await?)
 }
 

@@ -30,8 +30,12 @@ pub async fn allowed(
         .ok_or(Error::AccountNotFound(id))?;
     // Closed, it is closed for ever (REQ-042); who closes it again hears how it was closed.
     let closed = account.closed_at.is_some() && !matches!(action, Action::See | Action::Close);
+    let buys = matches!(action, Action::ChangePlan | Action::BuyCredits);
     let open = if closed {
         Err(Error::AccountClosed(id))
+    } else if buys && account.dormant_at.is_some() {
+        // It returns to service first (REQ-050).
+        Err(Error::AccountDormant(id))
     } else {
         Ok(account.clone())
     };

@@ -8,8 +8,8 @@ use super::history::{self, Told};
 use crate::error::Error;
 use crate::store::accounts;
 
-/// Suspends an account for a reason, or lifts it; of a root also for its subaccounts. Gives whether that
-/// changed anything: a closed account stays as it is.
+/// Suspends an account for a reason, or lifts it; what suspends a root suspends its subaccounts. Gives whether
+/// that changed anything: a closed account stays as it is.
 pub async fn set(
     db: &mut PgConnection,
     id: Uuid,
@@ -24,14 +24,16 @@ pub async fn set(
     let before = accounts::get(db, id)
         .await?
         .ok_or(Error::Stored("account"))?;
-    let held = before.suspensions.iter().any(|it| it == reason);
-    if held == suspended || before.closed_at.is_some() {
+    if before.closed_at.is_some() {
         return Ok(false);
     }
-    if suspended {
-        accounts::suspend(db, id, reason).await?;
+    let changed = if suspended {
+        accounts::suspend(db, id, reason).await?
     } else {
-        accounts::reinstate(db, id, reason).await?;
+        accounts::reinstate(db, id, reason).await?
+    };
+    if !changed {
+        return Ok(false);
     }
     let after = accounts::get(db, id)
         .await?

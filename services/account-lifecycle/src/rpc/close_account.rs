@@ -1,5 +1,7 @@
 //! `AccountService.CloseAccount`
 
+use std::time::Duration;
+
 use chassis::{Call, Caller, FieldError, Unit, field_error, wire};
 use proto::account::v1 as pb;
 use uuid::Uuid;
@@ -14,6 +16,11 @@ use crate::error::Error;
 use crate::ops::{close, permit};
 use crate::store::accounts::{self, Account};
 use crate::store::closings::{self, Closing};
+use crate::store::{self, Tenant, orders};
+
+/// How often, and how long apart, it is looked whether another has closed the account.
+const LOOKS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn handle(
     ctx: Ctx,
@@ -31,6 +38,11 @@ pub async fn handle(
         Action::Close
     };
     let account = permit::allowed(&ctx, &call.caller, id, action).await?;
+    // A subaccount is closed by its root's owner (REQ-072).
+    let root = AccountId::from_uuid(account.root_id);
+    if root != id && matches!(call.caller, Caller::Person { .. }) {
+        permit::allowed(&ctx, &call.caller, root, action).await?;
+    }
     if account.closed_at.is_some() {
         return answered(&ctx, &call, &account).await;
     }
@@ -49,9 +61,28 @@ pub async fn handle(
     if ctx.pays_for(id).await? {
         return Err(Error::ContractPayer(id));
     }
-    let closing = begun(&ctx, &call, &account, (way, policy.data_purge_days)).await?;
-    close::finish(&ctx, &closing, call.now).await?;
-    answered(&ctx, &call, &account).await
+    begun(&ctx, &call, &account, (way, policy.data_purge_days)).await?;
+    // Another may be closing it: what becomes of that is waited for.
+    for _ in 0..LOOKS {
+        if close::next(&ctx, Some(account.account_id)).await? || ended(&ctx, &account).await? {
+            return answered(&ctx, &call, &account).await;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Error::Twin(chassis::Twin))
+}
+
+/// Whether no closing of the account is under way.
+async fn ended(ctx: &Ctx, account: &Account) -> Result<bool, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let closing = closings::get(&mut tx, account.account_id).await?;
+    tx.commit().await?;
+    match closing {
+        Some(closing) => Ok(closing.state == "DONE"),
+        // The other was refused: so would this one be, and is told why when it asks again.
+        None => Err(Error::Twin(chassis::Twin)),
+    }
 }
 
 /// The way that the account is closed, or why it is not.
@@ -68,7 +99,6 @@ fn way<'a>(
         option,
         acknowledged: &call.message.acknowledgement_codes,
     };
-    // A subaccount closes as its root would, but has nothing to be kept.
     let policy = Policy {
         invoiced_by_operator: policy.invoiced_by_operator,
         blocked: &policy.blocked_suspension_reason_codes,
@@ -78,13 +108,14 @@ fn way<'a>(
     Ok(closing::way(&asked, &policy)?)
 }
 
-/// The closing of the account, written down: a retry, or another try, finds the first.
+/// Writes the closing of the account down: a retry, or another try, finds the first. From then on no order
+/// begins; none may be under way.
 async fn begun(
     ctx: &Ctx,
     call: &Call<pb::CloseAccountRequest>,
     account: &Account,
     (way, purge_days): (&str, i32),
-) -> Result<Closing, Error> {
+) -> Result<(), Error> {
     let id = account.account_id;
     let purge_at = call.now + chrono::TimeDelta::days(i64::from(purge_days));
     let asked = Closing {
@@ -104,10 +135,13 @@ async fn begun(
     };
     let mut unit: Unit = permit::step(ctx, call, account).await?;
     accounts::lock(&mut unit.tx, account.root_id).await?;
+    let known = closings::get(&mut unit.tx, id).await?;
+    if known.is_none() && asked.is_of_root() && orders::any_under_way(&mut unit.tx, id).await? {
+        return Err(Error::OrderUnderWay(AccountId::from_uuid(id)));
+    }
     closings::insert(&mut unit.tx, &asked).await?;
-    let kept = closings::get(&mut unit.tx, id).await?;
     unit.commit_step().await?;
-    kept.ok_or(Error::Stored("closing"))
+    Ok(())
 }
 
 /// The account as it stands, with its closing.

@@ -7,16 +7,24 @@ use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
 use proto::r#type::v1::Money;
 use serde_json::Value;
-use values::{AccountId, Currency, InvoiceId, KycId, MethodId, OrderId, TicketId, UserId};
+use values::{
+    AccountId, Currency, InvoiceId, KycId, MethodId, NotificationId, OrderId, RegistrationId,
+    ResourceId, TicketId, UserId, WhitelistedId,
+};
 
 use crate::domain::account::Mode;
 use crate::domain::closing;
 use crate::domain::kyc::KycState;
+use crate::domain::notice;
+use crate::domain::whitelist::Listed;
 use crate::store::accounts::Account;
 use crate::store::closings::Closing;
+use crate::store::dlt_registrations::Registration;
 use crate::store::kyc_submissions::Submission;
 use crate::store::members::Member;
+use crate::store::notifications::Notification;
 use crate::store::orders::Order;
+use crate::store::resources::Resource;
 use crate::store::tickets::Ticket;
 use crate::store::transitions::Transition;
 use crate::store::users::User;
@@ -72,6 +80,7 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         kyc_state: kyc_state(&from.kyc_state).into(),
         trial_end_time: from.trial_end_at.map(timestamp),
         upgrade_time: from.upgraded_at.map(timestamp),
+        live_time: from.live_at.map(timestamp),
         ..pb::Account::default()
     }
 }
@@ -316,6 +325,19 @@ impl Order {
         total.map(pb_money)
     }
 
+    /// Its lines as people read them: what, and how much.
+    pub fn in_words(&self) -> Vec<String> {
+        let lines = self.lines.as_array().into_iter().flatten().map(line);
+        let words = |it: pb::order::Line| {
+            let amount = it.amount.unwrap_or_default();
+            format!(
+                "{}, {} {}",
+                it.description, amount.currency_code, amount.amount
+            )
+        };
+        lines.map(words).collect()
+    }
+
     /// What is paid for, without tax: the lines that are not estimated and no tax.
     pub fn payable(&self) -> Vec<billing::CollectionLine> {
         let lines = self.lines.as_array().into_iter().flatten().map(line);
@@ -430,4 +452,88 @@ fn charge(from: &plan::Charge) -> String {
             )
         }
     }
+}
+
+pub fn resource(from: &Resource) -> pb::Resource {
+    pb::Resource {
+        resource_id: ResourceId::from_uuid(from.resource_id).to_string(),
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        kind_code: from.kind_code.clone(),
+        sid: from.sid.clone(),
+        display_name: from.display_name.clone(),
+        document: from.document.clone(),
+        digest: hex(&from.digest),
+        create_time: Some(timestamp(from.created_at)),
+        release_time: None,
+    }
+}
+
+pub fn dlt_registration(from: &Registration) -> pb::DltRegistration {
+    pb::DltRegistration {
+        dlt_registration_id: RegistrationId::from_uuid(from.registration_id).to_string(),
+        account_id: AccountId::from_uuid(from.root_id).to_string(),
+        country_code: from.country_code.clone(),
+        entity_id: from.entity_id.clone(),
+        headers: from.headers.clone(),
+        create_time: Some(timestamp(from.created_at)),
+        revoke_time: from.revoked_at.map(timestamp),
+    }
+}
+
+pub fn whitelisted_number(from: &Listed) -> pb::WhitelistedNumber {
+    use pb::whitelisted_number::State;
+    let verified = from.verified_at.is_some();
+    pb::WhitelistedNumber {
+        whitelisted_number_id: WhitelistedId::from_uuid(from.number_id).to_string(),
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        number: from.number.clone(),
+        state: if verified {
+            State::Verified
+        } else {
+            State::Pending
+        }
+        .into(),
+        create_time: Some(timestamp(from.created_at)),
+        verify_time: from.verified_at.map(timestamp),
+        code_expire_time: (!verified).then(|| timestamp(from.code_expires_at)),
+    }
+}
+
+pub fn notification(from: &Notification) -> pb::Notification {
+    use pb::notification::State;
+    let facts = from.facts.as_array().into_iter().flatten();
+    let text = |it: &Value, key: &str| {
+        let text = it.get(key).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    pb::Notification {
+        notification_id: NotificationId::from_uuid(from.notification_id).to_string(),
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        kind_code: from.kind_code.clone(),
+        email: from.email.clone(),
+        subject: notice::subject(&from.kind_code).to_owned(),
+        facts: facts
+            .map(|it| pb::notification::Fact {
+                name: text(it, "name"),
+                value: text(it, "value"),
+            })
+            .collect(),
+        state: match from.state.as_str() {
+            "SENT" => State::Sent,
+            "FAILED" => State::Failed,
+            _ => State::Pending,
+        }
+        .into(),
+        attempt_count: from.attempt_count,
+        create_time: Some(timestamp(from.created_at)),
+        send_time: from.sent_at.map(timestamp),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

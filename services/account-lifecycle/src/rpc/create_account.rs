@@ -76,6 +76,7 @@ pub async fn handle(
         dormant_at: None,
         suspensions: Vec::new(),
         closed_at: None,
+        live_at: None,
         root_id: id,
         account_id: id,
         parent_id: None,

@@ -3,7 +3,7 @@
 use chassis::{Caller, wire};
 use chrono::TimeDelta;
 use proto::account::v1 as pb;
-use uuid::Uuid;
+use tonic::Code;
 use values::AccountId;
 
 use super::close_account::policy;
@@ -68,9 +68,11 @@ pub async fn handle(
             .acknowledgement_codes
             .clone_from(&close.trial_acknowledgement_codes);
     } else {
+        let of_root = account.root_id == account.account_id;
         let known = close
             .full_option_codes
             .iter()
+            .filter(|code| of_root || *code != KEEP_DATA)
             .map(|code| match code.as_str() {
                 KEEP_DATA => i32::from(Way::KeepAccountData),
                 _ => Way::DeleteAllDataAndSettings.into(),
@@ -83,9 +85,13 @@ pub async fn handle(
             .into_iter()
             .map(|(reason, resource)| pb::get_close_options_response::Blocker { reason, resource })
             .collect();
-        let would = ctx
-            .prepare_closing(account.root_id, now, Some(Uuid::now_v7()))
-            .await?;
+        let would = ctx.prepare_closing(account.root_id, now, true).await;
+        let would = match would {
+            Ok(would) => would,
+            // A run or a payment under way: what it comes to is not known yet.
+            Err(status) if status.code() == Code::FailedPrecondition => return Ok(answer),
+            Err(status) => return Err(status.into()),
+        };
         let some = |money: Option<proto::r#type::v1::Money>| {
             money.filter(|it| it.amount.bytes().any(|b| (b'1'..=b'9').contains(&b)))
         };

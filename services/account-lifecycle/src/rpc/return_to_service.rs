@@ -2,6 +2,7 @@
 
 use chassis::{Call, Unit, wire};
 use proto::account::v1 as pb;
+use values::AccountId;
 
 use super::close_account::shown;
 use crate::ctx::Ctx;
@@ -18,6 +19,12 @@ pub async fn handle(
 ) -> Result<pb::ReturnToServiceResponse, Error> {
     let id = wire::id("account_id", &call.message.account_id)?;
     let account = permit::allowed(&ctx, &call.caller, id, Action::SoftClose).await?;
+    if account.root_id != account.account_id {
+        return Err(Error::UseRootAccount {
+            account: id,
+            root: AccountId::from_uuid(account.root_id),
+        });
+    }
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
     accounts::lock(&mut unit.tx, account.root_id).await?;
     let before = accounts::get(&mut unit.tx, account.root_id)

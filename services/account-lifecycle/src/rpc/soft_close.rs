@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::ops::history::{self, Told};
 use crate::ops::permit;
 use crate::store::accounts::{self, Account};
+use crate::store::{closings, orders, resources};
 
 /// What a soft close does to one family.
 pub enum Step {
@@ -45,8 +46,13 @@ pub async fn handle(
     if !blockers.is_empty() {
         return Err(Error::SoftCloseBlocked(blockers));
     }
-    for (step, n) in steps.iter().zip(0..) {
-        let request_id = Uuid::new_v5(&call.derived_id("soft close"), format!("{n}").as_bytes());
+    standing(ctx, call, account).await?;
+    for step in &steps {
+        let family = match step {
+            Step::Lower(change) => change.to_plan.as_ref().map_or("", |it| &it.family_code),
+            Step::Cancel(family) => family,
+        };
+        let request_id = Uuid::new_v5(&call.derived_id("soft close"), family.as_bytes());
         match step {
             Step::Lower(change) => ctx.put_plan(id, change, (by_operator, request_id)).await?,
             Step::Cancel(family) => {
@@ -63,8 +69,14 @@ pub async fn handle(
     accounts::lock(&mut unit.tx, account.root_id).await?;
     let before = accounts::get(&mut unit.tx, account.account_id)
         .await?
-        .ok_or(Error::Stored("account"))?;
+        .filter(|it| it.closed_at.is_none())
+        .ok_or(Error::AccountClosed(id))?;
     if before.dormant_at.is_none() {
+        let kinds = profile.soft_close.as_ref();
+        let kinds = kinds
+            .map(|it| &it.release_kind_codes[..])
+            .unwrap_or_default();
+        resources::release_all(&mut unit.tx, (account.root_id, kinds), call.now).await?;
         let actor = call.caller.to_string();
         let told = Told {
             state: "MODE",
@@ -84,6 +96,28 @@ pub async fn handle(
             account: Some(shown),
         })
         .await?)
+}
+
+/// That no order is being paid and no closing is under way: either would come after it.
+async fn standing(
+    ctx: &Ctx,
+    call: &Call<pb::CloseAccountRequest>,
+    account: &Account,
+) -> Result<(), Error> {
+    let id = AccountId::from_uuid(account.account_id);
+    let mut unit: Unit = permit::step(ctx, call, account).await?;
+    accounts::lock(&mut unit.tx, account.root_id).await?;
+    if closings::get(&mut unit.tx, account.root_id)
+        .await?
+        .is_some()
+    {
+        return Err(Error::AccountClosed(id));
+    }
+    if orders::any_under_way(&mut unit.tx, account.root_id).await? {
+        return Err(Error::OrderUnderWay(id));
+    }
+    unit.commit_step().await?;
+    Ok(())
 }
 
 /// What a soft close would do, and what stands in its way.

@@ -56,6 +56,9 @@ pub async fn may(
     if person && reason != "PARENT" {
         return Err(Error::OperatorsOnly("suspension_reason"));
     }
+    // What the root's owner does, a subaccount's own does not undo.
+    let root = AccountId::from_uuid(account.root_id);
+    permit::allowed(ctx, caller, root, Action::Manage).await?;
     Ok(account)
 }
 

@@ -12,8 +12,8 @@ pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<()
         "-- account.accounts.insert
         INSERT INTO account.accounts (root_id, account_id, parent_id, profile_code, display_name, owner_id, type,
                                       invoiced, currency, created_at, trial_end_at, upgraded_at, limited_at, limit_reason,
-                                      kyc_state)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING",
+                                      kyc_state, dormant_at, live_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING",
         account.root_id,
         account.account_id,
         account.parent_id,
@@ -28,23 +28,27 @@ pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<()
         account.upgraded_at,
         account.limited_at,
         account.limit_reason,
-        account.kyc_state
+        account.kyc_state,
+        account.dormant_at,
+        account.live_at
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// The account `id`.
+/// The account `id`; what suspends its root suspends it.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account>> {
     sqlx::query_as!(
         Account,
-        "-- account.accounts.get
-        SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
-               created_at, opened_at,
-               trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
-               suspensions, closed_at
-        FROM account.accounts WHERE account_id = $1",
+        r#"-- account.accounts.get
+        SELECT a.root_id, a.account_id, a.parent_id, a.profile_code, a.display_name, a.owner_id, a.type, a.invoiced,
+               a.currency, a.created_at, a.opened_at, a.trial_end_at, a.upgraded_at, a.limited_at, a.limit_reason,
+               a.kyc_state, a.dormant_at,
+               ARRAY(SELECT DISTINCT unnest(a.suspensions || root.suspensions) ORDER BY 1) AS "suspensions!",
+               a.closed_at, a.live_at
+        FROM account.accounts a JOIN account.accounts root ON root.account_id = a.root_id
+        WHERE a.account_id = $1"#,
         id
     )
     .fetch_optional(db)
@@ -57,6 +61,19 @@ pub async fn set_opened(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> 
         "-- account.accounts.set_opened
         UPDATE account.accounts SET opened_at = $2 WHERE account_id = $1 AND opened_at IS NULL",
         id,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes an account live, with its subaccounts.
+pub async fn set_live(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_live
+        UPDATE account.accounts SET live_at = $2 WHERE root_id = $1 AND live_at IS NULL",
+        root,
         now
     )
     .execute(db)
@@ -172,32 +189,32 @@ pub async fn set_dormant(
     Ok(())
 }
 
-/// Suspends an account for a reason, a root with its subaccounts.
-pub async fn suspend(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Suspends an account for a reason; what suspends a root suspends its subaccounts.
+pub async fn suspend(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
         "-- account.accounts.suspend
         UPDATE account.accounts SET suspensions = suspensions || $2::text
-        WHERE (account_id = $1 OR root_id = $1) AND NOT $2 = ANY(suspensions)",
+        WHERE account_id = $1 AND NOT $2 = ANY(suspensions)",
         id,
         reason
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
-/// Lifts a reason of a suspension, of a root with its subaccounts.
-pub async fn reinstate(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Lifts a reason of a suspension.
+pub async fn reinstate(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
         "-- account.accounts.reinstate
         UPDATE account.accounts SET suspensions = array_remove(suspensions, $2)
-        WHERE account_id = $1 OR root_id = $1",
+        WHERE account_id = $1 AND $2 = ANY(suspensions)",
         id,
         reason
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Closes an account for ever, a root with its subaccounts; gives those that were open.
@@ -281,7 +298,7 @@ pub async fn list(
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
                created_at, opened_at,
                trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
-               suspensions, closed_at
+               suspensions, closed_at, live_at
         FROM account.accounts a
         WHERE opened_at IS NOT NULL AND ($1::uuid IS NULL OR parent_id = $1) AND ($2::text IS NULL OR profile_code = $2)
           AND ($3::uuid IS NULL OR EXISTS (
@@ -307,7 +324,7 @@ pub async fn to_open(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Acco
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
                created_at, opened_at,
                trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
-               suspensions, closed_at
+               suspensions, closed_at, live_at
         FROM account.accounts WHERE opened_at IS NULL ORDER BY created_at LIMIT $1",
         limit
     )

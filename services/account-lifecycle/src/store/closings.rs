@@ -19,12 +19,13 @@ pub async fn get(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Cl
     .await
 }
 
-/// Begins a closing; whoever closes the account carries it out, and a job where that was cut short.
+/// Begins a closing, unless one is there.
 pub async fn insert(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.closings.insert
-        INSERT INTO account.closings (root_id, account_id, state, option, close_at, purge_at, actor, currency, look_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + interval '5 s') ON CONFLICT DO NOTHING",
+        INSERT INTO account.closings (root_id, account_id, state, option, close_at, purge_at, actor, currency, lease_token,
+                                      look_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, gen_random_uuid(), '-infinity') ON CONFLICT DO NOTHING",
         it.root_id,
         it.account_id,
         it.state,
@@ -39,53 +40,106 @@ pub async fn insert(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Keeps how far a closing has come, and its figures.
-pub async fn set(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Takes the closing of an account, or one of any that was cut short, for `lease` seconds; gives it with the
+/// token of whoever carries it out now.
+pub async fn take(
+    db: &mut PgConnection,
+    account: Option<Uuid>,
+    lease: i64,
+) -> sqlx::Result<Option<(Closing, Uuid)>> {
+    let row = sqlx::query!(
+        "-- account.closings.take
+        UPDATE account.closings
+        SET lease_token = gen_random_uuid(),
+            look_at = clock_timestamp() + make_interval(secs => $2::bigint::double precision)
+        WHERE account_id = (
+            SELECT account_id FROM account.closings
+            WHERE ($1::uuid IS NULL OR account_id = $1) AND state <> 'DONE' AND look_at <= clock_timestamp()
+            ORDER BY look_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING root_id, account_id, state, option, close_at, purge_at, actor, currency, settlement_minor, refund_minor,
+                  forfeited_micros, due_on, refund_ids, lease_token",
+        account,
+        lease
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| {
+        let closing = Closing {
+            root_id: row.root_id,
+            account_id: row.account_id,
+            state: row.state,
+            option: row.option,
+            close_at: row.close_at,
+            purge_at: row.purge_at,
+            actor: row.actor,
+            currency: row.currency,
+            settlement_minor: row.settlement_minor,
+            refund_minor: row.refund_minor,
+            forfeited_micros: row.forfeited_micros,
+            due_on: row.due_on,
+            refund_ids: row.refund_ids,
+        };
+        (closing, row.lease_token)
+    }))
+}
+
+/// Keeps how far a closing has come, and its figures, and holds it for `lease` seconds more; `false` when another
+/// carries it out by now.
+pub async fn set(
+    db: &mut PgConnection,
+    (it, token): (&Closing, Uuid),
+    lease: i64,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
         "-- account.closings.set
         UPDATE account.closings
-        SET state = $2, settlement_minor = $3, refund_minor = $4, forfeited_micros = $5, due_on = $6, refund_ids = $7
-        WHERE account_id = $1",
+        SET state = $3, settlement_minor = $4, refund_minor = $5, forfeited_micros = $6, due_on = $7, refund_ids = $8,
+            look_at = clock_timestamp() + make_interval(secs => $9::bigint::double precision)
+        WHERE account_id = $1 AND lease_token = $2",
         it.account_id,
+        token,
         it.state,
         it.settlement_minor,
         it.refund_minor,
         it.forfeited_micros,
         it.due_on,
-        &it.refund_ids
+        &it.refund_ids,
+        lease
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Lets a closing be tried again in `pause` seconds.
+pub async fn put_off(
+    db: &mut PgConnection,
+    (account, token): (Uuid, Uuid),
+    pause: i64,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.closings.put_off
+        UPDATE account.closings SET look_at = clock_timestamp() + make_interval(secs => $3::bigint::double precision)
+        WHERE account_id = $1 AND lease_token = $2",
+        account,
+        token,
+        pause
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Forgets a closing by which nothing was closed.
+/// Forgets a closing that was given up.
 pub async fn delete(db: &mut PgConnection, account: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.closings.delete
-        DELETE FROM account.closings WHERE account_id = $1 AND state = 'PREPARING'",
+        DELETE FROM account.closings WHERE account_id = $1 AND state = 'ABORTING'",
         account
     )
     .execute(db)
     .await?;
     Ok(())
-}
-
-/// Up to `limit` closings that were cut short; nobody else gets them for half a minute.
-pub async fn take_to_finish(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Closing>> {
-    sqlx::query_as!(
-        Closing,
-        "-- account.closings.take_to_finish
-        UPDATE account.closings SET look_at = clock_timestamp() + interval '30 s'
-        WHERE account_id IN (
-            SELECT account_id FROM account.closings WHERE state <> 'DONE' AND look_at <= clock_timestamp()
-            ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-        RETURNING root_id, account_id, state, option, close_at, purge_at, actor, currency, settlement_minor, refund_minor,
-                  forfeited_micros, due_on, refund_ids",
-        limit
-    )
-    .fetch_all(db)
-    .await
 }
 
 /// Whether some closing is under way.

@@ -21,7 +21,7 @@ use crate::domain::numbers::invoice_id;
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{auto_recharges, closings, numbers, runs, subscriptions};
+use crate::store::{auto_recharges, closings, numbers, parked, runs, subscriptions};
 
 /// How many months before the closing are looked at that no run has billed.
 const MONTHS_BACK: usize = 12;
@@ -65,6 +65,14 @@ pub async fn months(
         let Some(policy) = policy.filter(|policy| policy.in_arrears) else {
             continue;
         };
+        let root = account.root_id;
+        if let Some(detail) = parked::open(&mut *ctx.db.acquire().await?, family, root).await? {
+            return Err(Error::StillParked {
+                account: AccountId::from_uuid(root),
+                reason: "PARKED",
+                detail,
+            });
+        }
         let (zone, currency) = (policy.zone, policy.currency);
         let last = zone.day(close_at);
         let first = zone.day(account.created_at);
@@ -73,9 +81,18 @@ pub async fn months(
         });
         for start in starts.take(MONTHS_BACK + 1) {
             let period = Period::month_of(start).map_err(|_| Error::Stored("month"))?;
-            let billed = runs::real(&mut *ctx.db.acquire().await?, family, start).await?;
+            let run = runs::real(&mut *ctx.db.acquire().await?, family, start).await?;
+            if let Some(run) = &run
+                && run.state != "COMPLETED"
+            {
+                let family = family.clone();
+                return Err(Error::RunUnderWay {
+                    family,
+                    period_start: start,
+                });
+            }
             // Months before it are their runs' too: runs are made one after the other.
-            if billed.is_some() || period.end() <= first {
+            if run.is_some() || period.end() <= first {
                 break;
             }
             let month = rated(ctx, catalogue, (account.account_id, family), (period, last)).await?;
@@ -148,7 +165,7 @@ pub async fn settle(
     db: &mut PgConnection,
     catalogue: &Catalogue,
     (account, months): (&Account, &[Month]),
-    intent: Uuid,
+    (intent, close_at): (Uuid, DateTime<Utc>),
     now: DateTime<Utc>,
 ) -> Result<Figures, Error> {
     let root = account.root_id;
@@ -182,6 +199,7 @@ pub async fn settle(
         intent,
         most: None,
         any_time: true,
+        due_from: close_at,
     };
     let refunds = give_back::take(db, catalogue, &asked, now).await?;
     for refund in &refunds {

@@ -35,6 +35,8 @@ pub struct Asked<'a> {
     pub most: Option<i64>,
     /// Whether the profile's window does not count, as at a closing (C-13).
     pub any_time: bool,
+    /// From when the days are counted until it is paid out.
+    pub due_from: DateTime<Utc>,
 }
 
 /// Takes what goes back from the balance, by the profile's policy, and writes down where it goes: nothing
@@ -71,7 +73,7 @@ pub async fn take(
     let kept = (policy.fee_bps, policy.with_tax);
     let parts = refund::parts(&paid, asked.most, kept, policy.minimum);
     let due_on = business_day(
-        profile.zone.day(now),
+        profile.zone.day(asked.due_from),
         policy.due_business_days,
         &profile.holidays,
     );

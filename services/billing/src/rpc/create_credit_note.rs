@@ -90,7 +90,8 @@ pub async fn handle(
 
 /// What was earned by an invoice: credit that was bought is not, it is given back by a refund.
 async fn earned(db: &mut PgConnection, invoice: &Invoice) -> Result<Earned, Error> {
-    if invoice.run_id.is_some() {
+    // Of a month, whoever billed it: a run, or a closing.
+    if !invoice.family_code.is_empty() {
         return Ok(Earned::of(invoice.total_minor, 0, 0));
     }
     let lines = collections::lines(db, invoice.invoice_id).await?;

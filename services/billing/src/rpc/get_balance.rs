@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use chassis::wire;
+use chassis::{field_error, wire};
+use chrono::TimeDelta;
 use proto::billing::v1 as pb;
 use uuid::Uuid;
 use values::{Amount, Currency, LotId};
@@ -13,12 +14,19 @@ use crate::domain::lots::{self, Lot, LotKind};
 use crate::error::Error;
 use crate::store::ledger;
 
+/// The smallest step of an instant that is stored.
+const STEP: TimeDelta = TimeDelta::microseconds(1);
+
 pub async fn handle(
     ctx: &Ctx,
     request: pb::GetBalanceRequest,
 ) -> Result<pb::GetBalanceResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let now = ctx.clock.now().await?;
+    let at = wire::optional_instant("read_time", request.read_time)?;
+    if at.is_some_and(|at| now < at) {
+        return Err(field_error("read_time", "an instant that is not to come").into());
+    }
     let catalogue = ctx.active_catalogue().await?;
     let mut db = ctx.db.acquire().await?;
     let account = convert::root_account(&mut db, id).await?;
@@ -32,6 +40,15 @@ pub async fn handle(
         .into_iter()
         .map(|(_, lot)| lot)
         .collect();
+    if let Some(at) = at.filter(|at| *at < now) {
+        let before = at + STEP;
+        let micros = ledger::balance_before(&mut db, root, before).await?;
+        let micros = micros.ok_or(Error::Stored("balance"))?;
+        return Ok(pb::GetBalanceResponse {
+            balance: Some(wire::pb_amount(Amount::from_micros(micros, currency))),
+            ..pb::GetBalanceResponse::default()
+        });
+    }
     let amounts: HashMap<Uuid, i64> = ledger::lot_amounts(&mut db, root)
         .await?
         .into_iter()

@@ -10,7 +10,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::closing;
 use crate::store::closings::{self, Closing};
-use crate::store::ledger;
+use crate::store::{collections, ledger};
 
 pub async fn handle(
     ctx: Ctx,
@@ -26,14 +26,27 @@ pub async fn handle(
     closings::hold_runs(&mut unit.tx).await?;
     ledger::lock(&mut unit.tx, &[account.root_id]).await?;
     let known = closings::get(&mut unit.tx, account.root_id).await?;
-    let prepared = if let Some(known) = known {
+    // A call that comes late does not begin again what was given up, or has begun anew since.
+    if let Some(known) = &known {
+        let aborted = known.state == "ABORTED" && close_at == known.close_at;
+        if close_at < known.close_at || aborted {
+            return Err(Error::NotClosing(id));
+        }
+    }
+    let standing = known
+        .filter(|it| it.state == "SETTLED" || it.state == "PREPARED" && it.close_at == close_at);
+    let prepared = if let Some(known) = standing {
         known
     } else {
+        if collections::any_undecided(&mut unit.tx, account.root_id).await? {
+            return Err(Error::PaymentUnderWay(id));
+        }
         let intent = call.derived_id("closing");
         // Done, and undone at once: what is told is what will be done.
         let mut trial = unit.tx.begin().await?;
         let of = (&account, &months[..]);
-        let figures = closing::settle(&mut trial, &catalogue, of, intent, call.now).await?;
+        let figures =
+            closing::settle(&mut trial, &catalogue, of, (intent, close_at), call.now).await?;
         trial.rollback().await?;
         let prepared = Closing {
             root_id: account.root_id,

@@ -99,7 +99,10 @@ async fn taken(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let id = AccountId::from_uuid(account.root_id);
-    if closings::stands(db, account.root_id).await? {
+    // What comes back to an account after its closing is settled can still be given back.
+    let closing = closings::get(db, account.root_id).await?;
+    let closed = closing.as_ref().is_some_and(|it| it.state == "SETTLED");
+    if closing.is_some_and(|it| it.state == "PREPARED") {
         return Err(Error::AccountClosed(id));
     }
     let profile = collect::profile(catalogue, account)?;
@@ -111,7 +114,8 @@ async fn taken(
         account,
         intent,
         most: most.map(Amount::micros),
-        any_time: false,
+        any_time: closed,
+        due_from: now,
     };
     if give_back::take(db, catalogue, &asked, now)
         .await?

@@ -24,10 +24,8 @@ pub async fn handle(
     let written = refunds::of_intent(&mut db, closing.intent_id).await?;
     drop(db);
     for refund in &written {
-        // What can't be asked now, the job asks.
-        if let Err(error) = give_back::ask(&ctx, refund.refund_id).await {
-            tracing::warn!(refund.id = %refund.refund_id, error = %chassis::Chain(&error), "asking for a refund failed");
-        }
+        // Asked again by whoever closes, who wants to know them all.
+        give_back::ask(&ctx, refund.refund_id).await?;
     }
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     let written = refunds::of_intent(&mut unit.tx, closing.intent_id).await?;
@@ -58,7 +56,9 @@ async fn settled(
 ) -> Result<Closing, Error> {
     let id = AccountId::from_uuid(account.root_id);
     let known = closings::get(&mut *ctx.db.acquire().await?, account.root_id).await?;
-    let known = known.ok_or(Error::NotClosing(id))?;
+    let known = known
+        .filter(|it| it.state != "ABORTED")
+        .ok_or(Error::NotClosing(id))?;
     if known.state == "SETTLED" {
         return Ok(known);
     }
@@ -70,12 +70,14 @@ async fn settled(
     ledger::lock(&mut unit.tx, &[account.root_id]).await?;
     let known = closings::get(&mut unit.tx, account.root_id)
         .await?
+        .filter(|it| it.state != "ABORTED")
         .ok_or(Error::NotClosing(id))?;
     if known.state == "SETTLED" {
         return Ok(known);
     }
     let of = (account, &months[..]);
-    let figures = closing::settle(&mut unit.tx, &catalogue, of, known.intent_id, call.now).await?;
+    let intent = (known.intent_id, known.close_at);
+    let figures = closing::settle(&mut unit.tx, &catalogue, of, intent, call.now).await?;
     let done = Closing {
         state: "SETTLED".to_owned(),
         settlement_minor: figures.settlement_minor,

@@ -12,7 +12,7 @@ const RUNS: i64 = 0x636c_6f73;
 pub struct Closing {
     /// The root account.
     pub root_id: Uuid,
-    /// PREPARED or SETTLED.
+    /// PREPARED, SETTLED or ABORTED.
     pub state: String,
     /// The instant of closing.
     pub close_at: DateTime<Utc>,
@@ -56,17 +56,18 @@ pub async fn get(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Closi
 pub async fn stands(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- billing.closings.stands
-        SELECT EXISTS (SELECT FROM billing.closings WHERE root_id = $1) AS "stands!""#,
+        SELECT EXISTS (SELECT FROM billing.closings WHERE root_id = $1 AND state <> 'ABORTED') AS "stands!""#,
         root
     )
     .fetch_one(db)
     .await
 }
 
-/// Those of `roots` that are closing or closed.
+/// Those of `roots` whose closing is settled.
 pub async fn among(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "-- billing.closings.among\nSELECT root_id FROM billing.closings WHERE root_id = ANY($1)",
+        "-- billing.closings.among
+        SELECT root_id FROM billing.closings WHERE root_id = ANY($1) AND state = 'SETTLED'",
         roots
     )
     .fetch_all(db)
@@ -81,8 +82,8 @@ pub async fn set(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
                                       due_on, intent_id, invoice_id, catalogue_version, prepared_at, settled_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         ON CONFLICT (root_id) DO UPDATE
-        SET state = $2, settlement_minor = $5, refund_minor = $6, forfeited_micros = $7, due_on = $8, invoice_id = $10,
-            catalogue_version = $11, settled_at = $13",
+        SET state = $2, close_at = $3, settlement_minor = $5, refund_minor = $6, forfeited_micros = $7, due_on = $8,
+            intent_id = $9, invoice_id = $10, catalogue_version = $11, prepared_at = $12, settled_at = $13",
         it.root_id,
         it.state,
         it.close_at,
@@ -96,18 +97,6 @@ pub async fn set(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
         it.catalogue_version,
         it.prepared_at,
         it.settled_at
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Forgets a closing that was given up.
-pub async fn delete(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- billing.closings.delete
-        DELETE FROM billing.closings WHERE root_id = $1 AND state = 'PREPARED'",
-        root
     )
     .execute(db)
     .await?;

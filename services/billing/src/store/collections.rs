@@ -308,6 +308,18 @@ pub async fn any_to_ask(db: &mut PgConnection) -> sqlx::Result<bool> {
     .await
 }
 
+/// Whether the outcome of a collection of a root account is not known yet.
+pub async fn any_undecided(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- billing.collections.any_undecided
+        SELECT EXISTS (SELECT FROM billing.collections
+                       WHERE root_id = $1 AND state NOT IN ('SUCCEEDED', 'DECLINED', 'INVOICED')) AS "any!""#,
+        root
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// The recharges of an account: how many were made since `since` and not declined, and when the last
 /// one of all was made.
 pub async fn recharges(

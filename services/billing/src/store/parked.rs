@@ -60,6 +60,20 @@ pub async fn lock(db: &mut PgConnection, run: Uuid, root: Uuid) -> sqlx::Result<
     .await
 }
 
+/// Why a run of a family has not billed an account: it is parked, and was not released.
+pub async fn open(db: &mut PgConnection, family: &str, root: Uuid) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "-- billing.parked_accounts.open
+        SELECT p.reason || ', ' || p.detail FROM billing.runs r JOIN billing.parked_accounts p USING (run_id)
+        WHERE r.family_code = $1 AND NOT r.dry_run AND p.root_id = $2 AND p.released_at IS NULL LIMIT 1",
+        family,
+        root
+    )
+    .fetch_optional(db)
+    .await
+    .map(Option::flatten)
+}
+
 /// Releases an account.
 pub async fn release(
     db: &mut PgConnection,

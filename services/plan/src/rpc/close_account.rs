@@ -5,7 +5,6 @@ use proto::plan::v1 as pb;
 use values::ContractId;
 
 use crate::ctx::Ctx;
-use crate::domain::timeline::InThePast;
 use crate::error::Error;
 use crate::store::{accounts, contracts, segments};
 
@@ -16,7 +15,7 @@ pub async fn handle(
 ) -> Result<pb::CloseAccountResponse, Error> {
     let account = wire::id("account_id", &call.message.account_id)?;
     let at = wire::instant("close_time", call.message.close_time)?;
-    let (locked, now) = ctx.hold_timelines(&mut unit.tx, &[account]).await?;
+    let (locked, _) = ctx.hold_timelines(&mut unit.tx, &[account]).await?;
     let (_, known) = locked.first().ok_or(Error::AccountNotFound(account))?;
     if known.closed_at.is_some() {
         return Ok(unit.commit(pb::CloseAccountResponse {}).await?);
@@ -30,14 +29,7 @@ pub async fn handle(
             contracts::leave(&mut unit.tx, id, account, at).await?;
         }
         for family in segments::families(&mut unit.tx, account).await? {
-            let timeline = segments::list(&mut unit.tx, account, &family).await?;
-            // What was in force is not taken back.
-            if timeline
-                .iter()
-                .any(|it| at < it.start_at && it.start_at <= now)
-            {
-                return Err(InThePast.into());
-            }
+            // Whatever began since then goes: from the instant of closing nothing is in force.
             segments::end(&mut unit.tx, (account, &family), at).await?;
         }
     }

@@ -19,11 +19,10 @@ pub async fn handle(
     let contract = contracts::lock(&mut unit.tx, id)
         .await?
         .ok_or(Error::ContractNotFound(id))?;
-    let members = contracts::members(&mut unit.tx, id).await?;
-    let present = members.iter().filter(|member| member.left_at.is_none());
-    let present: Vec<_> = present
-        .map(|member| AccountId::from_uuid(member.root_id))
-        .collect();
+    let present = present(&mut unit, id).await?;
+    let (_, now) = ctx.hold_timelines(&mut unit.tx, &present).await?;
+    // One may have closed before its timeline was held.
+    let present = self::present(&mut unit, id).await?;
     if !present.contains(&payer) {
         return Err(Error::NotAMember(payer));
     }
@@ -33,7 +32,6 @@ pub async fn handle(
         ..contract
     };
     contracts::set_payer(&mut unit.tx, id, payer).await?;
-    let (_, now) = ctx.hold_timelines(&mut unit.tx, &present).await?;
     for member in present {
         put(&mut unit.tx, member, &contract, Some(id), now).await?;
     }
@@ -43,4 +41,13 @@ pub async fn handle(
             contract: Some(shown),
         })
         .await?)
+}
+
+/// The members of a contract that are in it now.
+async fn present(unit: &mut Unit, id: values::ContractId) -> Result<Vec<AccountId>, Error> {
+    let members = contracts::members(&mut unit.tx, id).await?;
+    let present = members.iter().filter(|member| member.left_at.is_none());
+    Ok(present
+        .map(|member| AccountId::from_uuid(member.root_id))
+        .collect())
 }

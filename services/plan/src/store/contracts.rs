@@ -172,7 +172,7 @@ pub async fn leave(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.contract_members.leave
-        UPDATE plan.contract_members SET left_at = $3 WHERE contract_id = $1 AND root_id = $2 AND left_at IS NULL",
+        UPDATE plan.contract_members SET left_at = greatest(joined_at, $3) WHERE contract_id = $1 AND root_id = $2 AND left_at IS NULL",
         id.uuid(),
         root.uuid(),
         now

@@ -1,0 +1,129 @@
+//! Whether an account may do something at an instant: its own standing first, then what `plan` and `billing`
+//! say, each asked only where it decides (D4).
+
+use chrono::{DateTime, Utc};
+use values::AccountId;
+
+use crate::ctx::Ctx;
+use crate::domain::capability::{Capability, Denial, Policy, Standing};
+use crate::error::Error;
+use crate::ops::stood;
+use crate::store::accounts::Account;
+use crate::store::{self, Tenant, dlt_registrations, resources, whitelisted_numbers};
+
+/// Kinds of resources that count as numbers.
+pub const NUMBER_KINDS: [&str; 2] = ["PHONE_NUMBER", "TRIAL_NUMBER"];
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What the account wants to do.
+    pub capability: Capability,
+    /// The number called or texted, and its country where that is known.
+    pub target: Option<(&'a str, Option<&'a str>)>,
+    /// The instant.
+    pub at: DateTime<Utc>,
+}
+
+/// The answer, and the value of the feature that was asked of the plan; empty for none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Why not.
+    pub denial: Option<Denial>,
+    /// The value, such as 5 or UNLIMITED.
+    pub value: String,
+}
+
+/// Whether `account` may do what is asked, at an instant that is not to come.
+pub async fn answer(
+    ctx: &Ctx,
+    account: &Account,
+    asked: &Asked<'_>,
+    now: DateTime<Utc>,
+) -> Result<Answer, Error> {
+    let then = if asked.at < now {
+        stood::then(ctx, account, asked.at).await?
+    } else {
+        account.clone()
+    };
+    let mut value = String::new();
+    let denial = decided(ctx, &then, asked, &mut value).await?.err();
+    Ok(Answer { denial, value })
+}
+
+async fn decided(
+    ctx: &Ctx,
+    it: &Account,
+    asked: &Asked<'_>,
+    value: &mut String,
+) -> Result<Result<(), Denial>, Error> {
+    let capability = asked.capability;
+    let profile = ctx.profile_of(it).await?;
+    let policy = Policy {
+        limited_denies: &profile.limited_denies,
+        kyc_gates: &profile.kyc_gates,
+        suspends_at_zero: profile.suspends_at_zero,
+    };
+    let trial = it.r#type == "TRIAL";
+    let standing = Standing {
+        closed: it.closed_at.is_some(),
+        suspensions: &it.suspensions,
+        mode: it.mode(asked.at),
+        trial,
+        kyc_approved: it.kyc_state == "APPROVED",
+    };
+    if let Err(denial) = capability.allowed_by(&standing, &policy) {
+        return Ok(Err(denial));
+    }
+    let id = AccountId::from_uuid(it.account_id);
+    // Profiles whose plans are paid in advance sell features by plan.
+    if let Some(feature) = capability.feature().filter(|_| profile.upgrades) {
+        let used = if feature == "phone_numbers" {
+            held_numbers(ctx, it, asked.at).await?
+        } else {
+            0
+        };
+        let said = ctx.entitlement(id, (feature, used), asked.at).await?;
+        *value = said.entitlement.unwrap_or_default().value;
+        if !said.allowed {
+            return Ok(Err(Denial::of_plan(&said.reason)));
+        }
+    }
+    if let Some((number, country)) = asked.target {
+        let countries = &profile.dlt_countries;
+        let registered = country.filter(|_| capability == Capability::SmsOut);
+        let registered = registered.filter(|code| countries.iter().any(|it| it == code));
+        let mut tx = ctx.db.begin().await?;
+        store::enter(&mut tx, Tenant::Root(it.root_id)).await?;
+        let of = (it.root_id, number);
+        let barred = trial && !whitelisted_numbers::is_verified_at(&mut tx, of, asked.at).await?;
+        let unregistered = match registered.filter(|_| !trial) {
+            Some(code) => !dlt_registrations::any_at(&mut tx, (it.root_id, code), asked.at).await?,
+            None => false,
+        };
+        tx.commit().await?;
+        if barred {
+            return Ok(Err(Denial::NotWhitelisted));
+        }
+        if unregistered {
+            return Ok(Err(Denial::DltRequired));
+        }
+    }
+    if !it.invoiced && capability.needs_credit(&policy) {
+        let balance = ctx.balance(it.root_id, asked.at).await?;
+        if balance <= 0 {
+            return Ok(Err(Denial::InsufficientCredit));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// How many numbers an account with its tree held at an instant.
+async fn held_numbers(ctx: &Ctx, it: &Account, at: DateTime<Utc>) -> Result<i64, Error> {
+    let kinds = NUMBER_KINDS.map(str::to_owned);
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(it.root_id)).await?;
+    let held = resources::count(&mut tx, (it.root_id, &kinds), at).await?;
+    tx.commit().await?;
+    Ok(held)
+}

@@ -1,0 +1,46 @@
+//! How an account stood at an instant, by its history.
+
+use chrono::{DateTime, Utc};
+
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::accounts::Account;
+use crate::store::{self, Tenant, transitions};
+
+/// An account as it stood at an instant, by its history.
+pub async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<Account, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let root = account.root_id;
+    let r#type = transitions::last_before(&mut tx, root, "TYPE", at).await?;
+    let mode = transitions::last_before(&mut tx, root, "MODE", at).await?;
+    let status = transitions::last_before(&mut tx, account.account_id, "STATUS", at).await?;
+    let of_root = transitions::last_before(&mut tx, root, "STATUS", at).await?;
+    let of_root = of_root.filter(|_| root != account.account_id);
+    let kyc = transitions::last_before(&mut tx, root, "KYC", at).await?;
+    tx.commit().await?;
+    let past = |it: Option<DateTime<Utc>>| it.filter(|it| *it <= at);
+    let (limited_at, limit_reason, dormant_at) = match mode {
+        Some(it) if it.to_code == "LIMITED" => (Some(it.at), it.reason, None),
+        Some(it) if it.to_code == "DORMANT" => (None, String::new(), Some(it.at)),
+        Some(_) | None => (None, String::new(), None),
+    };
+    // The reason that was told last stands for all.
+    let suspensions = status.iter().chain(&of_root);
+    let suspensions = suspensions
+        .filter(|it| it.to_code == "SUSPENDED")
+        .filter_map(|it| it.reason.split(':').next().map(str::to_owned))
+        .collect();
+    Ok(Account {
+        r#type: r#type.map_or_else(|| account.r#type.clone(), |it| it.to_code),
+        upgraded_at: past(account.upgraded_at),
+        kyc_state: kyc.map_or_else(|| "NOT_SUBMITTED".to_owned(), |it| it.to_code),
+        limited_at,
+        limit_reason,
+        dormant_at,
+        suspensions,
+        closed_at: past(account.closed_at),
+        live_at: past(account.live_at),
+        ..account.clone()
+    })
+}

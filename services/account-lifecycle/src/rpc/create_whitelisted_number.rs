@@ -1,0 +1,82 @@
+//! `AccountService.CreateWhitelistedNumber`
+
+use chassis::{Call, Unit, wire};
+use proto::account::v1 as pb;
+use uuid::Uuid;
+use values::{AccountId, WhitelistedId};
+
+use super::authorize::number;
+use super::convert;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::domain::whitelist::{self, CODE_LASTS, Listed};
+use crate::error::Error;
+use crate::ops::notify::{self, News};
+use crate::ops::permit;
+use crate::store::accounts::{self, Account};
+use crate::store::whitelisted_numbers;
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CreateWhitelistedNumberRequest>,
+) -> Result<pb::CreateWhitelistedNumberResponse, Error> {
+    let request = &call.message;
+    let id: AccountId = wire::id("account_id", &request.account_id)?;
+    let (number, _) = number("number", &request.number)?;
+    let account = permit::allowed(&ctx, &call.caller, id, Action::Use).await?;
+    let most = ctx.profile_of(&account).await?.max_whitelisted;
+    let (number_id, code) = (call.derived_id("number"), code());
+    let listed = Listed {
+        root_id: account.root_id,
+        account_id: account.account_id,
+        number_id,
+        number,
+        created_at: call.now,
+        code_digest: whitelist::digest(number_id, &code),
+        code_expires_at: call.now + CODE_LASTS,
+        codes_since: call.now,
+        codes_sent: 1,
+        codes_wrong: 0,
+        verified_at: None,
+    };
+    let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
+    // Counted under the lock: two at once don't both get the last place.
+    accounts::lock(&mut unit.tx, account.root_id).await?;
+    let held = whitelisted_numbers::count(&mut unit.tx, account.root_id).await?;
+    if let Some(limit) = most.filter(|most| *most <= held) {
+        return Err(Error::WhitelistLimit { account: id, limit });
+    }
+    if !whitelisted_numbers::insert(&mut unit.tx, &listed).await? {
+        return Err(Error::WhitelistedNumberExists);
+    }
+    told(&ctx, &mut unit, (&account, &listed, &code), call.now).await?;
+    Ok(unit
+        .commit(pb::CreateWhitelistedNumberResponse {
+            whitelisted_number: Some(convert::whitelisted_number(&listed)),
+        })
+        .await?)
+}
+
+/// A code of six digits that nobody can foresee.
+pub fn code() -> String {
+    format!("{:06}", Uuid::new_v4().as_u128() % 1_000_000)
+}
+
+/// Sends a code to its number, by the gateway that turns mail into messages.
+pub async fn told(
+    ctx: &Ctx,
+    unit: &mut Unit,
+    (account, listed, code): (&Account, &Listed, &str),
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<(), Error> {
+    let id = WhitelistedId::from_uuid(listed.number_id);
+    let sent = listed.code_expires_at.timestamp_micros();
+    let news = News {
+        kind: "WHITELIST_CODE",
+        event: format!("whitelist {id} {sent} {}", listed.codes_sent),
+        facts: vec![("number", listed.number.clone())],
+        invoice: None,
+    };
+    let email = format!("{}@{}", listed.number, ctx.sms_mail_domain);
+    notify::to(&mut unit.tx, account, (&email, &news, code), now).await
+}

@@ -1,0 +1,46 @@
+//! `AccountService.GetResource`
+
+use chassis::{Caller, wire};
+use proto::account::v1 as pb;
+use values::{AccountId, ResourceId};
+
+use super::convert;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::accounts::Account;
+use crate::store::resources::{self, Resource};
+use crate::store::{self, Tenant};
+
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::GetResourceRequest,
+) -> Result<pb::GetResourceResponse, Error> {
+    let id: ResourceId = wire::id("resource_id", &request.resource_id)?;
+    let (resource, _) = found(ctx, caller, id, Action::See).await?;
+    Ok(pb::GetResourceResponse {
+        resource: Some(convert::resource(&resource)),
+    })
+}
+
+/// The resource `id` and its account, if `caller` may do `action` for that.
+pub async fn found(
+    ctx: &Ctx,
+    caller: &Caller,
+    id: ResourceId,
+    action: Action,
+) -> Result<(Resource, Account), Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    let resource = resources::get(&mut tx, id.uuid()).await?;
+    tx.commit().await?;
+    let resource = resource.ok_or(Error::ResourceNotFound(id))?;
+    let account = AccountId::from_uuid(resource.account_id);
+    match permit::allowed(ctx, caller, account, action).await {
+        Ok(account) => Ok((resource, account)),
+        Err(Error::AccountNotFound(_)) => Err(Error::ResourceNotFound(id)),
+        Err(error) => Err(error),
+    }
+}

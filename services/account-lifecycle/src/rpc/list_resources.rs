@@ -1,0 +1,39 @@
+//! `AccountService.ListResources`
+
+use chassis::{Caller, Page, wire};
+use proto::account::v1 as pb;
+
+use super::convert;
+use super::list_accounts::position;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::resources::{self, Resource};
+use crate::store::{self, Tenant};
+
+pub async fn handle(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: pb::ListResourcesRequest,
+) -> Result<pb::ListResourcesResponse, Error> {
+    let id = wire::id("account_id", &request.account_id)?;
+    let kind = wire::optional_code("kind_code", &request.kind_code)?;
+    let page = Page::read(request.page_size, &request.page_token)?;
+    let before = page.after(position)?;
+    let account = permit::allowed(ctx, caller, id, Action::See).await?;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let of = (account.account_id, kind);
+    let found = resources::list(&mut tx, of, before, page.size + 1).await?;
+    tx.commit().await?;
+    let (found, last) = page.cut(found);
+    let token = |it: Resource| {
+        let at = it.created_at.timestamp_micros();
+        format!("{at}.{}", it.resource_id.simple())
+    };
+    Ok(pb::ListResourcesResponse {
+        resources: found.iter().map(convert::resource).collect(),
+        next_page_token: last.map(token).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,50 @@
+//! `AccountService.RevokeDltRegistration`
+
+use chassis::{Call, Unit, wire};
+use proto::account::v1 as pb;
+use values::{AccountId, RegistrationId};
+
+use super::convert;
+use super::create_dlt_registration::told;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::dlt_registrations::{self, Registration};
+use crate::store::{self, Tenant, accounts};
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::RevokeDltRegistrationRequest>,
+) -> Result<pb::RevokeDltRegistrationResponse, Error> {
+    let id: RegistrationId = wire::id("dlt_registration_id", &call.message.dlt_registration_id)?;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    let known = dlt_registrations::get(&mut tx, id.uuid()).await?;
+    tx.commit().await?;
+    let known = known.ok_or(Error::DltRegistrationNotFound(id))?;
+    let root = AccountId::from_uuid(known.root_id);
+    let account = match permit::allowed(&ctx, &call.caller, root, Action::ChangePlan).await {
+        Err(Error::AccountNotFound(_)) => return Err(Error::DltRegistrationNotFound(id)),
+        other => other?,
+    };
+    let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
+    accounts::lock(&mut unit.tx, account.root_id).await?;
+    let known = dlt_registrations::get(&mut unit.tx, id.uuid())
+        .await?
+        .ok_or(Error::Stored("registration"))?;
+    let registration = Registration {
+        revoked_at: known.revoked_at.or(Some(call.now)),
+        ..known.clone()
+    };
+    if known.revoked_at.is_none() {
+        dlt_registrations::revoke(&mut unit.tx, id.uuid(), call.now).await?;
+        let actor = call.caller.to_string();
+        told(&mut unit, &registration, ("REVOKED", &actor), call.now).await?;
+    }
+    Ok(unit
+        .commit(pb::RevokeDltRegistrationResponse {
+            dlt_registration: Some(convert::dlt_registration(&registration)),
+        })
+        .await?)
+}
