@@ -24,7 +24,8 @@ const CHANGED: &[(&str, &str)] = &[
     ("billing.subscriptions", "*"),
     (
         "billing.closings",
-        "state settlement_minor refund_minor forfeited_micros due_on invoice_id catalogue_version settled_at",
+        "state close_at settlement_minor refund_minor forfeited_micros due_on intent_id invoice_id catalogue_version \
+         prepared_at settled_at",
     ),
     (
         "billing.invoices",
@@ -67,7 +68,6 @@ const DELETED: &[&str] = &[
     "billing.run_outcomes",
     "billing.parked_accounts",
     "billing.subscriptions",
-    "billing.closings",
     "payments.requests",
     "payments.test_clock",
 ];

@@ -219,7 +219,7 @@ async fn req_063_req_065_req_066_promotional_and_trial_credit_and_debts_are_not_
     };
     let made = h.customer().account.create_account(request).await;
     let trial = made.unwrap().into_inner().account.unwrap().account_id;
-    granted(h, &trial, billing::lot::Kind::Trial, "15.00").await;
+    assert_eq!(h.balance(&trial).await, "15.000000", "its trial credit");
     let request = account::GetCloseOptionsRequest {
         account_id: trial.clone(),
     };
@@ -684,4 +684,39 @@ async fn a_closing_cut_short_anywhere_is_finished_and_refunds_once() {
         assert_eq!(shop.h.balance(id).await, "0.000000");
     }
     consistent(&shop.h).await;
+}
+
+#[tokio::test]
+async fn req_055_support_deletes_a_login_whose_accounts_are_closed() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = h.account().await;
+    let request = || account::DeleteUserRequest {
+        user_id: h.owner.clone(),
+        request_id: request_id(),
+    };
+    assert_eq!(
+        refused(h.customer().account.delete_user(request()).await),
+        (Code::FailedPrecondition, "CONTACT_SUPPORT".to_owned())
+    );
+    let mut support = h.operator_with("SUPPORT_AGENT").account;
+    assert_eq!(
+        refused(support.delete_user(request()).await).1,
+        "USER_OWNS_ACCOUNT"
+    );
+    close(&h.customer(), &id).await.unwrap();
+    support.delete_user(request()).await.unwrap();
+    assert_eq!(
+        refused(support.delete_user(request()).await).1,
+        "USER_NOT_FOUND"
+    );
+    let request = account::CreateAccountRequest {
+        profile_code: "global".to_owned(),
+        display_name: "Too late".to_owned(),
+        owner_user_id: h.owner.clone(),
+        request_id: request_id(),
+        ..account::CreateAccountRequest::default()
+    };
+    let late = h.operator.account.clone().create_account(request).await;
+    assert_eq!(refused(late).1, "USER_NOT_FOUND");
 }

@@ -13,6 +13,7 @@
 
 mod access;
 mod attempts;
+mod capabilities;
 mod closing;
 mod harness;
 mod hostile;

@@ -128,7 +128,7 @@ impl Shop {
     }
 
     /// Usage that we rate: so many parts of a message.
-    async fn texts(&self, id: &str, at: &str, parts: &str) {
+    pub async fn texts(&self, id: &str, at: &str, parts: &str) {
         let event = rated(&request_id(), id, "sms", at, parts);
         self.h.record(vec![event]).await.unwrap();
     }

@@ -360,9 +360,9 @@ async fn req_076_req_096_req_100_req_108_a_trial_is_upgraded_when_the_payment_ha
     assert_eq!(done.state(), account::order::State::Failed);
     assert_eq!(done.failure_reason, "PAYMENT_DECLINED");
     assert_eq!(get(h, &id).await.r#type(), account::account::Type::Trial);
-    assert_eq!(h.balance(&id).await, "0.000000");
+    assert_eq!(h.balance(&id).await, "500.000000", "as its trial began");
 
-    // Paid, it is upgraded at once.
+    // Paid, it is upgraded at once, and what is left of the trial's credit is forfeited (REQ-133).
     shop.card(&id, "tok_ok").await;
     let done = bought(h, &who, &id, asked("starter", "1000.00"))
         .await

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod connect;
 pub mod demo;
 pub mod invoice;
+pub mod journeys;
 pub mod keys;
 pub mod mail;
 mod prepaid;

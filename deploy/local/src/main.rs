@@ -9,7 +9,7 @@ use perdiem::keys::{Keys, OPERATOR_ROLES};
 use perdiem::show::{self, Output};
 use perdiem::suite::{Database, Settings, Suite, open_cluster};
 use perdiem::usage::{Import, OnBroken};
-use perdiem::{Failure, catalogue, clock, demo, invoice, mail, run, service, usage};
+use perdiem::{Failure, catalogue, clock, demo, invoice, journeys, mail, run, service, usage};
 
 /// The commercial backend of a communications platform: what can be bought, who may buy, what is
 /// owed for each day, what was paid.
@@ -40,8 +40,11 @@ enum Command {
         #[arg(long)]
         test_clock: bool,
     },
-    /// Runs the suite on a fresh database and plays the main job on the sample.
+    /// Runs the suite on a fresh database and plays the main job on the sample, or a trial's whole life.
     Demo {
+        /// What to play.
+        #[arg(value_enum, default_value = "billing")]
+        part: Part,
         /// Stop afterwards instead of leaving the suite running.
         #[arg(long)]
         exit: bool,
@@ -91,6 +94,15 @@ enum Command {
         /// Its name; dropped first when it is there.
         name: String,
     },
+}
+
+/// What the demo can play.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// A month is billed.
+    Billing,
+    /// A trial's whole life over fourteen months.
+    Journeys,
 }
 
 /// What can be done with catalogues.
@@ -245,7 +257,7 @@ async fn act(options: Options) -> Result<(), Failure> {
     let clients = || Clients::new(&urls, &Keys::open(&home.join("keys"))?.any_operator()?);
     match options.command {
         Command::Dev { test_clock } => dev(&home, urls, test_clock).await,
-        Command::Demo { exit, data } => play(&home, urls, exit, data).await,
+        Command::Demo { part, exit, data } => play(&home, urls, (part, exit), data).await,
         Command::Token { roles, user } => {
             let keys = Keys::open(&home.join("keys"))?;
             let token = match user {
@@ -401,7 +413,7 @@ async fn dev(home: &std::path::Path, urls: Urls, test_clock: bool) -> Result<(),
 async fn play(
     home: &std::path::Path,
     urls: Urls,
-    exit: bool,
+    (part, exit): (Part, bool),
     data: Option<PathBuf>,
 ) -> Result<(), Failure> {
     let begun = std::time::Instant::now();
@@ -412,7 +424,10 @@ async fn play(
     database.prepare().await?;
     let suite = Suite::start(settings(home, urls, true)?, database).await?;
     introduce(&suite);
-    demo::play(&suite, &data).await?;
+    match part {
+        Part::Billing => demo::play(&suite, &data).await?,
+        Part::Journeys => journeys::play(&suite, &data).await?,
+    }
     show::line(format!("\nThe demo took {:.1?}.", begun.elapsed()));
     if exit {
         suite.stop().await;

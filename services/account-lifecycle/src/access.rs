@@ -22,7 +22,7 @@ pub const ACCESS: &[Access] = &[
     Access::unary("CreateUser", &[SUPPORT]),
     Access::unary("GetUser", EVERYONE),
     Access::unary("ListUsers", &[SUPPORT]),
-    Access::unary("DeleteUser", EVERYONE),
+    Access::unary("DeleteUser", &[Who::Person, SUPPORT]),
     Access::unary("GrantRole", EVERYONE),
     Access::unary("RevokeRole", EVERYONE),
     Access::unary("ListMembers", EVERYONE),

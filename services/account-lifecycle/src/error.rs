@@ -30,6 +30,12 @@ pub enum Error {
     /// No such user.
     #[error("user {0} does not exist")]
     UserNotFound(UserId),
+    /// Support deletes users (REQ-055).
+    #[error("users are deleted by support")]
+    UserByOperator,
+    /// An account of the user is open.
+    #[error("user {0} owns an open account")]
+    UserOwnsAccount(UserId),
     /// The address is a user's already.
     #[error("a user with this address exists")]
     UserExists,
@@ -226,6 +232,7 @@ impl From<Error> for Status {
                 Refusal::new(Code::AlreadyExists, "ACCOUNT_EXISTS").with("accountId", id)
             }
             Error::UserNotFound(id) => not_found("USER_NOT_FOUND").with("userId", id),
+            Error::UserOwnsAccount(id) => wrong_state("USER_OWNS_ACCOUNT").with("userId", id),
             Error::UserExists => Refusal::new(Code::AlreadyExists, "USER_EXISTS"),
             Error::OrderNotFound(id) => not_found("ORDER_NOT_FOUND").with("orderId", id),
             Error::OrderOfOperator(id) => {
@@ -256,7 +263,9 @@ impl From<Error> for Status {
             Error::Close(CloseRefused::ContactAccountManager) => {
                 wrong_state("CONTACT_ACCOUNT_MANAGER")
             }
-            Error::Close(CloseRefused::ContactSupport) => wrong_state("CONTACT_SUPPORT"),
+            Error::UserByOperator | Error::Close(CloseRefused::ContactSupport) => {
+                wrong_state("CONTACT_SUPPORT")
+            }
             Error::Close(CloseRefused::OptionRequired(options)) => {
                 let expected = options.join(" or ");
                 Refusal::invalid("OPTION_REQUIRED")

@@ -17,6 +17,7 @@ mod create_ticket;
 mod create_user;
 mod create_whitelisted_number;
 mod delete_resource;
+mod delete_user;
 mod delete_whitelisted_number;
 mod get_account;
 mod get_billing_details;
@@ -470,14 +471,14 @@ impl AccountService for Ctx {
         saga(self, request, go_live::handle).await
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn delete_user(
         &self,
-        _: Request<pb::DeleteUserRequest>,
+        request: Request<pb::DeleteUserRequest>,
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
-        Err(not_yet("DeleteUser"))
+        write(self, request, delete_user::handle).await
     }
+
+    // What follows is in the contract and comes with its own issue.
 
     async fn get_deletion_receipt(
         &self,

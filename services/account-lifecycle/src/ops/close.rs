@@ -139,7 +139,10 @@ fn notice(closing: &Closing) -> Result<News<'static>, Error> {
         .currency
         .parse()
         .map_err(|_| Error::Stored("currency"))?;
-    let money = |minor| Money::from_minor(minor, currency).to_string();
+    let money = |minor| {
+        let money = Money::from_minor(minor, currency);
+        format!("{} {money}", currency.code())
+    };
     let mut facts = vec![
         ("close_time", closing.close_at.to_rfc3339()),
         ("settlement_amount", money(closing.settlement_minor)),

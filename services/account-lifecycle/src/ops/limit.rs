@@ -9,7 +9,7 @@ use values::AccountId;
 use super::history::{self, Told};
 use super::notify::{self, News};
 use crate::error::Error;
-use crate::store::accounts;
+use crate::store::{accounts, closings};
 
 /// Why a subscription's end limits an account: its owner cancelled it.
 const CANCELLED: &str = "CANCELLED";
@@ -70,6 +70,10 @@ pub async fn follow(
         DateTime::from_timestamp(at.seconds, nanos)
     });
     accounts::lock(db, root).await?;
+    // What a closing ends needs no limit.
+    if closings::get(db, root).await?.is_some() {
+        return Ok(());
+    }
     let account = accounts::get(db, root)
         .await?
         .ok_or(Error::Stored("account"))?;

@@ -90,6 +90,9 @@ pub async fn handle(
         opened_at: None,
     };
     let mut unit = permit::step(&ctx, &call, &account).await?;
+    users::hold(&mut unit.tx, owner.uuid())
+        .await?
+        .ok_or(Error::UserNotFound(owner))?;
     insert(&mut unit, &account, &call.caller).await?;
     let owners = profile
         .roles

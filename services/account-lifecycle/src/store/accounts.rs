@@ -68,6 +68,17 @@ pub async fn set_opened(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> 
     Ok(())
 }
 
+/// Whether a user owns an account that is open.
+pub async fn any_open_of(db: &mut PgConnection, owner: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- account.accounts.any_open_of
+        SELECT EXISTS (SELECT FROM account.accounts WHERE owner_id = $1 AND closed_at IS NULL) AS "any!""#,
+        owner
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Takes an account live, with its subaccounts.
 pub async fn set_live(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(

@@ -117,3 +117,14 @@ pub async fn list(
     .fetch_all(db)
     .await
 }
+
+/// Takes every role from a user.
+pub async fn revoke_all(db: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.members.revoke_all\nDELETE FROM account.members WHERE user_id = $1",
+        user
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

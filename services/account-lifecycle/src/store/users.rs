@@ -61,3 +61,34 @@ pub async fn list(
     .fetch_all(db)
     .await
 }
+
+/// The user `id`, kept from being deleted until the end of this transaction.
+pub async fn hold(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "-- account.users.hold\nSELECT user_id FROM account.users WHERE user_id = $1 FOR KEY SHARE",
+        id
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The user `id`, locked.
+pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "-- account.users.lock\nSELECT user_id FROM account.users WHERE user_id = $1 FOR UPDATE",
+        id
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Deletes a user.
+pub async fn delete(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.users.delete\nDELETE FROM account.users WHERE user_id = $1",
+        id
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
