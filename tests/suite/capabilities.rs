@@ -263,9 +263,32 @@ async fn a_code_can_not_be_guessed_and_a_trial_has_so_many_numbers() {
         (Code::ResourceExhausted, "CODE_LIMIT".to_owned())
     );
     let last = code(h, &id, PHONE).await;
+    // Nor by adding it again.
+    let other = whitelisted(h, &id, INDIAN).await.unwrap();
+    for (number, added) in [(PHONE, &listed), (INDIAN, &other)] {
+        let request = account::DeleteWhitelistedNumberRequest {
+            whitelisted_number_id: added.whitelisted_number_id.clone(),
+            request_id: request_id(),
+        };
+        client.delete_whitelisted_number(request).await.unwrap();
+        let again = whitelisted(h, &id, number).await;
+        if number == PHONE {
+            assert_eq!(refused(again).1, "CODE_LIMIT");
+        } else {
+            again.unwrap();
+        }
+    }
     h.advance("2026-03-01T12:10:00Z").await;
+    assert_eq!(
+        refused(verify(h, &listed, &last).await).1,
+        "WHITELISTED_NUMBER_NOT_FOUND"
+    );
+    h.advance("2026-03-02T12:10:00Z").await;
+    let listed = whitelisted(h, &id, PHONE).await.unwrap();
+    let last = code(h, &id, PHONE).await;
+    h.advance("2026-03-02T12:20:00Z").await;
     assert_eq!(refused(verify(h, &listed, &last).await).1, "CODE_EXPIRED");
-    for n in 1..10 {
+    for n in 2..10 {
         whitelisted(h, &id, &format!("+659876540{n}"))
             .await
             .unwrap();
@@ -309,14 +332,14 @@ async fn req_078_req_082_req_111_numbers_are_bought_by_kyc_and_quota() {
     assert_eq!(refused(client.go_live(live()).await).1, "UPGRADE_FIRST");
 
     upgraded(&shop, &id, "starter", "1000.00").await;
-    // The trial's number counts: four more are to be had.
-    for n in 1..5 {
+    // Five are to be had, whatever the trial had.
+    for n in 1..=5 {
         record(&who, &id, "PHONE_NUMBER", &format!("P{n}"))
             .await
             .unwrap();
     }
     assert_eq!(
-        refused(record(&who, &id, "PHONE_NUMBER", "P5").await).1,
+        refused(record(&who, &id, "PHONE_NUMBER", "P6").await).1,
         "OVER_QUOTA"
     );
     assert_eq!(may(h, &id, production, "").await, "OVER_QUOTA");
@@ -333,6 +356,22 @@ async fn req_078_req_082_req_111_numbers_are_bought_by_kyc_and_quota() {
         record(&who, &id, "PHONE_NUMBER", "B")
     );
     assert!(a.is_ok() != b.is_ok());
+
+    // Another profile's trial has as many as that says.
+    let request = account::CreateAccountRequest {
+        profile_code: "global".to_owned(),
+        display_name: "A trial".to_owned(),
+        owner_user_id: h.owner.clone(),
+        request_id: request_id(),
+        ..account::CreateAccountRequest::default()
+    };
+    let made = who.account.clone().create_account(request).await.unwrap();
+    let global = made.into_inner().account.unwrap().account_id;
+    record(&who, &global, "TRIAL_NUMBER", "T1").await.unwrap();
+    assert_eq!(
+        refused(record(&who, &global, "TRIAL_NUMBER", "T2").await).1,
+        "TRIAL_LIMIT"
+    );
 
     // Withdrawn KYC bars both (REQ-078).
     let withdraw = account::WithdrawKycRequest {

@@ -63,6 +63,8 @@ struct Model {
     /// Invoices of subscriptions: id, and what is left to credit in paise.
     subscriptions: Vec<(String, i128)>,
     dice: Dice,
+    /// Whether it is closed: another takes its place.
+    closed: bool,
     /// What was done, for whoever has to find out.
     log: Vec<String>,
     counts: BTreeMap<&'static str, u32>,
@@ -405,7 +407,13 @@ async fn operate(model: &mut Model, callers: &Callers, today: i64) {
     };
     model.log.push(format!("day {today}: {what}"));
     *model.counts.entry(what).or_default() += 1;
-    let answer = callers.get(&id).await;
+    compare(model, callers).await;
+}
+
+/// That the account is as the model says.
+async fn compare(model: &Model, callers: &Callers) {
+    let id = &model.id;
+    let answer = callers.get(id).await;
     assert_eq!(
         micros(answer.balance.as_ref()),
         model.balance(),
@@ -420,6 +428,61 @@ async fn operate(model: &mut Model, callers: &Callers, today: i64) {
         .collect();
     lots.sort();
     assert_eq!(shown(&answer), lots, "{id}: {:#?}", model.log);
+}
+
+/// Closes the account, or gives the closing up that was prepared; gives whether it is closed.
+async fn close(model: &mut Model, callers: &Callers, today: i64) -> bool {
+    let second = model.log.len();
+    let at = format!(
+        "2026-03-{today:02}T11:{:02}:{:02}Z",
+        second / 60,
+        second % 60
+    );
+    let close_time = Some(timestamp(instant(&at)));
+    let mut client = callers.seller.billing.clone();
+    let request = billing::PrepareClosingRequest {
+        account_id: model.id.clone(),
+        close_time,
+        request_id: request_id(),
+        ..billing::PrepareClosingRequest::default()
+    };
+    let told = client.prepare_closing(request).await.unwrap().into_inner();
+    // What was given is written off; of what was paid goes back what a refund would give back at any time.
+    let given = model.lots.iter().filter(|lot| lot.class < 2);
+    let forfeited: i128 = given.map(|lot| lot.left).sum();
+    assert_eq!(micros(told.forfeited.as_ref()), forfeited);
+    assert_eq!(paise(told.settlement.as_ref()), 0);
+    let before = model.lots.clone();
+    let back = model.refund(None).map_or(0, |(back, _)| back);
+    assert_eq!(paise(told.refund.as_ref()), back, "{:#?}", model.log);
+    if model.dice.roll(2) == 0 {
+        model.lots = before;
+        let request = billing::AbortClosingRequest {
+            account_id: model.id.clone(),
+            close_time,
+            request_id: request_id(),
+        };
+        client.abort_closing(request).await.unwrap();
+        model.log.push(format!("day {today}: closing given up"));
+        *model.counts.entry("closing given up").or_default() += 1;
+        compare(model, callers).await;
+        return false;
+    }
+    let request = billing::SettleClosingRequest {
+        account_id: model.id.clone(),
+        request_id: request_id(),
+    };
+    let done = client.settle_closing(request).await.unwrap().into_inner();
+    assert_eq!(paise(done.refund.as_ref()), back);
+    assert_eq!(micros(done.forfeited.as_ref()), forfeited);
+    model.lots.retain(|lot| lot.class == 2);
+    model.log.push(format!("day {today}: closed"));
+    *model.counts.entry("closing").or_default() += 1;
+    // What is used afterwards is recorded, and nobody pays for it.
+    let at = format!("2026-03-{today:02}T12:00:00Z");
+    callers.use_texts(&model.id, &request_id(), 500, &at).await;
+    compare(model, callers).await;
+    true
 }
 
 async fn account(h: &Harness, callers: &Callers, seed: u64) -> Model {
@@ -449,6 +512,7 @@ async fn account(h: &Harness, callers: &Callers, seed: u64) -> Model {
         sent: BTreeMap::new(),
         subscriptions: Vec::new(),
         dice: Dice(seed),
+        closed: false,
         log: Vec::new(),
         counts: BTreeMap::new(),
     }
@@ -481,6 +545,9 @@ async fn ten_thousand_random_operations_agree_with_a_model_to_the_last_millionth
                     for _ in 0..OPERATIONS {
                         operate(&mut model, &callers, today).await;
                     }
+                    if model.dice.roll(5) == 0 {
+                        model.closed = close(&mut model, &callers, today).await;
+                    }
                     model
                 })
             });
@@ -490,6 +557,12 @@ async fn ten_thousand_random_operations_agree_with_a_model_to_the_last_millionth
             let request = billing::ReconcileRequest::default();
             let reconciled = client.reconcile(request).await.unwrap().into_inner();
             assert_eq!(reconciled.differences, Vec::<String>::new());
+            for model in models.iter_mut().filter(|model| model.closed) {
+                let counts = std::mem::take(&mut model.counts);
+                let seed = model.dice.roll(u64::MAX);
+                *model = account(&h, &callers, seed).await;
+                model.counts = counts;
+            }
             if round % 2 == 1 {
                 today += 1;
                 h.advance(&format!("2026-03-{today:02}T12:00:00Z")).await;
@@ -505,7 +578,8 @@ async fn ten_thousand_random_operations_agree_with_a_model_to_the_last_millionth
             }
         }
         println!("seed {seed}: {counts:?}");
-        assert_eq!(counts.values().sum::<u32>(), 10_000);
+        let closings = counts["closing"] + counts["closing given up"];
+        assert_eq!(counts.values().sum::<u32>(), 10_000 + closings);
         assert!(counts.values().all(|count| 10 <= *count), "{counts:?}");
     }
 }

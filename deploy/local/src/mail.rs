@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -10,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::Failure;
 
+/// How long it is waited after a connection could not be taken.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long a line, and a mail, may be, in bytes.
 const LINE_MAX: u64 = 4_096;
 const MAIL_MAX: usize = 32 * 1024 * 1024;
@@ -33,14 +36,21 @@ pub async fn open(folder: &Path) -> Result<String, Failure> {
     std::fs::create_dir_all(folder)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("smtp://{}", listener.local_addr()?);
-    let next = Arc::new(AtomicUsize::new(list(folder)?.len() + 1));
+    let last = list(folder)?.pop();
+    let number = |mail: &Mail| mail.file.file_stem()?.to_str()?.parse::<usize>().ok();
+    let last = last.as_ref().and_then(number).unwrap_or(0);
+    let next = Arc::new(AtomicUsize::new(last + 1));
     let folder: Arc<Path> = folder.into();
     #[expect(
         clippy::disallowed_methods,
         reason = "a server for as long as the process lives"
     )]
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
             let (folder, next) = (folder.clone(), next.clone());
             tokio::spawn(async move {
                 if let Err(error) = session(stream, &folder, &next).await {

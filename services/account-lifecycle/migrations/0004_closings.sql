@@ -11,9 +11,9 @@ CREATE TABLE account.closings (
     root_id uuid NOT NULL,
     -- The account that was closed: a root with its subaccounts, or a subaccount alone.
     account_id uuid PRIMARY KEY,
-    -- PREPARING: nothing is closed here yet. CLOSED: it has to be settled. DONE. ABORTING: one of the others has
-    -- refused, and it is given up.
-    state text NOT NULL CHECK (state IN ('PREPARING', 'CLOSED', 'DONE', 'ABORTING')),
+    -- PREPARING: nothing is closed yet. ENDING: plan ends what is in force. CLOSED: it has to be settled. DONE.
+    -- ABORTING: one of the others has refused, and it is given up.
+    state text NOT NULL CHECK (state IN ('PREPARING', 'ENDING', 'CLOSED', 'DONE', 'ABORTING')),
     option text NOT NULL,
     close_at timestamptz NOT NULL,
     purge_at timestamptz NOT NULL CHECK (close_at < purge_at),

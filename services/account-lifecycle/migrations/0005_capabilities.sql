@@ -3,7 +3,7 @@ ALTER TABLE account.accounts
     -- Since when it is live; null before.
     ADD COLUMN live_at timestamptz;
 
-CREATE INDEX accounts_by_owner ON account.accounts (owner_id) WHERE closed_at IS NULL;
+CREATE INDEX accounts_by_owner ON account.accounts (owner_id);
 -- A user is deleted by support, and locked by whoever makes an account for it.
 GRANT DELETE, UPDATE (display_name) ON account.users TO account_service;
 

@@ -10,6 +10,7 @@ use proto::payments::v1 as payments;
 use proto::plan::v1 as plan;
 use proto::r#type::v1::Amount as WireAmount;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, CollectionId, InvoiceId, MethodId, OrderId, TicketId};
 
@@ -59,6 +60,8 @@ pub struct Profile {
     pub dlt_countries: Vec<String>,
     /// Numbers that a trial may call or text at most; `None` for no bound.
     pub max_whitelisted: Option<i64>,
+    /// Numbers of its own that a trial has at most; `None` where its plan says.
+    pub trial_numbers: Option<i64>,
     /// The credit that a trial begins with.
     pub trial_credit: Option<WireAmount>,
 }
@@ -105,6 +108,10 @@ impl Ctx {
             trial_days: profile.trial.as_ref().map(|it| i64::from(it.duration_days)),
             max_whitelisted: profile.trial.as_ref().and_then(|it| {
                 let most = i64::from(it.max_whitelisted_numbers);
+                (0 < most).then_some(most)
+            }),
+            trial_numbers: profile.trial.as_ref().and_then(|it| {
+                let most = i64::from(it.max_trial_numbers);
                 (0 < most).then_some(most)
             }),
             trial_credit: profile.trial.and_then(|it| it.credit),
@@ -333,28 +340,28 @@ impl Ctx {
         Ok(())
     }
 
-    /// Whether the plan in force at an instant allows any of a feature, or one more beside `used`.
+    /// Whether the plan in force, now or at a past instant, allows any of a feature, or one more beside `used`.
     pub async fn entitlement(
         &self,
         account: AccountId,
         (feature, used): (&str, i64),
-        at: DateTime<Utc>,
+        at: Option<DateTime<Utc>>,
     ) -> Result<plan::CheckEntitlementResponse, Status> {
         let request = plan::CheckEntitlementRequest {
             account_id: account.to_string(),
             feature_code: feature.to_owned(),
             level: String::new(),
             used_count: used,
-            effective_time: Some(timestamp(at)),
+            effective_time: at.map(timestamp),
         };
         ask!(self.plan, check_entitlement, request)
     }
 
-    /// What a root account could spend at an instant, less what it owed, in millionths.
-    pub async fn balance(&self, root: Uuid, at: DateTime<Utc>) -> Result<i64, Error> {
+    /// What a root account can spend, or could at a past instant, less what it owed, in millionths.
+    pub async fn balance(&self, root: Uuid, at: Option<DateTime<Utc>>) -> Result<i64, Error> {
         let request = billing::GetBalanceRequest {
             account_id: AccountId::from_uuid(root).to_string(),
-            read_time: Some(timestamp(at)),
+            read_time: at.map(timestamp),
         };
         let balance = ask!(self.billing, get_balance, request)?.balance;
         let balance = balance.ok_or(Error::Stored("amount of billing"))?;
@@ -395,7 +402,11 @@ impl Ctx {
             reason: "trial".to_owned(),
             request_id: derived(account.account_id, "trial credit"),
         };
-        ask!(self.billing, grant_credit, request).map(|_| ())
+        match ask!(self.billing, grant_credit, request) {
+            // Granted by a try before, with the figure of then.
+            Err(status) if reason(&status) == "REQUEST_ID_REUSED" => Ok(()),
+            other => other.map(|_| ()),
+        }
     }
 
     /// Stamps a ticket with the plan in force; safe to repeat.
@@ -684,4 +695,10 @@ pub const fn actor(by_operator: bool) -> plan::Actor {
 /// The request id of a step that a row asks for.
 fn derived(row: Uuid, step: &str) -> String {
     Uuid::new_v5(&row, step.as_bytes()).to_string()
+}
+
+/// The reason of a refusal; empty for none.
+fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    info.map(|info| info.reason).unwrap_or_default()
 }

@@ -610,6 +610,7 @@ impl Check {
             duration_days: from.duration_days,
             credit: self.amount(&format!("{path}.credit"), &from.credit, currency),
             max_whitelisted: most.unwrap_or(0),
+            max_numbers: from.numbers.unwrap_or(0),
         }
     }
 

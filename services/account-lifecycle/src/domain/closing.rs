@@ -11,7 +11,7 @@ pub struct Closing {
     pub root_id: Uuid,
     /// The account.
     pub account_id: Uuid,
-    /// PREPARING, CLOSED or DONE.
+    /// PREPARING, ENDING, CLOSED, DONE or ABORTING.
     pub state: String,
     /// The way taken.
     pub option: String,

@@ -69,6 +69,19 @@ pub fn digest(number_id: Uuid, code: &str) -> Vec<u8> {
 }
 
 impl Listed {
+    /// Added to the list again, with a code: what was sent and guessed before still counts.
+    ///
+    /// # Errors
+    /// When the number had its codes for today.
+    pub fn after(&self, last: &Self, code: &str, now: DateTime<Utc>) -> Result<Self, CodeRefused> {
+        let counted = Self {
+            codes_since: last.codes_since,
+            codes_sent: last.codes_sent,
+            ..self.clone()
+        };
+        counted.sent(code, now)
+    }
+
     /// With a new code; the one before is void.
     ///
     /// # Errors
@@ -153,6 +166,19 @@ mod tests {
         assert_eq!((told, verified.verified_at), (Ok(()), Some(now)));
         assert_eq!(verified.given("654321", now).1, Err(CodeRefused::Verified));
         assert_eq!(verified.sent("1", now), Err(CodeRefused::Verified));
+    }
+
+    #[test]
+    fn a_number_that_is_added_again_has_the_codes_of_before() {
+        let now = DateTime::UNIX_EPOCH;
+        let mut last = listed("123456");
+        for _ in 2..CODES_MAX {
+            last = last.sent("654321", now).unwrap();
+        }
+        let again = listed("111111").after(&last, "111111", now).unwrap();
+        assert_eq!(again.codes_sent, CODES_MAX);
+        let more = listed("222222").after(&again, "222222", now);
+        assert_eq!(more, Err(CodeRefused::Limit));
     }
 
     #[test]

@@ -14,9 +14,21 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     let due = accounts::to_limit(&mut tx, now, BATCH).await?;
-    for root in &due {
-        limit::begun(&mut tx, *root, now).await?;
-    }
     tx.commit().await?;
-    Ok(due.len())
+    let mut told = 0;
+    for root in due {
+        let mut tx = ctx.db.begin().await?;
+        store::enter(&mut tx, Tenant::Root(root)).await?;
+        match limit::begun(&mut tx, root, now).await {
+            Ok(()) => {
+                tx.commit().await?;
+                told += 1;
+            }
+            // One that fails must not stop the others.
+            Err(error) => {
+                tracing::error!(account.id = %root, error = %chassis::Chain(&error), "telling of a limit failed");
+            }
+        }
+    }
+    Ok(told)
 }

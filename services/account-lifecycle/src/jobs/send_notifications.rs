@@ -12,16 +12,20 @@ use values::{AccountId, InvoiceId, NotificationId};
 
 use crate::ctx::{Ctx, Mailer};
 use crate::domain::notice;
+use crate::domain::whitelist::CODE_LASTS;
 use crate::error::Error;
 use crate::store::notifications::{self, Notification};
 use crate::store::{self, Tenant};
 
 /// Seconds that one try may take before another makes it.
-const LEASE: i64 = 60;
-/// Seconds until the second try; each later one waits twice as long.
+const LEASE: i64 = 180;
+/// Seconds until the second try; each later one waits twice as long, up to an hour.
 const PAUSE: i64 = 10;
-/// After so many tries it is given up.
-const ATTEMPTS_MAX: i32 = 12;
+const PAUSE_MAX: i64 = 3_600;
+/// After so many tries, which take three days, it is given up.
+const ATTEMPTS_MAX: i32 = 80;
+/// What a mail server answers that does not take this mail, whoever sends it (RFC 5321).
+const REFUSALS: std::ops::RangeInclusive<u16> = 550..=554;
 
 /// Sends one notification; gives how many it looked at.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
@@ -38,14 +42,16 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let id = notification.notification_id;
     let outcome = sent(ctx, mailer, &notification).await;
     let now = ctx.clock.now().await?;
+    // A code that has expired helps nobody.
+    let late = !notification.secret.is_empty() && notification.created_at + CODE_LASTS <= now;
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     match outcome {
         Ok(()) => notifications::end(&mut tx, id, Some(now)).await?,
-        Err(NotSent::Again(why)) if notification.attempt_count < ATTEMPTS_MAX => {
+        Err(NotSent::Again(why)) if notification.attempt_count < ATTEMPTS_MAX && !late => {
             tracing::warn!(notification.id = %id, why, "mail was not sent");
             let doublings = u32::try_from(notification.attempt_count - 1).unwrap_or(0);
-            let pause = PAUSE.saturating_mul(1 << doublings.min(12));
+            let pause = PAUSE.saturating_mul(1 << doublings.min(12)).min(PAUSE_MAX);
             notifications::put_off(&mut tx, id, pause).await?;
         }
         Err(NotSent::Again(why) | NotSent::Never(why)) => {
@@ -78,7 +84,13 @@ async fn sent(ctx: &Ctx, mailer: &Mailer, it: &Notification) -> Result<(), NotSe
     let message = message(mailer, it, pdf).map_err(NotSent::Never)?;
     match mailer.transport.send(message).await {
         Ok(_) => Ok(()),
-        Err(error) if error.is_permanent() => Err(NotSent::Never(error.to_string())),
+        Err(error)
+            if error
+                .status()
+                .is_some_and(|code| REFUSALS.contains(&code.into())) =>
+        {
+            Err(NotSent::Never(error.to_string()))
+        }
         Err(error) => Err(NotSent::Again(error.to_string())),
     }
 }

@@ -11,8 +11,16 @@ use crate::ops::stood;
 use crate::store::accounts::Account;
 use crate::store::{self, Tenant, dlt_registrations, resources, whitelisted_numbers};
 
-/// Kinds of resources that count as numbers.
-pub const NUMBER_KINDS: [&str; 2] = ["PHONE_NUMBER", "TRIAL_NUMBER"];
+/// Kinds of resources that count against the numbers of an account: the number of its trial does so while it
+/// is one (REQ-111).
+pub fn number_kinds(trial: bool) -> Vec<String> {
+    let kinds: &[&str] = if trial {
+        &["PHONE_NUMBER", "TRIAL_NUMBER"]
+    } else {
+        &["PHONE_NUMBER"]
+    };
+    kinds.iter().map(|kind| (*kind).to_owned()).collect()
+}
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +29,8 @@ pub struct Asked<'a> {
     pub capability: Capability,
     /// The number called or texted, and its country where that is known.
     pub target: Option<(&'a str, Option<&'a str>)>,
-    /// The instant.
-    pub at: DateTime<Utc>,
+    /// A past instant; `None` for now.
+    pub at: Option<DateTime<Utc>>,
 }
 
 /// The answer, and the value of the feature that was asked of the plan; empty for none.
@@ -41,23 +49,22 @@ pub async fn answer(
     asked: &Asked<'_>,
     now: DateTime<Utc>,
 ) -> Result<Answer, Error> {
-    let then = if asked.at < now {
-        stood::then(ctx, account, asked.at).await?
-    } else {
-        account.clone()
+    let then = match asked.at {
+        Some(at) => stood::then(ctx, account, at).await?,
+        None => account.clone(),
     };
     let mut value = String::new();
-    let denial = decided(ctx, &then, asked, &mut value).await?.err();
+    let denial = decided(ctx, &then, (asked, now), &mut value).await?.err();
     Ok(Answer { denial, value })
 }
 
 async fn decided(
     ctx: &Ctx,
     it: &Account,
-    asked: &Asked<'_>,
+    (asked, now): (&Asked<'_>, DateTime<Utc>),
     value: &mut String,
 ) -> Result<Result<(), Denial>, Error> {
-    let capability = asked.capability;
+    let (capability, at) = (asked.capability, asked.at.unwrap_or(now));
     let profile = ctx.profile_of(it).await?;
     let policy = Policy {
         limited_denies: &profile.limited_denies,
@@ -68,7 +75,7 @@ async fn decided(
     let standing = Standing {
         closed: it.closed_at.is_some(),
         suspensions: &it.suspensions,
-        mode: it.mode(asked.at),
+        mode: it.mode(at),
         trial,
         kyc_approved: it.kyc_state == "APPROVED",
     };
@@ -79,7 +86,7 @@ async fn decided(
     // Profiles whose plans are paid in advance sell features by plan.
     if let Some(feature) = capability.feature().filter(|_| profile.upgrades) {
         let used = if feature == "phone_numbers" {
-            held_numbers(ctx, it, asked.at).await?
+            held_numbers(ctx, it, at).await?
         } else {
             0
         };
@@ -89,6 +96,13 @@ async fn decided(
             return Ok(Err(Denial::of_plan(&said.reason)));
         }
     }
+    // Other trials have so many numbers as their profile says.
+    let buys = trial && capability == Capability::BuyTrialNumber && !profile.upgrades;
+    if let Some(most) = profile.trial_numbers.filter(|_| buys)
+        && most <= held_numbers(ctx, it, at).await?
+    {
+        return Ok(Err(Denial::TrialLimit));
+    }
     if let Some((number, country)) = asked.target {
         let countries = &profile.dlt_countries;
         let registered = country.filter(|_| capability == Capability::SmsOut);
@@ -96,9 +110,9 @@ async fn decided(
         let mut tx = ctx.db.begin().await?;
         store::enter(&mut tx, Tenant::Root(it.root_id)).await?;
         let of = (it.root_id, number);
-        let barred = trial && !whitelisted_numbers::is_verified_at(&mut tx, of, asked.at).await?;
-        let unregistered = match registered.filter(|_| !trial) {
-            Some(code) => !dlt_registrations::any_at(&mut tx, (it.root_id, code), asked.at).await?,
+        let barred = trial && !whitelisted_numbers::is_verified_at(&mut tx, of, at).await?;
+        let unregistered = match registered {
+            Some(code) => !dlt_registrations::any_at(&mut tx, (it.root_id, code), at).await?,
             None => false,
         };
         tx.commit().await?;
@@ -120,7 +134,7 @@ async fn decided(
 
 /// How many numbers an account with its tree held at an instant.
 async fn held_numbers(ctx: &Ctx, it: &Account, at: DateTime<Utc>) -> Result<i64, Error> {
-    let kinds = NUMBER_KINDS.map(str::to_owned);
+    let kinds = number_kinds(it.r#type == "TRIAL");
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(it.root_id)).await?;
     let held = resources::count(&mut tx, (it.root_id, &kinds), at).await?;

@@ -1,5 +1,5 @@
-//! Closing an account (D23): billing computes what follows and lets the balance stand still, plan ends what is in
-//! force, one transaction closes the whole tree here, and billing settles.
+//! Closing an account (D23): billing computes what follows and lets the balance stand still; plan ends what is in
+//! force; one transaction closes the whole tree here, and billing settles.
 //!
 //! Whoever carries a closing out holds its lease. What a service refuses for good before the tree is closed has
 //! it given up, in billing first; anything else that goes wrong is tried again. Once closed it only goes forward.
@@ -11,8 +11,10 @@ use uuid::Uuid;
 use values::{AccountId, Amount, Currency, Money};
 
 use super::history::{self, Told};
+use super::limit;
 use super::notify::{self, News};
 use crate::ctx::Ctx;
+use crate::domain::closing::CloseRefused;
 use crate::error::Error;
 use crate::store::closings::{self, Closing};
 use crate::store::{self, Tenant, accounts, resources};
@@ -51,21 +53,35 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
     let mut held = held;
     if held.0.state == "PREPARING" {
         match prepared(ctx, &held.0).await {
-            Ok(closing) => held = closed(ctx, (closing, held.1)).await?,
-            Err(Error::Peer(status)) if is_final(&status) => {
-                "ABORTING".clone_into(&mut held.0.state);
-                kept(ctx, &held).await?;
-                abort(ctx, &held.0).await?;
-                return Err(Error::Peer(status));
-            }
-            Err(error) => return Err(error),
+            Ok(closing) => held = (closing, held.1),
+            Err(error) => return Err(given_up(ctx, held, error).await?),
+        }
+        // From here on billing is not asked again whether it may be: plan may have ended what was in force.
+        kept(ctx, &held).await?;
+    }
+    if held.0.state == "ENDING" {
+        match ctx.close_plans(&held.0).await {
+            Ok(()) => held = closed(ctx, held).await?,
+            Err(status) => return Err(given_up(ctx, held, Error::Peer(status)).await?),
         }
     }
     match held.0.state.as_str() {
-        "ABORTING" => abort(ctx, &held.0).await,
+        "ABORTING" => abort(ctx, &held).await,
         "CLOSED" => settle(ctx, held).await,
         _ => Ok(()),
     }
+}
+
+/// Gives a closing up where an error is a refusal that would come again and again; gives the error.
+async fn given_up(ctx: &Ctx, held: Held, error: Error) -> Result<Error, Error> {
+    let by_peer = matches!(&error, Error::Peer(status) if is_final(status));
+    if by_peer || matches!(&error, Error::Close(_)) {
+        let mut held = held;
+        "ABORTING".clone_into(&mut held.0.state);
+        kept(ctx, &held).await?;
+        abort(ctx, &held).await?;
+    }
+    Ok(error)
 }
 
 /// Whether a refusal would come again and again.
@@ -76,9 +92,21 @@ fn is_final(status: &Status) -> bool {
     )
 }
 
-/// Has the others ready: the balance stands still, and nothing is in force from the instant of closing on.
+/// Has billing let the balance stand still. What a person began is given up where only an operator may close
+/// the account by now (C-11).
 async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
     let mut closing = closing.clone();
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
+    let account = accounts::get(&mut tx, closing.account_id).await?;
+    tx.commit().await?;
+    let account = account.ok_or(Error::Stored("account"))?;
+    let policy = ctx.profile_of(&account).await?.close.unwrap_or_default();
+    let blocked = &policy.blocked_suspension_reason_codes;
+    let barred = account.suspensions.iter().any(|it| blocked.contains(it));
+    if barred && closing.actor.starts_with("person:") {
+        return Err(CloseRefused::ContactSupport.into());
+    }
     if closing.is_of_root() {
         let prepared = ctx
             .prepare_closing(closing.root_id, closing.close_at, false)
@@ -88,14 +116,13 @@ async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
         closing.forfeited_micros = micros(prepared.forfeited.as_ref())?;
         closing.due_on = prepared.refund_due_date.parse().ok();
     }
-    // The last that may refuse: what has ended is not brought back.
-    ctx.close_plans(&closing).await?;
-    "CLOSED".clone_into(&mut closing.state);
+    "ENDING".clone_into(&mut closing.state);
     Ok(closing)
 }
 
 /// Closes the tree here, in one transaction.
-async fn closed(ctx: &Ctx, held: Held) -> Result<Held, Error> {
+async fn closed(ctx: &Ctx, mut held: Held) -> Result<Held, Error> {
+    "CLOSED".clone_into(&mut held.0.state);
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(held.0.root_id)).await?;
     accounts::lock(&mut tx, held.0.root_id).await?;
@@ -161,14 +188,29 @@ fn notice(closing: &Closing) -> Result<News<'static>, Error> {
 }
 
 /// Gives a closing up by which nothing was closed; billing keeps that it was.
-async fn abort(ctx: &Ctx, closing: &Closing) -> Result<(), Error> {
+async fn abort(ctx: &Ctx, (closing, token): &Held) -> Result<(), Error> {
     if closing.is_of_root() {
         ctx.abort_closing(closing).await?;
     }
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
-    closings::delete(&mut tx, closing.account_id).await?;
+    closings::delete(&mut tx, (closing.account_id, *token)).await?;
     tx.commit().await?;
+    // News of timelines that was passed over meanwhile.
+    let account = AccountId::from_uuid(closing.root_id);
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
+    let root = accounts::get(&mut tx, closing.root_id).await?;
+    tx.commit().await?;
+    let root = root.ok_or(Error::Stored("account"))?;
+    for family in ctx.profile_of(&root).await?.families {
+        let segments = ctx.segments(account, &family).await?;
+        let now = ctx.clock.now().await?;
+        let mut tx = ctx.db.begin().await?;
+        store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
+        limit::follow(&mut tx, closing.root_id, &segments, now).await?;
+        tx.commit().await?;
+    }
     Ok(())
 }
 

@@ -28,6 +28,10 @@ pub async fn begun(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> Res
     if accounts::is_limit_told(db, root).await? {
         return Ok(());
     }
+    // Dormant, it stays so: what it is when it returns is told then.
+    if account.dormant_at.is_some() {
+        return Ok(accounts::set_limit_told(db, root).await?);
+    }
     let told = Told {
         state: "MODE",
         name: "LIMITED",

@@ -38,8 +38,11 @@ pub async fn owner(
     let email = if let Some(details) = of_invoices.filter(|it| !it.email.is_empty()) {
         details.email
     } else {
-        let owner = users::get(db, account.owner_id).await?;
-        owner.ok_or(Error::Stored("owner"))?.email
+        // A login that was deleted is told nothing.
+        let Some(owner) = users::get(db, account.owner_id).await? else {
+            return Ok(());
+        };
+        owner.email
     };
     to(db, account, (&email, news, ""), now).await
 }

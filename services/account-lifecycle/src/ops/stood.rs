@@ -14,9 +14,10 @@ pub async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<Acc
     let root = account.root_id;
     let r#type = transitions::last_before(&mut tx, root, "TYPE", at).await?;
     let mode = transitions::last_before(&mut tx, root, "MODE", at).await?;
-    let status = transitions::last_before(&mut tx, account.account_id, "STATUS", at).await?;
-    let of_root = transitions::last_before(&mut tx, root, "STATUS", at).await?;
-    let of_root = of_root.filter(|_| root != account.account_id);
+    let mut told = transitions::suspensions(&mut tx, account.account_id, at).await?;
+    if root != account.account_id {
+        told.extend(transitions::suspensions(&mut tx, root, at).await?);
+    }
     let kyc = transitions::last_before(&mut tx, root, "KYC", at).await?;
     tx.commit().await?;
     let past = |it: Option<DateTime<Utc>>| it.filter(|it| *it <= at);
@@ -25,12 +26,10 @@ pub async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<Acc
         Some(it) if it.to_code == "DORMANT" => (None, String::new(), Some(it.at)),
         Some(_) | None => (None, String::new(), None),
     };
-    // The reason that was told last stands for all.
-    let suspensions = status.iter().chain(&of_root);
-    let suspensions = suspensions
-        .filter(|it| it.to_code == "SUSPENDED")
-        .filter_map(|it| it.reason.split(':').next().map(str::to_owned))
-        .collect();
+    // Each by its last word: a reason of the account's own, or of its root.
+    told.sort();
+    told.dedup();
+    let suspensions = told;
     Ok(Account {
         r#type: r#type.map_or_else(|| account.r#type.clone(), |it| it.to_code),
         upgraded_at: past(account.upgraded_at),

@@ -30,11 +30,10 @@ pub async fn handle(
     let at = wire::optional_instant("effective_time", request.effective_time)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
     let now = ctx.clock.now().await?;
-    let at = at.unwrap_or(now);
-    if now < at {
+    if at.is_some_and(|at| now < at) {
         return Err(field_error("effective_time", "an instant that is not to come").into());
     }
-    if at < account.created_at {
+    if at.is_some_and(|at| at < account.created_at) {
         return Err(Error::AccountNotFound(id));
     }
     let asked = Asked {
@@ -42,7 +41,7 @@ pub async fn handle(
         target: target
             .as_ref()
             .map(|(number, country)| (number.as_str(), country.as_deref())),
-        at,
+        at: at.filter(|at| *at < now),
     };
     let denial = answer(ctx, &account, &asked, now).await?.denial;
     let decision = if denial.is_none() {
@@ -53,7 +52,7 @@ pub async fn handle(
     Ok(pb::AuthorizeResponse {
         decision: decision.into(),
         reason: denial.map_or("", |it| it.name()).to_owned(),
-        effective_time: Some(wire::timestamp(at)),
+        effective_time: Some(wire::timestamp(at.unwrap_or(now))),
     })
 }
 

@@ -27,9 +27,11 @@ pub async fn handle(
         seconds @ 1..=3_600 => i64::from(seconds),
         _ => return Err(field_error("window_seconds", "1 to 3,600; 0 means 60").into()),
     };
-    permit::allowed(ctx, caller, id, Action::See).await?;
-    let now = ctx.clock.now().await?;
-    let said = ctx.entitlement(id, (FEATURE, 0), now).await?;
+    let account = permit::allowed(ctx, caller, id, Action::See).await?;
+    if account.closed_at.is_some() {
+        return Ok(pb::CheckRateLimitResponse::default());
+    }
+    let said = ctx.entitlement(id, (FEATURE, 0), None).await?;
     let limit = said.entitlement.unwrap_or_default();
     // A plan that says nothing bounds nothing.
     let Ok(a_minute) = limit.figure.parse::<i64>() else {

@@ -61,7 +61,7 @@ pub async fn handle(
     if ctx.pays_for(id).await? {
         return Err(Error::ContractPayer(id));
     }
-    begun(&ctx, &call, &account, (way, policy.data_purge_days)).await?;
+    begun(&ctx, &call, &account, (option, policy)).await?;
     // Another may be closing it: what becomes of that is waited for.
     for _ in 0..LOOKS {
         if close::next(&ctx, Some(account.account_id)).await? || ended(&ctx, &account).await? {
@@ -114,10 +114,17 @@ async fn begun(
     ctx: &Ctx,
     call: &Call<pb::CloseAccountRequest>,
     account: &Account,
-    (way, purge_days): (&str, i32),
+    (option, policy): (&str, &proto::plan::v1::ClosePolicy),
 ) -> Result<(), Error> {
     let id = account.account_id;
-    let purge_at = call.now + chrono::TimeDelta::days(i64::from(purge_days));
+    let purge_at = call.now + chrono::TimeDelta::days(i64::from(policy.data_purge_days));
+    let mut unit: Unit = permit::step(ctx, call, account).await?;
+    accounts::lock(&mut unit.tx, account.root_id).await?;
+    // As it stands under the lock: it may have been suspended since.
+    let account = &accounts::get(&mut unit.tx, id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let way = way(call, account, (option, policy))?;
     let asked = Closing {
         root_id: account.root_id,
         account_id: id,
@@ -133,8 +140,6 @@ async fn begun(
         due_on: None,
         refund_ids: Vec::new(),
     };
-    let mut unit: Unit = permit::step(ctx, call, account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
     let known = closings::get(&mut unit.tx, id).await?;
     if known.is_none() && asked.is_of_root() && orders::any_under_way(&mut unit.tx, id).await? {
         return Err(Error::OrderUnderWay(AccountId::from_uuid(id)));

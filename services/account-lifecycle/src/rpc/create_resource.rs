@@ -10,10 +10,10 @@ use crate::ctx::Ctx;
 use crate::domain::capability::{Capability, Denial};
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::authorize::{Asked, NUMBER_KINDS, answer};
+use crate::ops::authorize::{Asked, answer, number_kinds};
 use crate::ops::permit;
-use crate::store::accounts;
 use crate::store::resources::{self, Resource};
+use crate::store::{accounts, closings};
 
 /// How long a document may be, in bytes.
 const DOCUMENT_MAX: usize = 65_536;
@@ -42,7 +42,7 @@ pub async fn handle(
         let asked = Asked {
             capability,
             target: None,
-            at: call.now,
+            at: None,
         };
         let said = answer(&ctx, &account, &asked, call.now).await?;
         if let Some(denial) = said.denial {
@@ -65,8 +65,14 @@ pub async fn handle(
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
     // Counted under the lock: two at once don't both get the last one.
     accounts::lock(&mut unit.tx, account.root_id).await?;
+    if closings::get(&mut unit.tx, account.root_id)
+        .await?
+        .is_some()
+    {
+        return Err(Error::AccountClosed(id));
+    }
     if let Some(quota) = quota {
-        let kinds = NUMBER_KINDS.map(str::to_owned);
+        let kinds = number_kinds(account.r#type == "TRIAL");
         let of = (account.root_id, &kinds[..]);
         if quota <= resources::count(&mut unit.tx, of, call.now).await? {
             return Err(Error::Denied(id, Denial::OverQuota));

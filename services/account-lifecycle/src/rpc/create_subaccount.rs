@@ -10,6 +10,7 @@ use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
 use crate::store::accounts::{self, Account};
+use crate::store::closings;
 
 pub async fn handle(
     ctx: Ctx,
@@ -33,6 +34,12 @@ pub async fn handle(
         .await?
         .filter(|root| root.closed_at.is_none())
         .ok_or(Error::AccountClosed(parent))?;
+    if closings::get(&mut unit.tx, root.account_id)
+        .await?
+        .is_some()
+    {
+        return Err(Error::AccountClosed(parent));
+    }
     let account = Account {
         account_id: imported(&call, &request.import_account_id)?
             .unwrap_or_else(|| call.derived_id("account")),

@@ -15,10 +15,7 @@ pub async fn handle(
     mut unit: Unit,
 ) -> Result<pb::CreateUserResponse, Error> {
     let email = wire::text("email", &call.message.email, 254)?;
-    let whole = email
-        .split_once('@')
-        .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
-    if !whole || email.contains(char::is_whitespace) {
+    if email.parse::<lettre::Address>().is_err() {
         return Err(field_error("email", "an address such as ann@example.com").into());
     }
     let display_name = wire::text("display_name", &call.message.display_name, 100)?;

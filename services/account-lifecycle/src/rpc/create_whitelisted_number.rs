@@ -1,6 +1,7 @@
 //! `AccountService.CreateWhitelistedNumber`
 
 use chassis::{Call, Unit, wire};
+use chrono::TimeDelta;
 use proto::account::v1 as pb;
 use uuid::Uuid;
 use values::{AccountId, WhitelistedId};
@@ -8,13 +9,17 @@ use values::{AccountId, WhitelistedId};
 use super::authorize::number;
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::capability::Denial;
 use crate::domain::permission::Action;
-use crate::domain::whitelist::{self, CODE_LASTS, Listed};
+use crate::domain::whitelist::{self, CODE_LASTS, CodeRefused, Listed};
 use crate::error::Error;
 use crate::ops::notify::{self, News};
 use crate::ops::permit;
 use crate::store::accounts::{self, Account};
 use crate::store::whitelisted_numbers;
+
+/// Numbers that an account may add within a day, whatever it removes.
+const ADDED_MAX: i64 = 50;
 
 pub async fn handle(
     ctx: Ctx,
@@ -24,6 +29,9 @@ pub async fn handle(
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let (number, _) = number("number", &request.number)?;
     let account = permit::allowed(&ctx, &call.caller, id, Action::Use).await?;
+    if !account.suspensions.is_empty() {
+        return Err(Error::Denied(id, Denial::Suspended));
+    }
     let most = ctx.profile_of(&account).await?.max_whitelisted;
     let (number_id, code) = (call.derived_id("number"), code());
     let listed = Listed {
@@ -46,6 +54,17 @@ pub async fn handle(
     if let Some(limit) = most.filter(|most| *most <= held) {
         return Err(Error::WhitelistLimit { account: id, limit });
     }
+    let day = call.now - TimeDelta::days(1);
+    let added = whitelisted_numbers::added_since(&mut unit.tx, account.root_id, day).await?;
+    if ADDED_MAX <= added {
+        return Err(CodeRefused::Limit.into());
+    }
+    let of = (account.root_id, listed.number.as_str());
+    let last = whitelisted_numbers::last(&mut unit.tx, of).await?;
+    let listed = match last {
+        Some(last) => listed.after(&last, &code, call.now)?,
+        None => listed,
+    };
     if !whitelisted_numbers::insert(&mut unit.tx, &listed).await? {
         return Err(Error::WhitelistedNumberExists);
     }

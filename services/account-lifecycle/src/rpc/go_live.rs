@@ -26,7 +26,7 @@ pub async fn handle(ctx: Ctx, call: Call<pb::GoLiveRequest>) -> Result<pb::GoLiv
     let asked = Asked {
         capability: Capability::GoLive,
         target: None,
-        at: call.now,
+        at: None,
     };
     match answer(&ctx, &account, &asked, call.now).await?.denial {
         // Once live it stays so.

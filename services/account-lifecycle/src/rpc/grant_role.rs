@@ -26,7 +26,7 @@ pub async fn handle(
         return Err(Error::RoleNotFound(role.to_owned()));
     }
     let mut unit = permit::step(&ctx, &call, &account).await?;
-    users::get(&mut unit.tx, user.uuid())
+    users::hold(&mut unit.tx, user.uuid())
         .await?
         .ok_or(Error::UserNotFound(user))?;
     let member = Member {

@@ -89,7 +89,7 @@ fn read(root_id: Uuid, sent: &pb::BillingDetails) -> Result<BillingDetails, Fiel
     }
     let state = wire::optional_code("billing_details.state_code", &sent.state_code)?;
     let email = text("email", &sent.email, 254)?;
-    if !email.is_empty() && !email.contains('@') {
+    if !email.is_empty() && email.parse::<lettre::Address>().is_err() {
         return Err(field_error("billing_details.email", "an e-mail address"));
     }
     Ok(BillingDetails {

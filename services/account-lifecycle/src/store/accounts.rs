@@ -68,11 +68,15 @@ pub async fn set_opened(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Whether a user owns an account that is open.
+/// Whether a user owns an account that is open, or whose closing is under way.
 pub async fn any_open_of(db: &mut PgConnection, owner: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- account.accounts.any_open_of
-        SELECT EXISTS (SELECT FROM account.accounts WHERE owner_id = $1 AND closed_at IS NULL) AS "any!""#,
+        SELECT EXISTS (
+            SELECT FROM account.accounts a WHERE owner_id = $1
+              AND (closed_at IS NULL OR EXISTS (SELECT FROM account.closings c
+                                                WHERE c.root_id = a.root_id AND c.state <> 'DONE'))
+        ) AS "any!""#,
         owner
     )
     .fetch_one(db)
@@ -160,7 +164,8 @@ pub async fn to_limit(
     sqlx::query_scalar!(
         "-- account.accounts.to_limit
         SELECT account_id FROM account.accounts
-        WHERE parent_id IS NULL AND limited_at IS DISTINCT FROM limit_told_at AND limited_at <= $1
+        WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
+          AND limited_at <= $1
         ORDER BY limited_at LIMIT $2",
         now,
         limit
@@ -177,7 +182,8 @@ pub async fn next_limit(
     sqlx::query_scalar!(
         "-- account.accounts.next_limit
         SELECT min(limited_at) FROM account.accounts
-        WHERE parent_id IS NULL AND limited_at IS DISTINCT FROM limit_told_at AND limited_at <= $1",
+        WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
+          AND limited_at <= $1",
         until
     )
     .fetch_one(db)
@@ -336,7 +342,7 @@ pub async fn to_open(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Acco
                created_at, opened_at,
                trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
                suspensions, closed_at, live_at
-        FROM account.accounts WHERE opened_at IS NULL ORDER BY created_at LIMIT $1",
+        FROM account.accounts WHERE opened_at IS NULL AND closed_at IS NULL ORDER BY created_at LIMIT $1",
         limit
     )
     .fetch_all(db)

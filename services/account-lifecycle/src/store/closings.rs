@@ -131,11 +131,12 @@ pub async fn put_off(
 }
 
 /// Forgets a closing that was given up.
-pub async fn delete(db: &mut PgConnection, account: Uuid) -> sqlx::Result<()> {
+pub async fn delete(db: &mut PgConnection, (account, token): (Uuid, Uuid)) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.closings.delete
-        DELETE FROM account.closings WHERE account_id = $1 AND state = 'ABORTING'",
-        account
+        DELETE FROM account.closings WHERE account_id = $1 AND lease_token = $2 AND state = 'ABORTING'",
+        account,
+        token
     )
     .execute(db)
     .await?;

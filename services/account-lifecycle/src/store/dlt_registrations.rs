@@ -102,7 +102,7 @@ pub async fn any_at(
 pub async fn revoke(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.dlt_registrations.revoke
-        UPDATE account.dlt_registrations SET revoked_at = $2 WHERE registration_id = $1 AND revoked_at IS NULL",
+        UPDATE account.dlt_registrations SET revoked_at = greatest(created_at, $2) WHERE registration_id = $1 AND revoked_at IS NULL",
         id,
         now
     )

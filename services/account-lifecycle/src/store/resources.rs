@@ -114,7 +114,8 @@ pub async fn count(
 pub async fn release(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.resources.release
-        UPDATE account.resources SET released_at = $2, document = '' WHERE resource_id = $1 AND released_at IS NULL",
+        UPDATE account.resources SET released_at = greatest(created_at, $2), document = ''
+        WHERE resource_id = $1 AND released_at IS NULL",
         id,
         now
     )
@@ -131,7 +132,7 @@ pub async fn release_numbers(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.resources.release_numbers
-        UPDATE account.resources SET released_at = $2, document = ''
+        UPDATE account.resources SET released_at = greatest(created_at, $2), document = ''
         WHERE account_id = $1 AND kind_code IN ('PHONE_NUMBER', 'TRIAL_NUMBER') AND released_at IS NULL",
         account,
         now
@@ -149,7 +150,7 @@ pub async fn release_all(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.resources.release_all
-        UPDATE account.resources SET released_at = $3, document = ''
+        UPDATE account.resources SET released_at = greatest(created_at, $3), document = ''
         WHERE root_id = $1 AND kind_code = ANY($2) AND released_at IS NULL",
         root,
         kinds,

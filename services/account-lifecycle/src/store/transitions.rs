@@ -100,3 +100,24 @@ pub async fn last_before(
     .fetch_optional(db)
     .await
 }
+
+/// The reasons for which an account was suspended at an instant: those whose last word was SUSPENDED.
+pub async fn suspensions(
+    db: &mut PgConnection,
+    account: Uuid,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"-- account.transitions.suspensions
+        SELECT reason AS "reason!" FROM (
+            SELECT DISTINCT ON (split_part(reason, ':', 1)) split_part(reason, ':', 1) AS reason, transition_code
+            FROM account.transitions
+            WHERE account_id = $1 AND state_code = 'STATUS' AND transition_code IN ('SUSPENDED', 'REINSTATED') AND at <= $2
+            ORDER BY split_part(reason, ':', 1), at DESC, sequence DESC
+        ) last WHERE transition_code = 'SUSPENDED' ORDER BY reason"#,
+        account,
+        at
+    )
+    .fetch_all(db)
+    .await
+}

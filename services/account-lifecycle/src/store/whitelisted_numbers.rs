@@ -43,6 +43,40 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Listed>
     .await
 }
 
+/// The last entry of a number on the list of a root account, also one that was removed.
+pub async fn last(
+    db: &mut PgConnection,
+    (root, number): (Uuid, &str),
+) -> sqlx::Result<Option<Listed>> {
+    sqlx::query_as!(
+        Listed,
+        "-- account.whitelisted_numbers.last
+        SELECT root_id, account_id, number_id, number, created_at, code_digest, code_expires_at, codes_since, codes_sent,
+               codes_wrong, verified_at
+        FROM account.whitelisted_numbers WHERE root_id = $1 AND number = $2 ORDER BY created_at DESC, number_id DESC LIMIT 1",
+        root,
+        number
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// How many numbers a root account has added since an instant, removed ones included.
+pub async fn added_since(
+    db: &mut PgConnection,
+    root: Uuid,
+    since: DateTime<Utc>,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- account.whitelisted_numbers.added_since
+        SELECT count(*) AS "added!" FROM account.whitelisted_numbers WHERE root_id = $1 AND $2 < created_at"#,
+        root,
+        since
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Keeps what has become of the code of a number.
 pub async fn set(db: &mut PgConnection, it: &Listed) -> sqlx::Result<()> {
     sqlx::query!(

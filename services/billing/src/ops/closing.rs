@@ -2,7 +2,8 @@
 //! by the function that bills a month, what is left of paid credit goes back, other credit is written off.
 //!
 //! A closing is prepared by doing all of it and undoing it at once: what is told before is what will be
-//! done. From then on the balance stands still: nothing is asked for, granted or spent.
+//! done. From then on the balance stands still: nothing is asked for or granted.
+//! Usage that comes in is debited until it is settled, which computes it anew.
 
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
 use sqlx::PgConnection;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::{Call, Unit, field_error, wire};
+use chassis::{Call, Caller, Unit, field_error, wire};
 use proto::billing::v1 as pb;
 use values::AccountId;
 
@@ -32,6 +32,9 @@ pub async fn handle(
             return Err(field_error("kind", "KIND_TRIAL, KIND_PROMO or KIND_PAID").into());
         }
     };
+    if matches!(call.caller, Caller::Service { .. }) && kind != LotKind::Trial {
+        return Err(field_error("kind", "KIND_TRIAL for a service").into());
+    }
     let amount = request
         .amount
         .as_ref()

@@ -1,6 +1,7 @@
 //! `BillingService.PrepareClosing`
 
 use chassis::{Call, Unit, wire};
+use chrono::{DateTime, Utc};
 use proto::billing::v1 as pb;
 use sqlx::Connection as _;
 use values::{AccountId, Amount, Money};
@@ -20,7 +21,14 @@ pub async fn handle(
     let close_at = wire::instant("close_time", call.message.close_time)?;
     let catalogue = ctx.active_catalogue().await?;
     let account = convert::root_account(&mut *ctx.db.acquire().await?, id).await?;
-    let months = closing::months(&ctx, &catalogue, &account, close_at).await?;
+    // What stands is answered whatever has begun since: a run, or usage that can't be rated.
+    let known = closings::get(&mut *ctx.db.acquire().await?, account.root_id).await?;
+    let stood = known.is_some_and(|it| stands(&it, close_at));
+    let months = if stood {
+        Vec::new()
+    } else {
+        closing::months(&ctx, &catalogue, &account, close_at).await?
+    };
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     // Before the balance: who makes a run waits for what may wait for a balance.
     closings::hold_runs(&mut unit.tx).await?;
@@ -37,6 +45,9 @@ pub async fn handle(
         .filter(|it| it.state == "SETTLED" || it.state == "PREPARED" && it.close_at == close_at);
     let prepared = if let Some(known) = standing {
         known
+    } else if stood {
+        // It was given up since it was looked for.
+        return Err(Error::NotClosing(id));
     } else {
         if collections::any_undecided(&mut unit.tx, account.root_id).await? {
             return Err(Error::PaymentUnderWay(id));
@@ -79,6 +90,11 @@ pub async fn handle(
             forfeited: Some(wire::pb_amount(forfeited)),
         })
         .await?)
+}
+
+/// Whether a closing is the one that is prepared for `close_at`, or settled.
+fn stands(it: &Closing, close_at: DateTime<Utc>) -> bool {
+    it.state == "SETTLED" || it.state == "PREPARED" && it.close_at == close_at
 }
 
 /// Until when a refund is paid out; empty without one.

@@ -231,6 +231,8 @@ pub struct TrialPolicy {
     pub credit: Amount,
     /// Numbers that it may call or text at most.
     pub max_whitelisted: i32,
+    /// Numbers of its own at most; 0 where its plan says.
+    pub max_numbers: i32,
 }
 
 /// What a limited account may not do.

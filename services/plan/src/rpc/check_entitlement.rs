@@ -5,7 +5,7 @@ use proto::plan::v1 as pb;
 
 use super::{convert, list_entitlements};
 use crate::ctx::Ctx;
-use crate::domain::entitlement::Denial;
+use crate::domain::entitlement::{Denial, Feature};
 use crate::error::Error;
 
 pub async fn handle(
@@ -33,6 +33,15 @@ pub async fn handle(
         .iter()
         .find_map(|plan| plan.entitlements().ok()?.get(feature).cloned())
         .unwrap_or_default();
+    // Without a plan an account is of the lowest class.
+    let value = if let Feature::Class(classes) = typed
+        && value.is_empty()
+    {
+        let lowest = classes.first().map(|(class, _)| class.clone());
+        lowest.unwrap_or_default()
+    } else {
+        value
+    };
     let (allowed, reason) = match typed.allows(&value, level, request.used_count) {
         Ok(()) => (true, ""),
         Err(Denial::NotInPlan) => (false, "NOT_IN_PLAN"),

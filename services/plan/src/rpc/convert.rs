@@ -98,6 +98,7 @@ fn profile(profile: &Profile) -> pb::Profile {
             duration_days: it.duration_days,
             credit: Some(pb_amount(it.credit)),
             max_whitelisted_numbers: it.max_whitelisted,
+            max_trial_numbers: it.max_numbers,
         }),
         kyc_gate_codes: profile.kyc_gates.clone(),
         dlt_country_codes: profile.dlt_countries.clone(),
