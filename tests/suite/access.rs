@@ -112,3 +112,66 @@ async fn nobody_passes_without_a_row() {
     }
     println!("{cells} cells of method and caller");
 }
+
+/// The matrix as people review it: every method, and whether each kind of caller may call it at all.
+const MATRIX: &str = include_str!("../data/access.csv");
+
+#[tokio::test]
+async fn the_matrix_of_methods_and_callers_is_what_the_services_keep() {
+    let h = Harness::start().await;
+    let keys = &h.suite.keys;
+    let someone = h.user("someone").await;
+    let mut lines = MATRIX.lines();
+    let heads: Vec<_> = lines.next().unwrap().split(',').skip(1).collect();
+    let tokens: Vec<_> = heads
+        .iter()
+        .map(|caller| {
+            let token = match *caller {
+                "person" => keys.person(&someone),
+                "operator" => keys.operator("nobody", &[]),
+                role if role.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') => {
+                    keys.operator("one", &[role.to_owned()])
+                }
+                service => keys.service(service),
+            };
+            token.unwrap()
+        })
+        .collect();
+    let rows: Vec<(&str, Vec<&str>)> = lines
+        .map(|line| {
+            let (method, cells) = line.split_once(',').unwrap();
+            (method, cells.split(',').collect())
+        })
+        .collect();
+    let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
+    let mut cells = 0;
+    for (service, name, _) in TABLES {
+        let raw = Raw::connect(h.urls.of(service)).await;
+        for method in pool.get_service_by_name(name).unwrap().methods() {
+            let path = format!("{name}/{}", method.name());
+            let mut of = rows.iter().filter(|(it, _)| *it == path);
+            let (Some((_, row)), None) = (of.next(), of.next()) else {
+                panic!("{path} needs one row in tests/data/access.csv");
+            };
+            assert_eq!(row.len(), heads.len(), "{path}");
+            let called = format!("/{path}");
+            for ((caller, token), cell) in heads.iter().zip(&tokens).zip(row) {
+                let answer = raw.call(&called, Some(token), Vec::new());
+                // A stream without news lets its caller wait: it was let in.
+                let answer = tokio::time::timeout(std::time::Duration::from_secs(1), answer).await;
+                let denied = matches!(
+                    answer,
+                    Ok(Err(status)) if status.code() == Code::PermissionDenied
+                );
+                assert_eq!(
+                    *cell,
+                    if denied { "no" } else { "yes" },
+                    "{path} by {caller}"
+                );
+                cells += 1;
+            }
+        }
+    }
+    assert_eq!(rows.len() * heads.len(), cells, "no row without its method");
+    println!("{cells} cells of method and caller");
+}

@@ -46,7 +46,7 @@ const CHANGED: &[(&str, &str)] = &[
     (
         "payments.movements",
         "settled_minor refunded_minor provider_id state failure_reason retryable parked_reason action_url reference \
-         updated_at settled_at lease_token leased_until sent_at first_sent_at look_ups look_at",
+         updated_at settled_at lease_token leased_until sent_at first_sent_at look_ups look_at overdue_told_at",
     ),
     (
         "payments.disputes",

@@ -819,6 +819,37 @@ async fn req_122_refunds_follow_the_profile_to_the_payments_they_came_from() {
 }
 
 #[tokio::test]
+async fn req_062_a_refund_that_is_not_paid_out_in_time_raises_one_alert() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_refund_expired").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    let refund = shop.refund(&id, None).await.unwrap();
+    assert_eq!(
+        refund.due_date, "2026-03-13",
+        "10 business days from a Sunday"
+    );
+    let alerts = || {
+        let log = shop.h.suite.settings.folder.join("payments.log");
+        let log = std::fs::read_to_string(log).unwrap();
+        log.matches("a refund is overdue").count()
+    };
+    shop.h.advance("2026-03-13T23:59:59Z").await;
+    assert_eq!(alerts(), 0);
+    shop.h.advance("2026-03-14T00:00:00Z").await;
+    assert_eq!(alerts(), 1);
+    shop.h.advance("2026-03-20T00:00:00Z").await;
+    assert_eq!(alerts(), 1, "it is told of once");
+    let request = payments::ListRefundsRequest {
+        account_id: id.clone(),
+        overdue: true,
+        ..payments::ListRefundsRequest::default()
+    };
+    let mut client = shop.seller.payments.clone();
+    let listed = client.list_refunds(request).await.unwrap().into_inner();
+    assert_eq!(listed.refunds.len(), 1);
+}
+
+#[tokio::test]
 async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
     let shop = Shop::start_with(&[("LOOK_UP_SECONDS", "1")]).await;
     let again = shop.customer("IN", "MH", "tok_refund_fails_2").await;

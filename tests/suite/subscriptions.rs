@@ -689,6 +689,67 @@ async fn req_127_a_renewal_that_fails_is_tried_again_and_then_limits_the_account
 }
 
 #[tokio::test]
+async fn req_124_req_125_credit_outlasts_renewals_and_lapses_when_no_plan_is_paid_for() {
+    let shop = Shop::start().await;
+    let (id, other) = (
+        subscriber(&shop, "tok_ok").await,
+        subscriber(&shop, "tok_ok").await,
+    );
+    let h = &shop.h;
+    let mut back = h.customer().account;
+    for account_id in [&id, &other] {
+        let request = account::CancelSubscriptionRequest {
+            account_id: account_id.clone(),
+            family_code: FAMILY.to_owned(),
+            request_id: request_id(),
+        };
+        back.cancel_subscription(request).await.unwrap();
+    }
+    let expiries = async |id: &str| {
+        let request = billing::GetBalanceRequest {
+            account_id: id.to_owned(),
+            read_time: None,
+        };
+        let mut client = h.operator.billing.clone();
+        let answer = client.get_balance(request).await.unwrap().into_inner();
+        let lots = answer.lots.into_iter();
+        lots.map(|lot| lot.expire_time).collect::<Vec<_>>()
+    };
+    h.advance("2026-04-20T00:00:00Z").await;
+    // 90 days after 15 May 00:00 in India.
+    let lapse = Some(perdiem::connect::timestamp(instant("2026-08-12T18:30:00Z")));
+    assert_eq!(expiries(&id).await, [lapse]);
+    let undo = account::UndoCancellationRequest {
+        account_id: id.clone(),
+        family_code: FAMILY.to_owned(),
+        request_id: request_id(),
+    };
+    back.undo_cancellation(undo.clone()).await.unwrap();
+    h.advance("2026-04-20T00:00:01Z").await;
+    assert_eq!(expiries(&id).await, [None], "undone, it lasts");
+    let request = account::CancelSubscriptionRequest {
+        account_id: id.clone(),
+        family_code: FAMILY.to_owned(),
+        request_id: request_id(),
+    };
+    back.cancel_subscription(request).await.unwrap();
+
+    // On the 89th day a new plan gives it back.
+    h.advance("2026-08-11T18:30:00Z").await;
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Limited);
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    let asked = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    bought(h, &h.customer(), &id, asked).await.unwrap();
+    h.advance("2026-08-13T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "2000.000000");
+    assert_eq!(expiries(&id).await, [None, None]);
+    // On the 90th it expires, with an entry.
+    assert_eq!(h.balance(&other).await, "0.000000");
+    let expired = "SELECT count(*) FROM billing.ledger_entries WHERE reason = 'EXPIRED' AND amount_micros = 1000000000";
+    assert_eq!(h.count(expired).await, 1);
+}
+
+#[tokio::test]
 async fn req_127_a_success_in_between_renews_with_the_cycle_day_unchanged() {
     let shop = Shop::start().await;
     let h = &shop.h;

@@ -60,6 +60,8 @@ pub struct Profile {
     pub dlt_countries: Vec<String>,
     /// Numbers that a trial may call or text at most; `None` for no bound.
     pub max_whitelisted: Option<i64>,
+    /// Days without a paid plan after which paid credit expires (C-21); 0 for never.
+    pub lapse_days: i64,
     /// Numbers of its own that a trial has at most; `None` where its plan says.
     pub trial_numbers: Option<i64>,
     /// The credit that a trial begins with.
@@ -123,6 +125,10 @@ impl Ctx {
             families: profile.family_codes,
             close: profile.close,
             soft_close: profile.soft_close,
+            lapse_days: profile
+                .balance
+                .as_ref()
+                .map_or(0, |it| i64::from(it.expire_when_not_paid_days)),
             suspends_at_zero: profile
                 .balance
                 .is_some_and(|balance| balance.at_zero_code == "SUSPEND"),

@@ -41,3 +41,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON billing.subscriptions TO billing_service
 CREATE OR REPLACE VIEW billing_check.collection AS SELECT * FROM billing.collections;
 CREATE VIEW billing_check.subscription AS SELECT * FROM billing.subscriptions;
 GRANT SELECT ON billing_check.subscription TO checker;
+
+-- Paid credit that expires because no plan is paid for any more (C-21): a new one takes that back.
+ALTER TABLE billing.lots ADD COLUMN lapses boolean NOT NULL DEFAULT false;

@@ -73,6 +73,8 @@ pub struct Profile {
     pub holidays: Vec<NaiveDate>,
     /// Below it, in millionths, the customer is told.
     pub notify_below_micros: i64,
+    /// Days without a paid plan after which paid credit expires (C-21); 0 for never.
+    pub lapse_days: i64,
     /// Whether the first purchase forfeits trial credit (REQ-133).
     pub forfeits_trial: bool,
     /// What is given back of paid credit; `None` where nothing is.
@@ -176,6 +178,24 @@ impl Ctx {
             Err(status) if is_over(&status) => Ok(None),
             Err(status) => Err(status),
         }
+    }
+
+    /// The whole timeline of an account in a family.
+    pub async fn timeline(
+        &self,
+        account: AccountId,
+        family: &str,
+    ) -> Result<Vec<pb::Segment>, Status> {
+        let request = pb::ListSegmentsRequest {
+            account_id: account.to_string(),
+            family_code: family.to_owned(),
+        };
+        let ask = || {
+            let (mut client, request) = (self.plan.clone(), request.clone());
+            async move { client.list_segments(request).await }
+        };
+        let answer = retried(ask).await?;
+        Ok(answer.into_inner().segments)
     }
 
     /// Ends a subscription now; safe to repeat.
@@ -445,6 +465,7 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
             .map(|day| day.parse().ok())
             .collect::<Option<Vec<_>>>()?,
         notify_below_micros: read_micros(balance.notify_below.as_ref(), currency)?,
+        lapse_days: i64::from(balance.expire_when_not_paid_days),
         forfeits_trial: balance.trial_on_upgrade_code == "FORFEIT",
         refund,
         recharge,

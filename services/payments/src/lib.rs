@@ -97,6 +97,10 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("process_webhooks", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::process_webhooks::step(&ctx).await
                     });
+                let overdue =
+                    chassis::repeat("tell_overdue", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::tell_overdue::step(&ctx).await
+                    });
                 let listen = async {
                     let Some(address) = webhooks else {
                         return;
@@ -107,7 +111,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                         stop.cancel();
                     }
                 };
-                tokio::join!(decide, look_up, process, listen);
+                tokio::join!(decide, look_up, process, overdue, listen);
             },
         })
     })

@@ -1,5 +1,8 @@
 //! Tells history of limits that have begun: the end of a trial, or of a subscription.
 
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::limit;
@@ -17,13 +20,8 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     tx.commit().await?;
     let mut told = 0;
     for root in due {
-        let mut tx = ctx.db.begin().await?;
-        store::enter(&mut tx, Tenant::Root(root)).await?;
-        match limit::begun(&mut tx, root, now).await {
-            Ok(()) => {
-                tx.commit().await?;
-                told += 1;
-            }
+        match told_of(ctx, root, now).await {
+            Ok(()) => told += 1,
             // One that fails must not stop the others.
             Err(error) => {
                 tracing::error!(account.id = %root, error = %chassis::Chain(&error), "telling of a limit failed");
@@ -31,4 +29,18 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         }
     }
     Ok(told)
+}
+
+async fn told_of(ctx: &Ctx, root: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(root)).await?;
+    let account = accounts::get(&mut tx, root).await?;
+    tx.commit().await?;
+    let account = account.ok_or(Error::Stored("account"))?;
+    let lapse_days = ctx.profile_of(&account).await?.lapse_days;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(root)).await?;
+    limit::begun(&mut tx, root, lapse_days, now).await?;
+    tx.commit().await?;
+    Ok(())
 }

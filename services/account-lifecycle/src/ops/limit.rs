@@ -1,6 +1,6 @@
 //! Limits of accounts: from when, why, and what history tells of them (C-22, D13).
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use proto::plan::v1 as plan;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -16,8 +16,14 @@ const CANCELLED: &str = "CANCELLED";
 /// Why a subscription's end limits an account: its renewal could not be paid.
 const RENEWAL_FAILED: &str = "RENEWAL_FAILED";
 
-/// Tells of the limit of a root account that has begun by `now`.
-pub async fn begun(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+/// Tells of the limit of a root account that has begun by `now`; of its paid credit, which expires so many days
+/// later, where it does.
+pub async fn begun(
+    db: &mut PgConnection,
+    root: Uuid,
+    lapse_days: i64,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     accounts::lock(db, root).await?;
     let account = accounts::get(db, root)
         .await?
@@ -41,6 +47,13 @@ pub async fn begun(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> Res
         resource: "",
     };
     history::tell(db, (root, root), &told, from).await?;
+    let mut facts = vec![("reason", account.limit_reason.clone())];
+    // Told before it does (REQ-125).
+    if let Some(lapse) = TimeDelta::try_days(lapse_days).filter(|_| 0 < lapse_days)
+        && account.r#type == "FULL"
+    {
+        facts.push(("credit_expire_time", (from + lapse).to_rfc3339()));
+    }
     let news = News {
         kind: "LIMITED",
         event: format!(
@@ -48,7 +61,7 @@ pub async fn begun(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> Res
             AccountId::from_uuid(root),
             from.timestamp_micros()
         ),
-        facts: vec![("reason", account.limit_reason.clone())],
+        facts,
         invoice: None,
     };
     notify::owner(db, &account, &news, from).await?;
@@ -106,7 +119,7 @@ pub async fn lifted(
     if now < from {
         return Ok(());
     }
-    begun(db, root, now).await?;
+    begun(db, root, 0, now).await?;
     let told = Told {
         state: "MODE",
         name: "RESTORED",

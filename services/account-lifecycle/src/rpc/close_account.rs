@@ -64,7 +64,8 @@ pub async fn handle(
     begun(&ctx, &call, &account, (option, policy)).await?;
     // Another may be closing it: what becomes of that is waited for.
     for _ in 0..LOOKS {
-        if close::next(&ctx, Some(account.account_id)).await? || ended(&ctx, &account).await? {
+        close::next(&ctx, Some(account.account_id)).await?;
+        if ended(&ctx, &account).await? {
             return answered(&ctx, &call, &account).await;
         }
         tokio::time::sleep(PAUSE).await;

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use proto::plan::v1 as plan;
+use sqlx::PgConnection;
 use tonic::Status;
 use values::AccountId;
 
+use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::renewal;
@@ -59,14 +61,18 @@ async fn take(ctx: &Ctx, change: &plan::WatchTimelinesResponse) -> Result<(), Er
         .families
         .get(&change.family_code)
         .is_some_and(|family| !family.in_arrears);
+    let root: AccountId = change
+        .account_id
+        .parse()
+        .map_err(|_| Error::Stored("id of plan"))?;
+    let timeline = if in_advance {
+        ctx.timeline(root, &change.family_code).await?
+    } else {
+        Vec::new()
+    };
     let mut tx = ctx.db.begin().await?;
-    if let (Some(segment), true) = (&change.segment, in_advance) {
-        let root: AccountId = change
-            .account_id
-            .parse()
-            .map_err(|_| Error::Stored("id of plan"))?;
-        let of = (root.uuid(), change.family_code.as_str());
-        match renewal::follow(&mut tx, &catalogue, of, segment).await {
+    if in_advance {
+        match followed(&mut tx, &catalogue, (root, change), &timeline).await {
             Ok(()) => {}
             Err(Error::Stored(what)) => {
                 tracing::error!(account.id = %root, what, "news of a timeline does not read");
@@ -77,6 +83,20 @@ async fn take(ctx: &Ctx, change: &plan::WatchTimelinesResponse) -> Result<(), Er
     watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// What a change of what is paid in advance means for the account.
+async fn followed(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (root, change): (AccountId, &plan::WatchTimelinesResponse),
+    timeline: &[plan::Segment],
+) -> Result<(), Error> {
+    if let Some(segment) = &change.segment {
+        let of = (root.uuid(), change.family_code.as_str());
+        renewal::follow(db, catalogue, of, segment).await?;
+    }
+    renewal::lapse(db, catalogue, (root.uuid(), timeline)).await
 }
 
 /// Whether there is a change that was not taken notice of yet: asked by a test clock, which waits for it.

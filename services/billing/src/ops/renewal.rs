@@ -122,6 +122,35 @@ pub async fn follow(
     Ok(subscriptions::set(db, &next).await?)
 }
 
+/// Lets the paid credit of an account expire some days after its timeline ends, where its profile says so; a plan
+/// that is paid for again takes that back (REQ-125).
+pub async fn lapse(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (root, timeline): (Uuid, &[plan::Segment]),
+) -> Result<(), Error> {
+    let Some(last) = timeline
+        .last()
+        .filter(|it| !it.billing_cycle_code.is_empty())
+    else {
+        return Ok(());
+    };
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let days = collect::profile(catalogue, &account)?.lapse_days;
+    let end = last.end_time.as_ref().and_then(|it| {
+        let nanos = u32::try_from(it.nanos).ok()?;
+        DateTime::from_timestamp(it.seconds, nanos)
+    });
+    let expiry = end
+        .filter(|_| 0 < days)
+        .and_then(|end| end.checked_add_signed(TimeDelta::try_days(days)?));
+    ledger::lock(db, &[root]).await?;
+    ledger::set_lapse(db, root, expiry).await?;
+    Ok(())
+}
+
 /// Whether the order of a segment has paid for the cycle that the segment began with.
 async fn paid_by_order(db: &mut PgConnection, segment: &plan::Segment) -> Result<bool, Error> {
     if segment.order_id.is_empty() {

@@ -385,6 +385,45 @@ pub async fn any_due(db: &mut PgConnection) -> sqlx::Result<bool> {
     .await
 }
 
+/// Up to `limit` refunds that were due before the day of `now` and are not decided, noted as told of: their
+/// root, id and day.
+pub async fn take_overdue(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<(Uuid, Uuid, NaiveDate)>> {
+    let rows = sqlx::query!(
+        r#"-- payments.movements.take_overdue
+        UPDATE payments.movements SET overdue_told_at = $1
+        WHERE movement_id IN (
+            SELECT movement_id FROM payments.movements
+            WHERE kind = 'REFUND' AND overdue_told_at IS NULL
+              AND state NOT IN ('SUCCEEDED', 'DECLINED', 'FAILED_NOT_SENT') AND due_on < $2
+            ORDER BY due_on LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)
+        RETURNING root_id, movement_id, due_on AS "due_on!""#,
+        now,
+        now.date_naive(),
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (row.root_id, row.movement_id, row.due_on))
+        .collect())
+}
+
+/// The day on which a refund that is not decided is due next and not told of.
+pub async fn next_overdue(db: &mut PgConnection) -> sqlx::Result<Option<NaiveDate>> {
+    sqlx::query_scalar!(
+        "-- payments.movements.next_overdue
+        SELECT min(due_on) FROM payments.movements
+        WHERE kind = 'REFUND' AND overdue_told_at IS NULL AND state NOT IN ('SUCCEEDED', 'DECLINED', 'FAILED_NOT_SENT')"
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Gives a movement back that is not decided: it is looked up again after `pause` seconds, or at once
 /// when a hint has come since it was leased.
 pub async fn look_up_later(
