@@ -1,9 +1,10 @@
 //! The account-lifecycle service: who is it, may they, and the journeys that cross services.
 //!
-//! It owns accounts, users and roles, orders and tickets. A person's request enters here: roles are
-//! checked here, and `plan`, `billing` and `payments` are asked on the person's behalf. A request
-//! enters at [`rpc`]; `domain` decides, `store` remembers; `ops` holds the sagas that an RPC begins
-//! and [`jobs`] finishes; `clients` asks the other services.
+//! It owns accounts and their states, users and roles, orders, tickets, KYC, what an account holds and may
+//! do, closings, and the mail that tells of them. A person's request enters here: roles are checked here, and
+//! `plan`, `billing` and `payments` are asked on the person's behalf. A request enters at [`rpc`]; `domain`
+//! decides, `store` remembers; `ops` holds the sagas that an RPC begins and [`jobs`] finishes; `clients` asks
+//! the other services.
 //!
 //! Invariants: a transaction sees one tenant's rows; a stranger gets the answers of things that do
 //! not exist; no transaction waits for another service; a saga's remote steps carry ids derived
