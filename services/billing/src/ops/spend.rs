@@ -172,13 +172,15 @@ pub async fn usage(
     // What is used after a closing is recorded, and nobody pays for it (D14).
     let closed = closings::among(db, &roots).await?;
     let mut spending = Spending::new(catalogue, now);
+    // Those of a currency go into the ledger together.
+    let mut debits: BTreeMap<&str, Entries> = BTreeMap::new();
     for ((root, profile), micros) in costs {
         if closed.contains(root) {
             continue;
         }
         let known = catalogue.profiles.get(*profile);
         let known = known.ok_or_else(|| Error::ProfileNotFound((*profile).to_owned()))?;
-        let mut entries = Entries::new(known.currency.code(), now);
+        let currency = known.currency.code();
         if 0 < *micros {
             let bill = Bill {
                 root: *root,
@@ -189,9 +191,12 @@ pub async fn usage(
                 invoice: None,
             };
             let purse = purses.remove(root).unwrap_or_default();
-            spending.pay(&bill, purse, &mut entries, |_| Uuid::now_v7())?;
-            entries.copy(db).await?;
+            let entries = debits
+                .entry(currency)
+                .or_insert_with(|| Entries::new(currency, now));
+            spending.pay(&bill, purse, entries, |_| Uuid::now_v7())?;
         } else if *micros < 0 {
+            let mut entries = Entries::new(currency, now);
             let before = ledger::balance(db, *root, now).await?;
             let back = super::credit::Credit {
                 root: *root,
@@ -211,6 +216,9 @@ pub async fn usage(
             let low = known.notify_below_micros;
             super::credit::balance_moved(db, (*root, before), low, now).await?;
         }
+    }
+    for entries in debits.into_values() {
+        entries.copy(db).await?;
     }
     spending.flush(db).await
 }
