@@ -720,3 +720,73 @@ async fn req_055_support_deletes_a_login_whose_accounts_are_closed() {
     let late = h.operator.account.clone().create_account(request).await;
     assert_eq!(refused(late).1, "USER_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_closing_waits_for_payments_and_what_was_given_up_is_not_begun_again() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = h.account().await;
+    shop.card(&id, "tok_slow_ok").await;
+    let purchase = account::CreditPurchase {
+        amount: dollars("50.00"),
+        payment_method_id: String::new(),
+    };
+    let order = bought(h, &h.customer(), &id, Kind::CreditPurchase(purchase)).await;
+    assert_ne!(order.unwrap().state(), account::order::State::Completed);
+    assert_eq!(
+        refused(close(&h.customer(), &id).await),
+        (Code::FailedPrecondition, "ORDER_UNDER_WAY".to_owned())
+    );
+    let prepare = async |at: &str| {
+        let request = billing::PrepareClosingRequest {
+            account_id: id.clone(),
+            close_time: Some(timestamp(instant(at))),
+            request_id: request_id(),
+            ..billing::PrepareClosingRequest::default()
+        };
+        shop.seller.billing.clone().prepare_closing(request).await
+    };
+    // Billing refuses by itself: a charge without an order may be under way too.
+    assert_eq!(
+        refused(prepare("2026-03-01T12:00:00Z").await).1,
+        "PAYMENT_UNDER_WAY"
+    );
+    h.advance("2026-03-04T12:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "50.000000");
+
+    // Prepared, the balance stands still; given up, it moves, and a call that comes late begins nothing.
+    let at = "2026-03-04T12:00:00Z";
+    prepare(at).await.unwrap();
+    let grant = || billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Promo.into(),
+        amount: Some(Amount {
+            currency_code: "USD".to_owned(),
+            amount: "1".to_owned(),
+        }),
+        reason: "test".to_owned(),
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    let mut operator = h.operator.billing.clone();
+    assert_eq!(
+        refused(operator.grant_credit(grant()).await).1,
+        "ACCOUNT_CLOSED"
+    );
+    let abort = billing::AbortClosingRequest {
+        account_id: id.clone(),
+        close_time: Some(timestamp(instant(at))),
+        request_id: request_id(),
+    };
+    let mut seller = shop.seller.billing.clone();
+    seller.abort_closing(abort).await.unwrap();
+    for late in [at, "2026-03-04T11:00:00Z"] {
+        assert_eq!(refused(prepare(late).await).1, "NOT_CLOSING", "{late}");
+    }
+    operator.grant_credit(grant()).await.unwrap();
+    h.advance("2026-03-05T12:00:00Z").await;
+    let how = close(&h.customer(), &id).await.unwrap().closing.unwrap();
+    assert_eq!(how.refund_amount, dollars("50.00"));
+    assert_eq!(how.forfeited_amount.unwrap().amount, "1.000000");
+    consistent(h).await;
+}
