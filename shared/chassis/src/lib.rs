@@ -42,7 +42,7 @@ pub use frames::SingleMessage;
 pub use gate::{Gate, GateLayer};
 pub use jobs::{repeat, stop_on_signal};
 pub use lanes::Lanes;
-pub use news::{news, resume_position};
+pub use news::{follow, news, resume_position};
 pub use page::{Page, PageToken};
 pub use refusal::{FieldError, Refusal, field_error, internal, not_yet};
 pub use requests::Begun;

@@ -74,3 +74,29 @@ where
     });
     ReceiverStream::new(receiver)
 }
+
+/// How long a stream without news is kept before a step of a job ends.
+const QUIET: Duration = Duration::from_secs(1);
+/// News taken notice of in one step, so that the process can stop.
+const BATCH: usize = 500;
+
+/// Takes notice of what a stream tells until it is quiet, as a step of a job; gives how much it told.
+///
+/// # Errors
+/// The stream's failure, or the first of `take`.
+pub async fn follow<T, E: From<Status>>(
+    mut news: tonic::Streaming<T>,
+    mut take: impl AsyncFnMut(T) -> Result<(), E>,
+) -> Result<usize, E> {
+    let mut found = 0;
+    while found < BATCH
+        && let Ok(next) = tokio::time::timeout(QUIET, news.message()).await
+    {
+        let Some(told) = next? else {
+            break;
+        };
+        take(told).await?;
+        found += 1;
+    }
+    Ok(found)
+}

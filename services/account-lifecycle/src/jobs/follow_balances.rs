@@ -1,8 +1,6 @@
 //! Follows what `billing` tells of balances: an empty one suspends its account where the profile says so, and
 //! money lifts it (REQ-132, D4).
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use tonic::Status;
@@ -17,19 +15,11 @@ use crate::store::{self, Tenant, accounts, watch_positions};
 
 /// The name of what is followed.
 const SOURCE: &str = "billing.balances";
-/// How long a stream without news is kept before a step ends.
-const QUIET: Duration = Duration::from_secs(1);
-/// Changes taken notice of before a step ends, so that the process can stop.
-const BATCH: usize = 500;
 
 /// Takes notice of every change that has come since the last one; gives how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let mut news = open(ctx, false).await?;
-    let mut found = 0;
-    while let Ok(next) = tokio::time::timeout(QUIET, news.message()).await {
-        let Some(change) = next? else {
-            break;
-        };
+    let news = open(ctx, false).await?;
+    chassis::follow(news, async |change| {
         if let Err(error) = take(ctx, &change).await {
             let away = matches!(&error, Error::Peer(status) if chassis::is_away(status));
             if away || matches!(&error, Error::Database(_)) {
@@ -39,12 +29,9 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
             tracing::error!(account.id = change.account_id, error = %chassis::Chain(&error), "news of a balance is passed over");
             pass(ctx, &change.resume_token).await?;
         }
-        found += 1;
-        if BATCH <= found {
-            break;
-        }
-    }
-    Ok(found)
+        Ok(())
+    })
+    .await
 }
 
 /// Notes that news was followed which nothing came of.

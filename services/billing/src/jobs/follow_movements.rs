@@ -1,7 +1,5 @@
 //! Follows what `payments` tells of charges and refunds, and books on it.
 
-use std::time::Duration;
-
 use proto::payments::v1 as payments;
 use proto::payments::v1::watch_movements_response::Movement;
 use sqlx::error::DatabaseError;
@@ -14,32 +12,21 @@ use crate::store::watch_positions;
 
 /// The name of what is followed.
 const SOURCE: &str = "payments.movements";
-/// How long a stream without news is kept before a step ends.
-const QUIET: Duration = Duration::from_secs(1);
-/// Changes booked before a step ends, so that the process can stop.
-const BATCH: usize = 500;
 
 /// Books every change that has come since the last one; gives how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let mut news = open(ctx, false).await?;
-    let mut found = 0;
-    while let Ok(next) = tokio::time::timeout(QUIET, news.message()).await {
-        let Some(change) = next? else {
-            break;
-        };
+    let news = open(ctx, false).await?;
+    chassis::follow(news, async |change| {
         if let Err(error) = book(ctx, &change).await {
             if !is_permanent(&error) {
                 return Err(error);
             }
             set_aside(ctx, &change, &error).await?;
         }
-        found += 1;
         ctx.wake.notify_waiters();
-        if BATCH <= found {
-            break;
-        }
-    }
-    Ok(found)
+        Ok(())
+    })
+    .await
 }
 
 /// Whether booking the same again would fail again: what was told does not fit what is stored.

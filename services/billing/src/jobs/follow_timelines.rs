@@ -1,7 +1,5 @@
 //! Follows what `plan` tells of timelines, and renews what is paid in advance.
 
-use std::time::Duration;
-
 use proto::plan::v1 as plan;
 use sqlx::PgConnection;
 use tonic::Status;
@@ -15,25 +13,11 @@ use crate::store::watch_positions;
 
 /// The name of what is followed.
 const SOURCE: &str = "plan.timelines";
-/// How long a stream without news is kept before a step ends.
-const QUIET: Duration = Duration::from_secs(1);
-/// Changes taken notice of before a step ends, so that the process can stop.
-const BATCH: usize = 500;
 
 /// Takes notice of every change that has come since the last one; gives how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let mut news = open(ctx, false).await?;
-    let mut found = 0;
-    while let Ok(next) = tokio::time::timeout(QUIET, news.message()).await {
-        let Some(change) = next? else {
-            break;
-        };
-        take(ctx, &change).await?;
-        found += 1;
-        if BATCH <= found {
-            break;
-        }
-    }
+    let news = open(ctx, false).await?;
+    let found = chassis::follow(news, async |change| take(ctx, &change).await).await?;
     ctx.wake.notify_waiters();
     Ok(found)
 }
