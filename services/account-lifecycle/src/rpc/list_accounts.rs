@@ -30,17 +30,16 @@ pub async fn handle(
     tx.commit().await?;
     let now = ctx.clock.now().await?;
     let (found, last) = page.cut(found);
-    let token = |it: accounts::Account| {
-        format!(
-            "{}.{}",
-            it.created_at.timestamp_micros(),
-            it.account_id.simple()
-        )
-    };
+    let token = |it: accounts::Account| token(it.created_at, it.account_id);
     Ok(pb::ListAccountsResponse {
         accounts: found.iter().map(|it| convert::account(it, now)).collect(),
         next_page_token: last.map(token).unwrap_or_default(),
     })
+}
+
+/// The page token of a position.
+pub fn token(at: DateTime<Utc>, id: Uuid) -> String {
+    format!("{}.{}", at.timestamp_micros(), id.simple())
 }
 
 /// The position in a page token of things listed by the time they were made.

@@ -4,7 +4,7 @@ use chassis::{Caller, Page, wire};
 use proto::account::v1 as pb;
 
 use super::convert;
-use super::list_accounts::position;
+use super::list_accounts::{position, token};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -27,10 +27,7 @@ pub async fn handle(
     let found = dlt_registrations::list(&mut tx, root, before, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);
-    let token = |it: Registration| {
-        let at = it.created_at.timestamp_micros();
-        format!("{at}.{}", it.registration_id.simple())
-    };
+    let token = |it: Registration| token(it.created_at, it.registration_id);
     Ok(pb::ListDltRegistrationsResponse {
         dlt_registrations: found.iter().map(convert::dlt_registration).collect(),
         next_page_token: last.map(token).unwrap_or_default(),

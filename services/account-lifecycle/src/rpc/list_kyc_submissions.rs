@@ -5,7 +5,7 @@ use proto::account::v1 as pb;
 use values::AccountId;
 
 use super::convert;
-use super::list_accounts::position;
+use super::list_accounts::{position, token};
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{self, Tenant, kyc_submissions};
@@ -37,10 +37,7 @@ pub async fn handle(
     let found = kyc_submissions::list(&mut tx, filter, after, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);
-    let token = |it: kyc_submissions::Submission| {
-        let at = it.submitted_at.timestamp_micros();
-        format!("{at}.{}", it.kyc_id.simple())
-    };
+    let token = |it: kyc_submissions::Submission| token(it.submitted_at, it.kyc_id);
     Ok(pb::ListKycSubmissionsResponse {
         kyc_submissions: found.iter().map(convert::kyc_submission).collect(),
         next_page_token: last.map(token).unwrap_or_default(),

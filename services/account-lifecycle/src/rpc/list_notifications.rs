@@ -4,7 +4,7 @@ use chassis::{Caller, Page, wire};
 use proto::account::v1 as pb;
 
 use super::convert;
-use super::list_accounts::position;
+use super::list_accounts::{position, token};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -28,10 +28,7 @@ pub async fn handle(
     let found = notifications::list(&mut tx, of, before, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);
-    let token = |it: Notification| {
-        let at = it.created_at.timestamp_micros();
-        format!("{at}.{}", it.notification_id.simple())
-    };
+    let token = |it: Notification| token(it.created_at, it.notification_id);
     Ok(pb::ListNotificationsResponse {
         notifications: found.iter().map(convert::notification).collect(),
         next_page_token: last.map(token).unwrap_or_default(),

@@ -4,7 +4,7 @@ use chassis::{Caller, Page, wire};
 use proto::account::v1 as pb;
 
 use super::convert;
-use super::list_accounts::position;
+use super::list_accounts::{position, token};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -25,13 +25,7 @@ pub async fn handle(
     let found = tickets::list(&mut tx, account.account_id, before, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);
-    let token = |it: tickets::Ticket| {
-        format!(
-            "{}.{}",
-            it.created_at.timestamp_micros(),
-            it.ticket_id.simple()
-        )
-    };
+    let token = |it: tickets::Ticket| token(it.created_at, it.ticket_id);
     Ok(pb::ListTicketsResponse {
         tickets: found.iter().map(convert::ticket).collect(),
         next_page_token: last.map(token).unwrap_or_default(),

@@ -4,7 +4,7 @@ use chassis::{Caller, Page, wire};
 use proto::account::v1 as pb;
 
 use super::convert;
-use super::list_accounts::position;
+use super::list_accounts::{position, token};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::domain::whitelist::Listed;
@@ -27,10 +27,7 @@ pub async fn handle(
     let found = whitelisted_numbers::list(&mut tx, root, before, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);
-    let token = |it: Listed| {
-        let at = it.created_at.timestamp_micros();
-        format!("{at}.{}", it.number_id.simple())
-    };
+    let token = |it: Listed| token(it.created_at, it.number_id);
     Ok(pb::ListWhitelistedNumbersResponse {
         whitelisted_numbers: found.iter().map(convert::whitelisted_number).collect(),
         next_page_token: last.map(token).unwrap_or_default(),
