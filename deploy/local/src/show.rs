@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "this is what a command prints")]
 
 use std::io::IsTerminal as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,7 +40,7 @@ pub fn json_value<M: Message>(name: &str, message: &M) -> Result<serde_json::Val
     Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
-/// Prints rows under their heads, numbers to the right.
+/// Prints rows under their heads, if these have names; numbers to the right.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) {
     let wide = |column: usize| {
         let cells = rows
@@ -73,31 +73,28 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) {
             .collect();
         line(format!("  {}", padded.join("  ").trim_end()));
     };
-    print(
-        &heads
-            .iter()
-            .map(|head| (*head).to_owned())
-            .collect::<Vec<_>>(),
-    );
-    print(
-        &widths
-            .iter()
-            .map(|width| "-".repeat(*width))
-            .collect::<Vec<_>>(),
-    );
+    if heads.iter().any(|head| !head.is_empty()) {
+        let names = heads.iter().map(|head| (*head).to_owned());
+        let rules = widths.iter().map(|width| "-".repeat(*width));
+        print(&names.collect::<Vec<_>>());
+        print(&rules.collect::<Vec<_>>());
+    }
     for row in rows {
         print(row);
     }
 }
 
-/// Long work: a bar with rate and remaining time on a terminal, a line each tenth elsewhere.
+/// How often work that goes on is told of where there is no terminal.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Long work: a bar with rate and remaining time on a terminal, a line a second elsewhere.
 pub struct Progress {
     bar: Option<ProgressBar>,
     what: String,
     total: u64,
     done: u64,
-    tenth: u64,
     begun: Instant,
+    told: Instant,
 }
 
 impl Progress {
@@ -115,8 +112,8 @@ impl Progress {
             what: what.to_owned(),
             total,
             done: 0,
-            tenth: 0,
             begun: Instant::now(),
+            told: Instant::now(),
         }
     }
 
@@ -125,8 +122,8 @@ impl Progress {
         self.done = done.min(self.total.max(done));
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-        } else if 0 < self.total && self.tenth < done.saturating_mul(10) / self.total {
-            self.tenth = done.saturating_mul(10) / self.total;
+        } else if EVERY <= self.told.elapsed() {
+            self.told = Instant::now();
             line(format!(
                 "{}: {done} of {} ({}/s)",
                 self.what,

@@ -1,5 +1,6 @@
 //! Carrying out a committed order.
 
+use chassis::wire;
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
@@ -69,8 +70,7 @@ async fn change_plan(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(),
 
 /// When a segment begins.
 fn start(segment: &plan::Segment) -> Option<DateTime<Utc>> {
-    let at = segment.start_time.as_ref()?;
-    DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?)
+    wire::instant("start_time", segment.start_time).ok()
 }
 
 /// Whether what was quoted still holds, before anything is paid.

@@ -1,5 +1,6 @@
 //! Limits of accounts: from when, why, and what history tells of them (C-22, D13).
 
+use chassis::wire;
 use chrono::{DateTime, TimeDelta, Utc};
 use proto::plan::v1 as plan;
 use sqlx::PgConnection;
@@ -82,10 +83,8 @@ pub async fn follow(
     else {
         return Ok(());
     };
-    let end = last.end_time.as_ref().and_then(|at| {
-        let nanos = u32::try_from(at.nanos).ok()?;
-        DateTime::from_timestamp(at.seconds, nanos)
-    });
+    let end = wire::optional_instant("end_time", last.end_time);
+    let end = end.map_err(|_| Error::Stored("segment of plan"))?;
     accounts::lock(db, root).await?;
     // What a closing ends needs no limit.
     if closings::get(db, root).await?.is_some() {

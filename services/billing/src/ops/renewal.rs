@@ -2,6 +2,7 @@
 //! when every try has failed (REQ-127, D13). What is in force decides what is paid: `plan` is asked at the
 //! start of each cycle, so that a change, a cancellation and the price of a version need no word here.
 
+use chassis::wire;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use proto::plan::v1 as plan;
 use sqlx::PgConnection;
@@ -86,11 +87,8 @@ pub async fn follow(
     let Some(terms) = terms(segment)? else {
         return Ok(());
     };
-    let start = segment.start_time.as_ref().and_then(|it| {
-        let nanos = u32::try_from(it.nanos).ok()?;
-        DateTime::from_timestamp(it.seconds, nanos)
-    });
-    let start = start.ok_or(Error::Stored("segment of plan"))?;
+    let start = wire::instant("start_time", segment.start_time);
+    let start = start.map_err(|_| Error::Stored("segment of plan"))?;
     ledger::lock(db, &[root]).await?;
     let known = subscriptions::lock(db, root, family).await?;
     let paid = paid_by_order(db, segment).await?;
@@ -139,16 +137,13 @@ pub async fn lapse(
         .await?
         .ok_or(Error::Stored("account"))?;
     let days = collect::profile(catalogue, &account)?.lapse_days;
-    let end = last.end_time.as_ref().and_then(|it| {
-        let nanos = u32::try_from(it.nanos).ok()?;
-        DateTime::from_timestamp(it.seconds, nanos)
-    });
+    let end = wire::optional_instant("end_time", last.end_time);
+    let end = end.map_err(|_| Error::Stored("segment of plan"))?;
     let expiry = end
         .filter(|_| 0 < days)
         .and_then(|end| end.checked_add_signed(TimeDelta::try_days(days)?));
     ledger::lock(db, &[root]).await?;
-    ledger::set_lapse(db, root, expiry).await?;
-    Ok(())
+    Ok(ledger::set_lapse(db, root, expiry).await?)
 }
 
 /// Whether the order of a segment has paid for the cycle that the segment began with.

@@ -200,13 +200,13 @@ pub async fn balance(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> s
 }
 
 /// Lets the paid credit of a root account, whose balance is locked, expire at an instant, or not: what expires
-/// for another reason stays as it is. Gives how many lots that changed.
+/// for another reason stays as it is.
 pub async fn set_lapse(
     db: &mut PgConnection,
     root: Uuid,
     expires_at: Option<DateTime<Utc>>,
-) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
+) -> sqlx::Result<()> {
+    sqlx::query!(
         "-- billing.lots.set_lapse
         UPDATE billing.lots SET expires_at = $2, lapses = $2 IS NOT NULL
         WHERE root_id = $1 AND kind = 3 AND 0 < remaining_micros AND forfeited_at IS NULL
@@ -216,7 +216,7 @@ pub async fn set_lapse(
     )
     .execute(db)
     .await?;
-    Ok(done.rows_affected())
+    Ok(())
 }
 
 /// The lots with something left of the root accounts from `low` to `high`, by root.
