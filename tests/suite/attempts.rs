@@ -41,12 +41,15 @@ const CHANGED: &[(&str, &str)] = &[
     ),
     ("payments.requests", "*"),
     ("payments.test_clock", "*"),
-    ("payments.accounts", "country_code"),
-    ("payments.methods", "is_default removed_at"),
+    ("payments.accounts", "country_code erased_at"),
+    (
+        "payments.methods",
+        "is_default removed_at provider_code provider_token network_code bank_code app_code last_four expiry_month",
+    ),
     (
         "payments.movements",
-        "settled_minor refunded_minor provider_id state failure_reason retryable parked_reason action_url reference \
-         updated_at settled_at lease_token leased_until sent_at first_sent_at look_ups look_at overdue_told_at",
+        "settled_minor refunded_minor provider_id state failure_reason retryable parked_reason action_url return_url \
+         reference updated_at settled_at lease_token leased_until sent_at first_sent_at look_ups look_at overdue_told_at",
     ),
     (
         "payments.disputes",
@@ -68,6 +71,12 @@ const DELETED: &[&str] = &[
     "billing.run_outcomes",
     "billing.parked_accounts",
     "billing.subscriptions",
+    // What a deletion takes away, and what is kept for some years.
+    "billing.usage_events",
+    "billing.usage_days",
+    "billing.recipients",
+    "billing.retention_keys",
+    "billing.sealed_recipients",
     "payments.requests",
     "payments.test_clock",
 ];

@@ -20,14 +20,14 @@ use crate::money::Shop;
 use crate::subscriptions::{bought, change, get, refused, renewals, subscriber};
 
 #[expect(clippy::unnecessary_wraps, reason = "as fields hold it")]
-fn dollars(amount: &str) -> Option<Money> {
+pub fn dollars(amount: &str) -> Option<Money> {
     Some(Money {
         currency_code: "USD".to_owned(),
         amount: amount.to_owned(),
     })
 }
 
-fn closing(id: &str, way: Way) -> account::CloseAccountRequest {
+pub fn closing(id: &str, way: Way) -> account::CloseAccountRequest {
     account::CloseAccountRequest {
         account_id: id.to_owned(),
         option: way.into(),
@@ -36,7 +36,7 @@ fn closing(id: &str, way: Way) -> account::CloseAccountRequest {
     }
 }
 
-async fn close(who: &Clients, id: &str) -> Result<account::Account, Status> {
+pub async fn close(who: &Clients, id: &str) -> Result<account::Account, Status> {
     let request = closing(id, Way::DeleteAllDataAndSettings);
     let answer = who.account.clone().close_account(request).await?;
     Ok(answer.into_inner().account.unwrap())
@@ -53,7 +53,7 @@ async fn buys(shop: &Shop, id: &str, amount: &str) {
     assert_eq!(order.unwrap().state(), account::order::State::Completed);
 }
 
-async fn granted(h: &Harness, id: &str, kind: billing::lot::Kind, amount: &str) {
+pub async fn granted(h: &Harness, id: &str, kind: billing::lot::Kind, amount: &str) {
     let request = billing::GrantCreditRequest {
         account_id: id.to_owned(),
         kind: kind.into(),
@@ -73,7 +73,7 @@ async fn granted(h: &Harness, id: &str, kind: billing::lot::Kind, amount: &str) 
         .unwrap();
 }
 
-async fn consistent(h: &Harness) {
+pub async fn consistent(h: &Harness) {
     let request = billing::ReconcileRequest::default();
     let found = h.operator.billing.clone().reconcile(request).await.unwrap();
     assert!(found.into_inner().differences.is_empty());

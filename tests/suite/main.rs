@@ -15,6 +15,7 @@ mod access;
 mod attempts;
 mod capabilities;
 mod closing;
+mod deletion;
 mod harness;
 mod hostile;
 mod ledger;

@@ -97,7 +97,11 @@ const DOCUMENTS: [&str; 4] = [
     "BUSINESS_PAN",
 ];
 
-async fn submit(h: &Harness, id: &str, codes: &[&str]) -> Result<account::KycSubmission, Status> {
+pub async fn submit(
+    h: &Harness,
+    id: &str,
+    codes: &[&str],
+) -> Result<account::KycSubmission, Status> {
     let request = account::SubmitKycRequest {
         account_id: id.to_owned(),
         country_code: "IN".to_owned(),

@@ -639,6 +639,46 @@ impl Ctx {
         ask!(self.billing, abort_closing, request).map(|_| ())
     }
 
+    /// Has the other services erase their parts of a closed account, and with a root of its subaccounts; gives what
+    /// each erased and what it keeps. Safe to repeat.
+    pub async fn erase_elsewhere(
+        &self,
+        account: Uuid,
+    ) -> Result<Vec<(&'static str, (Vec<String>, Vec<String>))>, Status> {
+        let account_id = AccountId::from_uuid(account).to_string();
+        // Erased once whatever the request; a refusal must not be answered for ever.
+        let request_id = Uuid::now_v7().to_string();
+        let of_plan = ask!(
+            self.plan,
+            erase_account,
+            plan::EraseAccountRequest {
+                account_id: account_id.clone(),
+                request_id: request_id.clone(),
+            }
+        )?;
+        let of_billing = ask!(
+            self.billing,
+            erase_account,
+            billing::EraseAccountRequest {
+                account_id: account_id.clone(),
+                request_id: request_id.clone(),
+            }
+        )?;
+        let of_payments = ask!(
+            self.payments,
+            erase_account,
+            payments::EraseAccountRequest {
+                account_id,
+                request_id,
+            }
+        )?;
+        Ok(vec![
+            ("plan", (of_plan.erased, of_plan.kept)),
+            ("billing", (of_billing.erased, of_billing.kept)),
+            ("payments", (of_payments.erased, of_payments.kept)),
+        ])
+    }
+
     /// Puts a plan in force at once, as previewed; safe to repeat.
     pub async fn put_plan(
         &self,

@@ -137,6 +137,9 @@ pub enum Error {
     /// No such ticket, or not one that this caller may know of.
     #[error("ticket {0} does not exist")]
     TicketNotFound(TicketId),
+    /// The account's data have not been deleted.
+    #[error("the data of account {0} have not been deleted")]
+    DeletionReceiptNotFound(AccountId),
     /// No such profile.
     #[error("profile {0} does not exist")]
     ProfileNotFound(String),
@@ -326,6 +329,9 @@ impl From<Error> for Status {
             Error::Code(CodeRefused::Expired) => wrong_state("CODE_EXPIRED"),
             Error::Code(CodeRefused::Blocked) => wrong_state("CODE_BLOCKED"),
             Error::OrderUnderWay(id) => wrong_state("ORDER_UNDER_WAY").with("accountId", id),
+            Error::DeletionReceiptNotFound(id) => {
+                not_found("DELETION_RECEIPT_NOT_FOUND").with("accountId", id)
+            }
             Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),
             Error::ProfileNotFound(code) => {
                 not_found("PROFILE_NOT_FOUND").with("profileCode", code)

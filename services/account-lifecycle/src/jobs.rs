@@ -1,5 +1,6 @@
 //! The work that the clock starts: sagas whose RPC was cut short.
 
+pub mod erase_accounts;
 pub mod finish_closings;
 pub mod finish_orders;
 pub mod follow_balances;
@@ -51,7 +52,8 @@ pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
 pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<DateTime<Utc>>> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
-    let due = accounts::next_limit(&mut tx, until).await?;
+    let limit = accounts::next_limit(&mut tx, until).await?;
+    let erasure = closings::next_erasure(&mut tx, until).await?;
     tx.commit().await?;
-    Ok(due)
+    Ok(limit.into_iter().chain(erasure).min())
 }

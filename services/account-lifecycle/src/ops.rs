@@ -3,6 +3,7 @@
 pub mod authorize;
 pub mod close;
 pub mod commit_order;
+pub mod erase;
 pub mod history;
 pub mod limit;
 pub mod notify;

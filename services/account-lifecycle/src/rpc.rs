@@ -23,6 +23,7 @@ mod get_account;
 mod get_billing_details;
 mod get_close_options;
 mod get_current_plan;
+mod get_deletion_receipt;
 mod get_kyc;
 mod get_order;
 mod get_resource;
@@ -478,14 +479,14 @@ impl AccountService for Ctx {
         write(self, request, delete_user::handle).await
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn get_deletion_receipt(
         &self,
-        _: Request<pb::GetDeletionReceiptRequest>,
+        request: Request<pb::GetDeletionReceiptRequest>,
     ) -> Result<Response<pb::GetDeletionReceiptResponse>, Status> {
-        Err(not_yet("GetDeletionReceipt"))
+        read!(self, request, get_deletion_receipt)
     }
+
+    // What follows is in the contract and comes with its own issue.
 
     async fn list_audit_entries(
         &self,

@@ -33,6 +33,8 @@ pub struct Catalogue {
     pub rates: Option<Rates>,
     /// Taxes by the customer's country; "" for every one without its own.
     pub taxes: HashMap<String, TaxPolicy>,
+    /// Years for which the law asks for invoices.
+    pub invoice_retention_years: i32,
 }
 
 /// A family's policies.
@@ -319,6 +321,7 @@ fn read(from: &pb::Catalogue) -> Option<Catalogue> {
         profiles,
         rates,
         taxes: taxes.collect(),
+        invoice_retention_years: from.invoice_retention_years,
     })
 }
 

@@ -82,6 +82,9 @@ pub enum Error {
     /// The account is closing or closed.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
+    /// The account is open: nothing of it is erased.
+    #[error("account {0} is not closed")]
+    AccountNotClosed(AccountId),
     /// What is charged now may succeed, and would come too late.
     #[error("a payment of account {0} is under way")]
     PaymentUnderWay(AccountId),
@@ -240,6 +243,7 @@ impl From<Error> for Status {
                 .with("invoiceId", invoice)
                 .with("left", left),
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::AccountNotClosed(id) => wrong_state("ACCOUNT_NOT_CLOSED").with("accountId", id),
             Error::PaymentUnderWay(id) => wrong_state("PAYMENT_UNDER_WAY").with("accountId", id),
             Error::RunUnderWay { family, .. } => {
                 wrong_state("RUN_UNDER_WAY").with("familyCode", family)

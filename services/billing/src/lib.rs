@@ -31,7 +31,10 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::join_all;
 use proto::billing::v1::billing_service_server::BillingServiceServer;
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Notify;
 use tonic::service::Routes;
+use values::AccountId;
 
 pub use access::ACCESS;
 pub use ctx::Ctx;
@@ -48,6 +51,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// What a test clock is told of work that is due now.
 const NOW: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
 
+/// How often answers are forgotten that are not given again any more.
+const HOUR: Duration = Duration::from_hours(1);
+
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
@@ -60,6 +66,24 @@ pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         },
         Command::Serve(config) => start(&config).await,
     }
+}
+
+/// Whom the invoices of a deleted account went to, and since when, as far as it is kept: no RPC tells (D24).
+pub async fn recipients(
+    database_url: &str,
+    account: &str,
+) -> Result<Vec<(DateTime<Utc>, String)>, Box<dyn Error>> {
+    let root = account.parse::<AccountId>()?.uuid();
+    let mut db = PgConnection::connect(database_url).await?;
+    let Some(kept) = store::retained::key(&mut db, root).await? else {
+        return Ok(Vec::new());
+    };
+    let sealed = store::retained::list(&mut db, root).await?;
+    let opened = sealed.into_iter().map(|(since, sealed)| {
+        let text = ops::seal::opened(&kept.key, (root, since), &sealed);
+        Ok((since, text.map_err(|_| "what is sealed does not open")?))
+    });
+    opened.collect()
 }
 
 /// Serves until it is told to stop.
@@ -94,6 +118,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                         store::auto_recharges::next_due(&mut db, until).await?,
                         store::refunds::next_due(&mut db, until).await?,
                         store::subscriptions::next_due(&mut db, until).await?,
+                        store::retained::next_due(&mut db, until).await?,
                     ] {
                         due = due.into_iter().chain(other).min();
                     }
@@ -139,8 +164,16 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                 let renew = chassis::repeat("renew", (PAUSE, &ctx.wake), &stop, async || {
                     jobs::renew::step(&ctx).await
                 });
+                let destroy =
+                    chassis::repeat("destroy_keys", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::destroy_keys::step(&ctx).await
+                    });
+                let never = Notify::new();
+                let forget = chassis::repeat("forget_answers", (HOUR, &never), &stop, async || {
+                    chassis::forget_answers(&ctx).await
+                });
                 tokio::join!(
-                    work, finish, expire, follow, ask, recharge, timelines, renew
+                    work, finish, expire, follow, ask, recharge, timelines, renew, destroy, forget
                 );
             },
         })

@@ -7,6 +7,7 @@ mod compare_billing_runs;
 mod convert;
 mod create_billing_run;
 mod create_credit_note;
+mod erase_account;
 mod get_auto_recharge;
 mod get_balance;
 mod get_billing_run;
@@ -387,14 +388,14 @@ impl BillingService for Ctx {
         saga(self, request, abort_closing::handle).await
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn erase_account(
         &self,
-        _: Request<pb::EraseAccountRequest>,
+        request: Request<pb::EraseAccountRequest>,
     ) -> Result<Response<pb::EraseAccountResponse>, Status> {
-        Err(not_yet("EraseAccount"))
+        saga(self, request, erase_account::handle).await
     }
+
+    // What follows is in the contract and comes with its own issue.
 
     async fn verify_audit(
         &self,

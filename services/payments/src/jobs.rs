@@ -4,6 +4,7 @@
 //! run twice or killed anywhere.
 
 pub mod decide_sandbox;
+pub mod erase_methods;
 pub mod look_up_movements;
 pub mod process_webhooks;
 pub mod tell_overdue;

@@ -5,6 +5,7 @@ mod cards;
 mod convert;
 mod create_charge;
 mod create_refund;
+mod erase_account;
 mod get_charge;
 mod get_refund;
 mod import_catalogue;
@@ -221,14 +222,14 @@ impl PaymentsService for Ctx {
         saga!(self, request, replay_webhook_event)
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn erase_account(
         &self,
-        _: Request<pb::EraseAccountRequest>,
+        request: Request<pb::EraseAccountRequest>,
     ) -> Result<Response<pb::EraseAccountResponse>, Status> {
-        Err(not_yet("EraseAccount"))
+        saga!(self, request, erase_account)
     }
+
+    // What follows is in the contract and comes with its own issue.
 
     async fn verify_audit(
         &self,

@@ -25,12 +25,9 @@ pub struct Fault {
 }
 
 /// Sections that this service does not read; others do.
-const OTHER_SECTIONS: [&str; 4] = [
-    "business_hours",
-    "priorities",
-    "payment_methods",
-    "retention_years",
-];
+const OTHER_SECTIONS: [&str; 3] = ["business_hours", "priorities", "payment_methods"];
+/// Years for which invoices are kept where the document does not say.
+const INVOICE_YEARS: i32 = 8;
 /// The most faults that are told at once.
 const MAX_FAULTS: usize = 50;
 
@@ -51,6 +48,8 @@ struct Document {
     #[serde(default)]
     tax: BTreeMap<String, TaxDocument>,
     kyc: Option<KycDocument>,
+    #[serde(default)]
+    retention_years: BTreeMap<String, i32>,
     #[serde(flatten)]
     sections: BTreeMap<String, Value>,
 }
@@ -578,7 +577,18 @@ impl Check {
             rates,
             taxes,
             kyc,
+            invoice_retention_years: self.invoice_retention(&document.retention_years),
         }
+    }
+
+    /// Years for which invoices are kept; every class of documents is checked.
+    fn invoice_retention(&mut self, years: &BTreeMap<String, i32>) -> i32 {
+        for (class, count) in years {
+            let path = format!("retention_years.{class}");
+            self.one_of(path.clone(), class, &["INVOICE", "LEDGER", "AUDIT"]);
+            self.unless((1..=100).contains(count), path, "1 to 100");
+        }
+        years.get("INVOICE").copied().unwrap_or(INVOICE_YEARS)
     }
 
     fn kyc(&mut self, kyc: &KycDocument) -> KycTerms {
@@ -656,14 +666,20 @@ impl Check {
             let known = ["DELETE_ALL_DATA_AND_SETTINGS", "KEEP_ACCOUNT_DATA"];
             self.one_of(path("full_options"), option, &known);
         }
-        for (key, days, most) in [
-            ("reauth_max_age_minutes", from.reauth_max_age_minutes, 1_440),
-            ("data_purge_days", from.data_purge_days, 3_650),
+        // Answers of before the closing, given again for 30 days, hold what is deleted.
+        for (key, count, least, most) in [
+            (
+                "reauth_max_age_minutes",
+                from.reauth_max_age_minutes,
+                1,
+                1_440,
+            ),
+            ("data_purge_days", from.data_purge_days, 30, 3_650),
         ] {
             self.unless(
-                (1..=most).contains(&days),
+                (least..=most).contains(&count),
                 path(key),
-                format!("1 to {most}"),
+                format!("{least} to {most}"),
             );
         }
         ClosePolicy {

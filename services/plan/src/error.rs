@@ -100,6 +100,9 @@ pub enum Error {
     /// The account is closed for ever.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
+    /// The account is open: nothing of it is erased.
+    #[error("account {0} is not closed")]
+    AccountNotClosed(AccountId),
     /// The subscription ends: that is taken back before it changes.
     #[error("the subscription of account {0} is cancelled: undo that first")]
     Cancelled(AccountId),
@@ -243,6 +246,7 @@ impl From<Error> for Status {
                 wrong_state("SELECT_FREE_PLAN").with("familyCode", family)
             }
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::AccountNotClosed(id) => wrong_state("ACCOUNT_NOT_CLOSED").with("accountId", id),
             Error::Cancelled(id) => wrong_state("SUBSCRIPTION_CANCELLED").with("accountId", id),
             Error::PaymentRequired(id) => wrong_state("PAYMENT_REQUIRED").with("accountId", id),
             Error::PendingChangeExists(id) => {

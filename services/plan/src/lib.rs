@@ -18,10 +18,12 @@ mod store;
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::{Clock, Command, Config, Server, serve};
 use futures::FutureExt as _;
 use proto::plan::v1::plan_service_server::PlanServiceServer;
+use tokio::sync::Notify;
 use tonic::service::Routes;
 
 pub use access::ACCESS;
@@ -34,6 +36,9 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 const GRPC_NAME: &str = "perdiem.plan.v1.PlanService";
 /// The largest message that it takes: a catalogue document.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// How often answers are forgotten that are not given again any more.
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -55,6 +60,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
         let db = chassis::connect(&config.database_url, "plan", config.database_connections)?;
         let ctx = Ctx::new(db, config.test_clock_listen.is_some());
         let clock: Clock = ctx.clock.clone();
+        let forgetful = ctx.clone();
         let service = PlanServiceServer::new(ctx).max_decoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Server {
             name: "plan",
@@ -64,7 +70,13 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
             clock,
             // Timelines are functions of an instant: nothing here waits for one.
             next_due: Arc::new(|_| async { Ok(None) }.boxed()),
-            jobs: |_| async {},
+            jobs: async move |stop| {
+                let never = Notify::new();
+                chassis::repeat("forget_answers", (HOUR, &never), &stop, async || {
+                    chassis::forget_answers(&forgetful).await
+                })
+                .await;
+            },
         })
     })
     .await

@@ -11,6 +11,7 @@ mod convert;
 mod create_contract;
 mod create_contract_offer;
 mod end_subscription;
+mod erase_account;
 mod get_catalogue;
 mod get_contract;
 mod get_current_plan;
@@ -288,6 +289,13 @@ impl PlanService for Ctx {
         )?))
     }
 
+    async fn erase_account(
+        &self,
+        request: Request<pb::EraseAccountRequest>,
+    ) -> Result<Response<pb::EraseAccountResponse>, Status> {
+        write(self, request, erase_account::handle).await
+    }
+
     // What follows is in the contract and comes with its own issue.
 
     async fn add_add_on(
@@ -309,13 +317,6 @@ impl PlanService for Ctx {
         _: Request<pb::ListAddOnsRequest>,
     ) -> Result<Response<pb::ListAddOnsResponse>, Status> {
         Err(not_yet("ListAddOns"))
-    }
-
-    async fn erase_account(
-        &self,
-        _: Request<pb::EraseAccountRequest>,
-    ) -> Result<Response<pb::EraseAccountResponse>, Status> {
-        Err(not_yet("EraseAccount"))
     }
 
     async fn verify_audit(

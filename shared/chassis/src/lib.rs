@@ -45,7 +45,7 @@ pub use lanes::Lanes;
 pub use news::{follow, news, resume_position};
 pub use page::{Page, PageToken};
 pub use refusal::{FieldError, Refusal, field_error, internal, not_yet};
-pub use requests::Begun;
+pub use requests::{Begun, forget_all_answers, forget_answers};
 pub use server::{Server, serve};
 pub use telemetry::{Telemetry, init_telemetry};
 pub use tenant::{Tenant, enter};

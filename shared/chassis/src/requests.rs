@@ -1,9 +1,11 @@
 //! The answers already given: `<schema>.requests` (R7 to R9).
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tonic::{Code, Status};
 use uuid::Uuid;
+
+use crate::Owned;
 
 /// What makes two requests one intent.
 #[derive(Debug, Clone)]
@@ -124,5 +126,33 @@ pub async fn refuse(db: &mut PgConnection, key: &Key, status: &Status) -> sqlx::
     .bind(status.details())
     .execute(db)
     .await?;
+    Ok(())
+}
+
+/// How long an answer is given again.
+const KEPT: TimeDelta = TimeDelta::days(30);
+/// How many are forgotten at once.
+const BATCH: i64 = 1_000;
+
+/// Forgets answers that are not given again any more, as a step of a job; gives how many.
+pub async fn forget_answers<C: Owned>(ctx: &C) -> sqlx::Result<usize> {
+    let schema = C::SCHEMA;
+    let now = ctx.clock().now().await?;
+    let gone = sqlx::query(AssertSqlSafe(format!(
+        "-- {schema}.requests.forget
+        DELETE FROM {schema}.requests WHERE (caller, account, method, request_id) IN (
+            SELECT caller, account, method, request_id FROM {schema}.requests
+            WHERE created_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)"
+    )))
+    .bind(now - KEPT)
+    .bind(BATCH)
+    .execute(ctx.db())
+    .await?;
+    Ok(usize::try_from(gone.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Forgets every answer that is not given again any more: what an account had is in none from then on.
+pub async fn forget_all_answers<C: Owned>(ctx: &C) -> sqlx::Result<()> {
+    while 0 < forget_answers(ctx).await? {}
     Ok(())
 }

@@ -33,6 +33,8 @@ pub struct Closing {
     pub due_on: Option<NaiveDate>,
     /// The refunds, ids of `payments`.
     pub refund_ids: Vec<String>,
+    /// When its data had been deleted; `None` before.
+    pub erased_at: Option<DateTime<Utc>>,
 }
 
 impl Closing {

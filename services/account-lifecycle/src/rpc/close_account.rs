@@ -140,6 +140,7 @@ async fn begun(
         forfeited_micros: 0,
         due_on: None,
         refund_ids: Vec::new(),
+        erased_at: None,
     };
     let known = closings::get(&mut unit.tx, id).await?;
     if known.is_none() && asked.is_of_root() && orders::any_under_way(&mut unit.tx, id).await? {

@@ -126,7 +126,7 @@ fn closing(from: &Closing) -> pb::Closing {
         forfeited_amount: (0 < forfeited)
             .then(|| pb_amount(values::Amount::from_micros(forfeited, currency))),
         actor: from.actor.clone(),
-        erase_time: None,
+        erase_time: from.erased_at.map(timestamp),
     }
 }
 

@@ -348,3 +348,27 @@ pub async fn to_open(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Acco
     .fetch_all(db)
     .await
 }
+
+/// The accounts that are erased with `id`: itself, and with a root its subaccounts.
+pub async fn with_subaccounts(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.with_subaccounts
+        SELECT account_id FROM account.accounts WHERE account_id = $1 OR root_id = $1
+        ORDER BY parent_id IS NOT NULL, account_id",
+        id
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Erases the names of accounts.
+pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.erase
+        UPDATE account.accounts SET display_name = '' WHERE account_id = ANY($1)",
+        accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -87,3 +87,14 @@ pub async fn to_tell(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Bill
     .fetch_all(db)
     .await
 }
+
+/// Deletes the details of a root account.
+pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.billing_details.erase\nDELETE FROM account.billing_details WHERE root_id = $1",
+        root
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! `account.closings`
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -11,7 +12,7 @@ pub async fn get(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Cl
         Closing,
         "-- account.closings.get
         SELECT root_id, account_id, state, option, close_at, purge_at, actor, currency, settlement_minor, refund_minor,
-               forfeited_micros, due_on, refund_ids
+               forfeited_micros, due_on, refund_ids, erased_at
         FROM account.closings WHERE account_id = $1",
         account
     )
@@ -57,7 +58,7 @@ pub async fn take(
             WHERE ($1::uuid IS NULL OR account_id = $1) AND state <> 'DONE' AND look_at <= clock_timestamp()
             ORDER BY look_at LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING root_id, account_id, state, option, close_at, purge_at, actor, currency, settlement_minor, refund_minor,
-                  forfeited_micros, due_on, refund_ids, lease_token",
+                  forfeited_micros, due_on, refund_ids, erased_at, lease_token",
         account,
         lease
     )
@@ -78,6 +79,7 @@ pub async fn take(
             forfeited_micros: row.forfeited_micros,
             due_on: row.due_on,
             refund_ids: row.refund_ids,
+            erased_at: row.erased_at,
         };
         (closing, row.lease_token)
     }))
@@ -94,7 +96,8 @@ pub async fn set(
         "-- account.closings.set
         UPDATE account.closings
         SET state = $3, settlement_minor = $4, refund_minor = $5, forfeited_micros = $6, due_on = $7, refund_ids = $8,
-            look_at = clock_timestamp() + make_interval(secs => $9::bigint::double precision)
+            look_at = clock_timestamp()
+                + make_interval(secs => CASE $3 WHEN 'DONE' THEN 0 ELSE $9::bigint END::double precision)
         WHERE account_id = $1 AND lease_token = $2",
         it.account_id,
         token,
@@ -150,5 +153,88 @@ pub async fn any_under_way(db: &mut PgConnection) -> sqlx::Result<bool> {
         SELECT EXISTS (SELECT FROM account.closings WHERE state <> 'DONE') AS "any!""#
     )
     .fetch_one(db)
+    .await
+}
+
+/// Takes a closing whose data are to be deleted, for `lease` seconds.
+pub async fn take_to_erase(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    lease: i64,
+) -> sqlx::Result<Option<(Uuid, Uuid)>> {
+    let row = sqlx::query!(
+        "-- account.closings.take_to_erase
+        UPDATE account.closings
+        SET look_at = clock_timestamp() + make_interval(secs => $2::bigint::double precision)
+        WHERE account_id = (
+            SELECT account_id FROM account.closings
+            WHERE state = 'DONE' AND erased_at IS NULL AND purge_at <= $1 AND look_at <= clock_timestamp()
+            ORDER BY purge_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING root_id, account_id",
+        now,
+        lease
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.root_id, row.account_id)))
+}
+
+/// When the next data are deleted, up to `until`.
+pub async fn next_erasure(
+    db: &mut PgConnection,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- account.closings.next_erasure
+        SELECT min(purge_at) FROM account.closings WHERE state = 'DONE' AND erased_at IS NULL AND purge_at <= $1",
+        until
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What was deleted of an account, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The account that was closed.
+    pub account_id: Uuid,
+    /// When it was closed.
+    pub close_at: DateTime<Utc>,
+    /// When all services had erased it.
+    pub erased_at: DateTime<Utc>,
+    /// The accounts that were erased.
+    pub erased_ids: Vec<Uuid>,
+    /// What each service did.
+    pub parts: serde_json::Value,
+}
+
+/// Keeps the receipt of a deletion; the first one stays.
+pub async fn set_erased(db: &mut PgConnection, it: &Receipt) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "-- account.closings.set_erased
+        UPDATE account.closings SET erased_at = $2, erased_ids = $3, receipt = $4
+        WHERE account_id = $1 AND erased_at IS NULL",
+        it.account_id,
+        it.erased_at,
+        &it.erased_ids,
+        it.parts
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The receipt of the deletion by which an account was erased.
+pub async fn receipt(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Receipt>> {
+    sqlx::query_as!(
+        Receipt,
+        r#"-- account.closings.receipt
+        SELECT account_id, close_at, erased_at AS "erased_at!", erased_ids, receipt AS parts
+        FROM account.closings WHERE $1 = ANY(erased_ids) AND erased_at IS NOT NULL
+          AND root_id = (SELECT root_id FROM account.roots WHERE account_id = $1)
+        ORDER BY erased_at LIMIT 1"#,
+        account
+    )
+    .fetch_optional(db)
     .await
 }

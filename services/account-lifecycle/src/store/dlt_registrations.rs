@@ -110,3 +110,14 @@ pub async fn revoke(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx
     .await?;
     Ok(())
 }
+
+/// Deletes the registrations of a root account.
+pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.dlt_registrations.erase\nDELETE FROM account.dlt_registrations WHERE root_id = $1",
+        root
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -118,3 +118,15 @@ pub async fn list(
     .fetch_all(db)
     .await
 }
+
+/// Erases who submitted what: that it was reviewed, and how it ended, stays.
+pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.kyc_submissions.erase
+        UPDATE account.kyc_submissions SET legal_name = '', documents = '[]', reason = '' WHERE root_id = $1",
+        root
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

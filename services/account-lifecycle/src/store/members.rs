@@ -128,3 +128,16 @@ pub async fn revoke_all(db: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
     .await?;
     Ok(())
 }
+
+/// Takes every role in an account but those of its owner, who may still read the receipt.
+pub async fn erase(db: &mut PgConnection, root: Uuid, owner: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.members.erase
+        DELETE FROM account.members WHERE account_id = $1 AND user_id <> $2",
+        root,
+        owner
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

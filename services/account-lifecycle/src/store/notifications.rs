@@ -152,3 +152,17 @@ pub async fn any_due(db: &mut PgConnection) -> sqlx::Result<bool> {
     .fetch_one(db)
     .await
 }
+
+/// Erases whom accounts were told what; what was not sent by now is not.
+pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.notifications.erase
+        UPDATE account.notifications
+        SET email = '', facts = '[]', secret = '', state = CASE state WHEN 'PENDING' THEN 'FAILED' ELSE state END
+        WHERE account_id = ANY($1)",
+        accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -160,3 +160,16 @@ pub async fn release_all(
     .await?;
     Ok(())
 }
+
+/// Deletes what accounts of a root hold and held.
+pub async fn erase(db: &mut PgConnection, root: Uuid, accounts: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.resources.erase
+        DELETE FROM account.resources WHERE root_id = $1 AND account_id = ANY($2)",
+        root,
+        accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

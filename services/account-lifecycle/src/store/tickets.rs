@@ -88,3 +88,15 @@ pub async fn list(
     .fetch_all(db)
     .await
 }
+
+/// Erases what the tickets of accounts are about.
+pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.tickets.erase
+        UPDATE account.tickets SET subject = '' WHERE account_id = ANY($1) AND subject <> ''",
+        accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -121,3 +121,17 @@ pub async fn suspensions(
     .fetch_all(db)
     .await
 }
+
+/// Erases what people wrote in the history of accounts; the reason code before it stays.
+pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.transitions.erase
+        UPDATE account.transitions
+        SET reason = CASE state_code WHEN 'KYC' THEN '' ELSE split_part(reason, ':', 1) END
+        WHERE account_id = ANY($1) AND (state_code = 'KYC' AND reason <> '' OR reason LIKE '%:%')",
+        accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -166,3 +166,16 @@ pub async fn remove(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx
     .await?;
     Ok(())
 }
+
+/// Deletes the numbers of accounts of a root.
+pub async fn erase(db: &mut PgConnection, root: Uuid, accounts: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.whitelisted_numbers.erase
+        DELETE FROM account.whitelisted_numbers WHERE root_id = $1 AND account_id = ANY($2)",
+        root,
+        accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

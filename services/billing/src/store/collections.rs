@@ -350,3 +350,15 @@ pub async fn recharge_under_way(db: &mut PgConnection, root: Uuid) -> sqlx::Resu
     .fetch_optional(db)
     .await
 }
+
+/// Forgets the pages at which the payer of a root account was to allow payments.
+pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.collections.erase
+        UPDATE billing.collections SET action_url = '' WHERE root_id = $1 AND action_url <> ''",
+        root
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -38,3 +38,18 @@ pub async fn at(db: &mut PgConnection, root: Uuid, at: DateTime<Utc>) -> sqlx::R
     .await?;
     Ok(found.unwrap_or_default())
 }
+
+/// Takes away whom the invoices of a root account go and went to, in no order.
+pub async fn take(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<(DateTime<Utc>, String)>> {
+    let rows = sqlx::query!(
+        "-- billing.recipients.take
+        DELETE FROM billing.recipients WHERE root_id = $1 RETURNING since, recipient",
+        root
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|it| (it.since, it.recipient))
+        .collect())
+}

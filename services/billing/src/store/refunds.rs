@@ -224,3 +224,15 @@ pub struct Refundable {
     /// What it paid without tax.
     pub net_minor: i64,
 }
+
+/// The refunds of a root account that are not paid out.
+pub async fn open_of(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- billing.refunds.open_of
+        SELECT refund_id FROM billing.refunds WHERE root_id = $1 AND state NOT IN ('SUCCEEDED', 'UNDONE')
+        ORDER BY refund_id",
+        root
+    )
+    .fetch_all(db)
+    .await
+}

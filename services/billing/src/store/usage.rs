@@ -542,3 +542,34 @@ pub async fn list(
     .fetch_all(db)
     .await
 }
+
+/// Deletes up to `limit` records of usage of a root account, or of one of its accounts only; gives how many.
+pub async fn erase(
+    db: &mut PgConnection,
+    (root, only): (Uuid, Option<Uuid>),
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "-- billing.usage.erase
+        DELETE FROM billing.usage_events WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM billing.usage_events
+            WHERE root_id = $1 AND ($2::uuid IS NULL OR account_id = $2) LIMIT $3))",
+        root,
+        only,
+        limit
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Deletes the sums by day of a root account; those by month stay, from which it was billed.
+pub async fn erase_days(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.usage.erase_days\nDELETE FROM billing.usage_days WHERE root_id = $1",
+        root
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

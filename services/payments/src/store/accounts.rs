@@ -91,3 +91,16 @@ pub async fn set_country(db: &mut PgConnection, id: Uuid, country: &str) -> sqlx
     .await?;
     Ok(())
 }
+
+/// Notes that an account of the tenant is deleted.
+pub async fn set_erased(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.accounts.set_erased
+        UPDATE payments.accounts SET erased_at = $2 WHERE account_id = $1 AND erased_at IS NULL",
+        id,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

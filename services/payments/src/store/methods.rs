@@ -184,3 +184,51 @@ pub async fn remove(
     .await?;
     Ok(())
 }
+
+/// Erases what is shown of the methods of a root account, but of those by which a refund is under way.
+pub async fn erase(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.methods.erase
+        UPDATE payments.methods m
+        SET provider_code = '', provider_token = '', network_code = '', bank_code = '', app_code = '', last_four = '',
+            expiry_month = '', is_default = false, removed_at = coalesce(removed_at, $2)
+        WHERE root_id = $1 AND NOT EXISTS (
+            SELECT FROM payments.movements r WHERE r.root_id = m.root_id AND r.kind = 'REFUND'
+              AND r.method_id = m.method_id AND r.state NOT IN ('SUCCEEDED', 'DECLINED', 'FAILED_NOT_SENT'))",
+        root,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Erases the methods of erased accounts by which no refund is under way any more; gives how many.
+pub async fn erase_kept(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<usize> {
+    let done = sqlx::query!(
+        "-- payments.methods.erase_kept
+        UPDATE payments.methods m
+        SET provider_code = '', provider_token = '', network_code = '', bank_code = '', app_code = '', last_four = '',
+            expiry_month = '', is_default = false, removed_at = coalesce(removed_at, $1)
+        WHERE provider_token <> ''
+          AND root_id IN (SELECT root_id FROM payments.accounts WHERE erased_at IS NOT NULL)
+          AND NOT EXISTS (
+            SELECT FROM payments.movements r WHERE r.root_id = m.root_id AND r.kind = 'REFUND'
+              AND r.method_id = m.method_id AND r.state NOT IN ('SUCCEEDED', 'DECLINED', 'FAILED_NOT_SENT'))",
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Whether a method of a root account is kept for a refund.
+pub async fn any_kept(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- payments.methods.any_kept
+        SELECT EXISTS (SELECT FROM payments.methods WHERE root_id = $1 AND provider_token <> '') AS "any!""#,
+        root
+    )
+    .fetch_one(db)
+    .await
+}

@@ -568,3 +568,16 @@ pub async fn of_provider(
         None => Ok(None),
     }
 }
+
+/// Forgets the pages that the payer of a root account was sent to and came back to.
+pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.movements.erase
+        UPDATE payments.movements SET return_url = '', action_url = ''
+        WHERE root_id = $1 AND (return_url <> '' OR action_url <> '')",
+        root
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

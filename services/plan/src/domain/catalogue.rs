@@ -25,6 +25,8 @@ pub struct Catalogue {
     pub profiles: BTreeMap<String, Profile>,
     /// Who sends invoices, by code.
     pub issuers: BTreeMap<String, Issuer>,
+    /// Years for which the law asks for invoices.
+    pub invoice_retention_years: i32,
     /// Prices of usage that Perdiem rates.
     pub rates: Option<Rates>,
     /// Taxes by country.

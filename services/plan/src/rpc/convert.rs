@@ -43,6 +43,7 @@ pub fn catalogue(stored: &store::catalogues::Stored, catalogue: &Catalogue) -> p
             .collect(),
         profiles: catalogue.profiles.values().map(profile).collect(),
         issuers: catalogue.issuers.values().map(issuer).collect(),
+        invoice_retention_years: catalogue.invoice_retention_years,
         document: stored.document.clone(),
         rates: catalogue.rates.as_ref().map(rates),
         taxes: catalogue.taxes.iter().map(tax).collect(),

@@ -1,0 +1,453 @@
+//! The deletion of what a closed account has, thirty days later, and what the law keeps: looked for in every
+//! column of every table of the four services.
+
+use perdiem::connect::{request_id, timestamp};
+use proto::account::v1 as account;
+use proto::account::v1::account::SuspensionReason;
+use proto::account::v1::closing::Option as Way;
+use proto::account::v1::create_order_request::Kind;
+use proto::billing::v1 as billing;
+use proto::payments::v1 as payments;
+use sqlx::AssertSqlSafe;
+use tonic::Code;
+
+use crate::closing::{close, closing, consistent, dollars, granted};
+use crate::harness::{Harness, event, instant};
+use crate::money::Shop;
+use crate::subscriptions::{approved, bought, get, refused, trial};
+
+/// What every text that tells of the customer holds.
+const CANARY: &str = "Kanarienvogel";
+
+/// The tables in which the canary is found, whatever the type of its column. The sandbox's book stands for a
+/// provider outside.
+async fn found(h: &Harness) -> Vec<String> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT schemaname || '.' || tablename FROM pg_tables
+         WHERE schemaname IN ('plan', 'billing', 'account', 'payments') AND tablename <> 'sandbox_book' ORDER BY 1",
+    )
+    .fetch_all(&h.db)
+    .await
+    .unwrap();
+    assert!(40 < tables.len(), "every table is looked at");
+    let mut with = Vec::new();
+    for table in tables {
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM {table} it WHERE it::text ILIKE '%{CANARY}%'
+                            OR it::text LIKE '%' || encode('{CANARY}', 'hex') || '%')"
+        );
+        let has: bool = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_one(&h.db)
+            .await
+            .unwrap();
+        if has {
+            with.push(table);
+        }
+    }
+    with
+}
+
+async fn receipt(h: &Harness, id: &str) -> Result<account::DeletionReceipt, tonic::Status> {
+    let request = account::GetDeletionReceiptRequest {
+        account_id: id.to_owned(),
+    };
+    let answer = h.customer().account.get_deletion_receipt(request).await?;
+    Ok(answer.into_inner().deletion_receipt.unwrap())
+}
+
+/// Writes the canary wherever a customer of `global` can, or an operator for it.
+async fn sung(shop: &Shop, id: &str, sub: &str) {
+    let h = &shop.h;
+    let mut customer = h.customer().account;
+    for of in [id, sub] {
+        customer
+            .create_resource(account::CreateResourceRequest {
+                account_id: of.to_owned(),
+                kind_code: "FLOW".to_owned(),
+                sid: format!("FW{CANARY}"),
+                display_name: CANARY.to_owned(),
+                document: format!("{{\"greeting\": \"{CANARY}\"}}"),
+                request_id: request_id(),
+            })
+            .await
+            .unwrap();
+        customer
+            .create_ticket(account::CreateTicketRequest {
+                account_id: of.to_owned(),
+                channel_code: "EMAIL".to_owned(),
+                priority_code: "P3".to_owned(),
+                subject: format!("My name is {CANARY}"),
+                request_id: request_id(),
+            })
+            .await
+            .unwrap();
+    }
+    customer
+        .update_billing_details(account::UpdateBillingDetailsRequest {
+            account_id: id.to_owned(),
+            billing_details: Some(account::BillingDetails {
+                recipient_name: format!("{CANARY} Ltd"),
+                address: format!("1 {CANARY} Road"),
+                country_code: "US".to_owned(),
+                tax_id: CANARY.to_owned(),
+                email: format!("{CANARY}@example.com"),
+                ..account::BillingDetails::default()
+            }),
+            request_id: request_id(),
+            ..account::UpdateBillingDetailsRequest::default()
+        })
+        .await
+        .unwrap();
+    let mut operator = h.operator.account.clone();
+    let reason = SuspensionReason::Fraud.into();
+    operator
+        .suspend_account(account::SuspendAccountRequest {
+            account_id: id.to_owned(),
+            suspension_reason: reason,
+            note: format!("a call of {CANARY}"),
+            request_id: request_id(),
+        })
+        .await
+        .unwrap();
+    operator
+        .reinstate_account(account::ReinstateAccountRequest {
+            account_id: id.to_owned(),
+            suspension_reason: reason,
+            note: format!("{CANARY} explained it"),
+            request_id: request_id(),
+        })
+        .await
+        .unwrap();
+    let used = event(
+        &format!("call of {CANARY}"),
+        sub,
+        "2026-03-01T12:00:00Z",
+        "10.00",
+    );
+    h.record(vec![used]).await.unwrap();
+}
+
+async fn named(h: &Harness, profile: &str) -> String {
+    let request = account::CreateAccountRequest {
+        profile_code: profile.to_owned(),
+        display_name: CANARY.to_owned(),
+        owner_user_id: h.owner.clone(),
+        r#type: account::account::Type::Full.into(),
+        request_id: request_id(),
+        ..account::CreateAccountRequest::default()
+    };
+    let made = h.operator.account.clone().create_account(request).await;
+    made.unwrap().into_inner().account.unwrap().account_id
+}
+
+#[tokio::test]
+async fn req_047_req_052_req_070_thirty_days_later_nothing_tells_of_the_customer_and_the_books_stay()
+ {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = named(h, "global").await;
+    let sub = h.subaccount(&id).await;
+    sung(&shop, &id, &sub).await;
+    shop.card(&id, &format!("tok_ok_{CANARY}")).await;
+    let purchase = account::CreditPurchase {
+        amount: dollars("80.00"),
+        payment_method_id: String::new(),
+    };
+    bought(h, &h.customer(), &id, Kind::CreditPurchase(purchase))
+        .await
+        .unwrap();
+    granted(h, &id, billing::lot::Kind::Promo, "5.00").await;
+    let invoice = h.invoices(&id).await.remove(0);
+
+    // Refused for what is open, and not told of before it has happened.
+    assert_eq!(
+        refused(receipt(h, &id).await),
+        (Code::NotFound, "DELETION_RECEIPT_NOT_FOUND".to_owned())
+    );
+    let erase = proto::plan::v1::EraseAccountRequest {
+        account_id: id.clone(),
+        request_id: request_id(),
+    };
+    let mut plan = shop.seller.plan.clone();
+    assert_eq!(
+        refused(plan.erase_account(erase).await).1,
+        "ACCOUNT_NOT_CLOSED"
+    );
+    let erase = billing::EraseAccountRequest {
+        account_id: id.clone(),
+        request_id: request_id(),
+    };
+    let mut seller = shop.seller.billing.clone();
+    assert_eq!(
+        refused(seller.erase_account(erase).await).1,
+        "ACCOUNT_NOT_CLOSED"
+    );
+
+    h.advance("2026-05-01T10:00:00Z").await;
+    close(&h.customer(), &id).await.unwrap();
+    h.advance("2026-05-31T09:59:59Z").await;
+    let before = found(h).await;
+    for table in [
+        "account.accounts",
+        "account.billing_details",
+        "account.requests",
+        "account.resources",
+        "account.tickets",
+        "account.transitions",
+        "billing.recipients",
+        "billing.usage_events",
+        "payments.methods",
+    ] {
+        assert!(before.contains(&table.to_owned()), "{table} of {before:?}");
+    }
+    let books =
+        "SELECT count(*) + coalesce(sum(amount_micros), 0)::bigint FROM billing.ledger_entries";
+    let kept = h.count(books).await;
+    let mail = "SELECT count(*) FROM account.notifications WHERE email <> '' OR facts <> '[]'";
+    assert_ne!(h.count(mail).await, 0);
+
+    h.advance("2026-05-31T10:00:00Z").await;
+    assert_eq!(found(h).await, Vec::<String>::new());
+    assert_eq!(h.count(mail).await, 0);
+    assert_eq!(h.count(books).await, kept, "the ledger is as it was");
+    consistent(h).await;
+    let refunds = payments::ListRefundsRequest {
+        account_id: id.clone(),
+        ..payments::ListRefundsRequest::default()
+    };
+    let refunds = h.operator.payments.clone().list_refunds(refunds).await;
+    assert_eq!(refunds.unwrap().into_inner().refunds.len(), 1);
+    assert_eq!(h.invoices(&id).await, std::slice::from_ref(&invoice));
+    let pdf = billing::RenderInvoiceRequest {
+        invoice_id: invoice.invoice_id,
+    };
+    h.operator
+        .billing
+        .clone()
+        .render_invoice(pdf)
+        .await
+        .unwrap();
+
+    // The receipt says what each service did; the owner's login and the account's history are there.
+    let told = receipt(h, &id).await.unwrap();
+    assert_eq!(told.erased_account_ids, [id.clone(), sub.clone()]);
+    assert_eq!(
+        told.erase_time,
+        Some(timestamp(instant("2026-05-31T10:00:00Z")))
+    );
+    let services: Vec<_> = told.parts.iter().map(|it| it.service.as_str()).collect();
+    assert_eq!(
+        services,
+        ["plan", "billing", "payments", "account-lifecycle"]
+    );
+    assert!(
+        told.parts
+            .iter()
+            .all(|it| !it.erased.is_empty() && !it.kept.is_empty())
+    );
+    assert!(
+        told.parts[1]
+            .kept
+            .iter()
+            .any(|it| it.contains("2034-05-01"))
+    );
+    assert_eq!(receipt(h, &sub).await.unwrap(), told);
+    let gone = get(h, &id).await;
+    assert_eq!(gone.display_name, "");
+    assert_eq!(gone.closing.unwrap().erase_time, told.erase_time);
+    let user = account::GetUserRequest {
+        user_id: h.owner.clone(),
+    };
+    let user = h.customer().account.get_user(user).await.unwrap();
+    assert_eq!(user.into_inner().user.unwrap().email, "owner@example.com");
+    assert_ne!(h.account().await, id, "it makes new ones");
+    // Another is told what it would be of an account that does not exist.
+    let stranger = h.user("stranger").await;
+    let request = account::GetDeletionReceiptRequest {
+        account_id: id.clone(),
+    };
+    let other = h
+        .person(&stranger)
+        .account
+        .get_deletion_receipt(request)
+        .await;
+    assert_eq!(
+        refused(other),
+        (Code::NotFound, "ACCOUNT_NOT_FOUND".to_owned())
+    );
+
+    // Whom its invoices went to can be opened for eight years, and by nobody afterwards.
+    let database = h.suite.database.url("billing_service");
+    let opened = ::billing::recipients(&database, &id).await.unwrap();
+    assert_eq!(opened.len(), 1);
+    assert!(opened[0].1.contains(&format!("{CANARY} Ltd")));
+    h.advance("2034-05-01T09:59:59Z").await;
+    assert_eq!(
+        ::billing::recipients(&database, &id).await.unwrap().len(),
+        1
+    );
+    h.advance("2034-05-01T10:00:00Z").await;
+    assert!(
+        ::billing::recipients(&database, &id)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let left = "SELECT (SELECT count(*) FROM billing.sealed_recipients) + (SELECT count(*) FROM billing.retention_keys)";
+    assert_eq!(h.count(left).await, 0);
+}
+
+#[tokio::test]
+async fn req_047_a_trial_with_its_documents_and_numbers_is_deleted_and_other_accounts_are_not() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let (id, other) = (trial(&shop, "tok_ok").await, trial(&shop, "tok_ok_b").await);
+    approved(h, &id).await;
+    approved(h, &other).await;
+    let mut customer = h.customer().account;
+    for of in [&id, &other] {
+        customer
+            .create_whitelisted_number(account::CreateWhitelistedNumberRequest {
+                account_id: of.clone(),
+                number: "+6598765432".to_owned(),
+                request_id: request_id(),
+            })
+            .await
+            .unwrap();
+        customer
+            .create_dlt_registration(account::CreateDltRegistrationRequest {
+                account_id: of.clone(),
+                country_code: "IN".to_owned(),
+                entity_id: CANARY.to_owned(),
+                headers: vec!["KANARI".to_owned()],
+                request_id: request_id(),
+            })
+            .await
+            .unwrap();
+    }
+    let request = account::CloseAccountRequest {
+        acknowledgement_codes: [
+            "ACCOUNT_PERMANENTLY_CLOSED",
+            "SERVICES_STOP",
+            "DATA_DELETED_30_DAYS",
+            "NO_REFUND",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        ..closing(&id, Way::Close)
+    };
+    customer.close_account(request).await.unwrap();
+    h.advance("2026-04-01T12:00:00Z").await;
+    receipt(h, &id).await.unwrap();
+    assert_eq!(refused(receipt(h, &other).await).0, Code::NotFound);
+    for (sql, left) in [
+        ("SELECT count(*) FROM account.whitelisted_numbers", 1),
+        ("SELECT count(*) FROM account.dlt_registrations", 1),
+        (
+            "SELECT count(*) FROM account.kyc_submissions WHERE legal_name <> ''",
+            1,
+        ),
+        (
+            "SELECT count(*) FROM account.kyc_submissions WHERE documents <> '[]'",
+            1,
+        ),
+        ("SELECT count(*) FROM account.kyc_submissions", 2),
+    ] {
+        assert_eq!(h.count(sql).await, left, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn req_070_a_refund_under_way_keeps_what_paying_it_out_needs_until_it_has_ended() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = h.account().await;
+    shop.card(&id, "tok_refund_expired").await;
+    let purchase = account::CreditPurchase {
+        amount: dollars("80.00"),
+        payment_method_id: String::new(),
+    };
+    bought(h, &h.customer(), &id, Kind::CreditPurchase(purchase))
+        .await
+        .unwrap();
+    close(&h.customer(), &id).await.unwrap();
+    h.advance("2026-04-02T00:00:00Z").await;
+    let told = receipt(h, &id).await.unwrap();
+    let kept = &told.parts[2].kept;
+    assert!(
+        kept.iter().any(|it| it.contains("refunds under way")),
+        "{kept:?}"
+    );
+    assert!(told.parts[1].kept.iter().any(|it| it.contains("refund RF")));
+    let shown = "SELECT count(*) FROM payments.methods WHERE provider_token <> ''";
+    assert_eq!(h.count(shown).await, 1);
+    // A person has made the transfer: nothing is needed any more.
+    let request = payments::ListRefundsRequest {
+        account_id: id.clone(),
+        state: payments::MovementState::Parked.into(),
+        ..payments::ListRefundsRequest::default()
+    };
+    let mut client = h.operator.payments.clone();
+    let parked = client.list_refunds(request).await.unwrap().into_inner();
+    let request = payments::ResolveMovementRequest {
+        account_id: id.clone(),
+        movement_id: parked.refunds[0].refund_id.clone(),
+        outcome: payments::resolve_movement_request::Outcome::Moved.into(),
+        amount: dollars("80.00"),
+        provider_movement_id: "UTR-1".to_owned(),
+        settle_time: Some(timestamp(instant("2026-04-01T10:00:00Z"))),
+        note: "paid".to_owned(),
+        request_id: request_id(),
+    };
+    client.resolve_movement(request).await.unwrap();
+    let begun = std::time::Instant::now();
+    while h.count(shown).await != 0 {
+        assert!(begun.elapsed().as_secs() < 30);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_killed_anywhere_is_finished_with_one_receipt() {
+    let mut shop = Shop::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let id = named(&shop.h, "global").await;
+        close(&shop.h.customer(), &id).await.unwrap();
+        ids.push(id);
+    }
+    for victim in ["billing", "payments", "account-lifecycle"] {
+        shop.h.suite.kill(victim).await;
+        if victim == "account-lifecycle" {
+            shop.h.suite.spawn(victim, &[]).unwrap();
+        }
+    }
+    // It meets services that are away, then they come back while it is being done.
+    shop.h.suite.wait_for("account-lifecycle").await.unwrap();
+    shop.h.suite.spawn("billing", &[]).unwrap();
+    shop.h.suite.spawn("payments", &[]).unwrap();
+    for victim in ["billing", "payments"] {
+        shop.h.suite.wait_for(victim).await.unwrap();
+    }
+    shop.h.set_clock("2026-04-02T00:00:00Z").await;
+    for n in 0..4_u64 {
+        tokio::time::sleep(std::time::Duration::from_millis(40 * n)).await;
+        shop.h.suite.kill("account-lifecycle").await;
+        shop.h.suite.spawn("account-lifecycle", &[]).unwrap();
+        shop.h.suite.wait_for("account-lifecycle").await.unwrap();
+    }
+    let begun = std::time::Instant::now();
+    for id in &ids {
+        loop {
+            if let Ok(told) = receipt(&shop.h, id).await {
+                assert_eq!(told.parts.len(), 4);
+                break;
+            }
+            assert!(begun.elapsed().as_secs() < 130, "of a lease each");
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+    assert_eq!(found(&shop.h).await, Vec::<String>::new());
+    let erased = "SELECT count(*) FROM account.transitions WHERE transition_code = 'ERASED'";
+    assert_eq!(shop.h.count(erased).await, 3);
+}
