@@ -13,6 +13,7 @@
 
 mod access;
 mod attempts;
+mod audit;
 mod capabilities;
 mod closing;
 mod deletion;

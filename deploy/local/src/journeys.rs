@@ -125,17 +125,20 @@ pub async fn play(suite: &Suite, data: &Path) -> Result<(), Failure> {
     life.goes_to("2027-06-20T06:00:00Z").await?;
     let closed = life.close().await?;
     life.told("closed by its owner").await?;
+    life.goes_to("2027-07-20T06:00:00Z").await?;
+    life.told("thirty days later: its data are deleted").await?;
     let refund = closed.refund_amount.unwrap_or_default();
     show::table(&["date", "what", "charged", "state", "balance"], &life.rows);
     show::line(format!(
-        "refund {} {} to the payments it came from, due by {}; data are deleted from {} on",
+        "refund {} {} to the payments it came from, due by {}; data to be deleted from {} on",
         refund.currency_code,
         refund.amount,
         closed.refund_due_date,
         day(closed.purge_time)
     ));
     life.refunds().await?;
-    life.history().await
+    life.history().await?;
+    life.receipt().await
 }
 
 /// A new trial that is taxed in Maharashtra.
@@ -458,6 +461,28 @@ impl Life {
                     .trim_start_matches("MOVEMENT_STATE_"),
                 it.charge_id
             ));
+        }
+        Ok(())
+    }
+
+    /// What was deleted, and what the law keeps.
+    async fn receipt(&self) -> Result<(), Failure> {
+        let request = account::GetDeletionReceiptRequest {
+            account_id: self.id.clone(),
+        };
+        let mut client = self.owner.account.clone();
+        let receipt = client
+            .get_deletion_receipt(request)
+            .await
+            .map_err(refused)?;
+        let receipt = receipt.into_inner().deletion_receipt.unwrap_or_default();
+        show::line(format!("deleted on {}:", day(receipt.erase_time)));
+        for part in receipt.parts {
+            for (what, lines) in [("erased", part.erased), ("kept", part.kept)] {
+                for line in lines {
+                    show::line(format!("  {:<17}  {what:<6}  {line}", part.service));
+                }
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use chassis::Claims;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use ring::digest;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::json;
@@ -82,6 +83,12 @@ impl Keys {
     /// A token for a user who has proved who they are some minutes ago.
     pub fn person_proved(&self, user_id: &str, minutes_ago: i64) -> Result<String, Failure> {
         self.minted("person", user_id, (&[], minutes_ago))
+    }
+
+    /// What the services sign the lines of their audit files with.
+    pub fn audit_key(&self) -> String {
+        let text = [b"audit".as_slice(), &self.private].concat();
+        base64url(digest::digest(&digest::SHA256, &text).as_ref())
     }
 
     fn mint(&self, kind: &str, sub: &str, roles: &[String]) -> Result<String, Failure> {

@@ -186,6 +186,11 @@ impl Suite {
             .env("BILLING_URL", urls.of("billing"))
             .env("PAYMENTS_URL", urls.of("payments"))
             .env("SMTP_URL", &self.mail_url)
+            .env(
+                "AUDIT_FILE",
+                self.settings.folder.join(format!("{name}.audit")),
+            )
+            .env("AUDIT_KEY", self.keys.audit_key())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

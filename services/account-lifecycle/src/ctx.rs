@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::{Clock, Config, Owned, Peer};
+use chassis::{Anchors, Clock, Config, Owned, Peer};
 use lettre::message::Mailbox;
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use proto::billing::v1::billing_service_client::BillingServiceClient;
@@ -22,6 +22,8 @@ pub struct Ctx {
     pub db: PgPool,
     /// The time.
     pub clock: Clock,
+    /// Where the newest entries of the audit go to.
+    pub anchors: Anchors,
     /// The plan service.
     pub plan: PlanServiceClient<Peer>,
     /// The billing service.
@@ -51,6 +53,7 @@ impl Ctx {
         Ok(Self {
             db,
             clock,
+            anchors: config.anchors(),
             plan: PlanServiceClient::new(config.peer(&config.peers.plan_url)?),
             billing: BillingServiceClient::new(config.peer(&config.peers.billing_url)?),
             payments: PaymentsServiceClient::new(config.peer(&config.peers.payments_url)?),
@@ -86,6 +89,7 @@ impl Mailer {
 
 impl Owned for Ctx {
     const SCHEMA: &'static str = "account";
+    const ROOTS: &'static str = "account.roots";
 
     fn db(&self) -> &PgPool {
         &self.db
@@ -93,5 +97,9 @@ impl Owned for Ctx {
 
     fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn anchors(&self) -> &Anchors {
+        &self.anchors
     }
 }

@@ -29,7 +29,6 @@ use chassis::{Command, Config, Server, serve};
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use proto::account::v1::account_service_server::AccountServiceServer;
-use tokio::sync::Notify;
 use tonic::service::Routes;
 
 pub use access::ACCESS;
@@ -46,9 +45,6 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a test clock is told of work that is due now.
 const NOW: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
-
-/// How often answers are forgotten that are not given again any more.
-const HOUR: Duration = Duration::from_hours(1);
 
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -139,12 +135,9 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("erase_accounts", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::erase_accounts::step(&ctx).await
                     });
-                let never = Notify::new();
-                let forget = chassis::repeat("forget_answers", (HOUR, &never), &stop, async || {
-                    chassis::forget_answers(&ctx).await
-                });
+                let keep = chassis::keep_house(&ctx, &stop);
                 tokio::join!(
-                    open, finish, tell, follow, limit, balances, close, send, erase, forget
+                    open, finish, tell, follow, limit, balances, close, send, erase, keep
                 );
             },
         })

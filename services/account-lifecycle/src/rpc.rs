@@ -33,6 +33,7 @@ mod go_live;
 mod grant_role;
 mod list_account_history;
 mod list_accounts;
+mod list_audit_entries;
 mod list_available_plans;
 mod list_dlt_registrations;
 mod list_kyc_submissions;
@@ -57,6 +58,7 @@ mod switch_billing_cycle;
 mod undo_cancellation;
 mod update_billing_details;
 mod upgrade;
+mod verify_audit;
 mod verify_whitelisted_number;
 mod withdraw_change;
 mod withdraw_kyc;
@@ -490,16 +492,16 @@ impl AccountService for Ctx {
 
     async fn list_audit_entries(
         &self,
-        _: Request<pb::ListAuditEntriesRequest>,
+        request: Request<pb::ListAuditEntriesRequest>,
     ) -> Result<Response<pb::ListAuditEntriesResponse>, Status> {
-        Err(not_yet("ListAuditEntries"))
+        read!(self, request, list_audit_entries)
     }
 
     async fn verify_audit(
         &self,
-        _: Request<pb::VerifyAuditRequest>,
+        request: Request<pb::VerifyAuditRequest>,
     ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
-        Err(not_yet("VerifyAudit"))
+        read!(self, request, verify_audit)
     }
 
     type WatchAccountsStream = Streamed<pb::WatchAccountsResponse>;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use chassis::{Clock, Config, Owned, Peer};
+use chassis::{Anchors, Clock, Config, Owned, Peer};
 use proto::payments::v1::payments_service_client::PaymentsServiceClient;
 use proto::plan::v1::plan_service_client::PlanServiceClient;
 use sqlx::PgPool;
@@ -21,6 +21,8 @@ pub struct Ctx {
     pub db: PgPool,
     /// The time.
     pub clock: Clock,
+    /// Where the newest entries of the audit go to.
+    pub anchors: Anchors,
     /// The plan service.
     pub plan: PlanServiceClient<Peer>,
     /// The payments service.
@@ -87,6 +89,7 @@ impl Ctx {
         Ok(Self {
             db,
             clock,
+            anchors: config.anchors(),
             plan,
             payments,
             work,
@@ -100,6 +103,7 @@ impl Ctx {
 
 impl Owned for Ctx {
     const SCHEMA: &'static str = "billing";
+    const ROOTS: &'static str = "billing.accounts";
 
     fn db(&self) -> &PgPool {
         &self.db
@@ -107,5 +111,9 @@ impl Owned for Ctx {
 
     fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn anchors(&self) -> &Anchors {
+        &self.anchors
     }
 }

@@ -32,7 +32,6 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use proto::billing::v1::billing_service_server::BillingServiceServer;
 use sqlx::{Connection as _, PgConnection};
-use tokio::sync::Notify;
 use tonic::service::Routes;
 use values::AccountId;
 
@@ -50,9 +49,6 @@ const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const PAUSE: Duration = Duration::from_millis(250);
 /// What a test clock is told of work that is due now.
 const NOW: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
-
-/// How often answers are forgotten that are not given again any more.
-const HOUR: Duration = Duration::from_hours(1);
 
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -168,12 +164,9 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("destroy_keys", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::destroy_keys::step(&ctx).await
                     });
-                let never = Notify::new();
-                let forget = chassis::repeat("forget_answers", (HOUR, &never), &stop, async || {
-                    chassis::forget_answers(&ctx).await
-                });
+                let keep = chassis::keep_house(&ctx, &stop);
                 tokio::join!(
-                    work, finish, expire, follow, ask, recharge, timelines, renew, destroy, forget
+                    work, finish, expire, follow, ask, recharge, timelines, renew, destroy, keep
                 );
             },
         })

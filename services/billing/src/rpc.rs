@@ -40,13 +40,14 @@ mod settle_closing;
 mod stream_usage;
 mod summarize_usage;
 mod update_account_facts;
+mod verify_audit;
 mod void_invoice;
 mod watch_balances;
 mod watch_billing_run;
 
 use std::pin::Pin;
 
-use chassis::{detached, not_yet, saga, write};
+use chassis::{detached, saga, write};
 use futures::Stream;
 use proto::billing::v1 as pb;
 use proto::billing::v1::billing_service_server::BillingService;
@@ -395,12 +396,10 @@ impl BillingService for Ctx {
         saga(self, request, erase_account::handle).await
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn verify_audit(
         &self,
-        _: Request<pb::VerifyAuditRequest>,
+        request: Request<pb::VerifyAuditRequest>,
     ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
-        Err(not_yet("VerifyAudit"))
+        read!(self, request, verify_audit)
     }
 }

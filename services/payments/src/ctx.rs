@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use chassis::{Clock, Config, Owned};
+use chassis::{Anchors, Clock, Config, Owned};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 
@@ -24,6 +24,8 @@ pub struct Ctx {
     pub db: PgPool,
     /// The time.
     pub clock: Clock,
+    /// Where the newest entries of the audit go to.
+    pub anchors: Anchors,
     /// Whoever moves the money, by code.
     providers: Arc<HashMap<&'static str, Box<dyn Provider>>>,
     /// The provider of a method whose request names none.
@@ -75,6 +77,7 @@ impl Ctx {
             stripe_webhook_secret: config.stripe_webhook_secret.0.as_str().into(),
             db,
             clock,
+            anchors: config.anchors(),
             providers: Arc::new(providers),
             // Longer than a provider is waited for, twice.
             lease_seconds: i32::try_from(config.lease_seconds)?.max(2 * PATIENCE_SECONDS),
@@ -131,6 +134,7 @@ impl Ctx {
 
 impl Owned for Ctx {
     const SCHEMA: &'static str = "payments";
+    const ROOTS: &'static str = "payments.roots";
 
     fn db(&self) -> &PgPool {
         &self.db
@@ -138,5 +142,9 @@ impl Owned for Ctx {
 
     fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn anchors(&self) -> &Anchors {
+        &self.anchors
     }
 }

@@ -31,7 +31,6 @@ use std::time::Duration;
 use chassis::{Command, Config, Server, serve};
 use futures::FutureExt as _;
 use proto::payments::v1::payments_service_server::PaymentsServiceServer;
-use tokio::sync::Notify;
 use tonic::service::Routes;
 
 pub use access::ACCESS;
@@ -50,9 +49,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// How often it is looked whether what was kept for a refund can be erased.
 const MINUTE: Duration = Duration::from_mins(1);
-/// How often answers are forgotten that are not given again any more.
-const HOUR: Duration = Duration::from_hours(1);
-
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
@@ -117,15 +113,12 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                         stop.cancel();
                     }
                 };
-                let never = Notify::new();
                 let erase =
                     chassis::repeat("erase_methods", (MINUTE, &ctx.wake), &stop, async || {
                         jobs::erase_methods::step(&ctx).await
                     });
-                let forget = chassis::repeat("forget_answers", (HOUR, &never), &stop, async || {
-                    chassis::forget_answers(&ctx).await
-                });
-                tokio::join!(decide, look_up, process, overdue, erase, forget, listen);
+                let keep = chassis::keep_house(&ctx, &stop);
+                tokio::join!(decide, look_up, process, overdue, erase, keep, listen);
             },
         })
     })

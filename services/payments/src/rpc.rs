@@ -23,11 +23,12 @@ mod resolve_movement;
 mod set_default_payment_method;
 mod settle_charge;
 mod update_account_facts;
+mod verify_audit;
 mod watch_movements;
 
 use std::pin::Pin;
 
-use chassis::{detached, not_yet, saga, write};
+use chassis::{detached, saga, write};
 use futures::Stream;
 use proto::payments::v1 as pb;
 use proto::payments::v1::payments_service_server::PaymentsService;
@@ -229,12 +230,10 @@ impl PaymentsService for Ctx {
         saga!(self, request, erase_account)
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn verify_audit(
         &self,
-        _: Request<pb::VerifyAuditRequest>,
+        request: Request<pb::VerifyAuditRequest>,
     ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
-        Err(not_yet("VerifyAudit"))
+        read!(self, request, verify_audit)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use chassis::{Clock, Lanes, Owned};
+use chassis::{Anchors, Clock, Config, Lanes, Owned};
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use values::AccountId;
@@ -23,14 +23,16 @@ pub struct Ctx {
     pub lanes: Lanes,
     /// The time.
     pub clock: Clock,
+    /// Where the newest entries of the audit go to.
+    pub anchors: Anchors,
     /// Versions read before: a version never changes.
     catalogues: Arc<RwLock<HashMap<String, Arc<Catalogue>>>>,
 }
 
 impl Ctx {
-    /// A context on `db`, by the machine's clock or the standing one.
-    pub fn new(db: PgPool, standing_clock: bool) -> Self {
-        let clock = if standing_clock {
+    /// A context on `db` for a configuration.
+    pub fn new(db: PgPool, config: &Config) -> Self {
+        let clock = if config.test_clock_listen.is_some() {
             Clock::Standing {
                 db: db.clone(),
                 schema: "plan",
@@ -42,6 +44,7 @@ impl Ctx {
             lanes: Lanes::beside(&db),
             db,
             clock,
+            anchors: config.anchors(),
             catalogues: Arc::default(),
         }
     }
@@ -97,6 +100,7 @@ impl Ctx {
 
 impl Owned for Ctx {
     const SCHEMA: &'static str = "plan";
+    const ROOTS: &'static str = "plan.accounts";
 
     fn db(&self) -> &PgPool {
         &self.db
@@ -104,5 +108,9 @@ impl Owned for Ctx {
 
     fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn anchors(&self) -> &Anchors {
+        &self.anchors
     }
 }

@@ -18,12 +18,10 @@ mod store;
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chassis::{Clock, Command, Config, Server, serve};
 use futures::FutureExt as _;
 use proto::plan::v1::plan_service_server::PlanServiceServer;
-use tokio::sync::Notify;
 use tonic::service::Routes;
 
 pub use access::ACCESS;
@@ -36,9 +34,6 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 const GRPC_NAME: &str = "perdiem.plan.v1.PlanService";
 /// The largest message that it takes: a catalogue document.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-
-/// How often answers are forgotten that are not given again any more.
-const HOUR: Duration = Duration::from_hours(1);
 
 /// Does what the command line asks.
 pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -58,9 +53,9 @@ pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
 async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
     serve(config, async |_| {
         let db = chassis::connect(&config.database_url, "plan", config.database_connections)?;
-        let ctx = Ctx::new(db, config.test_clock_listen.is_some());
+        let ctx = Ctx::new(db, config);
         let clock: Clock = ctx.clock.clone();
-        let forgetful = ctx.clone();
+        let keeper = ctx.clone();
         let service = PlanServiceServer::new(ctx).max_decoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Server {
             name: "plan",
@@ -70,13 +65,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
             clock,
             // Timelines are functions of an instant: nothing here waits for one.
             next_due: Arc::new(|_| async { Ok(None) }.boxed()),
-            jobs: async move |stop| {
-                let never = Notify::new();
-                chassis::repeat("forget_answers", (HOUR, &never), &stop, async || {
-                    chassis::forget_answers(&forgetful).await
-                })
-                .await;
-            },
+            jobs: async move |stop| chassis::keep_house(&keeper, &stop).await,
         })
     })
     .await

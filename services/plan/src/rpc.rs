@@ -32,6 +32,7 @@ mod stamp_ticket;
 mod stream_billable_segments;
 mod switch_billing_cycle;
 mod undo_cancellation;
+mod verify_audit;
 mod watch_timelines;
 mod withdraw_change;
 
@@ -321,8 +322,8 @@ impl PlanService for Ctx {
 
     async fn verify_audit(
         &self,
-        _: Request<pb::VerifyAuditRequest>,
+        request: Request<pb::VerifyAuditRequest>,
     ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
-        Err(not_yet("VerifyAudit"))
+        read!(self, request, verify_audit)
     }
 }

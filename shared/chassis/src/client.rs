@@ -12,6 +12,9 @@ use tonic_types::StatusExt as _;
 
 use crate::{Config, Trip};
 
+/// Names the person or operator on whose behalf a service calls another.
+pub const BEHALF: &str = "x-on-behalf-of";
+
 /// A channel to another service that carries this service's identity.
 pub type Peer = InterceptedService<Channel, Carry>;
 
@@ -31,6 +34,11 @@ impl Interceptor for Carry {
         if let Some(trip) = Trip::current() {
             if let Ok(parent) = MetadataValue::try_from(&trip.trace_parent) {
                 request.metadata_mut().insert("traceparent", parent);
+            }
+            if let Ok(whose) = MetadataValue::try_from(&trip.on_behalf_of)
+                && !whose.is_empty()
+            {
+                request.metadata_mut().insert(BEHALF, whose);
             }
             if let Some(remaining) = trip.remaining() {
                 request.set_timeout(remaining);

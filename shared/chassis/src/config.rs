@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::Anchors;
+
 /// The command line of a service.
 #[derive(Debug, Parser)]
 #[command(about = "A service of Perdiem.", long_about = None)]
@@ -133,6 +135,13 @@ pub struct Config {
     /// Domain of the gateway that sends mail to NUMBER@DOMAIN on as a message: verification codes go there.
     #[arg(long, env = "SMS_MAIL_DOMAIN", default_value = "sms.localhost")]
     pub sms_mail_domain: String,
+    /// File outside the database that the newest entries of the audit are written to each minute; without it a tail
+    /// that was cut off by who may change the database is not missed.
+    #[arg(long, env = "AUDIT_FILE", requires = "audit_key")]
+    pub audit_file: Option<PathBuf>,
+    /// What the lines of that file are signed with, at least 32 characters.
+    #[arg(long, env = "AUDIT_KEY", hide_env_values = true, default_value = "")]
+    pub audit_key: Secret,
     /// The other services.
     #[command(flatten)]
     pub peers: Peers,
@@ -169,6 +178,11 @@ pub struct Peers {
 }
 
 impl Config {
+    /// Where the newest entries of the audit go to.
+    pub fn anchors(&self) -> Anchors {
+        Anchors::new(self.audit_file.clone(), self.audit_key.clone())
+    }
+
     /// What is wrong with it beyond what a single option can say; one line each.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
@@ -191,6 +205,9 @@ impl Config {
         }
         if production && !self.stripe_url.starts_with("https://") {
             faults.push("STRIPE_URL must be https in the production profile".to_owned());
+        }
+        if self.audit_file.is_some() && self.audit_key.0.len() < 32 {
+            faults.push("AUDIT_FILE needs an AUDIT_KEY of at least 32 characters".to_owned());
         }
         if self.webhook_listen.is_some() && self.stripe_webhook_secret.0.is_empty() {
             faults.push("WEBHOOK_LISTEN needs STRIPE_WEBHOOK_SECRET".to_owned());

@@ -16,8 +16,9 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use crate::client::BEHALF;
 use crate::telemetry::Requests;
-use crate::{Access, Identities, Refusal, SingleMessage, Trip, internal};
+use crate::{Access, Caller, Identities, Refusal, SingleMessage, Trip, internal};
 
 /// A call ends so much before its caller's deadline: the server has a timer of its own, which
 /// would say CANCELLED, and an answer needs time to arrive.
@@ -151,6 +152,7 @@ impl GateLayer {
                 "overloaded",
             );
         };
+        let on_behalf_of = behalf(&caller, request.headers());
         request.extensions_mut().insert(caller);
         let deadline = (!access.streams).then(|| Instant::now() + limit);
         let request = if access.streams {
@@ -161,6 +163,7 @@ impl GateLayer {
 
         let trip = Trip {
             trace_parent,
+            on_behalf_of,
             deadline,
         };
         let work = AssertUnwindSafe(trip.scope(inner.call(request))).catch_unwind();
@@ -202,6 +205,19 @@ fn code_of(headers: &HeaderMap) -> Code {
     headers
         .get("grpc-status")
         .map_or(Code::Ok, |value| Code::from_bytes(value.as_bytes()))
+}
+
+/// On whose behalf everything is done that a request leads to: a service tells, others do it for themselves.
+fn behalf(caller: &Caller, headers: &HeaderMap) -> String {
+    match caller {
+        Caller::Person { .. } | Caller::Operator { .. } => caller.to_string(),
+        Caller::Service { .. } => {
+            let told = headers.get(BEHALF).and_then(|value| value.to_str().ok());
+            told.filter(|it| it.len() <= 300)
+                .unwrap_or_default()
+                .to_owned()
+        }
+    }
 }
 
 /// The caller's `traceparent`, or a new one.

@@ -10,7 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::Chain;
+use crate::{Chain, Owned, audit, requests};
+
+const HOUR: Duration = Duration::from_hours(1);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A token that is cancelled by SIGTERM or SIGINT.
 pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
@@ -63,6 +66,19 @@ pub async fn repeat<E: Error + 'static>(
             }
         }
     }
+}
+
+/// What every service does besides: answers are forgotten that are not given again any more, and the newest entries
+/// of its audit are written to their file.
+pub async fn keep_house<C: Owned>(ctx: &C, stop: &CancellationToken) {
+    let never = Notify::new();
+    let forget = repeat("forget_answers", (HOUR, &never), stop, async || {
+        requests::forget_answers(ctx).await
+    });
+    let anchor = repeat("anchor_audit", (MINUTE, &never), stop, async || {
+        audit::anchor_audit(ctx).await
+    });
+    tokio::join!(forget, anchor);
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! is read in one place; no mutating work is dropped half-way because its caller went away.
 
 mod access;
+mod audit;
 mod caller;
 mod chain;
 mod client;
@@ -32,6 +33,9 @@ pub mod wire;
 mod write;
 
 pub use access::{Access, Who};
+pub use audit::{
+    Anchors, AuditEntry, Verified, audit_entries, forget_audit_key, hex, verify_audit,
+};
 pub use caller::{Caller, Claims, Identities, Keys};
 pub use chain::Chain;
 pub use client::{Peer, is_away, normalised, retried};
@@ -40,12 +44,12 @@ pub use config::{Command, Config, Options, Peers, Secret};
 pub use database::{connect, is_violation_of, migrate, retryable, violated_constraint};
 pub use frames::SingleMessage;
 pub use gate::{Gate, GateLayer};
-pub use jobs::{repeat, stop_on_signal};
+pub use jobs::{keep_house, repeat, stop_on_signal};
 pub use lanes::Lanes;
 pub use news::{follow, news, resume_position};
 pub use page::{Page, PageToken};
 pub use refusal::{FieldError, Refusal, field_error, internal, not_yet};
-pub use requests::{Begun, forget_all_answers, forget_answers};
+pub use requests::{Begun, forget_all_answers};
 pub use server::{Server, serve};
 pub use telemetry::{Telemetry, init_telemetry};
 pub use tenant::{Tenant, enter};

@@ -12,6 +12,8 @@ use crate::Owned;
 pub struct Key {
     /// The schema of the service.
     pub schema: &'static str,
+    /// Its table of accounts and their roots.
+    pub roots: &'static str,
     /// Who sent it.
     pub caller: String,
     /// The account that it is about; empty for none.
@@ -37,8 +39,15 @@ pub enum Begun<T> {
     Reused,
 }
 
-/// Hash, response, and the code, message and details of a refusal.
-type Row = (Vec<u8>, Option<Vec<u8>>, Option<i32>, String, Vec<u8>);
+/// Hash, response, and the code, message and details of a refusal; then that what follows is audited.
+type Row = (
+    Vec<u8>,
+    Option<Vec<u8>>,
+    Option<i32>,
+    String,
+    Vec<u8>,
+    String,
+);
 
 /// Takes a request id for this transaction, or tells what became of it.
 ///
@@ -53,7 +62,7 @@ pub async fn begin(
     let taken = sqlx::query(AssertSqlSafe(format!(
         "-- {schema}.requests.begin
         INSERT INTO {schema}.requests (caller, account, method, request_id, request_hash, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING set_config('audit.on', 'on', true)"
     )))
     .bind(&key.caller)
     .bind(&key.account)
@@ -68,7 +77,8 @@ pub async fn begin(
     }
     let row: Row = sqlx::query_as(AssertSqlSafe(format!(
         "-- {schema}.requests.answer
-        SELECT request_hash, response, status_code, status_message, status_details FROM {schema}.requests
+        SELECT request_hash, response, status_code, status_message, status_details, set_config('audit.on', 'on', true)
+        FROM {schema}.requests
         WHERE caller = $1 AND account = $2 AND method = $3 AND request_id = $4 FOR UPDATE"
     )))
     .bind(&key.caller)
@@ -80,11 +90,9 @@ pub async fn begin(
     Ok(match row {
         (hash, ..) if hash != key.hash => Begun::Reused,
         (_, Some(response), ..) => Begun::Answered(response),
-        (_, None, Some(code), message, details) => Begun::Refused(Box::new(Status::with_details(
-            Code::from_i32(code),
-            message,
-            details.into(),
-        ))),
+        (_, None, Some(code), message, details, _) => Begun::Refused(Box::new(
+            Status::with_details(Code::from_i32(code), message, details.into()),
+        )),
         (_, None, None, ..) => Begun::First(()),
     })
 }

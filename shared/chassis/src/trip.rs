@@ -9,6 +9,8 @@ use tokio::time::Instant;
 pub struct Trip {
     /// W3C `traceparent`.
     pub trace_parent: String,
+    /// The person or operator at its beginning, as the audit names callers; empty for a job's.
+    pub on_behalf_of: String,
     /// When the caller stops waiting; `None` for streams and jobs.
     pub deadline: Option<Instant>,
 }

@@ -9,8 +9,9 @@ use sqlx::{PgPool, PgTransaction};
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
+use crate::audit;
 use crate::requests::{self, Begun, Key};
-use crate::{Caller, Chain, Clock, Refusal, Trip, database, field_error, internal};
+use crate::{Anchors, Caller, Chain, Clock, Refusal, Trip, database, field_error, internal};
 
 /// How often a unit of work is run before its caller is told to try again.
 const ATTEMPTS: u32 = 4;
@@ -19,10 +20,14 @@ const ATTEMPTS: u32 = 4;
 pub trait Owned: Clone + Send + Sync + 'static {
     /// The schema of the service.
     const SCHEMA: &'static str;
+    /// Its table of accounts and their roots.
+    const ROOTS: &'static str;
     /// Its database.
     fn db(&self) -> &PgPool;
     /// Its clock.
     fn clock(&self) -> &Clock;
+    /// Where the newest entries of its audit go to.
+    fn anchors(&self) -> &Anchors;
 }
 
 /// A request that changes something, with who sent it and when.
@@ -42,6 +47,8 @@ pub struct Unit {
     /// The transaction.
     pub tx: PgTransaction<'static>,
     key: Key,
+    now: DateTime<Utc>,
+    about: Option<Uuid>,
 }
 
 impl<M> Call<M> {
@@ -52,6 +59,8 @@ impl<M> Call<M> {
             Begun::First(()) => Begun::First(Unit {
                 tx,
                 key: self.key.clone(),
+                now: self.now,
+                about: None,
             }),
             Begun::Answered(bytes) => Begun::Answered(bytes),
             Begun::Refused(status) => Begun::Refused(status),
@@ -85,15 +94,21 @@ impl<M> Call<M> {
 }
 
 impl Unit {
+    /// Names the root account whose audit tells of this, where neither the request nor the tenant does.
+    pub const fn about(&mut self, root: Uuid) {
+        self.about = Some(root);
+    }
+
     /// Keeps `response` as the answer of the intent and commits.
     pub async fn commit<R: prost::Message>(mut self, response: R) -> sqlx::Result<R> {
         requests::finish(&mut self.tx, &self.key, &response.encode_to_vec()).await?;
-        self.tx.commit().await?;
+        self.commit_step().await?;
         Ok(response)
     }
 
     /// Commits without an answer: the first step of a saga, whose retry goes on with it.
-    pub async fn commit_step(self) -> sqlx::Result<()> {
+    pub async fn commit_step(mut self) -> sqlx::Result<()> {
+        audit::append(&mut self.tx, &self.key, self.about, self.now).await?;
         self.tx.commit().await
     }
 }
@@ -124,6 +139,7 @@ where
     bare.clear_request_id();
     let key = Key {
         schema: C::SCHEMA,
+        roots: C::ROOTS,
         caller: caller.to_string(),
         account: scope(message.account_scope()),
         method: M::METHOD,

@@ -101,6 +101,7 @@ async fn erased_here(
             .await?
             .ok_or(Error::Stored("account"))?
             .owner_id;
+        chassis::forget_audit_key::<Ctx>(tx, root).await?;
         billing_details::erase(tx, root).await?;
         kyc_submissions::erase(tx, root).await?;
         dlt_registrations::erase(tx, root).await?;
@@ -110,6 +111,7 @@ async fn erased_here(
             "who was known as a customer, by which documents",
             "registrations for messages",
             "who had a role in it, but for its owner",
+            "the key of the audit's hashes",
         ]);
     }
     Ok((ids, (erased, kept)))

@@ -42,6 +42,7 @@ pub async fn handle(
     let known = kyc_submissions::get(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::KycNotFound(id))?;
+    store::enter(&mut unit.tx, Tenant::Root(known.root_id)).await?;
     accounts::lock(&mut unit.tx, known.root_id).await?;
     let known = kyc_submissions::get(&mut unit.tx, id.uuid())
         .await?

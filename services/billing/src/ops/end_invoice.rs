@@ -51,8 +51,9 @@ pub async fn end<M>(
     id: InvoiceId,
     (end, reason): (End, &str),
 ) -> Result<Invoice, Error> {
+    let known = locked(&mut unit.tx, id).await?;
+    unit.about(known.root_id);
     let db = &mut *unit.tx;
-    let known = locked(db, id).await?;
     let due = known.due_minor();
     if !invoices::end_open(db, id.uuid(), end.state()).await? {
         return Err(Error::InvoiceNotOpen(id));

@@ -40,8 +40,9 @@ pub async fn handle(
         return Err(field_error("amount.amount", "above zero").into());
     }
     let reason = wire::text("reason", &request.reason, 200)?;
+    let invoice = end_invoice::locked(&mut unit.tx, id).await?;
+    unit.about(invoice.root_id);
     let db = &mut *unit.tx;
-    let invoice = end_invoice::locked(db, id).await?;
     if invoice.state != OPEN && invoice.state != PAID {
         return Err(Error::InvoiceNotOpen(id));
     }

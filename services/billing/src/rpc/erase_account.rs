@@ -46,9 +46,11 @@ pub async fn handle(
     if let Some(closing) = settled.filter(|_| whole) {
         usage::erase_days(tx, root).await?;
         collections::erase(tx, root).await?;
+        chassis::forget_audit_key::<Ctx>(tx, root).await?;
         keep_recipients(tx, (root, closing.close_at), years).await?;
         erased.push("usage summed by day".to_owned());
         erased.push("whom invoices go to".to_owned());
+        erased.push("the key of the audit's hashes".to_owned());
         erased.push("pages of payments that waited for their payer".to_owned());
         kept.push("the ledger, invoices, credit notes and refunds, by account id".to_owned());
         if let Some(key) = retained::key(tx, root).await? {

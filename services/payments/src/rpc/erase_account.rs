@@ -26,10 +26,12 @@ pub async fn handle(
     if root == id.uuid() {
         accounts::lock(tx, root).await?;
         accounts::set_erased(tx, root, call.now).await?;
+        chassis::forget_audit_key::<Ctx>(tx, root).await?;
         movements::erase(tx, root).await?;
         methods::erase(tx, root, call.now).await?;
         erased
             .push("payment methods: tokens, last digits, expiry, network, bank and app".to_owned());
+        erased.push("the key of the audit's hashes".to_owned());
         erased.push("pages that payers were sent to and came back to".to_owned());
         kept.push("charges, refunds and disputes, by account id".to_owned());
         if methods::any_kept(tx, root).await? {

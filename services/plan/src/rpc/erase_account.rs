@@ -22,10 +22,13 @@ pub async fn handle(
         return Err(Error::AccountNotClosed(id));
     }
     chassis::forget_all_answers(&ctx).await?;
+    if known.root == id {
+        chassis::forget_audit_key::<Ctx>(&mut unit.tx, id.uuid()).await?;
+    }
     let lines = |lines: &[&str]| lines.iter().map(|it| (*it).to_owned()).collect();
     Ok(unit
         .commit(pb::EraseAccountResponse {
-            erased: lines(&["answers to requests"]),
+            erased: lines(&["answers to requests", "the key of the audit's hashes"]),
             kept: lines(&[
                 "timelines of plans and contracts, by account id: what invoices were computed from",
                 "the plans stamped on tickets, by ticket id",
