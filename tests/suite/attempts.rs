@@ -63,6 +63,7 @@ const CHANGED: &[(&str, &str)] = &[
         "payments.disputes",
         "withheld_minor state evidence_due_at updated_at revision",
     ),
+    ("billing.rentals", "month_count next_at ended_at look_at"),
     ("billing.disputes", "withheld_minor taken_micros"),
     ("billing.recipients", "recipient"),
     // It stands for a provider's book, outside.

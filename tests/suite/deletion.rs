@@ -451,3 +451,42 @@ async fn a_deletion_killed_anywhere_is_finished_with_one_receipt() {
     let erased = "SELECT count(*) FROM account.transitions WHERE transition_code = 'ERASED'";
     assert_eq!(shop.h.count(erased).await, 3);
 }
+
+#[tokio::test]
+async fn changes_of_accounts_are_watched_in_order_from_a_token_on() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = h.account().await;
+    close(&h.customer(), &id).await.unwrap();
+    let token = h.suite.keys.service("billing").unwrap();
+    let billing = perdiem::connect::Clients::new(&h.urls, &token).unwrap();
+    let watched = async |resume: String| {
+        let request = account::WatchAccountsRequest {
+            resume_token: resume,
+        };
+        let stream = billing.account.clone().watch_accounts(request).await;
+        let mut stream = stream.unwrap().into_inner();
+        let mut told = Vec::new();
+        loop {
+            let wait = std::time::Duration::from_secs(20);
+            let news = tokio::time::timeout(wait, stream.message()).await;
+            let news = news.expect("news").unwrap().unwrap();
+            let transition = news.transition.unwrap();
+            if transition.account_id == id {
+                told.push((transition.transition_code, news.resume_token.clone()));
+                assert_eq!(news.account.unwrap().account_id, id);
+            }
+            if told.last().is_some_and(|(code, _)| code == "CLOSED") {
+                return told;
+            }
+        }
+    };
+    let all = watched(String::new()).await;
+    let codes: Vec<_> = all.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!((codes[0], codes[codes.len() - 1]), ("CREATED", "CLOSED"));
+    let rest = watched(all[0].1.clone()).await;
+    assert_eq!(rest, all[1..]);
+    let by_person = h.customer().account;
+    let request = account::WatchAccountsRequest::default();
+    assert!(by_person.clone().watch_accounts(request).await.is_err());
+}

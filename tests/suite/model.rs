@@ -390,6 +390,7 @@ async fn operate(model: &mut Model, callers: &Callers, today: i64) {
                 account_id: id.clone(),
                 amount: most.map(inr),
                 request_id: request_id(),
+                ..billing::RequestRefundRequest::default()
             };
             let mut client = callers.seller.billing.clone();
             let answer = client.request_refund(request).await;

@@ -157,6 +157,7 @@ impl Shop {
             account_id: id.to_owned(),
             amount,
             request_id: request_id(),
+            ..billing::RequestRefundRequest::default()
         };
         let mut client = self.seller.billing.clone();
         Ok(client.request_refund(request).await?.into_inner())

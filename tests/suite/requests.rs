@@ -287,18 +287,6 @@ async fn deadlines_and_timeouts_have_the_codes_that_the_protocol_gives_them() {
         (odd.code(), reason(&odd).as_str()),
         (Code::InvalidArgument, "INVALID_TIMEOUT")
     );
-    let later = account::VerifyAuditRequest::default();
-    let not_yet = h
-        .operator
-        .account
-        .clone()
-        .verify_audit(later)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (not_yet.code(), reason(&not_yet).as_str()),
-        (Code::Unimplemented, "NOT_YET")
-    );
     let raw = Raw::connect(h.urls.of("plan")).await;
     let unknown = raw
         .call("/perdiem.plan.v1.PlanService/Nothing", None, Vec::new())

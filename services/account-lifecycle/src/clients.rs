@@ -8,11 +8,11 @@ use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use proto::payments::v1 as payments;
 use proto::plan::v1 as plan;
-use proto::r#type::v1::Amount as WireAmount;
+use proto::r#type::v1::{Amount as WireAmount, Money};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
-use values::{AccountId, CollectionId, InvoiceId, MethodId, OrderId, TicketId};
+use values::{AccountId, CollectionId, InvoiceId, MethodId, OrderId, RentalId, TicketId};
 
 use crate::ctx::Ctx;
 use crate::domain::account::Account;
@@ -677,6 +677,124 @@ impl Ctx {
             ("billing", (of_billing.erased, of_billing.kept)),
             ("payments", (of_payments.erased, of_payments.kept)),
         ])
+    }
+
+    /// What numbers cost a month by their kind; none where they are not priced in `currency`.
+    pub async fn number_rentals(&self, currency: &str) -> Result<HashMap<String, Money>, Status> {
+        let answer = ask!(
+            self.plan,
+            get_catalogue,
+            plan::GetCatalogueRequest::default()
+        )?;
+        let rates = answer.catalogue.unwrap_or_default().rates;
+        let rates = rates.filter(|it| it.currency_code == currency);
+        let all = rates.into_iter().flat_map(|it| it.number_rentals);
+        let priced = all.filter_map(|it| Some((it.number_type_code, it.monthly_price?)));
+        Ok(priced.collect())
+    }
+
+    /// What an add-on would be; changes nothing.
+    pub async fn add_on_would_be(
+        &self,
+        account: AccountId,
+        code: &str,
+    ) -> Result<plan::AddOn, Status> {
+        let request = plan::AddAddOnRequest {
+            account_id: account.to_string(),
+            add_on_code: code.to_owned(),
+            request_id: Uuid::now_v7().to_string(),
+            validate_only: true,
+        };
+        let answer = ask!(self.plan, add_add_on, request)?;
+        answer.add_on.ok_or_else(chassis::internal)
+    }
+
+    /// Books an add-on for an order; safe to repeat.
+    pub async fn add_add_on(
+        &self,
+        account: AccountId,
+        code: &str,
+        order: Uuid,
+    ) -> Result<(), Status> {
+        let request = plan::AddAddOnRequest {
+            account_id: account.to_string(),
+            add_on_code: code.to_owned(),
+            request_id: derived(order, "add-on"),
+            validate_only: false,
+        };
+        ask!(self.plan, add_add_on, request).map(|_| ())
+    }
+
+    /// Takes back an add-on that an order has booked; safe to repeat.
+    pub async fn remove_add_on(
+        &self,
+        account: AccountId,
+        code: &str,
+        order: Uuid,
+    ) -> Result<(), Status> {
+        let request = plan::RemoveAddOnRequest {
+            account_id: account.to_string(),
+            add_on_code: code.to_owned(),
+            request_id: derived(order, "no add-on"),
+        };
+        ask!(self.plan, remove_add_on, request).map(|_| ())
+    }
+
+    /// Begins to rent what an order buys; safe to repeat.
+    pub async fn start_rental(&self, order: &Order, rental: billing::Rental) -> Result<(), Status> {
+        let request = billing::StartRentalRequest {
+            account_id: AccountId::from_uuid(order.root_id).to_string(),
+            rental: Some(rental),
+            request_id: derived(order.order_id, "rental"),
+        };
+        ask!(self.billing, start_rental, request).map(|_| ())
+    }
+
+    /// Ends the rental of a resource; safe to repeat.
+    pub async fn end_rental(&self, root: Uuid, resource: Uuid) -> Result<(), Status> {
+        let request = billing::EndRentalRequest {
+            account_id: AccountId::from_uuid(root).to_string(),
+            rental_id: RentalId::from_uuid(resource).to_string(),
+            request_id: derived(resource, "end rental"),
+        };
+        ask!(self.billing, end_rental, request).map(|_| ())
+    }
+
+    /// What a refund would be; changes nothing.
+    pub async fn refund_would_be(
+        &self,
+        account: AccountId,
+        amount: Option<Money>,
+    ) -> Result<billing::RequestRefundResponse, Status> {
+        let request = billing::RequestRefundRequest {
+            account_id: account.to_string(),
+            amount,
+            request_id: Uuid::now_v7().to_string(),
+            validate_only: true,
+            quoted_amount: None,
+        };
+        ask!(self.billing, request_refund, request)
+    }
+
+    /// Gives credit back as an order quoted it, or says that it would be another sum by now; safe to repeat.
+    pub async fn refund(&self, order: &Order) -> Result<(), Status> {
+        let account = AccountId::from_uuid(order.root_id);
+        let asked = order.item("amount");
+        let currency = order.lines.get(0).and_then(|it| it.get("currency"));
+        let currency = currency.and_then(serde_json::Value::as_str);
+        let money = |amount: &str| Money {
+            currency_code: currency.unwrap_or_default().to_owned(),
+            amount: amount.to_owned(),
+        };
+        let amount = (!asked.is_empty()).then(|| money(asked));
+        let request = billing::RequestRefundRequest {
+            account_id: account.to_string(),
+            amount,
+            request_id: derived(order.order_id, "refund"),
+            validate_only: false,
+            quoted_amount: Some(money(order.item("quoted"))),
+        };
+        ask!(self.billing, request_refund, request).map(|_| ())
     }
 
     /// Puts a plan in force at once, as previewed; safe to repeat.

@@ -137,6 +137,9 @@ pub enum Error {
     /// No such ticket, or not one that this caller may know of.
     #[error("ticket {0} does not exist")]
     TicketNotFound(TicketId),
+    /// No kind of number has a price in the currency of the account.
+    #[error("numbers are not sold to account {0}")]
+    NumbersNotOffered(AccountId),
     /// The account's data have not been deleted.
     #[error("the data of account {0} have not been deleted")]
     DeletionReceiptNotFound(AccountId),
@@ -180,9 +183,6 @@ pub enum Error {
     /// The plan does not open this channel.
     #[error("channel {0} is not in the plan")]
     ChannelNotInPlan(String),
-    /// The method is not built for this kind of thing yet.
-    #[error("not available yet")]
-    NotYet(&'static str),
     /// A stored value does not read; we wrote it, so this is a bug.
     #[error("stored {0} does not read")]
     Stored(&'static str),
@@ -329,6 +329,9 @@ impl From<Error> for Status {
             Error::Code(CodeRefused::Expired) => wrong_state("CODE_EXPIRED"),
             Error::Code(CodeRefused::Blocked) => wrong_state("CODE_BLOCKED"),
             Error::OrderUnderWay(id) => wrong_state("ORDER_UNDER_WAY").with("accountId", id),
+            Error::NumbersNotOffered(id) => {
+                wrong_state("NUMBERS_NOT_OFFERED").with("accountId", id)
+            }
             Error::DeletionReceiptNotFound(id) => {
                 not_found("DELETION_RECEIPT_NOT_FOUND").with("accountId", id)
             }
@@ -363,7 +366,6 @@ impl From<Error> for Status {
             Error::ChannelNotInPlan(channel) => {
                 wrong_state("CHANNEL_NOT_IN_PLAN").with("channelCode", channel)
             }
-            Error::NotYet(what) => return chassis::not_yet(what),
             Error::Stored(_) => {
                 tracing::error!(error = %Chain(&error), "request failed");
                 return chassis::internal();

@@ -5,6 +5,7 @@ pub mod finish_closings;
 pub mod finish_orders;
 pub mod follow_balances;
 pub mod follow_timelines;
+pub mod give_back;
 pub mod limit_accounts;
 pub mod open_accounts;
 pub mod send_notifications;
@@ -16,7 +17,9 @@ use values::CollectionId;
 use crate::ctx::Ctx;
 use crate::domain::order::State;
 use crate::ops::commit_order;
-use crate::store::{self, Tenant, accounts, billing_details, closings, notifications, orders};
+use crate::store::{
+    self, Tenant, accounts, billing_details, closings, notifications, orders, resources,
+};
 
 /// How many waiting orders a test clock looks at.
 const WAITING_MAX: i64 = 100;
@@ -29,6 +32,7 @@ pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
     let any = !accounts::to_open(&mut tx, 1).await?.is_empty()
         || !billing_details::to_tell(&mut tx, 1).await?.is_empty()
         || closings::any_under_way(&mut tx).await?
+        || !resources::to_give_back(&mut tx, 1).await?.is_empty()
         || ctx.mailer.is_some() && notifications::any_due(&mut tx).await?;
     let waiting = orders::unfinished(&mut tx, WAITING_MAX).await?;
     tx.commit().await?;

@@ -135,9 +135,14 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("erase_accounts", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::erase_accounts::step(&ctx).await
                     });
+                let give_back =
+                    chassis::repeat("give_back", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::give_back::step(&ctx).await
+                    });
                 let keep = chassis::keep_house(&ctx, &stop);
                 tokio::join!(
-                    open, finish, tell, follow, limit, balances, close, send, erase, keep
+                    open, finish, tell, follow, limit, balances, close, send, erase, give_back,
+                    keep
                 );
             },
         })

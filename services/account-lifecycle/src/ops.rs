@@ -9,6 +9,7 @@ pub mod limit;
 pub mod notify;
 pub mod open_account;
 pub mod permit;
+pub mod purchase;
 pub mod stood;
 pub mod suspend;
 pub mod tell_details;

@@ -1,7 +1,10 @@
 //! The gRPC face of account-lifecycle: a table of contents, one file for each RPC.
 
+mod ask_refund;
 mod authorize;
+mod buy_add_on;
 mod buy_credits;
+mod buy_number;
 mod cancel_subscription;
 mod check_rate_limit;
 mod close_account;
@@ -60,12 +63,13 @@ mod update_billing_details;
 mod upgrade;
 mod verify_audit;
 mod verify_whitelisted_number;
+mod watch_accounts;
 mod withdraw_change;
 mod withdraw_kyc;
 
 use std::pin::Pin;
 
-use chassis::{Caller, detached, internal, not_yet, saga, write};
+use chassis::{Caller, detached, internal, saga, write};
 use futures::Stream;
 use proto::account::v1 as pb;
 use proto::account::v1::account_service_server::AccountService;
@@ -488,8 +492,6 @@ impl AccountService for Ctx {
         read!(self, request, get_deletion_receipt)
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn list_audit_entries(
         &self,
         request: Request<pb::ListAuditEntriesRequest>,
@@ -508,8 +510,9 @@ impl AccountService for Ctx {
 
     async fn watch_accounts(
         &self,
-        _: Request<pb::WatchAccountsRequest>,
+        request: Request<pb::WatchAccountsRequest>,
     ) -> Result<Response<Self::WatchAccountsStream>, Status> {
-        Err(not_yet("WatchAccounts"))
+        let stream = watch_accounts::handle(self, request.get_ref())?;
+        Ok(Response::new(stream))
     }
 }

@@ -77,6 +77,8 @@ pub struct Profile {
     pub notify_below_micros: i64,
     /// Days without a paid plan after which paid credit expires (C-21); 0 for never.
     pub lapse_days: i64,
+    /// Whether numbers cost rental while the account has no paid plan (C-22).
+    pub charges_rental_when_limited: bool,
     /// Whether the first purchase forfeits trial credit (REQ-133).
     pub forfeits_trial: bool,
     /// What is given back of paid credit; `None` where nothing is.
@@ -198,6 +200,26 @@ impl Ctx {
         };
         let answer = retried(ask).await?;
         Ok(answer.into_inner().segments)
+    }
+
+    /// What the plan in force at `at` has of a feature.
+    pub async fn entitlement(
+        &self,
+        account: AccountId,
+        feature: &str,
+        at: DateTime<Utc>,
+    ) -> Result<pb::CheckEntitlementResponse, Status> {
+        let request = pb::CheckEntitlementRequest {
+            account_id: account.to_string(),
+            feature_code: feature.to_owned(),
+            effective_time: Some(chassis::wire::timestamp(at)),
+            ..pb::CheckEntitlementRequest::default()
+        };
+        let ask = || {
+            let (mut client, request) = (self.plan.clone(), request.clone());
+            async move { client.check_entitlement(request).await }
+        };
+        Ok(retried(ask).await?.into_inner())
     }
 
     /// Ends a subscription now; safe to repeat.
@@ -469,6 +491,7 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
             .collect::<Option<Vec<_>>>()?,
         notify_below_micros: read_micros(balance.notify_below.as_ref(), currency)?,
         lapse_days: i64::from(balance.expire_when_not_paid_days),
+        charges_rental_when_limited: from.limited.as_ref().is_none_or(|it| it.charges_rental),
         forfeits_trial: balance.trial_on_upgrade_code == "FORFEIT",
         refund,
         recharge,

@@ -3,7 +3,7 @@
 use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
 use tonic::{Code, Status};
-use values::{AccountId, CollectionId, InvoiceId, RunId};
+use values::{AccountId, CollectionId, InvoiceId, RentalId, RunId};
 
 use crate::domain::usage::SumOutOfRange;
 
@@ -82,6 +82,12 @@ pub enum Error {
     /// The account is closing or closed.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
+    /// No such rental, or another account's.
+    #[error("rental {0} does not exist")]
+    RentalNotFound(RentalId),
+    /// What the account has left does not cover it.
+    #[error("the balance of account {0} does not cover it")]
+    InsufficientCredit(AccountId),
     /// The account is open: nothing of it is erased.
     #[error("account {0} is not closed")]
     AccountNotClosed(AccountId),
@@ -243,6 +249,10 @@ impl From<Error> for Status {
                 .with("invoiceId", invoice)
                 .with("left", left),
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::RentalNotFound(id) => not_found("RENTAL_NOT_FOUND").with("rentalId", id),
+            Error::InsufficientCredit(id) => {
+                wrong_state("INSUFFICIENT_CREDIT").with("accountId", id)
+            }
             Error::AccountNotClosed(id) => wrong_state("ACCOUNT_NOT_CLOSED").with("accountId", id),
             Error::PaymentUnderWay(id) => wrong_state("PAYMENT_UNDER_WAY").with("accountId", id),
             Error::RunUnderWay { family, .. } => {

@@ -4,6 +4,7 @@
 //! run twice or killed anywhere: what it does for one chunk, it does in one transaction.
 
 pub mod ask_payments;
+pub mod charge_rentals;
 pub mod destroy_keys;
 pub mod expire_lots;
 pub mod finish_runs;

@@ -115,6 +115,7 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                         store::refunds::next_due(&mut db, until).await?,
                         store::subscriptions::next_due(&mut db, until).await?,
                         store::retained::next_due(&mut db, until).await?,
+                        store::rentals::next_due(&mut db, until).await?,
                     ] {
                         due = due.into_iter().chain(other).min();
                     }
@@ -164,9 +165,14 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("destroy_keys", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::destroy_keys::step(&ctx).await
                     });
+                let rent =
+                    chassis::repeat("charge_rentals", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::charge_rentals::step(&ctx).await
+                    });
                 let keep = chassis::keep_house(&ctx, &stop);
                 tokio::join!(
-                    work, finish, expire, follow, ask, recharge, timelines, renew, destroy, keep
+                    work, finish, expire, follow, ask, recharge, timelines, renew, destroy, rent,
+                    keep
                 );
             },
         })

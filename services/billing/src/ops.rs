@@ -10,6 +10,7 @@ pub mod ingest;
 pub mod intake;
 pub mod rate;
 pub mod renewal;
+pub mod rent;
 pub mod seal;
 pub mod segments;
 pub mod settle;

@@ -7,6 +7,7 @@ mod compare_billing_runs;
 mod convert;
 mod create_billing_run;
 mod create_credit_note;
+mod end_rental;
 mod erase_account;
 mod get_auto_recharge;
 mod get_balance;
@@ -22,6 +23,7 @@ mod list_credit_notes;
 mod list_entries;
 mod list_invoices;
 mod list_parked_accounts;
+mod list_rentals;
 mod list_run_outcomes;
 mod list_usage;
 mod mark_invoice_uncollectible;
@@ -37,6 +39,7 @@ mod request_refund;
 mod resume_billing_run;
 mod set_auto_recharge;
 mod settle_closing;
+mod start_rental;
 mod stream_usage;
 mod summarize_usage;
 mod update_account_facts;
@@ -401,5 +404,30 @@ impl BillingService for Ctx {
         request: Request<pb::VerifyAuditRequest>,
     ) -> Result<Response<pb::VerifyAuditResponse>, Status> {
         read!(self, request, verify_audit)
+    }
+
+    async fn start_rental(
+        &self,
+        request: Request<pb::StartRentalRequest>,
+    ) -> Result<Response<pb::StartRentalResponse>, Status> {
+        let catalogue = self.active_catalogue().await?;
+        write(self, request, move |ctx, call, unit| {
+            start_rental::handle(ctx, call, unit, catalogue.clone())
+        })
+        .await
+    }
+
+    async fn end_rental(
+        &self,
+        request: Request<pb::EndRentalRequest>,
+    ) -> Result<Response<pb::EndRentalResponse>, Status> {
+        write(self, request, end_rental::handle).await
+    }
+
+    async fn list_rentals(
+        &self,
+        request: Request<pb::ListRentalsRequest>,
+    ) -> Result<Response<pb::ListRentalsResponse>, Status> {
+        read!(self, request, list_rentals)
     }
 }

@@ -18,6 +18,7 @@ pub mod outcomes;
 pub mod parked;
 pub mod recipients;
 pub mod refunds;
+pub mod rentals;
 pub mod retained;
 pub mod runs;
 pub mod shards;

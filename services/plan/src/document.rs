@@ -176,13 +176,19 @@ struct PlanDocument {
     trial: Option<TrialDocument>,
     minimum_initial_credit: Option<String>,
     #[serde(default)]
-    addons: BTreeMap<String, Value>,
+    addons: BTreeMap<String, AddOnDocument>,
     #[serde(default)]
     quote_only: bool,
     #[serde(default)]
     contact: String,
     #[serde(default)]
     contract_terms_months: Vec<i32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddOnDocument {
+    monthly: String,
 }
 
 #[derive(Deserialize)]
@@ -275,7 +281,6 @@ struct DltDocument {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read so that an unknown key is told")]
 struct LimitedDocument {
     denied: Vec<String>,
     number_hold_days: i32,
@@ -373,7 +378,6 @@ struct AutoRechargeDocument {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read so that an unknown key is told")]
 struct RatesDocument {
     voice: VoiceDocument,
     sms: SmsDocument,
@@ -634,6 +638,7 @@ impl Check {
         LimitedPolicy {
             denied: from.denied.clone(),
             number_hold_days: from.number_hold_days,
+            charges_rental: from.charge_rental,
         }
     }
 
@@ -719,6 +724,15 @@ impl Check {
             voice_pulse_seconds: pulse,
             voice_per_pulse: self.amount("rates.voice.per_pulse", &rates.voice.per_pulse, currency),
             sms_per_part: self.amount("rates.sms.per_part", &rates.sms.per_part, currency),
+            number_rentals: rates
+                .number_rental_monthly
+                .iter()
+                .flatten()
+                .map(|(kind, price)| {
+                    let path = format!("rates.number_rental_monthly.{kind}");
+                    (kind.clone(), self.money(&path, price, currency))
+                })
+                .collect(),
         }
     }
 
@@ -1322,7 +1336,22 @@ impl Check {
             format!("{path}.contract_terms_months"),
             "1 to 120 each",
         );
+        // What is sold beside a plan is what the plan says is to be had so, and has a price there.
+        let sold = entitlements.iter().filter(|(_, value)| *value == "ADDON");
+        for (code, _) in sold.filter(|(code, _)| !plan.addons.contains_key(*code)) {
+            self.fault(format!("{path}.addons.{code}"), "its price");
+        }
+        let add_ons = plan.addons.iter().map(|(code, it)| {
+            let at = format!("{path}.addons.{code}");
+            let offered = entitlements.get(code).is_some_and(|value| value == "ADDON");
+            self.unless(offered, at.clone(), "an entitlement of value ADDON");
+            let price = self.money(&format!("{at}.monthly"), &it.monthly, currency);
+            self.unless(0 < price.minor(), format!("{at}.monthly"), "above zero");
+            (code.clone(), price)
+        });
+        let add_ons = add_ons.collect();
         Plan {
+            add_ons,
             monthly_minimum,
             contract_terms_months: terms.clone(),
             trial: plan

@@ -100,6 +100,18 @@ pub enum Error {
     /// The account is closed for ever.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
+    /// No add-on of that code is known, or booked.
+    #[error("add-on {0} does not exist")]
+    AddOnNotFound(String),
+    /// The plan in force does not sell it.
+    #[error("the plan in force does not sell add-on {0}")]
+    AddOnNotOffered(String),
+    /// The plan in force has it.
+    #[error("the plan in force includes {0}")]
+    AddOnIncluded(String),
+    /// It is booked.
+    #[error("add-on {0} is booked")]
+    AddOnExists(String),
     /// The account is open: nothing of it is erased.
     #[error("account {0} is not closed")]
     AccountNotClosed(AccountId),
@@ -246,6 +258,14 @@ impl From<Error> for Status {
                 wrong_state("SELECT_FREE_PLAN").with("familyCode", family)
             }
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::AddOnNotFound(code) => not_found("ADD_ON_NOT_FOUND").with("addOnCode", code),
+            Error::AddOnNotOffered(code) => {
+                wrong_state("ADD_ON_NOT_OFFERED").with("addOnCode", code)
+            }
+            Error::AddOnIncluded(code) => wrong_state("ADD_ON_INCLUDED").with("addOnCode", code),
+            Error::AddOnExists(code) => {
+                Refusal::new(Code::AlreadyExists, "ADD_ON_EXISTS").with("addOnCode", code)
+            }
             Error::AccountNotClosed(id) => wrong_state("ACCOUNT_NOT_CLOSED").with("accountId", id),
             Error::Cancelled(id) => wrong_state("SUBSCRIPTION_CANCELLED").with("accountId", id),
             Error::PaymentRequired(id) => wrong_state("PAYMENT_REQUIRED").with("accountId", id),

@@ -2,6 +2,7 @@
 
 mod accept_contract_offer;
 mod activate_catalogue;
+mod add_add_on;
 mod add_contract_member;
 mod apply_change;
 mod cancel_subscription;
@@ -17,6 +18,7 @@ mod get_contract;
 mod get_current_plan;
 mod get_effective_plan;
 mod import_catalogue;
+mod list_add_ons;
 mod list_available_plans;
 mod list_catalogue_versions;
 mod list_contracts;
@@ -26,6 +28,7 @@ mod list_plans;
 mod list_segments;
 mod open_account;
 mod preview_change;
+mod remove_add_on;
 mod remove_contract_member;
 mod set_contract_payer;
 mod stamp_ticket;
@@ -38,7 +41,7 @@ mod withdraw_change;
 
 use std::pin::Pin;
 
-use chassis::{not_yet, write};
+use chassis::write;
 use futures::Stream;
 use proto::plan::v1 as pb;
 use proto::plan::v1::plan_service_server::PlanService;
@@ -297,27 +300,25 @@ impl PlanService for Ctx {
         write(self, request, erase_account::handle).await
     }
 
-    // What follows is in the contract and comes with its own issue.
-
     async fn add_add_on(
         &self,
-        _: Request<pb::AddAddOnRequest>,
+        request: Request<pb::AddAddOnRequest>,
     ) -> Result<Response<pb::AddAddOnResponse>, Status> {
-        Err(not_yet("AddAddOn"))
+        write(self, request, add_add_on::handle).await
     }
 
     async fn remove_add_on(
         &self,
-        _: Request<pb::RemoveAddOnRequest>,
+        request: Request<pb::RemoveAddOnRequest>,
     ) -> Result<Response<pb::RemoveAddOnResponse>, Status> {
-        Err(not_yet("RemoveAddOn"))
+        write(self, request, remove_add_on::handle).await
     }
 
     async fn list_add_ons(
         &self,
-        _: Request<pb::ListAddOnsRequest>,
+        request: Request<pb::ListAddOnsRequest>,
     ) -> Result<Response<pb::ListAddOnsResponse>, Status> {
-        Err(not_yet("ListAddOns"))
+        read!(self, request, list_add_ons)
     }
 
     async fn verify_audit(

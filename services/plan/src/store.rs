@@ -4,6 +4,7 @@
 //! transaction. Names are schema-qualified; nothing depends on `search_path`.
 
 pub mod accounts;
+pub mod add_ons;
 pub mod billable;
 pub mod catalogues;
 pub mod contract_offers;

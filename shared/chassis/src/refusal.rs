@@ -110,10 +110,3 @@ impl Refusal {
 pub fn internal() -> Status {
     Status::internal("internal error")
 }
-
-/// The status of a method that is in the contract and not built yet.
-pub fn not_yet(method: &str) -> Status {
-    Refusal::new(Code::Unimplemented, "NOT_YET")
-        .with("method", method)
-        .into_status("perdiem", format!("{method} is not available yet"))
-}

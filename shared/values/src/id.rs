@@ -60,6 +60,8 @@ kinds! {
     Charge ChargeId "CH";
     /// A refund.
     Refund RefundId "RF";
+    /// Something that is rented by the month.
+    Rental RentalId "RL";
     /// A charge that its payer contests.
     Dispute DisputeId "DP";
     /// Something that an account holds: a number, a flow, a key.

@@ -17,8 +17,9 @@ pub use id::{
     Account, AccountId, BadId, Charge, ChargeId, Collection, CollectionId, Contract, ContractId,
     ContractOfferId, CreditNote, CreditNoteId, Dispute, DisputeId, Entry, EntryId, Id, Invoice,
     InvoiceId, Kind, KycId, Lot, LotId, Method, MethodId, Notification, NotificationId, Order,
-    OrderId, Refund, RefundId, Registration, RegistrationId, Resource, ResourceId, Run, RunId,
-    Ticket, TicketId, User, UserId, Webhook, WebhookId, Whitelisted, WhitelistedId,
+    OrderId, Refund, RefundId, Registration, RegistrationId, Rental, RentalId, Resource,
+    ResourceId, Run, RunId, Ticket, TicketId, User, UserId, Webhook, WebhookId, Whitelisted,
+    WhitelistedId,
 };
 pub use money::{Amount, Money, MoneyError};
 pub use period::{BadPeriod, Period, anniversary, business_day, elapsed_cycles};

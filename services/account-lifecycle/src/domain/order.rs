@@ -14,7 +14,7 @@ pub struct Order {
     pub account_id: Uuid,
     /// Its id.
     pub order_id: Uuid,
-    /// `PLAN_CHANGE`, `BUY_CREDITS` or `UPGRADE`.
+    /// `PLAN_CHANGE`, `BUY_CREDITS`, `UPGRADE`, `BUY_NUMBER`, `ADD_ON` or `REFUND_REQUEST`.
     pub kind: String,
     /// QUOTED, CONFIRMED, COMMITTING, `AWAITING_PAYMENT`, `AWAITING_SETTLEMENT`, COMPLETED, FAILED or
     /// EXPIRED.
@@ -71,6 +71,23 @@ pub struct Order {
     pub auto_recharge: bool,
     /// The accepted offer that it was quoted by; empty for none.
     pub offer_id: String,
+    /// What is bought where it is no plan.
+    pub item: Value,
+    /// The number that was bought.
+    pub resource_id: Option<Uuid>,
+}
+
+impl Order {
+    /// Whether it costs, or gives back, something.
+    pub fn is_priced(&self) -> bool {
+        self.lines.as_array().is_some_and(|lines| !lines.is_empty())
+    }
+
+    /// A part of what is bought; empty where it has none.
+    pub fn item(&self, part: &str) -> &str {
+        let part = self.item.get(part).and_then(Value::as_str);
+        part.unwrap_or_default()
+    }
 }
 
 /// Where an order stands.

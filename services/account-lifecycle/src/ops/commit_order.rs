@@ -13,6 +13,7 @@ use values::{CollectionId, InvoiceId, OrderId};
 use super::history::{self, Told};
 use super::limit;
 use super::notify::{self, News};
+use super::purchase;
 use crate::ctx::Ctx;
 use crate::domain::order::{OrderRefused, State};
 use crate::error::Error;
@@ -36,11 +37,38 @@ pub async fn finish(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), 
     let Some(order) = &under_way(ctx, order).await? else {
         return Ok(());
     };
-    if order.payable().is_empty() {
-        change_plan(ctx, order, now).await
-    } else {
-        pay(ctx, order, now).await
+    match order.kind.as_str() {
+        "BUY_NUMBER" => {
+            carried_out(ctx, order, (purchase::number(ctx, order, now).await, now)).await
+        }
+        "ADD_ON" => carried_out(ctx, order, (purchase::add_on(ctx, order, now).await, now)).await,
+        "REFUND_REQUEST" => {
+            carried_out(ctx, order, (purchase::refund(ctx, order, now).await, now)).await
+        }
+        _ if order.payable().is_empty() => change_plan(ctx, order, now).await,
+        _ => pay(ctx, order, now).await,
     }
+}
+
+/// Ends an order that is paid from the balance, or gives of it back.
+async fn carried_out(
+    ctx: &Ctx,
+    order: &Order,
+    (done, now): (Result<End, Error>, DateTime<Utc>),
+) -> Result<(), Error> {
+    match done {
+        Ok(done) => end(ctx, order, (State::Completed, &done), now).await,
+        Err(Error::Peer(status)) => refused(ctx, order, status, now).await,
+        Err(error @ (Error::Denied(..) | Error::ResourceExists)) => {
+            refused(ctx, order, error.into(), now).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether another service will not do what it was asked, however often.
+pub fn is_refusal(status: &Status) -> bool {
+    REFUSALS.contains(&status.code()) || status.code() == Code::ResourceExhausted
 }
 
 /// An order as it stands, where it is committed and has not ended.
@@ -159,6 +187,7 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
                 .to_owned(),
                 collection_id: Some(id.uuid()),
                 invoice_id: invoice.map(InvoiceId::uuid),
+                resource_id: None,
             };
             end(ctx, order, (state, &done), now).await
         }
@@ -221,7 +250,10 @@ async fn end(
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
     let ended = orders::end(&mut tx, order.order_id, state, how, now).await?;
-    if ended && state == State::Completed && order.kind != "PLAN_CHANGE" {
+    if ended
+        && state == State::Completed
+        && matches!(order.kind.as_str(), "BUY_CREDITS" | "UPGRADE")
+    {
         upgraded(&mut tx, order, how.effective_at.unwrap_or(now)).await?;
         if upgrade {
             let invoice = how.invoice_id.zip(invoice.map(|it| it.number));
@@ -310,7 +342,7 @@ async fn refused(
         .unwrap_or_default();
     let state = if status.code() == Code::Aborted && reason == "REQUOTE" {
         State::Expired
-    } else if REFUSALS.contains(&status.code()) {
+    } else if is_refusal(&status) {
         State::Failed
     } else {
         return Err(Error::Peer(status));

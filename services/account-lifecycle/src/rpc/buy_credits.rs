@@ -55,7 +55,10 @@ pub async fn handle(
         vec![("credit".to_owned(), credits(asked.amount.as_ref()))],
     )
     .await?;
-    let order = quoted(call, &account, method, lines);
+    let order = Order {
+        method_id: method.map(MethodId::uuid),
+        ..quoted(call, &account, ("BUY_CREDITS", "Buy credits"), lines)
+    };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
@@ -98,17 +101,18 @@ pub async fn priced(
     Ok(Value::Array(lines))
 }
 
-fn quoted(
+/// An order that concerns no plan.
+pub fn quoted(
     call: &Call<pb::CreateOrderRequest>,
     account: &Account,
-    method: Option<MethodId>,
+    (kind, label): (&str, &str),
     lines: Value,
 ) -> Order {
     Order {
         root_id: account.root_id,
         account_id: account.account_id,
         order_id: Uuid::now_v7(),
-        kind: "BUY_CREDITS".to_owned(),
+        kind: kind.to_owned(),
         state: "QUOTED".to_owned(),
         by_operator: matches!(call.caller, Caller::Operator { .. }),
         actor: call.caller.to_string(),
@@ -121,7 +125,7 @@ fn quoted(
         billing_on: None,
         timeline_etag: String::new(),
         catalogue_version: String::new(),
-        action_label: "Buy credits".to_owned(),
+        action_label: label.to_owned(),
         warnings: Vec::new(),
         lines,
         confirmations_required: 1,
@@ -131,15 +135,18 @@ fn quoted(
         committed_at: None,
         completed_at: None,
         failure_reason: String::new(),
-        method_id: method.map(MethodId::uuid),
+        method_id: None,
         collection_id: None,
         invoice_id: None,
         auto_recharge: false,
         offer_id: String::new(),
+        item: json!({}),
+        resource_id: None,
     }
 }
 
-fn line(description: &str, kind: &str, amount: Option<&Money>) -> Value {
+/// A line of an order.
+pub fn line(description: &str, kind: &str, amount: Option<&Money>) -> Value {
     let amount = amount.cloned().unwrap_or_default();
     json!({"description": description, "amount": amount.amount, "currency": amount.currency_code,
            "kind": kind, "estimated": false})

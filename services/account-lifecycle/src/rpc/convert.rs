@@ -237,15 +237,10 @@ pub fn order(from: &Order) -> pb::Order {
         "NEXT_RENEWAL" => pb::order::Effect::NextRenewal,
         _ => pb::order::Effect::Immediate,
     };
-    let kind = match from.kind.as_str() {
-        "BUY_CREDITS" => pb::order::Kind::BuyCredits,
-        "UPGRADE" => pb::order::Kind::Upgrade,
-        _ => pb::order::Kind::PlanChange,
-    };
     pb::Order {
         order_id: OrderId::from_uuid(from.order_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
-        kind: kind.into(),
+        kind: order_kind(&from.kind).into(),
         state: state.into(),
         from_plan_code: from.from_plan_code.clone(),
         to_plan_code: from.to_plan_code.clone(),
@@ -284,7 +279,22 @@ pub fn order(from: &Order) -> pb::Order {
             .invoice_id
             .map(|id| InvoiceId::from_uuid(id).to_string())
             .unwrap_or_default(),
+        resource_id: from
+            .resource_id
+            .map(|id| ResourceId::from_uuid(id).to_string())
+            .unwrap_or_default(),
         ..pb::Order::default()
+    }
+}
+
+fn order_kind(name: &str) -> pb::order::Kind {
+    match name {
+        "BUY_CREDITS" => pb::order::Kind::BuyCredits,
+        "UPGRADE" => pb::order::Kind::Upgrade,
+        "BUY_NUMBER" => pb::order::Kind::BuyNumber,
+        "ADD_ON" => pb::order::Kind::AddOn,
+        "REFUND_REQUEST" => pb::order::Kind::RefundRequest,
+        _ => pb::order::Kind::PlanChange,
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use values::{AccountId, MethodId};
 
-use super::{buy_credits, convert, upgrade};
+use super::{ask_refund, buy_add_on, buy_credits, buy_number, convert, upgrade};
 use crate::clients::actor;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
@@ -30,8 +30,14 @@ pub async fn handle(
             return buy_credits::handle(&ctx, &call, id, asked).await;
         }
         Some(Kind::Upgrade(asked)) => return upgrade::handle(&ctx, &call, id, asked).await,
-        Some(Kind::NumberPurchase(_) | Kind::AddOnPurchase(_) | Kind::RefundOrder(_)) => {
-            return Err(Error::NotYet("CreateOrder of this kind"));
+        Some(Kind::NumberPurchase(asked)) => {
+            return buy_number::handle(&ctx, &call, id, asked).await;
+        }
+        Some(Kind::AddOnPurchase(asked)) => {
+            return buy_add_on::handle(&ctx, &call, id, asked).await;
+        }
+        Some(Kind::RefundOrder(asked)) => {
+            return ask_refund::handle(&ctx, &call, id, asked).await;
         }
         None => return Err(field_error("kind", "one kind of order, such as plan_change").into()),
     };
@@ -187,6 +193,8 @@ pub fn quoted(
         invoice_id: None,
         auto_recharge: false,
         offer_id: change.offer_id,
+        item: json!({}),
+        resource_id: None,
     }
 }
 

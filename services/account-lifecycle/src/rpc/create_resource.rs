@@ -61,6 +61,7 @@ pub async fn handle(
         digest: Sha256::digest(document).to_vec(),
         created_at: call.now,
         released_at: None,
+        rented: false,
     };
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
     // Counted under the lock: two at once don't both get the last one.

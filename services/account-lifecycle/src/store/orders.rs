@@ -52,9 +52,9 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         INSERT INTO account.orders (root_id, account_id, order_id, kind, state, by_operator, actor, family_code,
             from_plan_code, to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag,
             catalogue_version, action_label, warnings, lines, confirmations_required, confirmations_given, created_at,
-            expires_at, method_id, auto_recharge, offer_id)
+            expires_at, method_id, auto_recharge, offer_id, item)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                $24, $25, $26)",
+                $24, $25, $26, $27)",
         order.root_id,
         order.account_id,
         order.order_id,
@@ -80,7 +80,8 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.expires_at,
         order.method_id,
         order.auto_recharge,
-        order.offer_id
+        order.offer_id,
+        order.item
     )
     .execute(db)
     .await?;
@@ -96,7 +97,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>>
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
                completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
-               offer_id
+               offer_id, item, resource_id
         FROM account.orders WHERE order_id = $1",
         id
     )
@@ -113,7 +114,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
                completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
-               offer_id
+               offer_id, item, resource_id
         FROM account.orders WHERE order_id = $1 FOR UPDATE",
         id
     )
@@ -157,6 +158,8 @@ pub struct End {
     pub collection_id: Option<Uuid>,
     /// Its invoice.
     pub invoice_id: Option<Uuid>,
+    /// The number that was bought.
+    pub resource_id: Option<Uuid>,
 }
 
 /// Ends a committed order; one that has ended stays as it is. Tells whether it did.
@@ -172,7 +175,7 @@ pub async fn end(
         "-- account.orders.end
         UPDATE account.orders
         SET state = $2, effective_at = coalesce($3, effective_at), failure_reason = $4, completed_at = $5,
-            collection_id = coalesce($6, collection_id), invoice_id = $7
+            collection_id = coalesce($6, collection_id), invoice_id = $7, resource_id = $8
         WHERE order_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')",
         id,
         name(state),
@@ -180,7 +183,8 @@ pub async fn end(
         end.reason,
         completed,
         end.collection_id,
-        end.invoice_id
+        end.invoice_id,
+        end.resource_id
     )
     .execute(db)
     .await?;
@@ -201,7 +205,7 @@ pub async fn list(
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
                completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
-               offer_id
+               offer_id, item, resource_id
         FROM account.orders WHERE account_id = $1 AND ($2::uuid IS NULL OR order_id < $2)
         ORDER BY order_id DESC LIMIT $3",
         account,
@@ -232,7 +236,8 @@ pub async fn take_to_finish(
         RETURNING root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code,
                   to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version,
                   action_label, warnings, lines, confirmations_required, confirmations_given, created_at, expires_at,
-                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id",
+                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id,
+                  item, resource_id",
         limit,
         often
     )
@@ -249,7 +254,7 @@ pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<O
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
                completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
-               offer_id
+               offer_id, item, resource_id
         FROM account.orders
         WHERE state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT') ORDER BY look_at LIMIT $1",
         limit

@@ -27,6 +27,8 @@ pub struct Resource {
     pub created_at: DateTime<Utc>,
     /// When it was released.
     pub released_at: Option<DateTime<Utc>>,
+    /// Whether billing rents it to the account.
+    pub rented: bool,
 }
 
 /// Adds a resource; whether there was none with its kind and sid.
@@ -34,8 +36,8 @@ pub async fn insert(db: &mut PgConnection, it: &Resource) -> sqlx::Result<bool> 
     let done = sqlx::query!(
         "-- account.resources.insert
         INSERT INTO account.resources (root_id, account_id, resource_id, kind_code, sid, display_name, document, digest,
-                                       created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+                                       created_at, rented)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         it.root_id,
         it.account_id,
         it.resource_id,
@@ -44,7 +46,8 @@ pub async fn insert(db: &mut PgConnection, it: &Resource) -> sqlx::Result<bool> 
         it.display_name,
         it.document,
         it.digest,
-        it.created_at
+        it.created_at,
+        it.rented
     )
     .execute(db)
     .await?;
@@ -56,7 +59,8 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Resourc
     sqlx::query_as!(
         Resource,
         "-- account.resources.get
-        SELECT root_id, account_id, resource_id, kind_code, sid, display_name, document, digest, created_at, released_at
+        SELECT root_id, account_id, resource_id, kind_code, sid, display_name, document, digest, created_at, released_at,
+               rented
         FROM account.resources WHERE resource_id = $1 AND released_at IS NULL",
         id
     )
@@ -76,7 +80,7 @@ pub async fn list(
         Resource,
         r#"-- account.resources.list
         SELECT root_id, account_id, resource_id, kind_code, sid, display_name, '' AS "document!", digest, created_at,
-               released_at
+               released_at, rented
         FROM account.resources
         WHERE account_id = $1 AND released_at IS NULL AND ($2::text IS NULL OR kind_code = $2)
           AND ($3::timestamptz IS NULL OR (created_at, resource_id) < ($3, $4::uuid))
@@ -168,6 +172,45 @@ pub async fn erase(db: &mut PgConnection, root: Uuid, accounts: &[Uuid]) -> sqlx
         DELETE FROM account.resources WHERE root_id = $1 AND account_id = ANY($2)",
         root,
         accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes back a number whose first month was not paid: it was never the account's.
+pub async fn give_up(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.resources.give_up\nDELETE FROM account.resources WHERE resource_id = $1 AND rented",
+        id
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Up to `limit` resources that were released and that billing still rents, with their root accounts.
+pub async fn to_give_back(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+    let rows = sqlx::query!(
+        "-- account.resources.to_give_back
+        SELECT root_id, resource_id FROM account.resources WHERE rented AND released_at IS NOT NULL
+        ORDER BY released_at LIMIT $1",
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|it| (it.root_id, it.resource_id))
+        .collect())
+}
+
+/// Notes that billing does not rent a resource any more.
+pub async fn set_given_back(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.resources.set_given_back
+        UPDATE account.resources SET rented = false WHERE resource_id = $1",
+        id
     )
     .execute(db)
     .await?;

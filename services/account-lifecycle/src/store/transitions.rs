@@ -31,14 +31,17 @@ pub struct Transition {
     pub at: DateTime<Utc>,
 }
 
-/// Adds a transition at the end of the history of its account, which is locked.
+/// Adds a transition at the end of the history of its account, which is locked, and to the news.
 pub async fn insert(db: &mut PgConnection, it: &Transition) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.transitions.insert
-        INSERT INTO account.transitions (root_id, account_id, sequence, state_code, resource_id, transition_code, from_code,
-                                         to_code, actor, reason, at)
-        SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10
-        FROM account.transitions WHERE account_id = $2",
+        WITH told AS (
+            INSERT INTO account.transitions (root_id, account_id, sequence, state_code, resource_id, transition_code,
+                                             from_code, to_code, actor, reason, at)
+            SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10
+            FROM account.transitions WHERE account_id = $2
+            RETURNING root_id, account_id, sequence)
+        INSERT INTO account.outbox (root_id, account_id, sequence) SELECT root_id, account_id, sequence FROM told",
         it.root_id,
         it.account_id,
         it.state_code,
@@ -53,6 +56,44 @@ pub async fn insert(db: &mut PgConnection, it: &Transition) -> sqlx::Result<()> 
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Up to `limit` transitions after `position` in the order of their news, each with its position. None is given
+/// whose transaction, or one before it, may still be invisible.
+pub async fn news(
+    db: &mut PgConnection,
+    position: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<(i64, Transition)>> {
+    let rows = sqlx::query!(
+        "-- account.transitions.news
+        SELECT o.position, t.root_id, t.account_id, t.sequence, t.state_code, t.resource_id, t.transition_code, t.from_code,
+               t.to_code, t.actor, t.reason, t.at
+        FROM account.outbox o JOIN account.transitions t ON (t.account_id, t.sequence) = (o.account_id, o.sequence)
+        WHERE $1 < o.position AND o.written_by < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY o.position LIMIT $2",
+        position,
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    let news = rows.into_iter().map(|it| {
+        let transition = Transition {
+            root_id: it.root_id,
+            account_id: it.account_id,
+            sequence: it.sequence,
+            state_code: it.state_code,
+            resource_id: it.resource_id,
+            transition_code: it.transition_code,
+            from_code: it.from_code,
+            to_code: it.to_code,
+            actor: it.actor,
+            reason: it.reason,
+            at: it.at,
+        };
+        (it.position, transition)
+    });
+    Ok(news.collect())
 }
 
 /// Up to `limit` transitions of an account before `before`, newest first; of one state, or of all.

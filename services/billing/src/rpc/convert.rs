@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::str::FromStr as _;
 
 use chassis::wire::{pb_amount, pb_money, timestamp};
+use chrono::{DateTime, Utc};
 use proto::billing::v1 as pb;
 use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{
     AccountId, Amount, ChargeId, CollectionId, ContractId, Currency, EntryId, InvoiceId, LotId,
-    Money, OrderId, RunId,
+    Money, OrderId, RentalId, RunId,
 };
 
 use crate::domain::charge::Terms;
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::store::collections::{Collection, Tax};
 use crate::store::invoices::{Invoice, Line};
 use crate::store::numbers::Series;
+use crate::store::rentals::Rental;
 use crate::store::runs::{Progress, Run};
 use crate::store::{self, ledger::StoredEntry};
 
@@ -296,4 +298,31 @@ pub fn entry(from: &StoredEntry) -> Result<pb::LedgerEntry, Error> {
 /// A count of millionths as a plain decimal.
 pub fn quantity(micros: i64) -> String {
     Amount::from_micros(micros, Currency::Usd).to_string()
+}
+
+/// The place in a list by time that a page token spells.
+pub fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
+    let (at, id) = text.split_once('.')?;
+    Some((
+        DateTime::from_timestamp_micros(at.parse().ok()?)?,
+        Uuid::try_parse(id).ok()?,
+    ))
+}
+
+pub fn rental(from: &Rental) -> Result<pb::Rental, Error> {
+    let kind = match from.kind.as_str() {
+        "ADD_ON" => pb::rental::Kind::AddOn,
+        _ => pb::rental::Kind::Number,
+    };
+    let price = Amount::from_micros(from.monthly_micros, currency(&from.currency)?);
+    Ok(pb::Rental {
+        rental_id: RentalId::from_uuid(from.rental_id).to_string(),
+        account_id: AccountId::from_uuid(from.root_id).to_string(),
+        kind: kind.into(),
+        code: from.code.clone(),
+        monthly_price: Some(pb_amount(price)),
+        start_time: Some(timestamp(from.start_at)),
+        next_charge_time: from.ended_at.is_none().then(|| timestamp(from.next_at)),
+        end_time: from.ended_at.map(timestamp),
+    })
 }

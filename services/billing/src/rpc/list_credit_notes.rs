@@ -2,9 +2,7 @@
 
 use chassis::Page;
 use chassis::wire::{self, pb_money, timestamp};
-use chrono::{DateTime, Utc};
 use proto::billing::v1 as pb;
-use uuid::Uuid;
 use values::{AccountId, CreditNoteId, InvoiceId, Money};
 
 use super::convert;
@@ -20,7 +18,7 @@ pub async fn handle(
 ) -> Result<pb::ListCreditNotesResponse, Error> {
     let account: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
     let page = Page::read(request.page_size, &request.page_token)?;
-    let before = page.after(position)?;
+    let before = page.after(convert::position)?;
     let mut db = ctx.db.acquire().await?;
     let root = match account {
         Some(id) => Some(convert::root_account(&mut db, id).await?.root_id),
@@ -41,14 +39,6 @@ pub async fn handle(
             .map(|note| shown(note, &series))
             .collect::<Result<_, _>>()?,
     })
-}
-
-fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
-    let (at, id) = text.split_once('.')?;
-    Some((
-        DateTime::from_timestamp_micros(at.parse().ok()?)?,
-        Uuid::try_parse(id).ok()?,
-    ))
 }
 
 /// A credit note as the wire shows it.

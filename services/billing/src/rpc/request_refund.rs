@@ -40,9 +40,23 @@ pub async fn handle(
         return Err(field_error("amount.currency_code", expected).into());
     }
     ledger::lock(&mut unit.tx, &[account.root_id]).await?;
+    if request.validate_only {
+        taken(&mut unit.tx, &catalogue, (&account, intent, most), call.now).await?;
+        let would = refunds::of_intent(&mut unit.tx, intent).await?;
+        let response = shown(&would, convert::currency(&account.currency)?);
+        // Nothing of it is kept but the answer.
+        drop(unit);
+        let unit: Unit = call.step::<Error>(&ctx.db).await?;
+        return Ok(unit.commit(response).await?);
+    }
     // A retry finds what the first try took from the balance.
     if refunds::of_intent(&mut unit.tx, intent).await?.is_empty() {
         taken(&mut unit.tx, &catalogue, (&account, intent, most), call.now).await?;
+        let written = refunds::of_intent(&mut unit.tx, intent).await?;
+        let back = shown(&written, convert::currency(&account.currency)?).amount;
+        if request.quoted_amount.is_some() && request.quoted_amount != back {
+            return Err(Error::Requote);
+        }
     }
     unit.commit_step().await?;
     let mut db = ctx.db.acquire().await?;

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::ops::{closing, give_back};
 use crate::store::accounts::Account;
 use crate::store::closings::{self, Closing};
-use crate::store::{ledger, refunds};
+use crate::store::{ledger, refunds, rentals};
 
 pub async fn handle(
     ctx: Ctx,
@@ -90,6 +90,7 @@ async fn settled(
         ..known
     };
     closings::set(&mut unit.tx, &done).await?;
+    rentals::end(&mut unit.tx, (account.root_id, None), done.close_at).await?;
     unit.commit_step().await?;
     Ok(done)
 }

@@ -129,6 +129,8 @@ pub struct Plan {
     pub available: bool,
     /// The value of each feature, by code.
     pub entitlements: BTreeMap<String, String>,
+    /// What a month of each add-on costs that is sold beside it, by code (REQ-085).
+    pub add_ons: BTreeMap<String, Money>,
     /// Whether it is had from sales only (REQ-094).
     pub quote_only: bool,
     /// Where that is.
@@ -244,6 +246,8 @@ pub struct LimitedPolicy {
     pub denied: Vec<String>,
     /// Days that its numbers are held.
     pub number_hold_days: i32,
+    /// Whether they cost rental meanwhile.
+    pub charges_rental: bool,
 }
 
 /// How accounts are closed.
@@ -343,6 +347,8 @@ pub struct Rates {
     pub voice_per_pulse: Amount,
     /// The price of a part of a message.
     pub sms_per_part: Amount,
+    /// What numbers cost a month, by their kind.
+    pub number_rentals: BTreeMap<String, Money>,
 }
 
 /// The tax of a country.

@@ -7,6 +7,7 @@ use super::{convert, list_entitlements};
 use crate::ctx::Ctx;
 use crate::domain::entitlement::{Denial, Feature};
 use crate::error::Error;
+use crate::store::add_ons;
 
 pub async fn handle(
     ctx: &Ctx,
@@ -42,7 +43,13 @@ pub async fn handle(
     } else {
         value
     };
-    let (allowed, reason) = match typed.allows(&value, level, request.used_count) {
+    // What is sold beside the plan counts as the plan's while it is booked (REQ-085).
+    let booked = value == "ADDON" && {
+        let root = held.first().map_or(account, |current| current.root);
+        add_ons::any_at(&mut db, (root.uuid(), feature), at).await?
+    };
+    let counts = if booked { "INCLUDED" } else { &value };
+    let (allowed, reason) = match typed.allows(counts, level, request.used_count) {
         Ok(()) => (true, ""),
         Err(Denial::NotInPlan) => (false, "NOT_IN_PLAN"),
         Err(Denial::AddOnRequired) => (false, "ADDON_REQUIRED"),

@@ -6,7 +6,7 @@ use values::ContractId;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{accounts, contracts, segments};
+use crate::store::{accounts, add_ons, contracts, segments};
 
 pub async fn handle(
     ctx: Ctx,
@@ -32,6 +32,9 @@ pub async fn handle(
             // Whatever began since then goes: from the instant of closing nothing is in force.
             segments::end(&mut unit.tx, (account, &family), at).await?;
         }
+    }
+    if known.root == account {
+        add_ons::end(&mut unit.tx, (account.uuid(), None), at).await?;
     }
     accounts::close(&mut unit.tx, account, at).await?;
     Ok(unit.commit(pb::CloseAccountResponse {}).await?)

@@ -15,6 +15,7 @@ use crate::domain::change::{Direction, Effect};
 use crate::domain::timeline::Segment;
 use crate::error::Error;
 use crate::store;
+use crate::store::add_ons::AddOn;
 use crate::store::contract_offers::Offer;
 
 pub fn version(stored: &store::catalogues::Stored) -> pb::Catalogue {
@@ -107,6 +108,7 @@ fn profile(profile: &Profile) -> pb::Profile {
         limited: profile.limited.as_ref().map(|it| pb::LimitedPolicy {
             denied_codes: it.denied.clone(),
             number_hold_days: it.number_hold_days,
+            charges_rental: it.charges_rental,
         }),
         close: profile.close.as_ref().map(|it| pb::ClosePolicy {
             invoiced_by_operator: it.invoiced_by_operator,
@@ -172,6 +174,14 @@ fn rates(rates: &Rates) -> pb::Rates {
         voice_pulse_seconds: rates.voice_pulse_seconds,
         voice_per_pulse: Some(pb_amount(rates.voice_per_pulse)),
         sms_per_part: Some(pb_amount(rates.sms_per_part)),
+        number_rentals: rates
+            .number_rentals
+            .iter()
+            .map(|(kind, price)| pb::rates::NumberRental {
+                number_type_code: kind.clone(),
+                monthly_price: Some(pb_money(*price)),
+            })
+            .collect(),
     }
 }
 
@@ -434,4 +444,15 @@ pub fn direction(direction: Direction) -> pb::change::Direction {
         Direction::Downgrade => pb::change::Direction::Downgrade,
         Direction::Lateral => pb::change::Direction::Lateral,
     }
+}
+
+pub fn add_on(from: &AddOn) -> Result<pb::AddOn, Error> {
+    let currency = from.currency.parse();
+    let currency = currency.map_err(|_| Error::StoredPlan(from.add_on_code.clone()))?;
+    Ok(pb::AddOn {
+        add_on_code: from.add_on_code.clone(),
+        monthly_price: Some(pb_money(Money::from_minor(from.monthly_minor, currency))),
+        start_time: Some(timestamp(from.start_at)),
+        end_time: from.end_at.map(timestamp),
+    })
 }

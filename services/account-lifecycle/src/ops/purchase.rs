@@ -1,0 +1,178 @@
+//! Carrying out a committed order that is paid from the balance, or gives of it back: a number, an add-on, a refund.
+//!
+//! What the account gets is written first, what it costs is asked for then; what `billing` refuses is taken back.
+
+use chrono::{DateTime, Utc};
+use proto::billing::v1 as billing;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tonic::Status;
+use values::{AccountId, RentalId};
+
+use super::authorize::{Asked, answer, number_kinds};
+use crate::ctx::Ctx;
+use crate::domain::capability::{Capability, Denial};
+use crate::domain::order::Order;
+use crate::error::Error;
+use crate::store::orders::End;
+use crate::store::resources::{self, Resource};
+use crate::store::{self, Tenant, accounts};
+
+/// Buys a number: it is the account's, and its first month is paid.
+pub async fn number(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
+    held(ctx, order, now).await?;
+    if !order.is_priced() {
+        return Ok(done(order, now));
+    }
+    let rental = rental(order, billing::rental::Kind::Number);
+    if let Err(status) = ctx.start_rental(order, rental).await {
+        if super::commit_order::is_refusal(&status) {
+            let mut tx = ctx.db.begin().await?;
+            store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+            resources::give_up(&mut tx, order.order_id).await?;
+            tx.commit().await?;
+        }
+        return Err(status.into());
+    }
+    Ok(done(order, now))
+}
+
+fn done(order: &Order, now: DateTime<Utc>) -> End {
+    End {
+        effective_at: Some(now),
+        resource_id: Some(order.order_id),
+        ..End::default()
+    }
+}
+
+/// Makes the number the account's, within its quota; its id is the order's, so that it is one.
+async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
+    let id = AccountId::from_uuid(order.account_id);
+    let kind = order.item("kind");
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    let known = resources::get(&mut tx, order.order_id).await?;
+    let account = accounts::get(&mut tx, order.account_id)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    tx.commit().await?;
+    if known.is_some() {
+        return Ok(());
+    }
+    let asked = Asked {
+        capability: if kind == "TRIAL_NUMBER" {
+            Capability::BuyTrialNumber
+        } else {
+            Capability::BuyProductionNumber
+        },
+        target: None,
+        at: None,
+    };
+    let said = answer(ctx, &account, &asked, now).await?;
+    if let Some(denial) = said.denial {
+        return Err(Error::Denied(id, denial));
+    }
+    let number = match order.item("number") {
+        "" => format!("PN{}", order.order_id.simple()),
+        wanted => wanted.to_owned(),
+    };
+    let document = order.item.to_string();
+    let resource = Resource {
+        root_id: order.root_id,
+        account_id: order.account_id,
+        resource_id: order.order_id,
+        kind_code: kind.to_owned(),
+        sid: number,
+        display_name: String::new(),
+        digest: Sha256::digest(&document).to_vec(),
+        document,
+        created_at: now,
+        released_at: None,
+        rented: order.is_priced(),
+    };
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    // Counted under the lock: two at once don't both get the last one.
+    accounts::lock(&mut tx, order.root_id).await?;
+    if let Ok(quota) = said.value.parse::<i64>() {
+        let kinds = number_kinds(account.r#type == "TRIAL");
+        if quota <= resources::count(&mut tx, (order.root_id, &kinds), now).await? {
+            return Err(Error::Denied(id, Denial::OverQuota));
+        }
+    }
+    if !resources::insert(&mut tx, &resource).await? {
+        return Err(Error::ResourceExists);
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Books an add-on, and pays its first month.
+pub async fn add_on(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
+    let account = AccountId::from_uuid(order.account_id);
+    let code = order.item("code");
+    ctx.add_add_on(account, code, order.order_id).await?;
+    let rental = rental(order, billing::rental::Kind::AddOn);
+    if let Err(status) = ctx.start_rental(order, rental).await {
+        if super::commit_order::is_refusal(&status) {
+            ctx.remove_add_on(account, code, order.order_id).await?;
+        }
+        return Err(status.into());
+    }
+    Ok(End {
+        effective_at: Some(now),
+        ..End::default()
+    })
+}
+
+/// Gives credit back as it was quoted.
+pub async fn refund(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
+    ctx.refund(order).await?;
+    Ok(End {
+        effective_at: Some(now),
+        ..End::default()
+    })
+}
+
+/// What billing rents for an order: by the order's id, at the price that was quoted.
+fn rental(order: &Order, kind: billing::rental::Kind) -> billing::Rental {
+    let line = order.lines.as_array().and_then(|lines| lines.first());
+    let text = |key: &str| {
+        let text = line.and_then(|it| it.get(key)).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    billing::Rental {
+        rental_id: RentalId::from_uuid(order.order_id).to_string(),
+        kind: kind.into(),
+        code: order.item("code").to_owned(),
+        monthly_price: Some(proto::r#type::v1::Amount {
+            currency_code: text("currency"),
+            amount: text("amount"),
+        }),
+        ..billing::Rental::default()
+    }
+}
+
+/// Tells billing of what was released that it rents; gives of how many.
+pub async fn give_back(ctx: &Ctx, limit: i64) -> Result<usize, Error> {
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::All).await?;
+    let released = resources::to_give_back(&mut tx, limit).await?;
+    tx.commit().await?;
+    for (root, id) in &released {
+        ended(ctx.end_rental(*root, *id).await)?;
+        let mut tx = ctx.db.begin().await?;
+        store::enter(&mut tx, Tenant::Root(*root)).await?;
+        resources::set_given_back(&mut tx, *id).await?;
+        tx.commit().await?;
+    }
+    Ok(released.len())
+}
+
+/// A rental that is not known has never begun.
+fn ended(answer: Result<(), Status>) -> Result<(), Status> {
+    match answer {
+        Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,71 @@
+//! `AccountService.CreateOrder` for credit given back.
+
+use chassis::{Call, field_error, wire};
+use proto::account::v1 as pb;
+use proto::r#type::v1::Money;
+use serde_json::json;
+use values::AccountId;
+
+use super::buy_credits::{line, quoted};
+use super::convert;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::orders::{self, Order};
+
+/// Quotes what goes back of unspent paid credit, and the fee that is kept of it (REQ-122).
+pub async fn handle(
+    ctx: &Ctx,
+    call: &Call<pb::CreateOrderRequest>,
+    id: AccountId,
+    asked: &pb::RefundOrder,
+) -> Result<pb::CreateOrderResponse, Error> {
+    if asked.amount.is_some() {
+        let amount = wire::money("refund_order.amount", asked.amount.as_ref())?;
+        if amount.minor() <= 0 {
+            return Err(field_error("refund_order.amount.amount", "above zero").into());
+        }
+    }
+    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let would = ctx.refund_would_be(id, asked.amount.clone()).await?;
+    // What the customer gets back is negative; what is kept of it is shown beside.
+    let back = would.amount.clone().map(|it| Money {
+        amount: format!("-{}", it.amount),
+        ..it
+    });
+    let mut lines = vec![line(
+        "to the payments it came from, tax included",
+        "REFUND",
+        back.as_ref(),
+    )];
+    let fee = would
+        .fee
+        .filter(|it| it.amount.bytes().any(|b| (b'1'..=b'9').contains(&b)));
+    if let Some(fee) = fee {
+        lines.push(
+            json!({"description": "the fee that is kept of it", "amount": fee.amount,
+                          "currency": fee.currency_code, "kind": "FEE", "estimated": true}),
+        );
+    }
+    let order = Order {
+        effect: "IMMEDIATE".to_owned(),
+        effective_at: Some(call.now),
+        item: json!({"amount": asked.amount.as_ref().map(|it| it.amount.clone()).unwrap_or_default(),
+                     "quoted": would.amount.map(|it| it.amount).unwrap_or_default()}),
+        warnings: vec!["AUTO_RECHARGE_SWITCHED_OFF".to_owned()],
+        ..quoted(
+            call,
+            &account,
+            ("REFUND_REQUEST", "Ask for refund"),
+            lines.into(),
+        )
+    };
+    let mut unit = permit::step(ctx, call, &account).await?;
+    orders::insert(&mut unit.tx, &order).await?;
+    Ok(unit
+        .commit(pb::CreateOrderResponse {
+            order: Some(convert::order(&order)),
+        })
+        .await?)
+}

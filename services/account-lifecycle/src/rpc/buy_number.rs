@@ -1,0 +1,83 @@
+//! `AccountService.CreateOrder` for a number.
+
+use chassis::{Call, field_error, wire};
+use proto::account::v1 as pb;
+use proto::account::v1::number_purchase::Purpose;
+use serde_json::json;
+use values::AccountId;
+
+use super::authorize::number;
+use super::buy_credits::{line, quoted};
+use super::convert;
+use crate::ctx::Ctx;
+use crate::domain::capability::Capability;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::authorize::{Asked, answer};
+use crate::ops::permit;
+use crate::store::orders::{self, Order};
+
+/// Quotes a number: what its first month costs, which is taken from the balance. A trial's number is free (REQ-111).
+pub async fn handle(
+    ctx: &Ctx,
+    call: &Call<pb::CreateOrderRequest>,
+    id: AccountId,
+    asked: &pb::NumberPurchase,
+) -> Result<pb::CreateOrderResponse, Error> {
+    let (capability, kind) = match asked.purpose() {
+        Purpose::Trial => (Capability::BuyTrialNumber, "TRIAL_NUMBER"),
+        Purpose::Production => (Capability::BuyProductionNumber, "PHONE_NUMBER"),
+        Purpose::Unspecified => {
+            let expected = "PURPOSE_TRIAL or PURPOSE_PRODUCTION";
+            return Err(field_error("number_purchase.purpose", expected).into());
+        }
+    };
+    let code = wire::code("number_purchase.number_type_code", &asked.number_type_code)?;
+    let country = asked.country_code.as_str();
+    if country.len() != 2 || !country.bytes().all(|it| it.is_ascii_uppercase()) {
+        let expected = "an ISO 3166-1 code";
+        return Err(field_error("number_purchase.country_code", expected).into());
+    }
+    let wanted = match asked.number.as_str() {
+        "" => String::new(),
+        text => number("number_purchase.number", text)?.0,
+    };
+    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let may = Asked {
+        capability,
+        target: None,
+        at: None,
+    };
+    if let Some(denial) = answer(ctx, &account, &may, call.now).await?.denial {
+        return Err(Error::Denied(id, denial));
+    }
+    let mut lines = Vec::new();
+    if capability == Capability::BuyProductionNumber {
+        let prices = ctx.number_rentals(&account.currency).await?;
+        let Some(price) = prices.get(code) else {
+            let mut known: Vec<_> = prices.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            return Err(if known.is_empty() {
+                Error::NumbersNotOffered(id)
+            } else {
+                let expected = known.join(", ");
+                field_error("number_purchase.number_type_code", expected).into()
+            });
+        };
+        let words = format!("{code} number in {country}: each month, from the balance");
+        lines.push(line(&words, "RENTAL", Some(price)));
+    }
+    let order = Order {
+        effect: "IMMEDIATE".to_owned(),
+        effective_at: Some(call.now),
+        item: json!({"code": code, "kind": kind, "country": country, "number": wanted}),
+        ..quoted(call, &account, ("BUY_NUMBER", "Buy number"), lines.into())
+    };
+    let mut unit = permit::step(ctx, call, &account).await?;
+    orders::insert(&mut unit.tx, &order).await?;
+    Ok(unit
+        .commit(pb::CreateOrderResponse {
+            order: Some(convert::order(&order)),
+        })
+        .await?)
+}

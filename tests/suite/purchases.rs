@@ -1,0 +1,334 @@
+//! Orders that are paid from the balance, or give of it back: numbers, add-ons, refunds, each from quote to end and
+//! through the months that follow.
+
+use std::sync::Arc;
+
+use perdiem::connect::{Clients, request_id};
+use proto::account::v1 as account;
+use proto::account::v1::authorize_request::Capability;
+use proto::account::v1::create_order_request::Kind;
+use proto::account::v1::number_purchase::Purpose;
+use proto::billing::v1 as billing;
+use tokio::sync::Barrier;
+use tonic::{Code, Status};
+
+use crate::capabilities::may;
+use crate::closing::{close, consistent};
+use crate::harness::Harness;
+use crate::money::Shop;
+use crate::subscriptions::{
+    approved, bought, change, get, quote, refused, rupees, subscriber, trial, upgrade,
+};
+
+fn number(purpose: Purpose, wanted: &str) -> Kind {
+    Kind::NumberPurchase(account::NumberPurchase {
+        purpose: purpose.into(),
+        number_type_code: "landline".to_owned(),
+        country_code: "IN".to_owned(),
+        number: wanted.to_owned(),
+    })
+}
+
+fn production() -> Kind {
+    number(Purpose::Production, "")
+}
+
+fn whatsapp() -> Kind {
+    Kind::AddOnPurchase(account::AddOnPurchase {
+        add_on_code: "whatsapp".to_owned(),
+        payment_method_id: String::new(),
+    })
+}
+
+async fn credit(shop: &Shop, id: &str, amount: &str) {
+    let purchase = account::CreditPurchase {
+        amount: rupees(amount),
+        payment_method_id: String::new(),
+    };
+    let who = shop.h.customer();
+    let order = bought(&shop.h, &who, id, Kind::CreditPurchase(purchase));
+    order.await.unwrap();
+}
+
+async fn rentals(h: &Harness, id: &str) -> Vec<billing::Rental> {
+    let request = billing::ListRentalsRequest {
+        account_id: id.to_owned(),
+        ..billing::ListRentalsRequest::default()
+    };
+    let found = h.operator.billing.clone().list_rentals(request).await;
+    found.unwrap().into_inner().rentals
+}
+
+async fn release(who: &Clients, resource: &str) -> Result<(), Status> {
+    let request = account::DeleteResourceRequest {
+        resource_id: resource.to_owned(),
+        request_id: request_id(),
+    };
+    who.account
+        .clone()
+        .delete_resource(request)
+        .await
+        .map(|_| ())
+}
+
+#[tokio::test]
+async fn req_078_req_082_req_111_numbers_are_bought_within_the_plan_and_rented_by_the_month() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    // A trial has one number of its own, free; production numbers it may not have (REQ-111).
+    let first = trial(&shop, "tok_ok").await;
+    let own = bought(h, &who, &first, number(Purpose::Trial, "+918000000001")).await;
+    let own = own.unwrap();
+    assert_eq!(own.state(), account::order::State::Completed);
+    assert_eq!((own.total.clone(), own.lines.len()), (None, 0));
+    let denied = |reason: &str| (Code::FailedPrecondition, reason.to_owned());
+    let second = bought(h, &who, &first, number(Purpose::Trial, "")).await;
+    assert_eq!(
+        refused(second),
+        (Code::ResourceExhausted, "OVER_QUOTA".to_owned())
+    );
+    assert_eq!(
+        refused(bought(h, &who, &first, production()).await),
+        denied("TRIAL_LIMIT")
+    );
+    assert!(rentals(h, &first).await.is_empty());
+
+    let id = subscriber(&shop, "tok_ok_visa").await;
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    let quoted = quote(&who, &id, production()).await.unwrap();
+    assert_eq!(quoted.total, rupees("500.00"));
+    assert_eq!(quoted.lines[0].kind_code, "RENTAL");
+    let landline = bought(h, &who, &id, number(Purpose::Production, "+912200000001")).await;
+    let landline = landline.unwrap();
+    assert_eq!(landline.state(), account::order::State::Completed);
+    assert_eq!(h.balance(&id).await, "500.000000");
+    let request = account::GetResourceRequest {
+        resource_id: landline.resource_id.clone(),
+    };
+    let held = who.account.clone().get_resource(request).await.unwrap();
+    let held = held.into_inner().resource.unwrap();
+    assert_eq!(
+        (held.kind_code.as_str(), held.sid.as_str()),
+        ("PHONE_NUMBER", "+912200000001")
+    );
+    // The same number again, and one that the balance does not cover: nothing is held, nothing paid.
+    let again = bought(h, &who, &id, number(Purpose::Production, "+912200000001")).await;
+    assert_eq!(
+        refused(again),
+        (Code::AlreadyExists, "RESOURCE_EXISTS".to_owned())
+    );
+    bought(h, &who, &id, production()).await.unwrap();
+    assert_eq!(h.balance(&id).await, "0.000000");
+    let poor = bought(h, &who, &id, production()).await;
+    assert_eq!(refused(poor), denied("INSUFFICIENT_CREDIT"));
+    let count = "SELECT count(*) FROM account.resources WHERE kind_code = 'PHONE_NUMBER'";
+    assert_eq!(h.count(count).await, 2);
+
+    // Starter: five, and not one more, whoever comes at once (REQ-082).
+    credit(&shop, &id, "5000.00").await;
+    let barrier = Arc::new(Barrier::new(8));
+    let tries: Vec<_> = (0..8)
+        .map(|_| {
+            let (who, id, barrier) = (who.clone(), id.clone(), barrier.clone());
+            tokio::spawn(async move {
+                let order = quote(&who, &id, production()).await?;
+                let request = account::ConfirmOrderRequest {
+                    order_id: order.order_id.clone(),
+                    request_id: request_id(),
+                };
+                who.account.clone().confirm_order(request).await?;
+                barrier.wait().await;
+                let request = account::CommitOrderRequest {
+                    order_id: order.order_id,
+                    request_id: request_id(),
+                };
+                who.account.clone().commit_order(request).await
+            })
+        })
+        .collect();
+    let mut won = 0;
+    for one in tries {
+        match one.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(status) => assert_eq!(status.code(), Code::ResourceExhausted),
+        }
+    }
+    assert_eq!(won, 3);
+    assert_eq!(h.count(count).await, 5);
+    assert_eq!(h.balance(&id).await, "3500.000000");
+    assert_eq!(
+        may(h, &id, Capability::BuyProductionNumber, "").await,
+        "OVER_QUOTA"
+    );
+    consistent(h).await;
+
+    // Each month begins on the day of the first, and is paid; what was released is not.
+    release(&who, &landline.resource_id).await.unwrap();
+    h.advance("2026-05-14T00:00:00Z").await;
+    let before: Vec<_> = rentals(h, &id).await;
+    assert_eq!(before.iter().filter(|it| it.end_time.is_some()).count(), 1);
+    assert_eq!(h.balance(&id).await, "3500.000000");
+    h.advance("2026-05-16T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "1500.000000", "four of 500.00");
+    h.advance("2026-06-16T00:00:00Z").await;
+    // The rest is owed: rental goes on while the balance is empty.
+    assert_eq!(h.balance(&id).await, "-500.000000");
+    consistent(h).await;
+    close(&who, &id).await.unwrap();
+    assert!(rentals(h, &id).await.iter().all(|it| it.end_time.is_some()));
+    h.advance("2026-07-16T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "-500.000000");
+}
+
+#[tokio::test]
+async fn numbers_of_a_limited_account_are_held_without_rental() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = subscriber(&shop, "tok_ok_visa").await;
+    bought(h, &who, &id, production()).await.unwrap();
+    let request = account::CancelSubscriptionRequest {
+        account_id: id.clone(),
+        family_code: "PLATFORM".to_owned(),
+        request_id: request_id(),
+    };
+    who.account
+        .clone()
+        .cancel_subscription(request)
+        .await
+        .unwrap();
+    h.advance("2026-05-20T00:00:00Z").await;
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Limited);
+    assert_eq!(h.balance(&id).await, "500.000000", "a free month");
+    // Back on a plan, the next month is paid.
+    let back = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    bought(h, &who, &id, back).await.unwrap();
+    assert_eq!(h.balance(&id).await, "1500.000000");
+    h.advance("2026-06-16T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn req_085_req_113_an_add_on_opens_what_the_plan_sells_beside_itself() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let first = trial(&shop, "tok_ok").await;
+    approved(h, &first).await;
+    assert_eq!(
+        may(h, &first, Capability::Whatsapp, "").await,
+        "NOT_IN_PLAN"
+    );
+    assert_eq!(
+        refused(bought(h, &who, &first, whatsapp()).await).1,
+        "ADD_ON_NOT_OFFERED"
+    );
+    let id = subscriber(&shop, "tok_ok_visa").await;
+    assert_eq!(
+        may(h, &id, Capability::Whatsapp, "").await,
+        "ADDON_REQUIRED"
+    );
+    let unknown = Kind::AddOnPurchase(account::AddOnPurchase {
+        add_on_code: "telex".to_owned(),
+        payment_method_id: String::new(),
+    });
+    assert_eq!(
+        refused(quote(&who, &id, unknown).await),
+        (Code::NotFound, "ADD_ON_NOT_FOUND".to_owned())
+    );
+    let booked = bought(h, &who, &id, whatsapp()).await.unwrap();
+    assert_eq!(booked.total, rupees("999.00"));
+    assert_eq!(h.balance(&id).await, "1.000000");
+    assert_eq!(may(h, &id, Capability::Whatsapp, "").await, "ALLOW");
+    assert_eq!(
+        refused(quote(&who, &id, whatsapp()).await),
+        (Code::AlreadyExists, "ADD_ON_EXISTS".to_owned())
+    );
+    // What can't be paid is not booked.
+    let poor = subscriber(&shop, "tok_ok_mastercard").await;
+    bought(h, &who, &poor, production()).await.unwrap();
+    assert_eq!(
+        refused(bought(h, &who, &poor, whatsapp()).await).1,
+        "INSUFFICIENT_CREDIT"
+    );
+    assert_eq!(
+        may(h, &poor, Capability::Whatsapp, "").await,
+        "ADDON_REQUIRED"
+    );
+    assert_eq!(h.balance(&poor).await, "500.000000");
+
+    // Paid each month while it is needed; free once the plan has it, and not sold then.
+    credit(&shop, &id, "2000.00").await;
+    h.advance("2026-05-16T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "1002.000000");
+    let order = bought(h, &who, &id, change("growth", "")).await.unwrap();
+    assert_eq!(order.state(), account::order::State::Completed);
+    h.advance("2026-06-20T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "1002.000000", "Growth includes it");
+    assert_eq!(may(h, &id, Capability::Whatsapp, "").await, "ALLOW");
+    // Taken away by support, it is over with the month.
+    let mut plan = h.operator.plan.clone();
+    let remove = proto::plan::v1::RemoveAddOnRequest {
+        account_id: id.clone(),
+        add_on_code: "whatsapp".to_owned(),
+        request_id: request_id(),
+    };
+    plan.remove_add_on(remove).await.unwrap();
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn req_122_a_refund_is_quoted_and_given_back_as_quoted_or_not_at_all() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = subscriber(&shop, "tok_ok_visa").await;
+    credit(&shop, &id, "2000.00").await;
+    let ask = |amount: &str| {
+        Kind::RefundOrder(account::RefundOrder {
+            amount: if amount.is_empty() {
+                None
+            } else {
+                rupees(amount)
+            },
+        })
+    };
+    let quoted = quote(&who, &id, ask("")).await.unwrap();
+    // 3,000.00 of credit: 5 % are kept, and the tax on the rest goes back too.
+    let lines: Vec<_> = quoted
+        .lines
+        .iter()
+        .map(|it| (it.kind_code.as_str(), it.amount.clone().unwrap().amount))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("REFUND", "-3363.00".to_owned()),
+            ("FEE", "150.00".to_owned())
+        ]
+    );
+    assert_eq!(
+        h.balance(&id).await,
+        "3000.000000",
+        "a quote changes nothing"
+    );
+    // What is spent meanwhile makes it another sum.
+    bought(h, &who, &id, production()).await.unwrap();
+    h.confirm(&who, &quoted).await.unwrap();
+    let status = h.commit(&who, &quoted).await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted);
+    assert_eq!(h.balance(&id).await, "2500.000000");
+    let done = bought(h, &who, &id, ask("")).await.unwrap();
+    assert_eq!(done.state(), account::order::State::Completed);
+    h.advance("2026-04-16T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "0.000000");
+    let sum = "SELECT sum(amount_minor)::bigint FROM payments.movements WHERE kind = 'REFUND' AND state = 'SUCCEEDED'";
+    assert_eq!(h.count(sum).await, 280_250, "2,375.00 and 18 % on it");
+    assert_eq!(
+        refused(quote(&who, &id, ask("")).await),
+        (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
+    );
+    consistent(h).await;
+}
