@@ -788,3 +788,93 @@ async fn a_closing_waits_for_payments_and_what_was_given_up_is_not_begun_again()
     assert_eq!(how.forfeited_amount.unwrap().amount, "1.000000");
     consistent(h).await;
 }
+
+#[tokio::test]
+async fn req_056_req_074_ways_to_close_are_told_and_the_owner_is_told_once_what_follows() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let options = async |id: &str| {
+        let request = account::GetCloseOptionsRequest {
+            account_id: id.to_owned(),
+        };
+        let told = h.customer().account.get_close_options(request).await;
+        let told = told.unwrap().into_inner();
+        let ways: Vec<_> = told.options().collect();
+        (ways, told.acknowledgement_codes.len(), told.contact_code)
+    };
+    let request = account::CreateAccountRequest {
+        profile_code: "global".to_owned(),
+        display_name: "A trial".to_owned(),
+        owner_user_id: h.owner.clone(),
+        request_id: request_id(),
+        ..account::CreateAccountRequest::default()
+    };
+    let made = h.customer().account.create_account(request).await.unwrap();
+    let trial = made.into_inner().account.unwrap().account_id;
+    assert_eq!(options(&trial).await, (vec![Way::Close], 4, String::new()));
+    let full = h.account().await;
+    let (ways, boxes, contact) = options(&full).await;
+    assert_eq!(ways, [Way::DeleteAllDataAndSettings, Way::KeepAccountData]);
+    assert_eq!((boxes, contact.as_str()), (0, ""));
+    let invoiced = h.account_of("global", true).await;
+    assert_eq!(
+        options(&invoiced).await,
+        (Vec::new(), 0, "CONTACT_ACCOUNT_MANAGER".to_owned())
+    );
+
+    // REQ-074: 80.00 refunded, due on the tenth business day, deleted thirty days later; told once.
+    h.advance("2026-05-01T10:00:00Z").await;
+    shop.card(&full, "tok_ok").await;
+    buys(&shop, &full, "80.00").await;
+    close(&h.customer(), &full).await.unwrap();
+    close(&h.customer(), &full).await.unwrap();
+    let request = account::ListNotificationsRequest {
+        account_id: full.clone(),
+        kind_code: "ACCOUNT_CLOSED".to_owned(),
+        ..account::ListNotificationsRequest::default()
+    };
+    let told = h.customer().account.list_notifications(request).await;
+    let told = told.unwrap().into_inner().notifications;
+    assert_eq!(told.len(), 1);
+    let fact = |name: &str| {
+        let fact = told[0].facts.iter().find(|it| it.name == name);
+        fact.map(|it| it.value.clone()).unwrap_or_default()
+    };
+    assert_eq!(told[0].email, "owner@example.com");
+    assert_eq!(fact("refund_amount"), "USD 80.00");
+    assert_eq!(fact("refund_due_date"), "2026-05-15");
+    assert!(fact("purge_time").starts_with("2026-05-31T10:00:00"));
+    assert!(fact("close_time").starts_with("2026-05-01T10:00:00"));
+}
+
+#[tokio::test]
+async fn req_075_a_contract_goes_on_without_the_member_that_closes() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance("2026-04-01T00:00:00Z").await;
+    let ids = [h.account().await, h.account().await, h.account().await];
+    let contract = h.contract("business", &[&ids[0], &ids[1], &ids[2]]).await;
+    h.used(&ids[0], "2026-04-01T01:00:00Z", "20000.00").await;
+    h.used(&ids[2], "2026-04-01T01:00:00Z", "10000.00").await;
+    h.advance("2026-04-10T00:00:00Z").await;
+    h.used(&ids[1], "2026-04-09T12:00:00Z", "10000.00").await;
+    close(&h.operator_with("SALES"), &ids[1]).await.unwrap();
+    // Its usage up to its closing counts; the others stay on the plan, and the payer pays.
+    for id in [&ids[0], &ids[2]] {
+        let plan = h.plan_at(id, "2026-04-20T00:00:00Z").await.unwrap();
+        assert_eq!(plan.plan_code, "business");
+        assert_eq!(plan.contract_id, contract.contract_id);
+    }
+    assert!(h.plan_at(&ids[1], "2026-04-10T00:00:01Z").await.is_err());
+    h.advance("2026-05-02T06:00:00Z").await;
+    h.bill("2026-04").await;
+    let lines = h.lines(&ids[0]).await;
+    assert_eq!(
+        lines,
+        [("business".to_owned(), 30, "2400.00".to_owned())],
+        "6 % of 40,000.00"
+    );
+    assert!(h.invoices(&ids[1]).await.is_empty());
+    assert!(h.invoices(&ids[2]).await.is_empty());
+    consistent(h).await;
+}

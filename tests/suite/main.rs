@@ -24,6 +24,7 @@ mod model;
 mod money;
 mod oracle;
 mod payments;
+mod plans;
 mod purchases;
 mod requests;
 mod requirements;

@@ -22,3 +22,6 @@ CREATE TABLE account.outbox (
     sequence bigint NOT NULL
 );
 GRANT SELECT, INSERT ON account.outbox TO account_service;
+
+-- How a ticket is handled under the platform plan (REQ-090); empty for none.
+ALTER TABLE account.tickets ADD COLUMN support_priority_code text NOT NULL DEFAULT '';

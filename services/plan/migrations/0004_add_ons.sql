@@ -16,3 +16,6 @@ GRANT SELECT, INSERT ON plan.add_ons TO plan_service;
 GRANT UPDATE (end_at) ON plan.add_ons TO plan_service;
 CREATE TRIGGER sum_change AFTER INSERT OR UPDATE OR DELETE ON plan.add_ons FOR EACH ROW
     WHEN (current_setting('audit.on', true) = 'on') EXECUTE FUNCTION plan.sum_change();
+
+-- How a ticket is handled under the platform plan (REQ-090); empty for none.
+ALTER TABLE plan.ticket_stamps ADD COLUMN support_priority_code text NOT NULL DEFAULT '';

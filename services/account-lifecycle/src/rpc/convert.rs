@@ -386,7 +386,7 @@ pub fn ticket(from: &Ticket) -> pb::Ticket {
         response_minutes: from.response_minutes,
         response_always: from.response_always,
         create_time: Some(timestamp(from.created_at)),
-        support_priority_code: String::new(),
+        support_priority_code: from.support_priority_code.clone(),
     }
 }
 

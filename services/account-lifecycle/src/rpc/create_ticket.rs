@@ -46,6 +46,7 @@ pub async fn handle(
         response_minutes: target.minutes,
         response_always: target.always,
         created_at: call.now,
+        support_priority_code: stamp.support_priority_code,
     };
     let mut unit = permit::step(&ctx, &call, &account).await?;
     tickets::insert(&mut unit.tx, &ticket).await?;

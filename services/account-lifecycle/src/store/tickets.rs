@@ -29,6 +29,8 @@ pub struct Ticket {
     pub response_always: bool,
     /// When it was made.
     pub created_at: DateTime<Utc>,
+    /// How it is handled under the platform plan; empty for none.
+    pub support_priority_code: String,
 }
 
 /// Adds a ticket.
@@ -36,8 +38,9 @@ pub async fn insert(db: &mut PgConnection, ticket: &Ticket) -> sqlx::Result<()> 
     sqlx::query!(
         "-- account.tickets.insert
         INSERT INTO account.tickets (root_id, account_id, ticket_id, channel_code, priority_code, subject, plan_code,
-                                     platform_plan_code, response_minutes, response_always, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+                                     platform_plan_code, response_minutes, response_always, created_at,
+                                     support_priority_code)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
         ticket.root_id,
         ticket.account_id,
         ticket.ticket_id,
@@ -48,7 +51,8 @@ pub async fn insert(db: &mut PgConnection, ticket: &Ticket) -> sqlx::Result<()> 
         ticket.platform_plan_code,
         ticket.response_minutes,
         ticket.response_always,
-        ticket.created_at
+        ticket.created_at,
+        ticket.support_priority_code
     )
     .execute(db)
     .await?;

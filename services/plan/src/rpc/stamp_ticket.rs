@@ -11,6 +11,8 @@ use crate::store::ticket_stamps::{self, Stamp};
 
 /// The entitlement that says which channels a plan without support terms opens.
 const CHANNELS: &str = "support_channels";
+/// The entitlement that says how tickets are handled under such a plan.
+const PRIORITY: &str = "support_priority";
 
 pub async fn handle(
     ctx: Ctx,
@@ -29,11 +31,13 @@ pub async fn handle(
     // account that has both joins their channels and is answered as the support plan says (C-31).
     let held = held(&ctx, &mut unit.tx, account, call.now).await?;
     let (mut support, mut platform, mut target, mut channels) = (None, None, None, Vec::new());
+    let mut handled = None;
     for current in &held {
         let plan = current.plan()?;
         if plan.responses.is_empty() {
             platform = Some(plan.code.clone());
             let own = current.entitlements()?;
+            handled = own.get(PRIORITY).cloned();
             let own = own.get(CHANNELS).into_iter();
             channels.extend(own.flat_map(|all| all.split(',').map(str::to_owned)));
         } else {
@@ -61,6 +65,7 @@ pub async fn handle(
         plan_code,
         catalogue_version,
         platform_plan_code: platform.unwrap_or_default(),
+        support_priority_code: handled.unwrap_or_default(),
         stamped_at: call.now,
     };
     let kept = ticket_stamps::insert(&mut unit.tx, ticket, &stamp).await?;
@@ -75,6 +80,7 @@ pub async fn handle(
         }),
         stamp_time: Some(wire::timestamp(kept.stamped_at)),
         channels,
+        support_priority_code: kept.support_priority_code,
     };
     Ok(unit
         .commit(pb::StampTicketResponse {

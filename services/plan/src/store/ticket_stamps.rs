@@ -20,6 +20,8 @@ pub struct Stamp {
     pub catalogue_version: String,
     /// The platform plan in force; empty for none.
     pub platform_plan_code: String,
+    /// How it is handled under the platform plan; empty for none.
+    pub support_priority_code: String,
     /// When.
     pub stamped_at: DateTime<Utc>,
 }
@@ -29,8 +31,8 @@ pub async fn insert(db: &mut PgConnection, ticket: TicketId, stamp: &Stamp) -> s
     sqlx::query!(
         "-- plan.ticket_stamps.insert
         INSERT INTO plan.ticket_stamps (ticket_id, root_id, account_id, priority_code, plan_code, catalogue_version,
-                                        platform_plan_code, stamped_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                                        platform_plan_code, support_priority_code, stamped_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         ticket.uuid(),
         stamp.root_id,
         stamp.account_id,
@@ -38,6 +40,7 @@ pub async fn insert(db: &mut PgConnection, ticket: TicketId, stamp: &Stamp) -> s
         stamp.plan_code,
         stamp.catalogue_version,
         stamp.platform_plan_code,
+        stamp.support_priority_code,
         stamp.stamped_at
     )
     .execute(&mut *db)
@@ -45,7 +48,8 @@ pub async fn insert(db: &mut PgConnection, ticket: TicketId, stamp: &Stamp) -> s
     sqlx::query_as!(
         Stamp,
         "-- plan.ticket_stamps.get
-        SELECT root_id, account_id, priority_code, plan_code, catalogue_version, platform_plan_code, stamped_at
+        SELECT root_id, account_id, priority_code, plan_code, catalogue_version, platform_plan_code,
+               support_priority_code, stamped_at
         FROM plan.ticket_stamps WHERE ticket_id = $1",
         ticket.uuid()
     )
