@@ -256,6 +256,12 @@ impl Suite {
         child.kill().await.is_ok()
     }
 
+    /// Whether the first process of a service has ended by itself.
+    pub fn has_ended(&mut self, name: &str) -> bool {
+        let process = self.services.iter_mut().find(|(it, _)| it == name);
+        process.is_some_and(|(_, child)| child.try_wait().is_ok_and(|it| it.is_some()))
+    }
+
     /// The process id of the first process of a service.
     pub fn pid(&self, name: &str) -> Option<u32> {
         self.services

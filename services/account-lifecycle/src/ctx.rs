@@ -34,6 +34,8 @@ pub struct Ctx {
     pub mailer: Option<Mailer>,
     /// The domain of the gateway that sends mail on as messages.
     pub sms_mail_domain: String,
+    /// Seconds that one step of a closing or a deletion may take before another process goes on.
+    pub lease_seconds: i64,
     /// Wakes the jobs of this process when there is work; those of others look by themselves.
     pub wake: Arc<Notify>,
 }
@@ -59,6 +61,8 @@ impl Ctx {
             payments: PaymentsServiceClient::new(config.peer(&config.peers.payments_url)?),
             mailer: Mailer::of(config)?,
             sms_mail_domain: config.sms_mail_domain.clone(),
+            // A step asks others, each with its tries.
+            lease_seconds: 4 * i64::from(config.lease_seconds),
             wake: Arc::default(),
         })
     }

@@ -142,6 +142,9 @@ pub struct Config {
     /// What the lines of that file are signed with, at least 32 characters.
     #[arg(long, env = "AUDIT_KEY", hide_env_values = true, default_value = "")]
     pub audit_key: Secret,
+    /// A point at which the process ends as if it were killed; for tests, refused in the production profile.
+    #[arg(long, env = "CRASH_AT", hide = true, default_value = "")]
+    pub crash_at: String,
     /// The other services.
     #[command(flatten)]
     pub peers: Peers,
@@ -205,6 +208,9 @@ impl Config {
         }
         if production && !self.stripe_url.starts_with("https://") {
             faults.push("STRIPE_URL must be https in the production profile".to_owned());
+        }
+        if production && !self.crash_at.is_empty() {
+            faults.push("CRASH_AT is refused in the production profile".to_owned());
         }
         if self.audit_file.is_some() && self.audit_key.0.len() < 32 {
             faults.push("AUDIT_FILE needs an AUDIT_KEY of at least 32 characters".to_owned());

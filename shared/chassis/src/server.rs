@@ -44,6 +44,7 @@ where
     if let [fault, ..] = config.faults().as_slice() {
         return Err(fault.clone().into());
     }
+    crate::crash::arm(&config.crash_at);
     let stop = stop_on_signal()?;
     let keys = Keys::from_jwks(&std::fs::read_to_string(&config.auth_keys_file)?)?;
     let server = make(stop.clone()).await?;

@@ -10,6 +10,7 @@ use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 use crate::audit;
+use crate::crash::crash_point_of;
 use crate::requests::{self, Begun, Key};
 use crate::{Anchors, Caller, Chain, Clock, Refusal, Trip, database, field_error, internal};
 
@@ -102,14 +103,22 @@ impl Unit {
     /// Keeps `response` as the answer of the intent and commits.
     pub async fn commit<R: prost::Message>(mut self, response: R) -> sqlx::Result<R> {
         requests::finish(&mut self.tx, &self.key, &response.encode_to_vec()).await?;
-        self.commit_step().await?;
+        self.committed(("before", "after")).await?;
         Ok(response)
     }
 
     /// Commits without an answer: the first step of a saga, whose retry goes on with it.
-    pub async fn commit_step(mut self) -> sqlx::Result<()> {
+    pub async fn commit_step(self) -> sqlx::Result<()> {
+        self.committed(("step.before", "step.after")).await
+    }
+
+    async fn committed(mut self, (before, after): (&str, &str)) -> sqlx::Result<()> {
         audit::append(&mut self.tx, &self.key, self.about, self.now).await?;
-        self.tx.commit().await
+        let Key { schema, method, .. } = self.key;
+        crash_point_of(schema, method, before);
+        self.tx.commit().await?;
+        crash_point_of(schema, method, after);
+        Ok(())
     }
 }
 

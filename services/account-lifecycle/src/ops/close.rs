@@ -4,6 +4,7 @@
 //! Whoever carries a closing out holds its lease. What a service refuses for good before the tree is closed has
 //! it given up, in billing first; anything else that goes wrong is tried again. Once closed it only goes forward.
 
+use chassis::crash_point;
 use proto::r#type::v1::{Amount as WireAmount, Money as WireMoney};
 use sqlx::PgConnection;
 use tonic::{Code, Status};
@@ -19,8 +20,6 @@ use crate::error::Error;
 use crate::store::closings::{self, Closing};
 use crate::store::{self, Tenant, accounts, resources};
 
-/// Seconds that one step may take before another process goes on.
-const LEASE: i64 = 40;
 /// Seconds until a closing is tried again that went wrong.
 const AGAIN: i64 = 5;
 
@@ -32,7 +31,7 @@ type Held = (Closing, Uuid);
 pub async fn next(ctx: &Ctx, account: Option<Uuid>) -> Result<bool, Error> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
-    let taken = closings::take(&mut tx, account, LEASE).await?;
+    let taken = closings::take(&mut tx, account, ctx.lease_seconds).await?;
     tx.commit().await?;
     let Some(held) = taken else {
         return Ok(false);
@@ -53,15 +52,23 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
     let mut held = held;
     if held.0.state == "PREPARING" {
         match prepared(ctx, &held.0).await {
-            Ok(closing) => held = (closing, held.1),
+            Ok(closing) => {
+                crash_point("close.prepared");
+                held = (closing, held.1);
+            }
             Err(error) => return Err(given_up(ctx, held, error).await?),
         }
         // From here on billing is not asked again whether it may be: plan may have ended what was in force.
         kept(ctx, &held).await?;
+        crash_point("close.ending");
     }
     if held.0.state == "ENDING" {
         match ctx.close_plans(&held.0).await {
-            Ok(()) => held = closed(ctx, held).await?,
+            Ok(()) => {
+                crash_point("close.plans_ended");
+                held = closed(ctx, held).await?;
+                crash_point("close.closed");
+            }
             Err(status) => return Err(given_up(ctx, held, Error::Peer(status)).await?),
         }
     }
@@ -126,7 +133,7 @@ async fn closed(ctx: &Ctx, mut held: Held) -> Result<Held, Error> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(held.0.root_id)).await?;
     accounts::lock(&mut tx, held.0.root_id).await?;
-    keep(&mut tx, &held).await?;
+    keep(&mut tx, &held, ctx.lease_seconds).await?;
     told(&mut tx, &held.0).await?;
     tx.commit().await?;
     Ok(held)
@@ -137,6 +144,7 @@ async fn settle(ctx: &Ctx, held: Held) -> Result<(), Error> {
     let (mut closing, token) = held;
     if closing.is_of_root() {
         let settled = ctx.settle_closing(&closing).await?;
+        crash_point("close.settled");
         closing.settlement_minor = minor(settled.settlement.as_ref())?;
         closing.refund_minor = minor(settled.refund.as_ref())?;
         closing.forfeited_micros = micros(settled.forfeited.as_ref())?;
@@ -148,13 +156,14 @@ async fn settle(ctx: &Ctx, held: Held) -> Result<(), Error> {
     store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
     accounts::lock(&mut tx, closing.root_id).await?;
     let held = (closing, token);
-    keep(&mut tx, &held).await?;
+    keep(&mut tx, &held, ctx.lease_seconds).await?;
     let closing = held.0;
     let account = accounts::get(&mut tx, closing.account_id)
         .await?
         .ok_or(Error::Stored("account"))?;
     notify::owner(&mut tx, &account, &notice(&closing)?, closing.close_at).await?;
     tx.commit().await?;
+    crash_point("close.done");
     ctx.wake.notify_waiters();
     Ok(())
 }
@@ -218,13 +227,13 @@ async fn abort(ctx: &Ctx, (closing, token): &Held) -> Result<(), Error> {
 async fn kept(ctx: &Ctx, held: &Held) -> Result<(), Error> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(held.0.root_id)).await?;
-    keep(&mut tx, held).await?;
+    keep(&mut tx, held, ctx.lease_seconds).await?;
     tx.commit().await?;
     Ok(())
 }
 
-async fn keep(db: &mut PgConnection, (closing, token): &Held) -> Result<(), Error> {
-    if closings::set(db, (closing, *token), LEASE).await? {
+async fn keep(db: &mut PgConnection, (closing, token): &Held, lease: i64) -> Result<(), Error> {
+    if closings::set(db, (closing, *token), lease).await? {
         Ok(())
     } else {
         Err(Error::Twin(chassis::Twin))

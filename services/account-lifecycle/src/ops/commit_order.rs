@@ -1,6 +1,6 @@
 //! Carrying out a committed order.
 
-use chassis::wire;
+use chassis::{crash_point, wire};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
@@ -133,6 +133,7 @@ async fn put_in_force(
             Ok(()) | Err(_) => {}
         }
     }
+    crash_point("order.in_force");
     Ok(start(&segment).unwrap_or(now))
 }
 
@@ -150,9 +151,13 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
             if !asked(ctx, order).await? {
                 return Ok(());
             }
+            crash_point("order.asked");
         }
         match ctx.collect(order).await {
-            Ok(collection) => collection,
+            Ok(collection) => {
+                crash_point("order.collected");
+                collection
+            }
             Err(status) => return refused(ctx, order, status, now).await,
         }
     };
@@ -167,6 +172,7 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
             let effective_at = if paid {
                 // Looked at again when that fails.
                 set_payment(ctx, order, (State::AwaitingPayment, id)).await?;
+                crash_point("order.paid");
                 match put_in_force(ctx, order, now).await {
                     Ok(at) => Some(at),
                     // It waits for a person, and is no refusal: its money has moved.
@@ -261,6 +267,7 @@ async fn end(
         }
     }
     tx.commit().await?;
+    crash_point("order.ended");
     ctx.wake.notify_waiters();
     Ok(())
 }

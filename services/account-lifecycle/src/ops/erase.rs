@@ -1,6 +1,7 @@
 //! Deleting what a closed account has (REQ-047, D24): the other services erase their parts, then this one its own,
 //! and keeps a receipt of all. Each part may be done again and is then the same.
 
+use chassis::crash_point;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -14,8 +15,6 @@ use crate::store::{
     notifications, resources, tickets, transitions, whitelisted_numbers,
 };
 
-/// Seconds before another try, or another process, goes on with a deletion.
-const LEASE: i64 = 15;
 /// Who tells of it in the history.
 const ACTOR: &str = "service:account-lifecycle";
 
@@ -24,16 +23,18 @@ pub async fn next(ctx: &Ctx) -> Result<bool, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
-    let due = closings::take_to_erase(&mut tx, now, LEASE).await?;
+    let due = closings::take_to_erase(&mut tx, now, ctx.lease_seconds).await?;
     tx.commit().await?;
     let Some((root, account)) = due else {
         return Ok(false);
     };
+    crash_point("erase.taken");
     let mut parts = Vec::new();
     for (service, lines) in ctx.erase_elsewhere(account).await? {
         let at = ctx.clock.now().await?;
         parts.push(json!({"service": service, "erased": lines.0, "kept": lines.1, "at": at}));
     }
+    crash_point("erase.elsewhere");
     chassis::forget_all_answers(ctx).await?;
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
@@ -65,6 +66,7 @@ pub async fn next(ctx: &Ctx) -> Result<bool, Error> {
         }
     }
     tx.commit().await?;
+    crash_point("erase.done");
     Ok(true)
 }
 

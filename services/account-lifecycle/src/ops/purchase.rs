@@ -2,6 +2,7 @@
 //!
 //! What the account gets is written first, what it costs is asked for then; what `billing` refuses is taken back.
 
+use chassis::crash_point;
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use serde_json::Value;
@@ -21,6 +22,7 @@ use crate::store::{self, Tenant, accounts};
 /// Buys a number: it is the account's, and its first month is paid.
 pub async fn number(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
     held(ctx, order, now).await?;
+    crash_point("number.held");
     if !order.is_priced() {
         return Ok(done(order, now));
     }
@@ -34,6 +36,7 @@ pub async fn number(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
         }
         return Err(status.into());
     }
+    crash_point("number.rented");
     Ok(done(order, now))
 }
 
