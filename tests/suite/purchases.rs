@@ -332,3 +332,90 @@ async fn req_122_a_refund_is_quoted_and_given_back_as_quoted_or_not_at_all() {
     );
     consistent(h).await;
 }
+
+/// When a number is released, as shown; empty for never, or when it is not held.
+async fn released(h: &Harness, id: &str) -> (usize, Vec<String>) {
+    let request = account::ListResourcesRequest {
+        account_id: id.to_owned(),
+        kind_code: "PHONE_NUMBER".to_owned(),
+        ..account::ListResourcesRequest::default()
+    };
+    let held = h.customer().account.list_resources(request).await.unwrap();
+    let held = held.into_inner().resources;
+    let seconds = held.iter().filter_map(|it| Some(it.release_time?.seconds));
+    let at = |it| {
+        chrono::DateTime::from_timestamp(it, 0)
+            .unwrap()
+            .to_rfc3339()
+    };
+    (held.len(), seconds.map(at).collect())
+}
+
+#[tokio::test]
+async fn numbers_of_a_limited_account_are_released_after_the_days_of_the_policy_and_a_notice() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let (id, back) = (
+        subscriber(&shop, "tok_ok_visa").await,
+        subscriber(&shop, "tok_ok_mastercard").await,
+    );
+    for of in [&id, &back] {
+        bought(h, &who, of, production()).await.unwrap();
+        let request = account::CancelSubscriptionRequest {
+            account_id: of.clone(),
+            family_code: "PLATFORM".to_owned(),
+            request_id: request_id(),
+        };
+        let mut client = who.account.clone();
+        client.cancel_subscription(request).await.unwrap();
+    }
+    assert_eq!(released(h, &id).await, (1, Vec::new()));
+    // Limited from 15 May 00:00 in India: held for thirty days.
+    h.advance("2026-06-13T18:29:59Z").await;
+    let until = "2026-06-13T18:30:00+00:00".to_owned();
+    assert_eq!(released(h, &id).await, (1, vec![until.clone()]));
+    let request = account::ListNotificationsRequest {
+        account_id: id.clone(),
+        kind_code: "NUMBERS_AT_RISK".to_owned(),
+        ..account::ListNotificationsRequest::default()
+    };
+    let told = who.account.clone().list_notifications(request).await;
+    let told = told.unwrap().into_inner().notifications;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].facts[0].value, until);
+    // Who comes back in time keeps them.
+    let again = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    bought(h, &who, &back, again).await.unwrap();
+    h.advance("2026-06-13T18:30:00Z").await;
+    assert_eq!(released(h, &id).await, (0, Vec::new()));
+    assert_eq!(released(h, &back).await, (1, Vec::new()));
+    h.advance("2026-06-14T18:30:00Z").await;
+    assert!(rentals(h, &id).await[0].end_time.is_some());
+    assert!(rentals(h, &back).await[0].end_time.is_none());
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn numbers_are_at_risk_while_the_balance_is_empty() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = subscriber(&shop, "tok_ok_visa").await;
+    for _ in 0..2 {
+        bought(h, &who, &id, production()).await.unwrap();
+    }
+    // Empty since 15 April 04:00: ten days.
+    h.advance("2026-04-20T00:00:00Z").await;
+    let (_, until) = released(h, &id).await;
+    assert_eq!(until, ["2026-04-25T04:00:00+00:00"; 2]);
+    credit(&shop, &id, "1000.00").await;
+    h.advance("2026-04-26T00:00:00Z").await;
+    assert_eq!(released(h, &id).await, (2, Vec::new()));
+    shop.texts(&id, "2026-04-26T00:00:00Z", "5000").await;
+    h.advance("2026-05-05T23:59:59Z").await;
+    assert_eq!(released(h, &id).await.0, 2);
+    h.advance("2026-05-06T00:00:00Z").await;
+    assert_eq!(released(h, &id).await.0, 0);
+    consistent(h).await;
+}

@@ -62,6 +62,8 @@ pub struct Profile {
     pub max_whitelisted: Option<i64>,
     /// Days without a paid plan after which paid credit expires (C-21); 0 for never.
     pub lapse_days: i64,
+    /// Days for which a limited account holds its numbers, and one with an empty balance; `None` for ever.
+    pub hold_days: (Option<i32>, Option<i32>),
     /// Numbers of its own that a trial has at most; `None` where its plan says.
     pub trial_numbers: Option<i64>,
     /// The credit that a trial begins with.
@@ -117,6 +119,13 @@ impl Ctx {
                 (0 < most).then_some(most)
             }),
             trial_credit: profile.trial.and_then(|it| it.credit),
+            hold_days: {
+                let days = |days: i32| (0 < days).then_some(days);
+                let limited = profile.limited.as_ref().map(|it| it.number_hold_days);
+                let empty = profile.balance.as_ref();
+                let empty = empty.map(|it| it.numbers_at_risk_after_days);
+                (limited.and_then(days), empty.and_then(days))
+            },
             limited_denies: profile.limited.unwrap_or_default().denied_codes,
             dlt_countries: profile.dlt_country_codes,
             kyc_gates: profile.kyc_gate_codes,

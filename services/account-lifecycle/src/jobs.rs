@@ -8,6 +8,7 @@ pub mod follow_timelines;
 pub mod give_back;
 pub mod limit_accounts;
 pub mod open_accounts;
+pub mod release_numbers;
 pub mod send_notifications;
 pub mod tell_billing_details;
 
@@ -58,6 +59,7 @@ pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<Da
     store::enter(&mut tx, Tenant::All).await?;
     let limit = accounts::next_limit(&mut tx, until).await?;
     let erasure = closings::next_erasure(&mut tx, until).await?;
+    let release = accounts::next_release(&mut tx, until).await?;
     tx.commit().await?;
-    Ok(limit.into_iter().chain(erasure).min())
+    Ok(limit.into_iter().chain(erasure).chain(release).min())
 }

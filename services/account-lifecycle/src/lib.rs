@@ -139,10 +139,14 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("give_back", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::give_back::step(&ctx).await
                     });
+                let release =
+                    chassis::repeat("release_numbers", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::release_numbers::step(&ctx).await
+                    });
                 let keep = chassis::keep_house(&ctx, &stop);
                 tokio::join!(
                     open, finish, tell, follow, limit, balances, close, send, erase, give_back,
-                    keep
+                    release, keep
                 );
             },
         })

@@ -5,6 +5,7 @@ pub mod close;
 pub mod commit_order;
 pub mod erase;
 pub mod history;
+pub mod hold;
 pub mod limit;
 pub mod notify;
 pub mod open_account;

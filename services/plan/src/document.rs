@@ -347,6 +347,7 @@ struct BalanceDocument {
     at_zero: Option<String>,
     trial_on_upgrade: Option<String>,
     expire_when_not_paid_days: Option<i32>,
+    numbers_at_risk_after_days: Option<i32>,
 }
 
 #[derive(Deserialize)]
@@ -800,8 +801,15 @@ impl Check {
             path("expire_when_not_paid_days"),
             "0 to 3650",
         );
+        let risk_days = from.numbers_at_risk_after_days.unwrap_or(0);
+        self.unless(
+            (0..=3_650).contains(&risk_days),
+            path("numbers_at_risk_after_days"),
+            "0 to 3650",
+        );
         BalancePolicy {
             expire_when_not_paid_days: unpaid_days,
+            numbers_at_risk_after_days: risk_days,
             notify_below: self.amount(
                 &path("notify_below"),
                 from.notify_below.as_deref().unwrap_or("0"),

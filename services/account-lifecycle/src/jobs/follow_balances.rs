@@ -9,7 +9,7 @@ use values::AccountId;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::notify::{self, News};
-use crate::ops::suspend;
+use crate::ops::{hold, suspend};
 use crate::store::accounts::Account;
 use crate::store::{self, Tenant, accounts, watch_positions};
 
@@ -69,18 +69,23 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
     store::enter(&mut tx, Tenant::All).await?;
     let account = accounts::get(&mut tx, root.uuid()).await?;
     tx.commit().await?;
-    let suspends = match &account {
+    let profile = match &account {
         Some(account) if change.threshold_code == "ZERO" && !account.invoiced => {
-            ctx.profile_of(account).await?.suspends_at_zero
+            Some(ctx.profile_of(account).await?)
         }
-        Some(_) | None => false,
+        Some(_) | None => None,
     };
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     if let Some(account) = account.filter(|_| change.below) {
         told(&mut tx, &account, change, now).await?;
     }
-    if suspends {
+    if let Some(profile) = &profile {
+        accounts::lock(&mut tx, root.uuid()).await?;
+        accounts::set_empty(&mut tx, root.uuid(), change.below.then_some(now)).await?;
+        hold::dated(&mut tx, root.uuid(), profile.hold_days, now).await?;
+    }
+    if profile.is_some_and(|it| it.suspends_at_zero) {
         let actor = "service:billing";
         suspend::set(
             &mut tx,

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::ops::limit;
+use crate::ops::{hold, limit};
 use crate::store::{self, Tenant, accounts};
 
 /// How many are looked at in one step.
@@ -37,10 +37,11 @@ async fn told_of(ctx: &Ctx, root: Uuid, now: DateTime<Utc>) -> Result<(), Error>
     let account = accounts::get(&mut tx, root).await?;
     tx.commit().await?;
     let account = account.ok_or(Error::Stored("account"))?;
-    let lapse_days = ctx.profile_of(&account).await?.lapse_days;
+    let profile = ctx.profile_of(&account).await?;
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(root)).await?;
-    limit::begun(&mut tx, root, lapse_days, now).await?;
+    limit::begun(&mut tx, root, profile.lapse_days, now).await?;
+    hold::dated(&mut tx, root, profile.hold_days, now).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -464,7 +464,9 @@ fn charge(from: &plan::Charge) -> String {
     }
 }
 
-pub fn resource(from: &Resource) -> pb::Resource {
+/// A resource; where it is a number, with when it is released.
+pub fn resource(from: &Resource, numbers_release_at: Option<DateTime<Utc>>) -> pb::Resource {
+    let number = matches!(from.kind_code.as_str(), "PHONE_NUMBER" | "TRIAL_NUMBER");
     pb::Resource {
         resource_id: ResourceId::from_uuid(from.resource_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
@@ -474,7 +476,7 @@ pub fn resource(from: &Resource) -> pb::Resource {
         document: from.document.clone(),
         digest: hex(&from.digest),
         create_time: Some(timestamp(from.created_at)),
-        release_time: None,
+        release_time: numbers_release_at.filter(|_| number).map(timestamp),
     }
 }
 

@@ -84,7 +84,7 @@ pub async fn handle(
     }
     Ok(unit
         .commit(pb::CreateResourceResponse {
-            resource: Some(convert::resource(&resource)),
+            resource: Some(convert::resource(&resource, None)),
         })
         .await?)
 }

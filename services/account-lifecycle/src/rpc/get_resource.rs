@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::accounts::Account;
+use crate::store::accounts::{self, Account};
 use crate::store::resources::{self, Resource};
 use crate::store::{self, Tenant};
 
@@ -19,9 +19,13 @@ pub async fn handle(
     request: pb::GetResourceRequest,
 ) -> Result<pb::GetResourceResponse, Error> {
     let id: ResourceId = wire::id("resource_id", &request.resource_id)?;
-    let (resource, _) = found(ctx, caller, id, Action::See).await?;
+    let (resource, account) = found(ctx, caller, id, Action::See).await?;
+    let mut tx = ctx.db.begin().await?;
+    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let release_at = accounts::release_at(&mut tx, account.root_id).await?;
+    tx.commit().await?;
     Ok(pb::GetResourceResponse {
-        resource: Some(convert::resource(&resource)),
+        resource: Some(convert::resource(&resource, release_at)),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
 use crate::store::resources::{self, Resource};
-use crate::store::{self, Tenant};
+use crate::store::{self, Tenant, accounts};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -26,11 +26,15 @@ pub async fn handle(
     store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
     let of = (account.account_id, kind);
     let found = resources::list(&mut tx, of, before, page.size + 1).await?;
+    let release_at = accounts::release_at(&mut tx, account.root_id).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);
     let token = |it: Resource| token(it.created_at, it.resource_id);
     Ok(pb::ListResourcesResponse {
-        resources: found.iter().map(convert::resource).collect(),
+        resources: found
+            .iter()
+            .map(|it| convert::resource(it, release_at))
+            .collect(),
         next_page_token: last.map(token).unwrap_or_default(),
     })
 }

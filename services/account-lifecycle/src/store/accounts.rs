@@ -121,7 +121,8 @@ pub async fn set_limit(
         "-- account.accounts.set_limit
         UPDATE account.accounts
         SET limited_at = $2, limit_reason = coalesce($3, ''),
-            limit_told_at = CASE WHEN limited_at = $2 THEN limit_told_at END
+            limit_told_at = CASE WHEN limited_at = $2 THEN limit_told_at END,
+            numbers_release_at = CASE WHEN $2::timestamptz IS NOT NULL OR empty_at IS NOT NULL THEN numbers_release_at END
         WHERE root_id = $1",
         root,
         from,
@@ -367,6 +368,105 @@ pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()>
         "-- account.accounts.erase
         UPDATE account.accounts SET display_name = '' WHERE account_id = ANY($1)",
         accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Notes since when nothing is left to spend; `None` while something is.
+pub async fn set_empty(
+    db: &mut PgConnection,
+    root: Uuid,
+    since: Option<DateTime<Utc>>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_empty
+        UPDATE account.accounts SET empty_at = CASE WHEN $2::timestamptz IS NOT NULL THEN coalesce(empty_at, $2) END
+        WHERE account_id = $1",
+        root,
+        since
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Dates the release of the numbers of a root account: so many days after it was limited, or its balance was empty,
+/// whichever comes first; gives the date.
+pub async fn set_release(
+    db: &mut PgConnection,
+    root: Uuid,
+    (limited_days, empty_days): (Option<i32>, Option<i32>),
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.set_release
+        UPDATE account.accounts
+        SET numbers_release_at = least(
+            CASE WHEN limited_at <= $4 AND dormant_at IS NULL THEN limited_at + make_interval(days => $2) END,
+            empty_at + make_interval(days => $3))
+        WHERE account_id = $1 RETURNING numbers_release_at",
+        root,
+        limited_days,
+        empty_days,
+        now
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// When the numbers of a root account are released.
+pub async fn release_at(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.release_at
+        SELECT numbers_release_at FROM account.accounts WHERE account_id = $1 AND closed_at IS NULL",
+        root
+    )
+    .fetch_optional(db)
+    .await
+    .map(Option::flatten)
+}
+
+/// Up to `limit` root accounts whose numbers are to be released by `now`.
+pub async fn to_release(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.to_release
+        SELECT account_id FROM account.accounts
+        WHERE parent_id IS NULL AND closed_at IS NULL AND numbers_release_at <= $1
+        ORDER BY numbers_release_at LIMIT $2",
+        now,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// When numbers are to be released next, up to `until`.
+pub async fn next_release(
+    db: &mut PgConnection,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.next_release
+        SELECT min(numbers_release_at) FROM account.accounts
+        WHERE parent_id IS NULL AND closed_at IS NULL AND numbers_release_at <= $1",
+        until
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Notes that the numbers of a root account were released.
+pub async fn set_released(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_released
+        UPDATE account.accounts SET numbers_release_at = NULL WHERE account_id = $1",
+        root
     )
     .execute(db)
     .await?;

@@ -302,6 +302,8 @@ pub struct BalancePolicy {
     pub trial_on_upgrade: String,
     /// Days without a paid plan after which paid credit expires; 0 for never (C-21).
     pub expire_when_not_paid_days: i32,
+    /// Days with an empty balance after which numbers are released; 0 for never.
+    pub numbers_at_risk_after_days: i32,
 }
 
 /// What is given back of paid credit (C-13, C-15).

@@ -129,6 +129,7 @@ fn profile(profile: &Profile) -> pb::Profile {
             at_zero_code: profile.balance.at_zero.clone(),
             trial_on_upgrade_code: profile.balance.trial_on_upgrade.clone(),
             expire_when_not_paid_days: profile.balance.expire_when_not_paid_days,
+            numbers_at_risk_after_days: profile.balance.numbers_at_risk_after_days,
         }),
         refund: profile.refund.as_ref().map(|it| pb::RefundPolicy {
             fee_bps: it.fee_bps,
