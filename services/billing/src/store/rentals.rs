@@ -176,3 +176,25 @@ pub async fn list(
     .fetch_all(db)
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_begins_on_the_day_of_the_first_or_the_last_of_a_shorter_one() {
+        let start: DateTime<Utc> = "2026-01-31T04:00:00Z".parse().unwrap();
+        let months: Vec<_> = (1..=4)
+            .map(|count| {
+                Rental::month(start, count)
+                    .unwrap()
+                    .date_naive()
+                    .to_string()
+            })
+            .collect();
+        assert_eq!(
+            months,
+            ["2026-02-28", "2026-03-31", "2026-04-30", "2026-05-31"]
+        );
+    }
+}
