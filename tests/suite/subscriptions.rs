@@ -690,6 +690,99 @@ async fn req_127_a_renewal_that_fails_is_tried_again_and_then_limits_the_account
         h.count("SELECT count(*) FROM billing.subscriptions").await,
         0
     );
+    // Its owner was told each time: when it is tried again, and in the end that the plan ends.
+    let request = account::ListNotificationsRequest {
+        account_id: id.clone(),
+        kind_code: "RENEWAL_FAILED".to_owned(),
+        ..account::ListNotificationsRequest::default()
+    };
+    let told = h.customer().account.list_notifications(request).await;
+    let mut told: Vec<_> = told
+        .unwrap()
+        .into_inner()
+        .notifications
+        .into_iter()
+        .map(|it| (it.facts[0].value.clone(), it.facts[1].clone()))
+        .map(|(reason, then)| (reason, then.name, then.value))
+        .collect();
+    told.sort_by(|a, b| a.2.cmp(&b.2));
+    let expected = [
+        ("next_attempt_time", "2026-05-15T18:30:00+00:00"),
+        ("next_attempt_time", "2026-05-17T18:30:00+00:00"),
+        ("next_attempt_time", "2026-05-21T18:30:00+00:00"),
+        ("plan_end_time", "2026-05-21T18:30:00+00:00"),
+    ];
+    told.sort();
+    let expected = expected.map(|(name, at)| {
+        let reason = "INSUFFICIENT_FUNDS".to_owned();
+        (reason, name.to_owned(), at.to_owned())
+    });
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn req_127_a_cycle_that_is_due_is_paid_by_a_method_that_asks_its_owner() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = subscriber(&shop, "tok_ok").await;
+    let upi = payments::AddPaymentMethodRequest {
+        account_id: id.clone(),
+        method_code: "UPI".to_owned(),
+        provider_token: "tok_ok_upi".to_owned(),
+        app_code: "PHONEPE".to_owned(),
+        default_method: true,
+        request_id: request_id(),
+        ..payments::AddPaymentMethodRequest::default()
+    };
+    let upi = shop.seller.payments.clone().add_payment_method(upi).await;
+    let upi = upi.unwrap().into_inner().payment_method.unwrap();
+    let pay = |method: &str| {
+        Kind::RenewalPayment(account::RenewalPayment {
+            family_code: FAMILY.to_owned(),
+            payment_method_id: method.to_owned(),
+        })
+    };
+    let nothing = quote(&who, &id, pay(&upi.payment_method_id)).await;
+    assert_eq!(
+        refused(nothing),
+        (Code::FailedPrecondition, "NOTHING_DUE".to_owned())
+    );
+    // UPI asks its owner each time: the renewal can't be paid without them.
+    h.advance(RENEWED).await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::PastDue);
+    assert!(renewals(&shop, &id).await.is_empty());
+    // A method that is declined changes nothing of what is to come.
+    let bad = shop.card(&id, "tok_declined_insufficient_funds").await;
+    let order = bought(h, &who, &id, pay(&bad)).await.unwrap();
+    assert_eq!(order.state(), account::order::State::Failed);
+    let due = billing::GetSubscriptionRequest {
+        account_id: id.clone(),
+        family_code: FAMILY.to_owned(),
+    };
+    let due = h.operator.billing.clone().get_subscription(due).await;
+    let due = due.unwrap().into_inner().subscription.unwrap();
+    assert_eq!(due.retry_count, 1);
+    assert_eq!(
+        due.next_attempt_time,
+        Some(perdiem::connect::timestamp(instant("2026-05-15T18:30:00Z")))
+    );
+    let order = bought(h, &who, &id, pay(&upi.payment_method_id))
+        .await
+        .unwrap();
+    assert_eq!(order.state(), account::order::State::Completed);
+    assert_eq!(order.total, rupees("2360.00"));
+    assert!(!order.invoice_id.is_empty());
+    h.advance("2026-05-16T00:00:00Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    assert_eq!(renewals(&shop, &id).await, ["2360.00"]);
+    assert_eq!(
+        refused(quote(&who, &id, pay(&upi.payment_method_id)).await).1,
+        "NOTHING_DUE"
+    );
+    // The cycle day stays, and nothing is charged twice.
+    h.advance("2026-06-10T00:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await.len(), 1);
 }
 
 #[tokio::test]

@@ -280,13 +280,24 @@ impl Ctx {
 
     /// Asks for the payment of an order, exactly as quoted; safe to repeat.
     pub async fn collect(&self, order: &Order) -> Result<billing::Collection, Status> {
+        let method = order
+            .method_id
+            .map(|id| MethodId::from_uuid(id).to_string());
+        if order.kind == "PAY_RENEWAL" {
+            let request = billing::CollectRenewalRequest {
+                account_id: AccountId::from_uuid(order.root_id).to_string(),
+                collection_id: order.item("collection").to_owned(),
+                payment_method_id: method.unwrap_or_default(),
+                amount: order.total(),
+                request_id: derived(order.order_id, "collect"),
+            };
+            let answer = ask!(self.billing, collect_renewal, request)?;
+            return answer.collection.ok_or_else(chassis::internal);
+        }
         let request = billing::CollectOrderRequest {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
             order_id: OrderId::from_uuid(order.order_id).to_string(),
-            payment_method_id: order
-                .method_id
-                .map(|id| MethodId::from_uuid(id).to_string())
-                .unwrap_or_default(),
+            payment_method_id: method.unwrap_or_default(),
             lines: order.payable(),
             amount: order.total(),
             request_id: derived(order.order_id, "collect"),

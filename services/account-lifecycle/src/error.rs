@@ -137,6 +137,9 @@ pub enum Error {
     /// No such ticket, or not one that this caller may know of.
     #[error("ticket {0} does not exist")]
     TicketNotFound(TicketId),
+    /// No cycle of the account is to be paid.
+    #[error("nothing of account {0} is due")]
+    NothingDue(AccountId),
     /// No kind of number has a price in the currency of the account.
     #[error("numbers are not sold to account {0}")]
     NumbersNotOffered(AccountId),
@@ -329,6 +332,7 @@ impl From<Error> for Status {
             Error::Code(CodeRefused::Expired) => wrong_state("CODE_EXPIRED"),
             Error::Code(CodeRefused::Blocked) => wrong_state("CODE_BLOCKED"),
             Error::OrderUnderWay(id) => wrong_state("ORDER_UNDER_WAY").with("accountId", id),
+            Error::NothingDue(id) => wrong_state("NOTHING_DUE").with("accountId", id),
             Error::NumbersNotOffered(id) => {
                 wrong_state("NUMBERS_NOT_OFFERED").with("accountId", id)
             }

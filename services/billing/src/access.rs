@@ -51,6 +51,7 @@ pub const ACCESS: &[Access] = &[
     Access::unary("PrepareClosing", &[ACCOUNT]),
     Access::unary("SettleClosing", &[ACCOUNT]),
     Access::unary("AbortClosing", &[ACCOUNT]),
+    Access::unary("CollectRenewal", &[ACCOUNT]),
     Access::unary("StartRental", &[ACCOUNT]),
     Access::unary("EndRental", JOURNEYS),
     Access::unary("ListRentals", READERS),

@@ -82,6 +82,9 @@ pub enum Error {
     /// The account is closing or closed.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
+    /// No renewal of the account is to be paid.
+    #[error("no renewal of account {0} is due")]
+    NothingDue(AccountId),
     /// No such rental, or another account's.
     #[error("rental {0} does not exist")]
     RentalNotFound(RentalId),
@@ -249,6 +252,7 @@ impl From<Error> for Status {
                 .with("invoiceId", invoice)
                 .with("left", left),
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
+            Error::NothingDue(id) => wrong_state("NOTHING_DUE").with("accountId", id),
             Error::RentalNotFound(id) => not_found("RENTAL_NOT_FOUND").with("rentalId", id),
             Error::InsufficientCredit(id) => {
                 wrong_state("INSUFFICIENT_CREDIT").with("accountId", id)

@@ -3,6 +3,7 @@
 mod abort_closing;
 mod approve_billing_run;
 mod collect_order;
+mod collect_renewal;
 mod compare_billing_runs;
 mod convert;
 mod create_billing_run;
@@ -429,5 +430,12 @@ impl BillingService for Ctx {
         request: Request<pb::ListRentalsRequest>,
     ) -> Result<Response<pb::ListRentalsResponse>, Status> {
         read!(self, request, list_rentals)
+    }
+
+    async fn collect_renewal(
+        &self,
+        request: Request<pb::CollectRenewalRequest>,
+    ) -> Result<Response<pb::CollectRenewalResponse>, Status> {
+        saga(self, request, collect_renewal::handle).await
     }
 }

@@ -14,7 +14,8 @@ pub struct Order {
     pub account_id: Uuid,
     /// Its id.
     pub order_id: Uuid,
-    /// `PLAN_CHANGE`, `BUY_CREDITS`, `UPGRADE`, `BUY_NUMBER`, `ADD_ON` or `REFUND_REQUEST`.
+    /// `PLAN_CHANGE`, `BUY_CREDITS`, `UPGRADE`, `BUY_NUMBER`, `ADD_ON`, `REFUND_REQUEST` or
+    /// `PAY_RENEWAL`.
     pub kind: String,
     /// QUOTED, CONFIRMED, COMMITTING, `AWAITING_PAYMENT`, `AWAITING_SETTLEMENT`, COMPLETED, FAILED or
     /// EXPIRED.

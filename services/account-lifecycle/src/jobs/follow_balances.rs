@@ -1,6 +1,7 @@
 //! Follows what `billing` tells of balances: an empty one suspends its account where the profile says so, and
-//! money lifts it (REQ-132, D4).
+//! money lifts it (REQ-132, D4); and of renewals that could not be paid, which the owner is told of.
 
+use chassis::wire;
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use tonic::Status;
@@ -69,6 +70,14 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
     store::enter(&mut tx, Tenant::All).await?;
     let account = accounts::get(&mut tx, root.uuid()).await?;
     tx.commit().await?;
+    if let (Some(account), Some(failed)) = (&account, &change.failed_renewal) {
+        let mut tx = ctx.db.begin().await?;
+        store::enter(&mut tx, Tenant::All).await?;
+        renewal_told(&mut tx, account, (failed, &change.resume_token), now).await?;
+        watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
+        tx.commit().await?;
+        return Ok(());
+    }
     let profile = match &account {
         Some(account) if change.threshold_code == "ZERO" && !account.invoiced => {
             Some(ctx.profile_of(account).await?)
@@ -99,6 +108,29 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
     watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Tells the owner of a renewal that could not be paid: why, and when it is tried again, or that the plan ends.
+async fn renewal_told(
+    db: &mut sqlx::PgConnection,
+    account: &Account,
+    (failed, token): (&billing::FailedRenewal, &str),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let next = wire::optional_instant("next_attempt_time", failed.next_attempt_time);
+    let next = next.map_err(|_| Error::Stored("instant of billing"))?;
+    let mut facts = vec![("reason", failed.failure_reason.clone())];
+    facts.push(match next {
+        Some(at) => ("next_attempt_time", at.to_rfc3339()),
+        None => ("plan_end_time", now.to_rfc3339()),
+    });
+    let news = News {
+        kind: "RENEWAL_FAILED",
+        event: format!("renewal {token}"),
+        facts,
+        invoice: None,
+    };
+    notify::owner(db, account, &news, now).await
 }
 
 /// Tells the owner of a balance that has fallen.

@@ -294,6 +294,7 @@ fn order_kind(name: &str) -> pb::order::Kind {
         "BUY_NUMBER" => pb::order::Kind::BuyNumber,
         "ADD_ON" => pb::order::Kind::AddOn,
         "REFUND_REQUEST" => pb::order::Kind::RefundRequest,
+        "PAY_RENEWAL" => pb::order::Kind::PayRenewal,
         _ => pb::order::Kind::PlanChange,
     }
 }

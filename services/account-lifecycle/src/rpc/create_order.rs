@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use values::{AccountId, MethodId};
 
-use super::{ask_refund, buy_add_on, buy_credits, buy_number, convert, upgrade};
+use super::{ask_refund, buy_add_on, buy_credits, buy_number, convert, pay_renewal, upgrade};
 use crate::clients::actor;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
@@ -38,6 +38,9 @@ pub async fn handle(
         }
         Some(Kind::RefundOrder(asked)) => {
             return ask_refund::handle(&ctx, &call, id, asked).await;
+        }
+        Some(Kind::RenewalPayment(asked)) => {
+            return pay_renewal::handle(&ctx, &call, id, asked).await;
         }
         None => return Err(field_error("kind", "one kind of order, such as plan_change").into()),
     };

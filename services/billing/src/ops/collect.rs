@@ -220,7 +220,7 @@ fn charge_of(
         attempt_number: collection.attempt_number,
         plan_code: code(|line| &line.plan_code),
         billing_cycle_code: code(|line| &line.cycle_code),
-        unattended: collection.order_id.is_none(),
+        unattended: !collection.is_attended(),
         return_url: String::new(),
         catalogue_version: collection.catalogue_version.clone(),
         request_id: request_id.to_string(),

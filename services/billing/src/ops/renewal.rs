@@ -311,6 +311,11 @@ pub async fn declined(
     let Some(known) = subscriptions::lock_of(db, collection.collection_id).await? else {
         return Ok(());
     };
+    // A try that its owner made is none of the policy's: those go on as they were to.
+    if collection.is_attended() && known.due_at.is_some() {
+        return Ok(());
+    }
+    let counts = counts && !collection.is_attended();
     let family = family_of(catalogue, &known.family_code)?;
     let retries = usize::try_from(known.retries).unwrap_or(usize::MAX);
     let start = family.zone.day(known.cycle_start_at);
@@ -330,7 +335,10 @@ pub async fn declined(
         }
         None => ("ENDING", Some(now)),
     };
-    outbox::renewal_failed(db, known.root_id, state == "ENDING", now).await?;
+    let next_at = due_at.filter(|_| state == "PAST_DUE");
+    if counts || reason == collect::SETTLED_AMOUNT_DIFFERS {
+        outbox::renewal_failed(db, known.root_id, (reason, next_at), now).await?;
+    }
     let next = Subscription {
         state: state.to_owned(),
         retries: known.retries + i32::from(counts),

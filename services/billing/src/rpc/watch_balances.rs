@@ -1,6 +1,6 @@
 //! `BillingService.WatchBalances`
 
-use chassis::wire::pb_amount;
+use chassis::wire::{pb_amount, timestamp};
 use chassis::{news, resume_position};
 use proto::billing::v1 as pb;
 use values::Amount;
@@ -30,20 +30,25 @@ pub fn handle(
     Ok(Box::pin(news(ctx.wake.clone(), (position, bookmark), read)))
 }
 
-/// The crossings after `position`.
+/// What is told of accounts after `position`.
 async fn changes(ctx: &Ctx, position: i64) -> Result<Vec<(i64, pb::WatchBalancesResponse)>, Error> {
     let mut db = ctx.db.acquire().await?;
-    let found = outbox::crossings(&mut db, position, BATCH).await?;
+    let found = outbox::of_accounts(&mut db, position, BATCH).await?;
     found
         .into_iter()
         .map(|it| {
             let currency = convert::currency(&it.currency)?;
+            let crossed = it.kind == "BALANCE_CROSSED";
             let balance = Amount::from_micros(it.balance_micros, currency);
             let change = pb::WatchBalancesResponse {
                 account_id: convert::account_id(it.root_id),
-                balance: Some(pb_amount(balance)),
+                balance: crossed.then(|| pb_amount(balance)),
                 threshold_code: it.threshold_code,
-                below: it.fell,
+                below: crossed && it.fell,
+                failed_renewal: (!crossed).then(|| pb::FailedRenewal {
+                    failure_reason: it.reason,
+                    next_attempt_time: it.next_at.map(timestamp),
+                }),
                 resume_token: it.position.to_string(),
                 caught_up: false,
             };

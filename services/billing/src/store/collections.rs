@@ -40,6 +40,15 @@ pub struct Collection {
 }
 
 impl Collection {
+    /// Whether somebody is there to confirm: who orders, or pays a renewal by a method of their choice.
+    pub fn is_attended(&self) -> bool {
+        match self.purpose.as_str() {
+            "ORDER" => true,
+            "RENEWAL" => self.method_id.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether its money has arrived, or will not by this attempt.
     pub fn is_decided(&self) -> bool {
         matches!(self.state.as_str(), "SUCCEEDED" | "DECLINED" | "INVOICED")

@@ -72,18 +72,20 @@ pub async fn recharge_disabled(
     Ok(())
 }
 
-/// Tells that a renewal could not be paid; whether it was the last try.
+/// Tells that a renewal could not be paid: why, and when it is tried again; `None` where it was the last try.
 pub async fn renewal_failed(
     db: &mut PgConnection,
     root: Uuid,
-    last: bool,
+    (reason, next_at): (&str, Option<DateTime<Utc>>),
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.outbox.renewal_failed
-        INSERT INTO billing.outbox (root_id, kind, fell, created_at) VALUES ($1, 'RENEWAL_FAILED', $2, $3)",
+        INSERT INTO billing.outbox (root_id, kind, fell, reason, next_at, created_at)
+        VALUES ($1, 'RENEWAL_FAILED', $3::timestamptz IS NULL, $2, $3, $4)",
         root,
-        last,
+        reason,
+        next_at,
         now
     )
     .execute(db)
@@ -108,37 +110,43 @@ pub async fn subscription_ended(
     Ok(())
 }
 
-/// A balance that crossed a threshold, as stored.
+/// What is told of an account's money, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BalanceCrossed {
+pub struct Told {
     /// Its place in the order of news.
     pub position: i64,
     /// The root account.
     pub root_id: Uuid,
-    /// The balance then, in millionths.
+    /// `BALANCE_CROSSED` or `RENEWAL_FAILED`.
+    pub kind: String,
+    /// The balance then, in millionths; 0 for a renewal.
     pub balance_micros: i64,
     /// The currency of its ledger.
     pub currency: String,
-    /// What it crossed.
+    /// What the balance crossed; empty for a renewal.
     pub threshold_code: String,
     /// Whether it fell below.
     pub fell: bool,
+    /// Why a renewal could not be paid.
+    pub reason: String,
+    /// When it is tried again; `None` for not any more.
+    pub next_at: Option<DateTime<Utc>>,
 }
 
-/// Up to `limit` crossings after `position`, in order; none that an earlier one may still precede
+/// Up to `limit` news of accounts after `position`, in order; none that an earlier one may still precede
 /// (D21).
-pub async fn crossings(
+pub async fn of_accounts(
     db: &mut PgConnection,
     position: i64,
     limit: i64,
-) -> sqlx::Result<Vec<BalanceCrossed>> {
+) -> sqlx::Result<Vec<Told>> {
     sqlx::query_as!(
-        BalanceCrossed,
-        r#"-- billing.outbox.crossings
-        SELECT o.position, o.root_id AS "root_id!", o.balance_micros AS "balance_micros!", b.currency,
-               o.threshold_code AS "threshold_code!", o.fell AS "fell!"
+        Told,
+        r#"-- billing.outbox.of_accounts
+        SELECT o.position, o.root_id AS "root_id!", o.kind, coalesce(o.balance_micros, 0) AS "balance_micros!", b.currency,
+               coalesce(o.threshold_code, '') AS "threshold_code!", coalesce(o.fell, false) AS "fell!", o.reason, o.next_at
         FROM billing.outbox o JOIN billing.balances b ON b.root_id = o.root_id
-        WHERE $1 < o.position AND o.kind = 'BALANCE_CROSSED'
+        WHERE $1 < o.position AND o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED')
           AND o.written_by < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY o.position LIMIT $2"#,
         position,

@@ -1,0 +1,65 @@
+//! `AccountService.CreateOrder` for a cycle that could not be paid.
+
+use chassis::{Call, wire};
+use proto::account::v1 as pb;
+use proto::billing::v1 as billing;
+use proto::r#type::v1::Money;
+use serde_json::json;
+use values::{AccountId, CollectionId, Currency, MethodId};
+
+use super::buy_credits::{line, quoted};
+use super::convert;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::orders::{self, Order};
+
+/// Quotes the cycle that is due: what was asked for at its start, by a method whose owner is there (D13).
+pub async fn handle(
+    ctx: &Ctx,
+    call: &Call<pb::CreateOrderRequest>,
+    id: AccountId,
+    asked: &pb::RenewalPayment,
+) -> Result<pb::CreateOrderResponse, Error> {
+    let family = wire::code("renewal_payment.family_code", &asked.family_code)?;
+    let method: MethodId = wire::id(
+        "renewal_payment.payment_method_id",
+        &asked.payment_method_id,
+    )?;
+    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let due = ctx.subscription(id, family).await?;
+    let due = due.filter(|it| it.state() == billing::subscription::State::PastDue);
+    let collection = due.and_then(|it| it.collection_id.parse::<CollectionId>().ok());
+    let collection = collection.ok_or(Error::NothingDue(id))?;
+    let due = ctx.collection(collection).await?;
+    let net = net(&due).ok_or(Error::Stored("collection of billing"))?;
+    let mut lines = vec![line("the cycle that is due", "SUBSCRIPTION", Some(&net))];
+    for tax in &due.taxes {
+        lines.push(line(&tax.tax_code, &tax.tax_code, tax.amount.as_ref()));
+    }
+    let order = Order {
+        method_id: Some(method.uuid()),
+        item: json!({"collection": collection.to_string()}),
+        ..quoted(call, &account, ("PAY_RENEWAL", "Pay"), lines.into())
+    };
+    let mut unit = permit::step(ctx, call, &account).await?;
+    orders::insert(&mut unit.tx, &order).await?;
+    Ok(unit
+        .commit(pb::CreateOrderResponse {
+            order: Some(convert::order(&order)),
+        })
+        .await?)
+}
+
+/// What is asked for without tax.
+fn net(due: &billing::Collection) -> Option<Money> {
+    let total = due.amount.as_ref()?;
+    let currency: Currency = total.currency_code.parse().ok()?;
+    let minor = |it: &Money| Some(values::Money::parse(&it.amount, currency).ok()?.minor());
+    let mut net = minor(total)?;
+    for tax in &due.taxes {
+        net -= minor(tax.amount.as_ref()?)?;
+    }
+    Some(wire::pb_money(values::Money::from_minor(net, currency)))
+}

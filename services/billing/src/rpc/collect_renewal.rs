@@ -1,0 +1,78 @@
+//! `BillingService.CollectRenewal`
+
+use chassis::{Call, Unit, wire};
+use proto::billing::v1 as pb;
+use sqlx::PgConnection;
+use uuid::Uuid;
+use values::{AccountId, CollectionId, MethodId, Money};
+
+use super::convert;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::ops::collect::{self, SETTLED_AMOUNT_DIFFERS, WAIT_SECONDS};
+use crate::store::{closings, collections, ledger, subscriptions};
+
+pub async fn handle(
+    ctx: Ctx,
+    call: Call<pb::CollectRenewalRequest>,
+) -> Result<pb::CollectRenewalResponse, Error> {
+    let request = &call.message;
+    let id: AccountId = wire::id("account_id", &request.account_id)?;
+    let collection: CollectionId = wire::id("collection_id", &request.collection_id)?;
+    let method: MethodId = wire::id("payment_method_id", &request.payment_method_id)?;
+    let quoted = match request.amount {
+        Some(_) => Some(wire::money("amount", request.amount.as_ref())?),
+        None => None,
+    };
+    let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
+    let root = convert::root_account(&mut unit.tx, id).await?.root_id;
+    let intent = (method.uuid(), call.derived_id("collect"));
+    begun(&mut unit.tx, (root, collection), intent, (quoted, &call)).await?;
+    unit.commit_step().await?;
+    collect::ask(&ctx, collection.uuid()).await?;
+    let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
+    let known = collections::get(&mut unit.tx, collection.uuid())
+        .await?
+        .ok_or(Error::CollectionNotFound(collection))?;
+    let shown = convert::collection(&mut unit.tx, &known).await?;
+    Ok(unit
+        .commit(pb::CollectRenewalResponse {
+            collection: Some(shown),
+        })
+        .await?)
+}
+
+/// Begins another attempt of a renewal that was declined; a retry finds its own.
+async fn begun(
+    db: &mut PgConnection,
+    (root, id): (Uuid, CollectionId),
+    (method, intent): (Uuid, Uuid),
+    (quoted, call): (Option<Money>, &Call<pb::CollectRenewalRequest>),
+) -> Result<(), Error> {
+    let account = AccountId::from_uuid(root);
+    ledger::lock(db, &[root]).await?;
+    let known = collections::lock(db, id.uuid())
+        .await?
+        .filter(|it| it.root_id == root && it.purpose == "RENEWAL")
+        .ok_or(Error::CollectionNotFound(id))?;
+    if known.intent_id == intent {
+        return Ok(());
+    }
+    if closings::stands(db, root).await? {
+        return Err(Error::AccountClosed(account));
+    }
+    // Only while the plan is in force that it pays for.
+    let due = subscriptions::lock_of(db, id.uuid()).await?;
+    let over = due.is_none_or(|it| it.state != "PAST_DUE");
+    if over || known.failure_reason == SETTLED_AMOUNT_DIFFERS {
+        return Err(Error::NothingDue(account));
+    }
+    if known.state != "DECLINED" {
+        return Err(Error::PaymentUnderWay(account));
+    }
+    if quoted.is_some_and(|it| it.minor() != known.total_minor) {
+        return Err(Error::Requote);
+    }
+    let wait = (WAIT_SECONDS, call.now);
+    Ok(collections::try_again(db, id.uuid(), (Some(method), intent), wait).await?)
+}
