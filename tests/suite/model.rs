@@ -165,6 +165,25 @@ impl Callers {
         client.record_usage(request).await.unwrap();
     }
 
+    async fn rent(&self, id: &str, price: i128) -> Result<billing::Rental, Status> {
+        let request = billing::StartRentalRequest {
+            account_id: id.to_owned(),
+            rental: Some(billing::Rental {
+                rental_id: format!("RL{}", Uuid::new_v4().simple()),
+                kind: billing::rental::Kind::Number.into(),
+                code: "landline".to_owned(),
+                monthly_price: Some(Amount {
+                    currency_code: "INR".to_owned(),
+                    amount: format!("{}.{:06}", price / RUPEE, price % RUPEE),
+                }),
+                ..billing::Rental::default()
+            }),
+            request_id: request_id(),
+        };
+        let answer = self.seller.billing.clone().start_rental(request).await?;
+        Ok(answer.into_inner().rental.unwrap())
+    }
+
     async fn buy(&self, id: &str, lines: &[(&str, i128)]) -> billing::Collection {
         let request = billing::CollectOrderRequest {
             account_id: id.to_owned(),
@@ -232,7 +251,23 @@ async fn operate(model: &mut Model, callers: &Callers, today: i64) {
         ids.find(|id| !known.contains(&id))
     };
     let what = match model.dice.roll(100) {
-        0..45 => {
+        42..45 => {
+            let price = i128::from(1 + model.dice.roll(200_000_000));
+            let covered = price <= model.balance();
+            let rented = callers.rent(&id, price).await;
+            match rented {
+                Ok(_) => {
+                    assert!(covered);
+                    model.spend(price);
+                }
+                Err(status) => {
+                    assert!(!covered, "{status}");
+                    assert_eq!(reason(&status), "INSUFFICIENT_CREDIT");
+                }
+            }
+            "rental"
+        }
+        0..42 => {
             let (event, parts) = (request_id(), model.dice.roll(900));
             callers.use_texts(&id, &event, parts, &at).await;
             model.spend(i128::from(parts) * RUPEE / 5);

@@ -369,6 +369,9 @@ pub async fn anchor_audit<C: Owned>(ctx: &C) -> sqlx::Result<usize> {
     .bind(BATCH)
     .fetch_all(&mut *tx)
     .await?;
+    if grown.is_empty() {
+        return Ok(0);
+    }
     let key = anchors.key();
     let lines = grown.iter().map(|(root, sequence, hash)| {
         let line = Anchor {

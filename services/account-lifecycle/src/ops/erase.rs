@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::store::closings::Receipt;
 use crate::store::{
     self, Tenant, accounts, billing_details, closings, dlt_registrations, kyc_submissions, members,
-    notifications, resources, tickets, transitions, whitelisted_numbers,
+    notifications, orders, resources, tickets, transitions, whitelisted_numbers,
 };
 
 /// Who tells of it in the history.
@@ -82,6 +82,7 @@ async fn erased_here(
     accounts::erase(tx, &ids).await?;
     resources::erase(tx, root, &ids).await?;
     whitelisted_numbers::erase(tx, root, &ids).await?;
+    orders::erase(tx, &ids).await?;
     tickets::erase(tx, &ids).await?;
     notifications::erase(tx, &ids).await?;
     transitions::erase(tx, &ids).await?;
@@ -89,6 +90,7 @@ async fn erased_here(
         "names",
         "numbers, flows, keys, settings and all else that it held",
         "numbers that a trial was allowed to call",
+        "which numbers it ordered",
         "what its tickets were about",
         "its mail, with addresses",
         "notes in its history",

@@ -31,6 +31,10 @@ pub async fn owner(
     news: &News<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    // A closed account is told that it is, and nothing more: its data are deleted.
+    if account.closed_at.is_some() && news.kind != "ACCOUNT_CLOSED" {
+        return Ok(());
+    }
     let of_invoices = match news.invoice {
         Some(_) => billing_details::get(db, account.root_id).await?,
         None => None,

@@ -54,12 +54,13 @@ async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error>
     let kind = order.item("kind");
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
-    let known = resources::get(&mut tx, order.order_id).await?;
+    let known = resources::is_known(&mut tx, order.order_id).await?;
     let account = accounts::get(&mut tx, order.account_id)
         .await?
         .ok_or(Error::Stored("account"))?;
     tx.commit().await?;
-    if known.is_some() {
+    // Also where it was released meanwhile: its first month is paid, and no other.
+    if known {
         return Ok(());
     }
     let asked = Asked {
@@ -97,6 +98,9 @@ async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error>
     store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
     // Counted under the lock: two at once don't both get the last one.
     accounts::lock(&mut tx, order.root_id).await?;
+    let account = accounts::get(&mut tx, order.account_id).await?;
+    let account = account.filter(|it| it.closed_at.is_none());
+    let account = account.ok_or(Error::Denied(id, Denial::AccountClosed))?;
     if let Ok(quota) = said.value.parse::<i64>() {
         let kinds = number_kinds(account.r#type == "TRIAL");
         if quota <= resources::count(&mut tx, (order.root_id, &kinds), now).await? {

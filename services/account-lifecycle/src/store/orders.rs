@@ -308,3 +308,15 @@ pub async fn set_payment(
     .await?;
     Ok(())
 }
+
+/// Erases what accounts bought but for its kind: a number is theirs.
+pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.orders.erase
+        UPDATE account.orders SET item = '{}' WHERE account_id = ANY($1) AND item <> '{}'",
+        accounts
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -193,7 +193,10 @@ pub async fn give_up(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
 pub async fn to_give_back(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     let rows = sqlx::query!(
         "-- account.resources.to_give_back
-        SELECT root_id, resource_id FROM account.resources WHERE rented AND released_at IS NOT NULL
+        SELECT root_id, resource_id FROM account.resources r WHERE rented AND released_at IS NOT NULL
+          -- One whose order has not ended may not be rented yet.
+          AND NOT EXISTS (SELECT FROM account.orders o WHERE o.order_id = r.resource_id
+                          AND o.state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT'))
         ORDER BY released_at LIMIT $1",
         limit
     )
@@ -215,4 +218,15 @@ pub async fn set_given_back(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()>
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Whether a resource is held, or was.
+pub async fn is_known(db: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- account.resources.is_known
+        SELECT EXISTS (SELECT FROM account.resources WHERE resource_id = $1) AS "known!""#,
+        id
+    )
+    .fetch_one(db)
+    .await
 }

@@ -13,6 +13,7 @@ use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::accounts::{self, Account};
+use crate::store::closings;
 use crate::store::ledger::{self, Entries, LedgerAccount};
 use crate::store::rentals::{self, Rental};
 
@@ -72,11 +73,11 @@ pub async fn go_on(
         return Ok(());
     }
     let root = rental.root_id;
-    let closing = crate::store::closings::stands(&mut tx, root).await?;
+    let closing = closings::stands(&mut tx, root).await?;
     match next {
         Next::Over => rentals::end(&mut tx, (root, Some(rental.rental_id)), rental.next_at).await?,
-        // It ends with its account, which owes nothing more for it.
-        Next::Paid | Next::Free if closing => return rentals_wait(ctx, rental).await,
+        // It ends with its account, which owes nothing more for it; or goes on when the closing is given up.
+        Next::Paid | Next::Free if closing => rentals::put_off(&mut tx, rental.rental_id).await?,
         Next::Paid | Next::Free => {
             if next == Next::Paid {
                 let account = accounts::get(&mut tx, root)
@@ -93,12 +94,6 @@ pub async fn go_on(
     tx.commit().await?;
     ctx.wake.notify_waiters();
     Ok(())
-}
-
-/// Looks at a rental again later: its account is being closed, or that is given up.
-async fn rentals_wait(ctx: &Ctx, rental: &Rental) -> Result<(), Error> {
-    let mut db = ctx.db.acquire().await?;
-    Ok(rentals::put_off(&mut db, rental.rental_id).await?)
 }
 
 /// What becomes of a rental, as `plan` says of the instant at which its month begins.

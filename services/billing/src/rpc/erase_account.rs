@@ -52,7 +52,8 @@ pub async fn handle(
         erased.push("whom invoices go to".to_owned());
         erased.push("the key of the audit's hashes".to_owned());
         erased.push("pages of payments that waited for their payer".to_owned());
-        kept.push("the ledger, invoices, credit notes and refunds, by account id".to_owned());
+        let books = "the ledger, invoices, credit notes and refunds, by account id, with the reasons noted on them";
+        kept.push(books.to_owned());
         if let Some(key) = retained::key(tx, root).await? {
             let until = key.destroy_at.date_naive();
             kept.push(format!(

@@ -70,7 +70,10 @@ pub async fn handle(
                 next_at: Rental::month(call.now, 1).ok_or(Error::Stored("instant"))?,
                 ended_at: None,
             };
-            rentals::insert(&mut unit.tx, &begun).await?;
+            // Another account's by now.
+            if !rentals::insert(&mut unit.tx, &begun).await? {
+                return Err(Error::RentalNotFound(rental));
+            }
             rent::pay(&mut unit.tx, &catalogue, (&account, &begun, 0), call.now).await?;
             begun
         }
