@@ -39,8 +39,10 @@ pub async fn set(urls: &Urls, to: DateTime<Utc>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Moves every clock to `to`, stopping at each instant at which work is due until it is done (D19).
+/// Moves every clock to `to`, stopping at each instant at which work is due until it is done (D19); what is
+/// under way now is done before the first move.
 pub async fn advance(urls: &Urls, to: DateTime<Utc>) -> Result<(), Failure> {
+    done(urls).await?;
     loop {
         let mut next = to;
         for mut clock in clocks(urls).await? {
@@ -55,13 +57,18 @@ pub async fn advance(urls: &Urls, to: DateTime<Utc>) -> Result<(), Failure> {
             next = next.min(instant(answer.due_time).unwrap_or(to));
         }
         set(urls, next).await?;
-        tokio::time::timeout(PATIENCE, idle(urls))
-            .await
-            .map_err(|_| "the suite does not become idle")??;
+        done(urls).await?;
         if next == to {
             return Ok(());
         }
     }
+}
+
+/// Waits, with patience, until there is nothing to do.
+async fn done(urls: &Urls) -> Result<(), Failure> {
+    tokio::time::timeout(PATIENCE, idle(urls))
+        .await
+        .map_err(|_| "the suite does not become idle")?
 }
 
 /// Waits until every service says twice in a row that it has nothing to do: the first may have been given
