@@ -1,5 +1,6 @@
-//! Every step of every saga, killed before it, while another service carries it out, and after it: what is left half
-//! done ends whole, once, within a minute. The table of (saga, step, point) is printed with its hits.
+//! Every step of every saga, killed before it, while another service carries it out, and after it; and every step
+//! that another service carries out, where that one is away, fails, never answers, or is asked twice. What is left
+//! half done ends whole, once, within a minute. The tables of (saga, step, point) are printed with their hits.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use proto::account::v1::create_order_request::Kind;
 use proto::account::v1::number_purchase::Purpose;
 use proto::payments::v1 as payments;
 
+use crate::between::{Between, Fault};
 use crate::closing::{close, consistent, dollars};
 use crate::harness::Harness;
 use crate::money::Shop;
@@ -18,8 +20,35 @@ use crate::subscriptions::{approved, bought, get, quote, trial, upgrade};
 /// How long a saga may take to end whole, as asked for.
 const WHOLE: Duration = Duration::from_mins(1);
 
+/// How long a caller waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The services that a point lies in, and the points of a saga's steps in them.
 type Points = &'static [(&'static str, &'static [&'static str])];
+
+const OPEN: Points = &[
+    (
+        "account-lifecycle",
+        &[
+            "account.CreateAccount.step.before",
+            "account.CreateAccount.step.after",
+            "account.CreateAccount.before",
+            "account.CreateAccount.after",
+        ],
+    ),
+    (
+        "plan",
+        &["plan.OpenAccount.before", "plan.OpenAccount.after"],
+    ),
+    (
+        "billing",
+        &["billing.OpenAccount.before", "billing.OpenAccount.after"],
+    ),
+    (
+        "payments",
+        &["payments.OpenAccount.before", "payments.OpenAccount.after"],
+    ),
+];
 
 const UPGRADE: Points = &[
     (
@@ -134,56 +163,262 @@ const ERASE: Points = &[
     ),
 ];
 
-/// A suite whose leases are short, and the table of what was hit.
-struct Crashes {
-    shop: Shop,
-    saga: &'static str,
-    hits: BTreeMap<(&'static str, &'static str), u32>,
+/// A saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Saga {
+    Open,
+    Upgrade,
+    Number,
+    Close,
+    Erase,
 }
 
-impl Crashes {
-    async fn of(saga: &'static str) -> Self {
-        Self {
-            shop: Shop::start_with(&[("LEASE_SECONDS", "1")]).await,
-            saga,
-            hits: BTreeMap::new(),
+/// An account that is ready for its saga; none where the saga opens it.
+struct Ready {
+    id: String,
+    asks: Asks,
+}
+
+/// What begins a saga.
+enum Asks {
+    Open(account::CreateAccountRequest),
+    Order(account::CommitOrderRequest),
+    Close,
+    Time,
+}
+
+impl Saga {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "OPEN",
+            Self::Upgrade => "UPGRADE",
+            Self::Number => "NUMBER",
+            Self::Close => "CLOSE",
+            Self::Erase => "ERASE",
         }
     }
 
-    /// Starts a service anew, to crash at a point, or nowhere.
-    async fn restart(&mut self, service: &str, point: &str) {
-        let suite = &mut self.shop.h.suite;
-        suite.kill(service).await;
-        let at = [("CRASH_AT", point.to_owned())];
-        suite.spawn(service, &at).unwrap();
-        suite.wait_for(service).await.unwrap();
-    }
-
-    /// Notes that a service has ended at its point, and starts it without one.
-    async fn crashed(&mut self, service: &'static str, point: &'static str) {
-        let begun = Instant::now();
-        while !self.shop.h.suite.has_ended(service) {
-            assert!(begun.elapsed() < WHOLE, "{point} was not reached");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    const fn points(self) -> Points {
+        match self {
+            Self::Open => OPEN,
+            Self::Upgrade => UPGRADE,
+            Self::Number => NUMBER,
+            Self::Close => CLOSE,
+            Self::Erase => ERASE,
         }
-        *self.hits.entry((service, point)).or_default() += 1;
-        self.restart(service, "").await;
     }
 
-    /// The table: each cell is hit.
-    fn told(&self, points: Points) {
-        for (service, points) in points {
+    /// The steps that another service carries out.
+    const fn remote(self) -> &'static [&'static str] {
+        match self {
+            Self::Open => &[
+                "plan.OpenAccount",
+                "billing.OpenAccount",
+                "payments.OpenAccount",
+            ],
+            Self::Upgrade => &[
+                "billing.CollectOrder",
+                "payments.CreateCharge",
+                "plan.ApplyChange",
+            ],
+            Self::Number => &["billing.StartRental"],
+            Self::Close => &[
+                "billing.PrepareClosing",
+                "plan.CloseAccount",
+                "billing.SettleClosing",
+                "payments.CreateRefund",
+            ],
+            Self::Erase => &[
+                "plan.EraseAccount",
+                "billing.EraseAccount",
+                "payments.EraseAccount",
+            ],
+        }
+    }
+
+    async fn ready(self, shop: &Shop) -> Ready {
+        let h = &shop.h;
+        let id = match self {
+            Self::Open => String::new(),
+            Self::Upgrade | Self::Number => trial(shop, "tok_ok").await,
+            Self::Close | Self::Erase => h.account().await,
+        };
+        let asks = match self {
+            Self::Open => Asks::Open(account::CreateAccountRequest {
+                profile_code: "india".to_owned(),
+                display_name: "A trial".to_owned(),
+                owner_user_id: h.owner.clone(),
+                request_id: request_id(),
+                ..account::CreateAccountRequest::default()
+            }),
+            Self::Upgrade => {
+                approved(h, &id).await;
+                Asks::Order(confirmed(h, &id, starter()).await)
+            }
+            Self::Number => {
+                approved(h, &id).await;
+                bought(h, &h.customer(), &id, starter()).await.unwrap();
+                Asks::Order(confirmed(h, &id, number()).await)
+            }
+            Self::Close => {
+                shop.card(&id, "tok_ok").await;
+                let purchase = account::CreditPurchase {
+                    amount: dollars("80.00"),
+                    payment_method_id: String::new(),
+                };
+                let kind = Kind::CreditPurchase(purchase);
+                bought(h, &h.customer(), &id, kind).await.unwrap();
+                Asks::Close
+            }
+            Self::Erase => {
+                close(&h.customer(), &id).await.unwrap();
+                Asks::Time
+            }
+        };
+        Ready { id, asks }
+    }
+
+    /// Kills a service at each point of the saga.
+    async fn killed_at_each_point(self) {
+        let mut shop = Shop::start_with(&[("LEASE_SECONDS", "1")]).await;
+        let mut hits: BTreeMap<&str, u32> = BTreeMap::new();
+        for (service, points) in self.points() {
             for point in *points {
-                let hits = self.hits.get(&(*service, *point)).copied();
+                let ready = self.ready(&shop).await;
+                restart(&mut shop, service, point).await;
+                ready.begin(&shop.h).await;
+                let begun = Instant::now();
+                while !shop.h.suite.has_ended(service) {
+                    assert!(begun.elapsed() < WHOLE, "{point} was not reached");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                *hits.entry(*point).or_default() += 1;
+                restart(&mut shop, service, "").await;
+                ready.whole(&shop.h, point).await;
+            }
+        }
+        self.consistent(&shop.h, hits.len()).await;
+        for (service, points) in self.points() {
+            for point in *points {
+                let hits = hits.get(point).copied();
                 println!(
                     "{:<8} {service:<18} {point:<34} {}",
-                    self.saga,
+                    self.name(),
                     hits.unwrap_or(0)
                 );
                 assert_eq!(hits, Some(1), "{point}");
             }
         }
     }
+
+    /// Spoils each step of the saga that another service carries out, in each way.
+    async fn spoiled_at_each_step(self) {
+        let between = Between::start();
+        let url = between.url.as_str();
+        let environment = [
+            ("LEASE_SECONDS", "1"),
+            ("DEADLINE_SECONDS", "3"),
+            ("PLAN_URL", url),
+            ("BILLING_URL", url),
+            ("PAYMENTS_URL", url),
+        ];
+        let shop = Shop::start_with(&environment).await;
+        between.to(shop.h.urls.clone());
+        let mut cells = 0;
+        for method in self.remote() {
+            for fault in Fault::ALL {
+                let ready = self.ready(&shop).await;
+                between.spoil(method, fault);
+                ready.begin(&shop.h).await;
+                let at = format!("{method} {fault:?}");
+                until(&at, async || (0 < between.hits()).then_some(())).await;
+                ready.whole(&shop.h, &at).await;
+                println!("{:<8} {at:<40} {}", self.name(), between.hits());
+                assert_eq!(between.hits(), fault.calls(), "{at}");
+                cells += 1;
+            }
+        }
+        self.consistent(&shop.h, cells).await;
+    }
+
+    /// What holds of all accounts after `sagas` of them.
+    async fn consistent(self, h: &Harness, sagas: usize) {
+        let once = match self {
+            Self::Open => "SELECT count(*) FROM account.accounts",
+            Self::Erase => {
+                "SELECT count(*) FROM account.transitions WHERE transition_code = 'ERASED'"
+            }
+            Self::Upgrade | Self::Number | Self::Close => return consistent(h).await,
+        };
+        assert_eq!(h.count(once).await, i64::try_from(sagas).unwrap());
+        consistent(h).await;
+    }
+}
+
+impl Ready {
+    /// Begins the saga, whatever is answered.
+    async fn begin(&self, h: &Harness) {
+        let (who, id) = (h.customer(), self.id.clone());
+        match &self.asks {
+            Asks::Open(create) => {
+                let mut request = tonic::Request::new(create.clone());
+                request.set_timeout(PATIENCE);
+                tokio::spawn(async move { who.account.clone().create_account(request).await });
+            }
+            Asks::Order(commit) => {
+                let mut request = tonic::Request::new(commit.clone());
+                request.set_timeout(PATIENCE);
+                tokio::spawn(async move { who.account.clone().commit_order(request).await });
+            }
+            Asks::Close => {
+                tokio::spawn(async move { tokio::time::timeout(PATIENCE, close(&who, &id)).await });
+            }
+            Asks::Time => {
+                let now = perdiem::clock::now(&h.urls).await.unwrap();
+                let due = now + chrono::TimeDelta::days(31);
+                h.set_clock(&due.to_rfc3339()).await;
+            }
+        }
+    }
+
+    /// Waits until the saga has ended, as its caller would who asks again, and looks whether it did so whole.
+    async fn whole(&self, h: &Harness, at: &str) {
+        match &self.asks {
+            Asks::Open(create) => opened(h, create, at).await,
+            Asks::Order(commit) => {
+                let order = committed(h, commit, at).await;
+                if order.resource_id.is_empty() {
+                    upgraded(h, &self.id, at).await;
+                } else {
+                    has_its_number(h, &self.id, &order.resource_id, at).await;
+                }
+            }
+            Asks::Close => closed(h, &self.id, at).await,
+            Asks::Time => erased(h, &self.id, at).await,
+        }
+    }
+}
+
+fn starter() -> Kind {
+    Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"))
+}
+
+fn number() -> Kind {
+    Kind::NumberPurchase(account::NumberPurchase {
+        purpose: Purpose::Production.into(),
+        number_type_code: "landline".to_owned(),
+        country_code: "IN".to_owned(),
+        number: String::new(),
+    })
+}
+
+/// Starts a service anew, to crash at a point, or nowhere.
+async fn restart(shop: &mut Shop, service: &str, point: &str) {
+    let suite = &mut shop.h.suite;
+    suite.kill(service).await;
+    let at = [("CRASH_AT", point.to_owned())];
+    suite.spawn(service, &at).unwrap();
+    suite.wait_for(service).await.unwrap();
 }
 
 /// Asks until it is done, as a caller does who is told that the service is away.
@@ -210,9 +445,9 @@ async fn confirmed(h: &Harness, id: &str, kind: Kind) -> account::CommitOrderReq
 }
 
 /// Commits until the order is completed, with one request id; gives the order.
-async fn committed(h: &Harness, request: &account::CommitOrderRequest) -> account::Order {
+async fn committed(h: &Harness, request: &account::CommitOrderRequest, at: &str) -> account::Order {
     let who = h.customer();
-    until("the order is completed", async || {
+    until(at, async || {
         let answer = who.account.clone().commit_order(request.clone()).await;
         let order = answer.ok()?.into_inner().order?;
         if order.state() == account::order::State::Completed {
@@ -228,164 +463,135 @@ async fn committed(h: &Harness, request: &account::CommitOrderRequest) -> accoun
     .await
 }
 
+async fn opened(h: &Harness, create: &account::CreateAccountRequest, at: &str) {
+    let who = h.customer();
+    let made = until(at, async || {
+        let made = who.account.clone().create_account(create.clone()).await;
+        made.ok()?.into_inner().account
+    })
+    .await;
+    let id = made.account_id;
+    assert_eq!(
+        get(h, &id).await.status(),
+        account::account::Status::Active,
+        "{at}"
+    );
+    assert_eq!(h.balance(&id).await, "500.000000", "{at}");
+}
+
+async fn upgraded(h: &Harness, id: &str, at: &str) {
+    assert_eq!(
+        get(h, id).await.r#type(),
+        account::account::Type::Full,
+        "{at}"
+    );
+    let charges = payments::ListChargesRequest {
+        account_id: id.to_owned(),
+        ..payments::ListChargesRequest::default()
+    };
+    let charges = h.operator.payments.clone().list_charges(charges).await;
+    assert_eq!(charges.unwrap().into_inner().charges.len(), 1, "{at}");
+    assert_eq!(h.invoices(id).await.len(), 1, "{at}");
+    assert_eq!(h.balance(id).await, "1000.000000", "{at}");
+}
+
+async fn has_its_number(h: &Harness, id: &str, number: &str, at: &str) {
+    let request = account::ListResourcesRequest {
+        account_id: id.to_owned(),
+        kind_code: "PHONE_NUMBER".to_owned(),
+        ..account::ListResourcesRequest::default()
+    };
+    let held = h.customer().account.list_resources(request).await.unwrap();
+    let held = held.into_inner().resources;
+    assert_eq!(held.len(), 1, "{at}");
+    assert_eq!(held[0].resource_id, number, "{at}");
+    assert_eq!(h.balance(id).await, "500.000000", "{at}");
+}
+
+async fn closed(h: &Harness, id: &str, at: &str) {
+    let who = h.customer();
+    let closed = until(at, async || {
+        let closed = close(&who, id).await.ok()?;
+        (closed.status() == account::account::Status::Closed).then_some(closed)
+    })
+    .await;
+    let how = closed.closing.unwrap();
+    assert_eq!(how.refund_amount, dollars("80.00"), "{at}");
+    until(at, async || {
+        let request = payments::ListRefundsRequest {
+            account_id: id.to_owned(),
+            ..payments::ListRefundsRequest::default()
+        };
+        let found = h.operator.payments.clone().list_refunds(request).await;
+        let found = found.ok()?.into_inner().refunds;
+        assert!(found.len() <= 1, "{at}");
+        let paid = payments::MovementState::Succeeded;
+        (found.first()?.state() == paid).then_some(())
+    })
+    .await;
+    assert_eq!(h.balance(id).await, "0.000000", "{at}");
+}
+
+async fn erased(h: &Harness, id: &str, at: &str) {
+    let who = h.customer();
+    let told = until(at, async || {
+        let request = account::GetDeletionReceiptRequest {
+            account_id: id.to_owned(),
+        };
+        let told = who.account.clone().get_deletion_receipt(request).await;
+        told.ok()?.into_inner().deletion_receipt
+    })
+    .await;
+    assert_eq!(told.parts.len(), 4, "{at}");
+    assert_eq!(get(h, id).await.display_name, "", "{at}");
+}
+
+#[tokio::test]
+async fn an_account_whose_opening_is_killed_at_any_step_is_opened_once() {
+    Saga::Open.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn an_account_whose_opening_is_spoiled_at_any_step_is_opened_once() {
+    Saga::Open.spoiled_at_each_step().await;
+}
+
 #[tokio::test]
 async fn an_upgrade_killed_at_any_step_is_paid_once_and_in_force() {
-    let mut it = Crashes::of("UPGRADE").await;
-    for (service, points) in UPGRADE {
-        for point in *points {
-            let id = trial(&it.shop, "tok_ok").await;
-            approved(&it.shop.h, &id).await;
-            let kind = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
-            let request = confirmed(&it.shop.h, &id, kind).await;
-            it.restart(service, point).await;
-            let who = it.shop.h.customer();
-            let first = {
-                let request = request.clone();
-                tokio::spawn(async move { who.account.clone().commit_order(request).await })
-            };
-            it.crashed(service, point).await;
-            let _ = first.await.unwrap();
-            let h = &it.shop.h;
-            committed(h, &request).await;
-            let now = get(h, &id).await;
-            assert_eq!(now.r#type(), account::account::Type::Full, "{point}");
-            let charges = payments::ListChargesRequest {
-                account_id: id.clone(),
-                ..payments::ListChargesRequest::default()
-            };
-            let charges = h.operator.payments.clone().list_charges(charges).await;
-            assert_eq!(charges.unwrap().into_inner().charges.len(), 1, "{point}");
-            assert_eq!(h.invoices(&id).await.len(), 1, "{point}");
-            assert_eq!(h.balance(&id).await, "1000.000000", "{point}");
-        }
-    }
-    consistent(&it.shop.h).await;
-    it.told(UPGRADE);
+    Saga::Upgrade.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_spoiled_at_any_step_is_paid_once_and_in_force() {
+    Saga::Upgrade.spoiled_at_each_step().await;
 }
 
 #[tokio::test]
 async fn a_number_bought_by_a_process_that_is_killed_is_held_once_and_paid_once() {
-    let mut it = Crashes::of("NUMBER").await;
-    for (service, points) in NUMBER {
-        for point in *points {
-            let id = trial(&it.shop, "tok_ok").await;
-            approved(&it.shop.h, &id).await;
-            let kind = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
-            bought(&it.shop.h, &it.shop.h.customer(), &id, kind)
-                .await
-                .unwrap();
-            let kind = Kind::NumberPurchase(account::NumberPurchase {
-                purpose: Purpose::Production.into(),
-                number_type_code: "landline".to_owned(),
-                country_code: "IN".to_owned(),
-                number: String::new(),
-            });
-            let request = confirmed(&it.shop.h, &id, kind).await;
-            it.restart(service, point).await;
-            let who = it.shop.h.customer();
-            let first = {
-                let request = request.clone();
-                tokio::spawn(async move { who.account.clone().commit_order(request).await })
-            };
-            it.crashed(service, point).await;
-            let _ = first.await.unwrap();
-            let h = &it.shop.h;
-            let order = committed(h, &request).await;
-            let request = account::ListResourcesRequest {
-                account_id: id.clone(),
-                kind_code: "PHONE_NUMBER".to_owned(),
-                ..account::ListResourcesRequest::default()
-            };
-            let held = h.customer().account.list_resources(request).await.unwrap();
-            let held = held.into_inner().resources;
-            assert_eq!(held.len(), 1, "{point}");
-            assert_eq!(held[0].resource_id, order.resource_id, "{point}");
-            assert_eq!(h.balance(&id).await, "500.000000", "{point}");
-        }
-    }
-    consistent(&it.shop.h).await;
-    it.told(NUMBER);
+    Saga::Number.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn a_number_whose_rental_is_spoiled_is_held_once_and_paid_once() {
+    Saga::Number.spoiled_at_each_step().await;
 }
 
 #[tokio::test]
 async fn a_closing_killed_at_any_step_closes_and_refunds_once() {
-    let mut it = Crashes::of("CLOSE").await;
-    for (service, points) in CLOSE {
-        for point in *points {
-            let id = it.shop.h.account().await;
-            it.shop.card(&id, "tok_ok").await;
-            let purchase = account::CreditPurchase {
-                amount: dollars("80.00"),
-                payment_method_id: String::new(),
-            };
-            let kind = Kind::CreditPurchase(purchase);
-            bought(&it.shop.h, &it.shop.h.customer(), &id, kind)
-                .await
-                .unwrap();
-            it.restart(service, point).await;
-            let who = it.shop.h.customer();
-            let first = {
-                let id = id.clone();
-                tokio::spawn(async move { close(&who, &id).await.map(|_| ()) })
-            };
-            it.crashed(service, point).await;
-            let _ = first.await.unwrap();
-            let h = &it.shop.h;
-            let who = h.customer();
-            let closed = until("the account is closed", async || {
-                let closed = close(&who, &id).await.ok()?;
-                (closed.status() == account::account::Status::Closed).then_some(closed)
-            })
-            .await;
-            let how = closed.closing.unwrap();
-            assert_eq!(how.refund_amount, dollars("80.00"), "{point}");
-            until("the refund is paid out", async || {
-                let request = payments::ListRefundsRequest {
-                    account_id: id.clone(),
-                    ..payments::ListRefundsRequest::default()
-                };
-                let found = h.operator.payments.clone().list_refunds(request).await;
-                let found = found.ok()?.into_inner().refunds;
-                assert!(found.len() <= 1, "{point}");
-                let paid = payments::MovementState::Succeeded;
-                (found.first()?.state() == paid).then_some(())
-            })
-            .await;
-            assert_eq!(h.balance(&id).await, "0.000000", "{point}");
-        }
-    }
-    consistent(&it.shop.h).await;
-    it.told(CLOSE);
+    Saga::Close.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn a_closing_spoiled_at_any_step_closes_and_refunds_once() {
+    Saga::Close.spoiled_at_each_step().await;
 }
 
 #[tokio::test]
 async fn a_deletion_killed_at_any_step_ends_with_one_receipt() {
-    let mut it = Crashes::of("ERASE").await;
-    let mut day: chrono::DateTime<chrono::Utc> = crate::harness::instant("2026-03-01T12:00:00Z");
-    for (service, points) in ERASE {
-        for point in *points {
-            let id = it.shop.h.account().await;
-            close(&it.shop.h.customer(), &id).await.unwrap();
-            it.restart(service, point).await;
-            day += chrono::TimeDelta::days(31);
-            it.shop.h.set_clock(&day.to_rfc3339()).await;
-            it.crashed(service, point).await;
-            let h = &it.shop.h;
-            let who = h.customer();
-            let told = until("the receipt", async || {
-                let request = account::GetDeletionReceiptRequest {
-                    account_id: id.clone(),
-                };
-                let told = who.account.clone().get_deletion_receipt(request).await;
-                told.ok()?.into_inner().deletion_receipt
-            })
-            .await;
-            assert_eq!(told.parts.len(), 4, "{point}");
-            assert_eq!(get(h, &id).await.display_name, "", "{point}");
-        }
-    }
-    let told = "SELECT count(*) FROM account.transitions WHERE transition_code = 'ERASED'";
-    let sagas: usize = ERASE.iter().map(|(_, points)| points.len()).sum();
-    assert_eq!(it.shop.h.count(told).await, i64::try_from(sagas).unwrap());
-    it.told(ERASE);
+    Saga::Erase.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn a_deletion_spoiled_at_any_step_ends_with_one_receipt() {
+    Saga::Erase.spoiled_at_each_step().await;
 }

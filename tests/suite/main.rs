@@ -14,6 +14,7 @@
 mod access;
 mod attempts;
 mod audit;
+mod between;
 mod capabilities;
 mod closing;
 mod crashes;

@@ -10,7 +10,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{Config, Trip};
+use crate::{Config, Trip, internal};
 
 /// Names the person or operator on whose behalf a service calls another.
 pub const BEHALF: &str = "x-on-behalf-of";
@@ -22,6 +22,8 @@ pub type Peer = InterceptedService<Channel, Carry>;
 #[derive(Clone)]
 pub struct Carry {
     authorization: Option<AsciiMetadataValue>,
+    /// For calls that no request leads to: a job's, and the opening of a stream.
+    deadline: Duration,
 }
 
 impl Interceptor for Carry {
@@ -31,7 +33,10 @@ impl Interceptor for Carry {
                 .metadata_mut()
                 .insert("authorization", authorization.clone());
         }
-        if let Some(trip) = Trip::current() {
+        let trip = Trip::current();
+        let remaining = trip.as_ref().and_then(Trip::remaining);
+        request.set_timeout(remaining.unwrap_or(self.deadline));
+        if let Some(trip) = trip {
             if let Ok(parent) = MetadataValue::try_from(&trip.trace_parent) {
                 request.metadata_mut().insert("traceparent", parent);
             }
@@ -39,9 +44,6 @@ impl Interceptor for Carry {
                 && !whose.is_empty()
             {
                 request.metadata_mut().insert(BEHALF, whose);
-            }
-            if let Some(remaining) = trip.remaining() {
-                request.set_timeout(remaining);
             }
         }
         Ok(request)
@@ -79,7 +81,10 @@ impl Carry {
         };
         Ok(InterceptedService::new(
             endpoint.connect_lazy(),
-            Self { authorization },
+            Self {
+                authorization,
+                deadline: Duration::from_secs(config.deadline_seconds),
+            },
         ))
     }
 }
@@ -91,13 +96,20 @@ impl Config {
     }
 }
 
-/// `status` with the code that it means: tonic's client says CANCELLED for its own timeout and
-/// UNKNOWN for a peer that went away.
+/// `status` with the code that it means: tonic's client says CANCELLED for its own timeout and UNKNOWN for a peer
+/// that went away, and whoever stands between two services has faults of its own.
+///
+/// A fault of a peer is one of ours to whoever asked us: the log has what it said.
 pub fn normalised(status: Status) -> Status {
     let code = match (status.code(), status.message()) {
         (Code::Cancelled, "Timeout expired") => Code::DeadlineExceeded,
         (Code::Unknown, message) if message.contains("transport error") => Code::Unavailable,
+        (Code::Internal, message) if message.starts_with("h2 protocol error") => Code::Unavailable,
         (Code::Cancelled, _) => Code::Unavailable,
+        (Code::Internal | Code::Unknown | Code::DataLoss | Code::Unauthenticated, _) => {
+            tracing::error!(code = ?status.code(), message = status.message(), "a fault of another service");
+            return internal();
+        }
         _ => return status,
     };
     Status::with_details(
@@ -105,6 +117,20 @@ pub fn normalised(status: Status) -> Status {
         status.message().to_owned(),
         status.details().to_vec().into(),
     )
+}
+
+/// Whether another service will not do what it was asked, however often. It says so itself, with a reason; of what
+/// comes without one nobody knows whether it was done.
+pub fn is_refusal(status: &Status) -> bool {
+    let refused = matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::FailedPrecondition
+            | Code::AlreadyExists
+            | Code::ResourceExhausted
+    );
+    refused && status.get_details_error_info().is_some()
 }
 
 /// Calls `call` up to three times while the peer is away, within the deadline of the request.
@@ -144,4 +170,47 @@ pub fn is_away(status: &Status) -> bool {
             | Code::Aborted
             | Code::Cancelled
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Refusal;
+
+    #[test]
+    fn what_comes_between_two_services_is_no_refusal() {
+        let codes = [
+            Code::InvalidArgument,
+            Code::NotFound,
+            Code::FailedPrecondition,
+            Code::AlreadyExists,
+            Code::ResourceExhausted,
+        ];
+        for code in codes {
+            let told = Refusal::new(code, "A_REASON").into_status("plan", "no".to_owned());
+            assert!(is_refusal(&normalised(told)), "{code:?}");
+            assert!(!is_refusal(&Status::new(code, "no")), "{code:?}");
+        }
+        let told = Refusal::new(Code::Unavailable, "OVERLOADED").into_status("plan", String::new());
+        assert!(!is_refusal(&told));
+    }
+
+    #[test]
+    fn a_fault_of_a_peer_is_ours_or_its_absence() {
+        let cut = "h2 protocol error: http2 error";
+        let meanings = [
+            (Code::Internal, cut, Code::Unavailable),
+            (Code::Unknown, "transport error", Code::Unavailable),
+            (Code::Cancelled, "Timeout expired", Code::DeadlineExceeded),
+            (Code::Cancelled, "operation was canceled", Code::Unavailable),
+            (Code::Internal, "a secret", Code::Internal),
+            (Code::Unknown, "a secret", Code::Internal),
+            (Code::Unauthenticated, "a secret", Code::Internal),
+        ];
+        for (code, message, meant) in meanings {
+            let status = normalised(Status::new(code, message));
+            assert_eq!(status.code(), meant, "{message}");
+            assert!(!status.message().contains("secret"));
+        }
+    }
 }

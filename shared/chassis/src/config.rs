@@ -81,7 +81,7 @@ pub struct Config {
     /// Requests in flight before more are shed.
     #[arg(long, env = "MAX_IN_FLIGHT", default_value_t = 256)]
     pub max_in_flight: usize,
-    /// Deadline of a request that brings none, and the most that one may bring, in seconds.
+    /// Deadline of a job's call and of a request that brings none, and the most that one may bring, in seconds.
     #[arg(long, env = "DEADLINE_SECONDS", default_value_t = 30)]
     pub deadline_seconds: u64,
     /// Whether to run jobs.

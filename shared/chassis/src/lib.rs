@@ -39,7 +39,7 @@ pub use audit::{
 };
 pub use caller::{Caller, Claims, Identities, Keys};
 pub use chain::Chain;
-pub use client::{Peer, is_away, normalised, retried};
+pub use client::{Peer, is_away, is_refusal, normalised, retried};
 pub use clock::Clock;
 pub use config::{Command, Config, Options, Peers, Secret};
 pub use crash::crash_point;

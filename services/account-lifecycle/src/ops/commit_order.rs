@@ -1,6 +1,6 @@
 //! Carrying out a committed order.
 
-use chassis::{crash_point, wire};
+use chassis::{crash_point, is_refusal, wire};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
@@ -19,14 +19,6 @@ use crate::domain::order::{OrderRefused, State};
 use crate::error::Error;
 use crate::store::orders::{self, End, Order};
 use crate::store::{self, Tenant, accounts};
-
-/// What another service answers to what it will not do.
-const REFUSALS: [Code; 4] = [
-    Code::FailedPrecondition,
-    Code::NotFound,
-    Code::AlreadyExists,
-    Code::InvalidArgument,
-];
 
 /// Does what is left of a committed order; safe to repeat.
 ///
@@ -64,11 +56,6 @@ async fn carried_out(
         }
         Err(error) => Err(error),
     }
-}
-
-/// Whether another service will not do what it was asked, however often.
-pub fn is_refusal(status: &Status) -> bool {
-    REFUSALS.contains(&status.code()) || status.code() == Code::ResourceExhausted
 }
 
 /// An order as it stands, where it is committed and has not ended.
@@ -129,7 +116,7 @@ async fn put_in_force(
     if order.auto_recharge {
         // Without a method that can be charged again there is none; the customer sees that it is off.
         match ctx.recharge_by(order).await {
-            Err(status) if !REFUSALS.contains(&status.code()) => return Err(status.into()),
+            Err(status) if !is_refusal(&status) => return Err(status.into()),
             Ok(()) | Err(_) => {}
         }
     }
@@ -176,7 +163,7 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
                 match put_in_force(ctx, order, now).await {
                     Ok(at) => Some(at),
                     // It waits for a person, and is no refusal: its money has moved.
-                    Err(Error::Peer(status)) if REFUSALS.contains(&status.code()) => return Ok(()),
+                    Err(Error::Peer(status)) if is_refusal(&status) => return Ok(()),
                     Err(error) => return Err(error),
                 }
             } else {

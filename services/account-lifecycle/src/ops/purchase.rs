@@ -28,7 +28,7 @@ pub async fn number(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
     }
     let rental = rental(order, billing::rental::Kind::Number);
     if let Err(status) = ctx.start_rental(order, rental).await {
-        if super::commit_order::is_refusal(&status) {
+        if chassis::is_refusal(&status) {
             let mut tx = ctx.db.begin().await?;
             store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
             resources::give_up(&mut tx, order.order_id).await?;
@@ -121,7 +121,7 @@ pub async fn add_on(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
     ctx.add_add_on(account, code, order.order_id).await?;
     let rental = rental(order, billing::rental::Kind::AddOn);
     if let Err(status) = ctx.start_rental(order, rental).await {
-        if super::commit_order::is_refusal(&status) {
+        if chassis::is_refusal(&status) {
             ctx.remove_add_on(account, code, order.order_id).await?;
         }
         return Err(status.into());

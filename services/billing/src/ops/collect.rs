@@ -7,7 +7,7 @@ use chassis::field_error;
 use chrono::{DateTime, Datelike as _, Days, TimeDelta, Utc};
 use proto::payments::v1 as payments;
 use sqlx::PgConnection;
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, InvoiceId, MethodId, Money};
@@ -174,7 +174,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
             Ok(())
         }
         Err(status) => {
-            if is_refusal(&status) {
+            if chassis::is_refusal(&status) {
                 decline(&mut tx, &catalogue, (&collection, &status), now).await?;
             }
             Err(Error::Peer(status))
@@ -278,14 +278,6 @@ async fn attempt_ended(
         }
         _ => Ok(()),
     }
-}
-
-/// Whether an answer says that nothing was done and nothing will be.
-pub fn is_refusal(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::AlreadyExists
-    )
 }
 
 /// The catalogue that a collection is bound to, of the charge that `payments` tells of; `None` for a

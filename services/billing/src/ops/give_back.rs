@@ -8,7 +8,7 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, Money, RefundId, business_day};
 
-use super::collect::{self, is_refusal, parsed};
+use super::collect::{self, parsed};
 use super::credit::{self, Credit};
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
@@ -177,7 +177,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     let mut tx = ctx.db.begin().await?;
     match asked {
         Ok(answer) => keep(&mut tx, &answer, now).await?,
-        Err(status) if is_refusal(&status) => {
+        Err(status) if chassis::is_refusal(&status) => {
             let reason = status
                 .get_details_error_info()
                 .map(|info| info.reason)
