@@ -173,6 +173,22 @@ pub async fn subscriber(shop: &Shop, token: &str) -> String {
     id
 }
 
+/// When an account's owner was told of a kind, and its first fact.
+async fn told_of(h: &Harness, id: &str, kind: &str) -> Vec<(String, String)> {
+    let request = account::ListNotificationsRequest {
+        account_id: id.to_owned(),
+        kind_code: kind.to_owned(),
+        ..account::ListNotificationsRequest::default()
+    };
+    let told = h.customer().account.list_notifications(request).await;
+    let told = told.unwrap().into_inner().notifications.into_iter();
+    told.map(|it| {
+        let at = perdiem::connect::instant(it.create_time).unwrap();
+        (at.to_rfc3339(), it.facts[0].value.clone())
+    })
+    .collect()
+}
+
 pub fn change(plan: &str, cycle: &str) -> Kind {
     Kind::PlanChange(account::PlanChange {
         family_code: FAMILY.to_owned(),
@@ -844,6 +860,17 @@ async fn req_124_req_125_credit_outlasts_renewals_and_lapses_when_no_plan_is_pai
     assert_eq!(h.balance(&other).await, "0.000000");
     let expired = "SELECT count(*) FROM billing.ledger_entries WHERE reason = 'EXPIRED' AND amount_micros = 1000000000";
     assert_eq!(h.count(expired).await, 1);
+    // Both were warned: once of the end of the plan, though cancelled twice, and once of the credit's.
+    let (ends, lapses) = ("2026-05-14T18:30:00+00:00", "2026-08-12T18:30:00+00:00");
+    for account in [&id, &other] {
+        let warned = told_of(h, account, "PLAN_ENDING").await;
+        let at = "2026-05-11T18:30:00+00:00".to_owned();
+        assert_eq!(warned, [(at, ends.to_owned())]);
+        let warned = told_of(h, account, "CREDIT_EXPIRING").await;
+        let at = "2026-08-05T18:30:00+00:00".to_owned();
+        assert_eq!(warned, [(at, lapses.to_owned())]);
+        assert!(told_of(h, account, "TRIAL_ENDING").await.is_empty());
+    }
 }
 
 #[tokio::test]
@@ -1057,9 +1084,15 @@ async fn a_trial_that_ends_is_limited_and_its_upgrade_restores_it() {
     h.advance(BOUGHT).await;
     let id = trial(&shop, "tok_ok").await;
     approved(h, &id).await;
+    // Its owner is warned three days before.
+    h.advance("2026-04-19T03:59:59Z").await;
+    assert!(told_of(h, &id, "TRIAL_ENDING").await.is_empty());
     h.advance("2026-04-22T03:59:59Z").await;
     assert_eq!(get(h, &id).await.mode(), account::account::Mode::Normal);
     h.advance("2026-04-22T04:00:00Z").await;
+    let warned = told_of(h, &id, "TRIAL_ENDING").await;
+    let ends = "2026-04-22T04:00:00+00:00".to_owned();
+    assert_eq!(warned, [("2026-04-19T04:00:00+00:00".to_owned(), ends)]);
     let ended = get(h, &id).await;
     assert_eq!(ended.mode(), account::account::Mode::Limited);
     assert_eq!(ended.limit_reason, "TRIAL_EXPIRED");

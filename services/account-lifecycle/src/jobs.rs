@@ -11,6 +11,7 @@ pub mod open_accounts;
 pub mod release_numbers;
 pub mod send_notifications;
 pub mod tell_billing_details;
+pub mod warn_owners;
 
 use chrono::{DateTime, Utc};
 use values::CollectionId;
@@ -55,11 +56,14 @@ pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
 
 /// When the next dated change of an account is due, up to `until`.
 pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     let limit = accounts::next_limit(&mut tx, until).await?;
     let erasure = closings::next_erasure(&mut tx, until).await?;
     let release = accounts::next_release(&mut tx, until).await?;
+    let warning = accounts::next_warning(&mut tx, now, until).await?;
     tx.commit().await?;
-    Ok(limit.into_iter().chain(erasure).chain(release).min())
+    let due = [limit, erasure, release, warning];
+    Ok(due.into_iter().flatten().min())
 }

@@ -143,10 +143,13 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("release_numbers", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::release_numbers::step(&ctx).await
                     });
+                let warn = chassis::repeat("warn_owners", (PAUSE, &ctx.wake), &stop, async || {
+                    jobs::warn_owners::step(&ctx).await
+                });
                 let keep = chassis::keep_house(&ctx, &stop);
                 tokio::join!(
                     open, finish, tell, follow, limit, balances, close, send, erase, give_back,
-                    release, keep
+                    release, warn, keep
                 );
             },
         })

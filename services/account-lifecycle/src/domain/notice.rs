@@ -10,7 +10,13 @@ pub fn subject(kind: &str) -> &'static str {
         "UPGRADED" => "Your upgrade is confirmed",
         "BALANCE_LOW" => "Your balance is low",
         "BALANCE_EMPTY" => "Your balance is used up",
+        "CREDIT_EXPIRING" => "Your credit is about to expire",
         "LIMITED" => "Your account is limited",
+        "NUMBERS_AT_RISK" => "Your numbers are about to be released",
+        "NUMBERS_RELEASED" => "Your numbers are released",
+        "PLAN_ENDING" => "Your plan is about to end",
+        "RENEWAL_FAILED" => "Your renewal could not be paid",
+        "TRIAL_ENDING" => "Your trial is about to end",
         "WHITELIST_CODE" => "Your verification code",
         _ => "News of your account",
     }

@@ -53,7 +53,9 @@ pub async fn begun(
     if let Some(lapse) = TimeDelta::try_days(lapse_days).filter(|_| 0 < lapse_days)
         && account.r#type == "FULL"
     {
-        facts.push(("credit_expire_time", (from + lapse).to_rfc3339()));
+        let at = from + lapse;
+        accounts::set_lapse(db, root, at).await?;
+        facts.push(("credit_expire_time", at.to_rfc3339()));
     }
     let news = News {
         kind: "LIMITED",

@@ -122,6 +122,7 @@ pub async fn set_limit(
         UPDATE account.accounts
         SET limited_at = $2, limit_reason = coalesce($3, ''),
             limit_told_at = CASE WHEN limited_at = $2 THEN limit_told_at END,
+            credit_lapse_at = CASE WHEN limited_at = $2 THEN credit_lapse_at END,
             numbers_release_at = CASE WHEN $2::timestamptz IS NOT NULL OR empty_at IS NOT NULL THEN numbers_release_at END
         WHERE root_id = $1",
         root,
@@ -186,6 +187,113 @@ pub async fn next_limit(
         WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
           AND limited_at <= $1",
         until
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Notes when the paid credit of a limited account expires.
+pub async fn set_lapse(db: &mut PgConnection, root: Uuid, at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_lapse
+        UPDATE account.accounts SET credit_lapse_at = $2 WHERE account_id = $1",
+        root,
+        at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Days before the end of a trial or a plan on which its owner is warned.
+const WARN_OF_LIMIT_DAYS: i32 = 3;
+/// Days before paid credit expires on which its owner is warned.
+const WARN_OF_LAPSE_DAYS: i32 = 7;
+
+/// Up to `limit` root accounts of which something ends soon that was not warned of.
+pub async fn to_warn(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"-- account.accounts.to_warn
+        SELECT account_id AS "account_id!" FROM account.accounts
+        WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
+          AND limited_at IS DISTINCT FROM limit_warned_at AND dormant_at IS NULL
+          AND $1 < limited_at AND limited_at <= $1::timestamptz + make_interval(days => $3)
+        UNION
+        SELECT account_id FROM account.accounts
+        WHERE parent_id IS NULL AND closed_at IS NULL AND credit_lapse_at IS DISTINCT FROM lapse_warned_at
+          AND $1 < credit_lapse_at AND credit_lapse_at <= $1::timestamptz + make_interval(days => $4)
+        LIMIT $2"#,
+        now,
+        limit,
+        WARN_OF_LIMIT_DAYS,
+        WARN_OF_LAPSE_DAYS
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// When the next is to be warned of, up to `until`.
+pub async fn next_warning(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        r#"-- account.accounts.next_warning
+        SELECT least(
+            (SELECT min(limited_at) - make_interval(days => $3) FROM account.accounts
+             WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
+               AND limited_at IS DISTINCT FROM limit_warned_at AND dormant_at IS NULL
+               AND $1 < limited_at AND limited_at <= $2::timestamptz + make_interval(days => $3)),
+            (SELECT min(credit_lapse_at) - make_interval(days => $4) FROM account.accounts
+             WHERE parent_id IS NULL AND closed_at IS NULL AND credit_lapse_at IS DISTINCT FROM lapse_warned_at
+               AND $1 < credit_lapse_at AND credit_lapse_at <= $2::timestamptz + make_interval(days => $4))) AS "at""#,
+        now,
+        until,
+        WARN_OF_LIMIT_DAYS,
+        WARN_OF_LAPSE_DAYS
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// What ends soon.
+#[derive(Debug)]
+pub struct Ends {
+    /// A trial or a plan.
+    pub limited_at: Option<DateTime<Utc>>,
+    /// Paid credit.
+    pub credit_lapse_at: Option<DateTime<Utc>>,
+}
+
+/// Takes up the warnings that are due of a root account, which is locked: each is taken once.
+pub async fn take_warnings(
+    db: &mut PgConnection,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Ends> {
+    sqlx::query_as!(
+        Ends,
+        r#"-- account.accounts.take_warnings
+        UPDATE account.accounts a
+        SET limit_warned_at = coalesce(due.limited_at, a.limit_warned_at),
+            lapse_warned_at = coalesce(due.credit_lapse_at, a.lapse_warned_at)
+        FROM (SELECT account_id,
+                     CASE WHEN limited_at IS DISTINCT FROM limit_warned_at AND dormant_at IS NULL AND $2 < limited_at
+                               AND limited_at <= $2::timestamptz + make_interval(days => $3) THEN limited_at END AS limited_at,
+                     CASE WHEN credit_lapse_at IS DISTINCT FROM lapse_warned_at AND $2 < credit_lapse_at
+                               AND credit_lapse_at <= $2::timestamptz + make_interval(days => $4) THEN credit_lapse_at END AS credit_lapse_at
+              FROM account.accounts WHERE account_id = $1) due
+        WHERE a.account_id = due.account_id
+        RETURNING due.limited_at, due.credit_lapse_at"#,
+        root,
+        now,
+        WARN_OF_LIMIT_DAYS,
+        WARN_OF_LAPSE_DAYS
     )
     .fetch_one(db)
     .await
