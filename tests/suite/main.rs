@@ -29,6 +29,7 @@ mod payments;
 mod plans;
 mod purchases;
 mod races;
+mod razorpay;
 mod requests;
 mod requirements;
 mod runs;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::document;
 use crate::domain::catalogue::Catalogue;
 use crate::error::Error;
-use crate::providers::{Provider, Sandbox, Stripe};
+use crate::providers::{Provider, Razorpay, Sandbox, Stripe};
 use crate::store::catalogues;
 use crate::store::movements::Movement;
 
@@ -32,6 +32,8 @@ pub struct Ctx {
     pub default_provider: &'static str,
     /// What Stripe signs its webhooks with; empty takes none.
     pub stripe_webhook_secret: Arc<str>,
+    /// What Razorpay signs its webhooks with; empty takes none.
+    pub razorpay_webhook_secret: Arc<str>,
     /// Seconds after which somebody else may finish what this process asks a provider.
     pub lease_seconds: i32,
     /// Seconds after which an unknown outcome is looked up first.
@@ -67,14 +69,22 @@ impl Ctx {
             )?;
             providers.insert("stripe", Box::new(stripe));
         }
-        let default_provider = if providers.contains_key("sandbox") {
-            "sandbox"
-        } else {
-            "stripe"
-        };
+        if !config.razorpay_key_id.is_empty() {
+            let key = (
+                config.razorpay_key_id.as_str(),
+                config.razorpay_key_secret.0.as_str(),
+            );
+            let razorpay = Razorpay::new(&config.razorpay_url, key, &config.payment_return_url)?;
+            providers.insert("razorpay", Box::new(razorpay));
+        }
+        let default_provider = ["sandbox", "stripe"]
+            .into_iter()
+            .find(|code| providers.contains_key(code))
+            .unwrap_or("razorpay");
         Ok(Self {
             default_provider,
             stripe_webhook_secret: config.stripe_webhook_secret.0.as_str().into(),
+            razorpay_webhook_secret: config.razorpay_webhook_secret.0.as_str().into(),
             db,
             clock,
             anchors: config.anchors(),

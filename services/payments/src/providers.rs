@@ -1,5 +1,7 @@
 //! The port to whoever moves the money, behind one trait.
 
+mod api;
+mod razorpay;
 mod sandbox;
 mod stripe;
 
@@ -12,8 +14,13 @@ use values::Money;
 use crate::domain::movement::{Answer, AskedFor};
 use crate::domain::token::Token;
 
+pub use api::is_signed;
+pub use razorpay::Razorpay;
 pub use sandbox::Sandbox;
-pub use stripe::{REFERENCE, Stripe};
+pub use stripe::Stripe;
+
+/// The name of our reference in what a provider keeps for us.
+pub const REFERENCE: &str = "perdiem_reference";
 
 /// A charge to ask for.
 #[derive(Debug, Clone)]

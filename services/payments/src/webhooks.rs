@@ -9,14 +9,13 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use chassis::Clock;
-use ring::hmac;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
-use crate::providers::REFERENCE;
+use crate::providers::{self, REFERENCE};
 use crate::store::webhooks::{self, Event};
 
 /// The largest message that is taken.
@@ -30,6 +29,7 @@ const TEXT_MAX: usize = 255;
 pub async fn serve(ctx: Ctx, address: SocketAddr, stop: CancellationToken) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/webhooks/stripe", post(stripe))
+        .route("/webhooks/razorpay", post(razorpay))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(ctx);
     let listener = TcpListener::bind(address).await?;
@@ -57,10 +57,28 @@ async fn stripe(State(ctx): State<Ctx>, headers: HeaderMap, body: Bytes) -> Stat
     ) {
         return StatusCode::BAD_REQUEST;
     }
-    let Some(event) = read(&body) else {
+    taken(&ctx, read(&body)).await
+}
+
+/// A message of Razorpay, as one of Stripe. Its id is in its headers; what it signs has no time.
+async fn razorpay(State(ctx): State<Ctx>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let header = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default()
+    };
+    let signature = header("x-razorpay-signature");
+    if !providers::is_signed(&ctx.razorpay_webhook_secret, &body, signature) {
+        return StatusCode::BAD_REQUEST;
+    }
+    taken(&ctx, read_razorpay(header("x-razorpay-event-id"), &body)).await
+}
+
+/// Keeps an event.
+async fn taken(ctx: &Ctx, event: Option<Event>) -> StatusCode {
+    let Some(event) = event else {
         return StatusCode::BAD_REQUEST;
     };
-    match keep(&ctx, event).await {
+    match keep(ctx, event).await {
         Ok(()) => {
             ctx.wake.notify_waiters();
             StatusCode::OK
@@ -100,49 +118,35 @@ fn is_signed(signature: &str, body: &[u8], secret: &str, now: i64) -> bool {
     let recent = time
         .parse::<i64>()
         .is_ok_and(|at| now.abs_diff(at) <= TOLERANCE_SECONDS.unsigned_abs());
-    if secret.is_empty() || !recent {
+    if !recent {
         return false;
     }
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let mut signed = format!("{time}.").into_bytes();
     signed.extend_from_slice(body);
     sums.into_iter()
-        .filter_map(unhex)
-        .any(|sum| hmac::verify(&key, &signed, &sum).is_ok())
+        .any(|sum| providers::is_signed(secret, &signed, sum))
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect::<Option<_>>()?;
-    let (pairs, []) = digits.as_chunks::<2>() else {
-        return None;
-    };
-    Some(pairs.iter().map(|[high, low]| high << 4 | low).collect())
-}
-
-/// What an event is about; `None` for what is no event.
-fn read(body: &[u8]) -> Option<Event> {
-    let event: Value = serde_json::from_slice(body).ok()?;
+/// What an event is about, by where its body says so; `None` for what is no event.
+fn about(provider: &str, id: &str, body: &Value, at: [&str; 4]) -> Option<Event> {
     let text = |pointer: &str| {
-        let text = event.pointer(pointer).and_then(Value::as_str);
+        let text = body.pointer(pointer).and_then(Value::as_str);
         text.filter(|text| text.len() <= TEXT_MAX && !text.contains('\0'))
             .unwrap_or_default()
             .to_owned()
     };
-    let (provider_event_id, event_type) = (text("/id"), text("/type"));
-    if provider_event_id.is_empty() || event_type.is_empty() {
+    let [event_type, object_id, parent_id, reference] = at.map(text);
+    if id.is_empty() || TEXT_MAX < id.len() || event_type.is_empty() {
         return None;
     }
     Some(Event {
         webhook_event_id: Uuid::now_v7(),
-        provider_code: "stripe".to_owned(),
-        provider_event_id,
+        provider_code: provider.to_owned(),
+        provider_event_id: id.to_owned(),
         event_type,
-        object_id: text("/data/object/id"),
-        parent_id: text("/data/object/payment_intent"),
-        reference: text(&format!("/data/object/metadata/{REFERENCE}")),
+        object_id,
+        parent_id,
+        reference,
         state: "RECEIVED".to_owned(),
         movement_id: None,
         delivery_count: 1,
@@ -153,9 +157,49 @@ fn read(body: &[u8]) -> Option<Event> {
     })
 }
 
+/// What an event of Stripe is about.
+fn read(body: &[u8]) -> Option<Event> {
+    let event: Value = serde_json::from_slice(body).ok()?;
+    let id = event.pointer("/id").and_then(Value::as_str)?;
+    let reference = format!("/data/object/metadata/{REFERENCE}");
+    let at = [
+        "/type",
+        "/data/object/id",
+        "/data/object/payment_intent",
+        &reference,
+    ];
+    about("stripe", id, &event, at)
+}
+
+/// What an event of Razorpay is about: what its name begins with, or a dispute of it.
+fn read_razorpay(id: &str, body: &[u8]) -> Option<Event> {
+    let event: Value = serde_json::from_slice(body).ok()?;
+    let name = event.pointer("/event").and_then(Value::as_str)?;
+    let object = if name.starts_with("payment.dispute.") {
+        "dispute"
+    } else {
+        name.split('.').next()?
+    };
+    let entity = format!("/payload/{object}/entity");
+    let reference = if object == "payment_link" {
+        format!("{entity}/reference_id")
+    } else {
+        format!("{entity}/notes/{REFERENCE}")
+    };
+    let (object_id, parent_id) = (format!("{entity}/id"), "/payload/payment/entity/id");
+    about(
+        "razorpay",
+        id,
+        &event,
+        ["/event", &object_id, parent_id, &reference],
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
+
+    use ring::hmac;
 
     use super::*;
 
@@ -213,5 +257,35 @@ mod tests {
         );
         assert_eq!(read(b"{}"), None);
         assert_eq!(read(b"no"), None);
+    }
+
+    #[test]
+    fn an_event_of_razorpay_says_what_it_is_about() {
+        // The samples of razorpay.com/docs/webhooks, shortened.
+        let paid = br#"{"entity": "event", "event": "payment_link.paid", "contains": ["payment_link", "order", "payment"],
+            "payload": {"payment_link": {"entity": {"id": "plink_1", "reference_id": "abc", "status": "paid"}},
+                "payment": {"entity": {"id": "pay_1", "notes": []}}}}"#;
+        let refunded = br#"{"entity": "event", "event": "refund.processed", "contains": ["refund", "payment"],
+            "payload": {"refund": {"entity": {"id": "rfnd_1", "notes": {"perdiem_reference": "def"}}},
+                "payment": {"entity": {"id": "pay_1"}}}}"#;
+        let disputed = br#"{"entity": "event", "event": "payment.dispute.created", "contains": ["payment", "dispute"],
+            "payload": {"payment": {"entity": {"id": "pay_1"}}, "dispute": {"entity": {"id": "disp_1"}}}}"#;
+        for (body, object, reference) in [
+            (paid.as_slice(), "plink_1", "abc"),
+            (refunded, "rfnd_1", "def"),
+            (disputed, "disp_1", ""),
+        ] {
+            let event = read_razorpay("evt_1", body).unwrap();
+            assert_eq!(
+                (
+                    event.object_id.as_str(),
+                    event.parent_id.as_str(),
+                    event.reference.as_str()
+                ),
+                (object, "pay_1", reference)
+            );
+            assert_eq!(read_razorpay("", body), None);
+        }
+        assert_eq!(read_razorpay("evt_1", b"{}"), None);
     }
 }

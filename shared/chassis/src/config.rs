@@ -119,6 +119,28 @@ pub struct Config {
         default_value = ""
     )]
     pub stripe_webhook_secret: Secret,
+    /// Razorpay's API, or what stands for it.
+    #[arg(long, env = "RAZORPAY_URL", default_value = "https://api.razorpay.com")]
+    pub razorpay_url: String,
+    /// Id of a key of Razorpay; without it Razorpay is not offered.
+    #[arg(long, env = "RAZORPAY_KEY_ID", default_value = "")]
+    pub razorpay_key_id: String,
+    /// Secret of that key.
+    #[arg(
+        long,
+        env = "RAZORPAY_KEY_SECRET",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub razorpay_key_secret: Secret,
+    /// What Razorpay signs its webhooks with; without it none are taken.
+    #[arg(
+        long,
+        env = "RAZORPAY_WEBHOOK_SECRET",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub razorpay_webhook_secret: Secret,
     /// Where a person is sent after confirming a payment, https; empty for nowhere: what has to be
     /// confirmed is refused then.
     #[arg(long, env = "PAYMENT_RETURN_URL", default_value = "")]
@@ -209,14 +231,26 @@ impl Config {
         if production && !self.stripe_url.starts_with("https://") {
             faults.push("STRIPE_URL must be https in the production profile".to_owned());
         }
+        if production && self.razorpay_key_id.starts_with("rzp_test_") {
+            faults.push("RAZORPAY_KEY_ID of tests is refused in the production profile".to_owned());
+        }
+        if production && !self.razorpay_url.starts_with("https://") {
+            faults.push("RAZORPAY_URL must be https in the production profile".to_owned());
+        }
+        if self.razorpay_key_id.is_empty() != self.razorpay_key_secret.0.is_empty() {
+            faults.push("RAZORPAY_KEY_ID and RAZORPAY_KEY_SECRET belong together".to_owned());
+        }
         if production && !self.crash_at.is_empty() {
             faults.push("CRASH_AT is refused in the production profile".to_owned());
         }
         if self.audit_file.is_some() && self.audit_key.0.len() < 32 {
             faults.push("AUDIT_FILE needs an AUDIT_KEY of at least 32 characters".to_owned());
         }
-        if self.webhook_listen.is_some() && self.stripe_webhook_secret.0.is_empty() {
-            faults.push("WEBHOOK_LISTEN needs STRIPE_WEBHOOK_SECRET".to_owned());
+        let secrets = [&self.stripe_webhook_secret, &self.razorpay_webhook_secret];
+        if self.webhook_listen.is_some() && secrets.iter().all(|secret| secret.0.is_empty()) {
+            faults.push(
+                "WEBHOOK_LISTEN needs STRIPE_WEBHOOK_SECRET or RAZORPAY_WEBHOOK_SECRET".to_owned(),
+            );
         }
         for (name, value) in [
             ("RUN_CHUNK", self.run_chunk),

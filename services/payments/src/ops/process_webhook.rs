@@ -15,7 +15,10 @@ const WAIT_MAX: i32 = 3_600;
 
 /// Looks up the movement that an event is about, and notes what came of it.
 pub async fn process(ctx: &Ctx, event: &Event) -> Result<(), Error> {
-    let found = if event.event_type.starts_with("charge.dispute.") {
+    let dispute = ["charge.dispute.", "payment.dispute."]
+        .iter()
+        .any(|kind| event.event_type.starts_with(kind));
+    let found = if dispute {
         contested(ctx, event).await?
     } else {
         moved(ctx, event).await?

@@ -4,8 +4,6 @@
 //! request for at least a day, and as metadata, so that its book can be read by it. The version of the
 //! API is pinned.
 
-use std::time::Duration;
-
 use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -15,6 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use values::{Currency, Money};
 
+use super::api::{self, Sent, text};
 use super::{
     BookEntry, ChargeOrder, Contested, Instrument, Kind, NotAttached, Provider, RefundOrder,
     Sought, Unavailable,
@@ -24,10 +23,6 @@ use crate::domain::token::Token;
 
 /// The version of the API that answers are read by.
 const VERSION: &str = "2024-06-20";
-/// The name of our reference in metadata.
-pub const REFERENCE: &str = "perdiem_reference";
-/// Longer than a provider is waited for: whoever waits gives up first.
-const TIMEOUT: Duration = Duration::from_secs(20);
 /// The most pages of a book that are read.
 const PAGES_MAX: usize = 1_000;
 
@@ -40,28 +35,11 @@ pub struct Stripe {
     return_url: String,
 }
 
-/// What came of a request.
-enum Sent {
-    /// It certainly did not leave us.
-    Not,
-    /// Nobody knows whether it arrived, or what came of it.
-    Unknown,
-    /// An answer that reads.
-    Answered(StatusCode, Value),
-}
-
 impl Stripe {
     /// Stripe at `url`, with a secret key, and where people are sent after confirming.
     pub fn new(url: &str, key: &str, return_url: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        // Two ways to do TLS are compiled in; whoever was first has chosen.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .connect_timeout(Duration::from_secs(3))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
         Ok(Self {
-            http,
+            http: api::client()?,
             url: url.trim_end_matches('/').to_owned(),
             key: key.to_owned(),
             return_url: return_url.to_owned(),
@@ -69,21 +47,10 @@ impl Stripe {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Sent {
-        let asked = request
+        let request = request
             .bearer_auth(&self.key)
-            .header("Stripe-Version", VERSION)
-            .send()
-            .await;
-        let answer = match asked {
-            Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Sent::Not,
-            Err(_) => return Sent::Unknown,
-        };
-        let status = answer.status();
-        match answer.json().await {
-            Ok(body) => Sent::Answered(status, body),
-            Err(_) => Sent::Unknown,
-        }
+            .header("Stripe-Version", VERSION);
+        api::send(request).await
     }
 
     async fn post(&self, path: &str, key: Uuid, form: &[(&str, String)]) -> Sent {
@@ -273,10 +240,6 @@ fn accepted(sent: Sent) -> Result<Value, NotAttached> {
         ) => Err(NotAttached::Refused(refusal(&body))),
         Sent::Answered(..) | Sent::Not | Sent::Unknown => Err(NotAttached::Unavailable),
     }
-}
-
-fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
-    value.pointer(pointer).and_then(Value::as_str)
 }
 
 /// Why Stripe refuses, in our words: its own in capitals, or what its two names for one thing mean.
