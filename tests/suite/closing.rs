@@ -790,6 +790,41 @@ async fn a_closing_waits_for_payments_and_what_was_given_up_is_not_begun_again()
 }
 
 #[tokio::test]
+async fn a_closing_waits_for_a_run_that_is_under_way() {
+    let h = Harness::start().await;
+    let by_hand = (
+        "run_approval: {SUPPORT: NOT_REQUIRED}",
+        "run_approval: {SUPPORT: REQUIRED}",
+    );
+    h.import_as("v2", &[by_hand]).await;
+    let id = h.account().await;
+    h.advance("2026-04-01T00:00:00Z").await;
+    let run = perdiem::run::create(&h.operator, "SUPPORT", "2026-03", false);
+    let run = run.await.unwrap().billing_run_id;
+    let watched = perdiem::run::watch(&h.operator, &run, true).await.unwrap();
+    assert_eq!(
+        watched.state(),
+        billing::billing_run::State::AwaitingApproval
+    );
+    let waits = refused(close(&h.customer(), &id).await);
+    assert_eq!(
+        waits,
+        (Code::FailedPrecondition, "RUN_UNDER_WAY".to_owned())
+    );
+    assert_eq!(get(&h, &id).await.status(), Standing::Active);
+    let approve = billing::ApproveBillingRunRequest {
+        billing_run_id: run.clone(),
+        request_id: request_id(),
+    };
+    let mut client = h.operator.billing.clone();
+    client.approve_billing_run(approve).await.unwrap();
+    perdiem::run::watch(&h.operator, &run, true).await.unwrap();
+    h.advance("2026-04-01T00:00:01Z").await;
+    let closed = close(&h.customer(), &id).await.unwrap();
+    assert_eq!(closed.status(), Standing::Closed);
+}
+
+#[tokio::test]
 async fn req_056_req_074_ways_to_close_are_told_and_the_owner_is_told_once_what_follows() {
     let shop = Shop::start().await;
     let h = &shop.h;

@@ -4,10 +4,9 @@
 //! Whoever carries a closing out holds its lease. What a service refuses for good before the tree is closed has
 //! it given up, in billing first; anything else that goes wrong is tried again. Once closed it only goes forward.
 
-use chassis::crash_point;
+use chassis::{crash_point, is_refusal};
 use proto::r#type::v1::{Amount as WireAmount, Money as WireMoney};
 use sqlx::PgConnection;
-use tonic::{Code, Status};
 use uuid::Uuid;
 use values::{AccountId, Amount, Currency, Money};
 
@@ -81,7 +80,7 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
 
 /// Gives a closing up where an error is a refusal that would come again and again; gives the error.
 async fn given_up(ctx: &Ctx, held: Held, error: Error) -> Result<Error, Error> {
-    let by_peer = matches!(&error, Error::Peer(status) if is_final(status));
+    let by_peer = matches!(&error, Error::Peer(status) if is_refusal(status));
     if by_peer || matches!(&error, Error::Close(_)) {
         let mut held = held;
         "ABORTING".clone_into(&mut held.0.state);
@@ -89,14 +88,6 @@ async fn given_up(ctx: &Ctx, held: Held, error: Error) -> Result<Error, Error> {
         abort(ctx, &held).await?;
     }
     Ok(error)
-}
-
-/// Whether a refusal would come again and again.
-fn is_final(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::FailedPrecondition | Code::NotFound | Code::InvalidArgument | Code::PermissionDenied
-    )
 }
 
 /// Has billing let the balance stand still. What a person began is given up where only an operator may close

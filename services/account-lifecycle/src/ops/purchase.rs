@@ -2,7 +2,7 @@
 //!
 //! What the account gets is written first, what it costs is asked for then; what `billing` refuses is taken back.
 
-use chassis::crash_point;
+use chassis::{crash_point, is_refusal};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub async fn number(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
     }
     let rental = rental(order, billing::rental::Kind::Number);
     if let Err(status) = ctx.start_rental(order, rental).await {
-        if chassis::is_refusal(&status) {
+        if is_refusal(&status) {
             let mut tx = ctx.db.begin().await?;
             store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
             resources::give_up(&mut tx, order.order_id).await?;
@@ -121,7 +121,7 @@ pub async fn add_on(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
     ctx.add_add_on(account, code, order.order_id).await?;
     let rental = rental(order, billing::rental::Kind::AddOn);
     if let Err(status) = ctx.start_rental(order, rental).await {
-        if chassis::is_refusal(&status) {
+        if is_refusal(&status) {
             ctx.remove_add_on(account, code, order.order_id).await?;
         }
         return Err(status.into());
@@ -179,7 +179,7 @@ pub async fn give_back(ctx: &Ctx, limit: i64) -> Result<usize, Error> {
 /// A rental that is not known has never begun.
 fn ended(answer: Result<(), Status>) -> Result<(), Status> {
     match answer {
-        Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+        Err(status) if status.code() == tonic::Code::NotFound && is_refusal(&status) => Ok(()),
         other => other,
     }
 }
