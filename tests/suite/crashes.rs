@@ -15,6 +15,7 @@ use crate::between::{Between, Fault};
 use crate::closing::{close, consistent, dollars};
 use crate::harness::Harness;
 use crate::money::Shop;
+use crate::purchases::whatsapp;
 use crate::subscriptions::{approved, bought, get, quote, trial, upgrade};
 
 /// How long a saga may take to end whole, as asked for.
@@ -103,6 +104,43 @@ const NUMBER: Points = &[
     ),
 ];
 
+const ADD_ON: Points = &[
+    (
+        "account-lifecycle",
+        &["account.CommitOrder.step.after", "order.ended"],
+    ),
+    ("plan", &["plan.AddAddOn.before", "plan.AddAddOn.after"]),
+    (
+        "billing",
+        &["billing.StartRental.before", "billing.StartRental.after"],
+    ),
+];
+
+const REFUND: Points = &[
+    (
+        "account-lifecycle",
+        &["account.CommitOrder.step.after", "order.ended"],
+    ),
+    (
+        "billing",
+        &[
+            "billing.RequestRefund.step.before",
+            "billing.RequestRefund.step.after",
+            "billing.RequestRefund.before",
+            "billing.RequestRefund.after",
+        ],
+    ),
+    (
+        "payments",
+        &[
+            "payments.CreateRefund.step.before",
+            "payments.CreateRefund.step.after",
+            "payments.CreateRefund.before",
+            "payments.CreateRefund.after",
+        ],
+    ),
+];
+
 const CLOSE: Points = &[
     (
         "account-lifecycle",
@@ -169,12 +207,15 @@ enum Saga {
     Open,
     Upgrade,
     Number,
+    AddOn,
+    Refund,
     Close,
     Erase,
 }
 
 /// An account that is ready for its saga; none where the saga opens it.
 struct Ready {
+    saga: Saga,
     id: String,
     asks: Asks,
 }
@@ -193,6 +234,8 @@ impl Saga {
             Self::Open => "OPEN",
             Self::Upgrade => "UPGRADE",
             Self::Number => "NUMBER",
+            Self::AddOn => "ADD_ON",
+            Self::Refund => "REFUND",
             Self::Close => "CLOSE",
             Self::Erase => "ERASE",
         }
@@ -203,6 +246,8 @@ impl Saga {
             Self::Open => OPEN,
             Self::Upgrade => UPGRADE,
             Self::Number => NUMBER,
+            Self::AddOn => ADD_ON,
+            Self::Refund => REFUND,
             Self::Close => CLOSE,
             Self::Erase => ERASE,
         }
@@ -222,6 +267,8 @@ impl Saga {
                 "plan.ApplyChange",
             ],
             Self::Number => &["billing.StartRental"],
+            Self::AddOn => &["plan.AddAddOn", "billing.StartRental"],
+            Self::Refund => &["billing.RequestRefund", "payments.CreateRefund"],
             Self::Close => &[
                 "billing.PrepareClosing",
                 "plan.CloseAccount",
@@ -240,7 +287,9 @@ impl Saga {
         let h = &shop.h;
         let id = match self {
             Self::Open => String::new(),
-            Self::Upgrade | Self::Number => trial(shop, "tok_ok").await,
+            Self::Upgrade | Self::Number | Self::AddOn | Self::Refund => {
+                trial(shop, "tok_ok").await
+            }
             Self::Close | Self::Erase => h.account().await,
         };
         let asks = match self {
@@ -255,10 +304,17 @@ impl Saga {
                 approved(h, &id).await;
                 Asks::Order(confirmed(h, &id, starter()).await)
             }
-            Self::Number => {
+            Self::Number | Self::AddOn | Self::Refund => {
                 approved(h, &id).await;
                 bought(h, &h.customer(), &id, starter()).await.unwrap();
-                Asks::Order(confirmed(h, &id, number()).await)
+                let kind = if self == Self::Number {
+                    number()
+                } else if self == Self::AddOn {
+                    whatsapp()
+                } else {
+                    Kind::RefundOrder(account::RefundOrder::default())
+                };
+                Asks::Order(confirmed(h, &id, kind).await)
             }
             Self::Close => {
                 shop.card(&id, "tok_ok").await;
@@ -275,7 +331,11 @@ impl Saga {
                 Asks::Time
             }
         };
-        Ready { id, asks }
+        Ready {
+            saga: self,
+            id,
+            asks,
+        }
     }
 
     /// Kills a service at each point of the saga.
@@ -348,7 +408,10 @@ impl Saga {
             Self::Erase => {
                 "SELECT count(*) FROM account.transitions WHERE transition_code = 'ERASED'"
             }
-            Self::Upgrade | Self::Number | Self::Close => return consistent(h).await,
+            Self::AddOn => "SELECT count(*) FROM billing.rentals WHERE kind = 'ADD_ON'",
+            Self::Upgrade | Self::Number | Self::Refund | Self::Close => {
+                return consistent(h).await;
+            }
         };
         assert_eq!(h.count(once).await, i64::try_from(sagas).unwrap());
         consistent(h).await;
@@ -387,10 +450,13 @@ impl Ready {
             Asks::Open(create) => opened(h, create, at).await,
             Asks::Order(commit) => {
                 let order = committed(h, commit, at).await;
-                if order.resource_id.is_empty() {
-                    upgraded(h, &self.id, at).await;
-                } else {
-                    has_its_number(h, &self.id, &order.resource_id, at).await;
+                match self.saga {
+                    Saga::Upgrade => upgraded(h, &self.id, at).await,
+                    Saga::Number => has_its_number(h, &self.id, &order.resource_id, at).await,
+                    Saga::AddOn => assert_eq!(h.balance(&self.id).await, "1.000000", "{at}"),
+                    Saga::Open | Saga::Refund | Saga::Close | Saga::Erase => {
+                        refunded(h, &self.id, at).await;
+                    }
                 }
             }
             Asks::Close => closed(h, &self.id, at).await,
@@ -517,6 +583,11 @@ async fn closed(h: &Harness, id: &str, at: &str) {
     .await;
     let how = closed.closing.unwrap();
     assert_eq!(how.refund_amount, dollars("80.00"), "{at}");
+    refunded(h, id, at).await;
+}
+
+/// All credit is paid out, by one refund.
+async fn refunded(h: &Harness, id: &str, at: &str) {
     until(at, async || {
         let request = payments::ListRefundsRequest {
             account_id: id.to_owned(),
@@ -574,6 +645,26 @@ async fn a_number_bought_by_a_process_that_is_killed_is_held_once_and_paid_once(
 #[tokio::test]
 async fn a_number_whose_rental_is_spoiled_is_held_once_and_paid_once() {
     Saga::Number.spoiled_at_each_step().await;
+}
+
+#[tokio::test]
+async fn an_add_on_killed_at_any_step_is_booked_once_and_paid_once() {
+    Saga::AddOn.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn an_add_on_spoiled_at_any_step_is_booked_once_and_paid_once() {
+    Saga::AddOn.spoiled_at_each_step().await;
+}
+
+#[tokio::test]
+async fn a_refund_killed_at_any_step_is_paid_out_once() {
+    Saga::Refund.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn a_refund_spoiled_at_any_step_is_paid_out_once() {
+    Saga::Refund.spoiled_at_each_step().await;
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ fn production() -> Kind {
     number(Purpose::Production, "")
 }
 
-fn whatsapp() -> Kind {
+pub fn whatsapp() -> Kind {
     Kind::AddOnPurchase(account::AddOnPurchase {
         add_on_code: "whatsapp".to_owned(),
         payment_method_id: String::new(),
