@@ -37,7 +37,7 @@ const CHANGED: &[(&str, &str)] = &[
     ),
     (
         "billing.invoices",
-        "state from_balance_minor credited_minor",
+        "state from_balance_minor credited_minor charged_minor",
     ),
     (
         "billing.collections",
@@ -63,6 +63,8 @@ const CHANGED: &[(&str, &str)] = &[
         "payments.disputes",
         "withheld_minor state evidence_due_at updated_at revision",
     ),
+    ("billing.dunnings", "state retries next_at"),
+    ("billing.usage_bills", "next_at look_at"),
     ("billing.rentals", "month_count next_at ended_at look_at"),
     ("billing.disputes", "withheld_minor taken_micros"),
     ("billing.recipients", "recipient"),
@@ -80,6 +82,7 @@ const DELETED: &[&str] = &[
     "billing.run_outcomes",
     "billing.parked_accounts",
     "billing.subscriptions",
+    "billing.usage_bills",
     // What a deletion takes away, and what is kept for some years.
     "billing.usage_events",
     "billing.usage_days",
@@ -131,6 +134,19 @@ const MALFORMED: &[(&str, &str)] = &[
         "gen_random_uuid(), gen_random_uuid(), 3 + {n}, 1, 1, now()",
     ),
     ("billing.balances", "gen_random_uuid(), 'USD', -{n}"),
+    // Money received outside of nothing, or of less; a payment of no invoice, and one that makes an invoice.
+    (
+        "billing.invoice_payments",
+        "gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1 - {n}, 'W', '2026-01-01', 'x', now()",
+    ),
+    (
+        "billing.collections (root_id, collection_id, purpose, state, currency, total_minor, intent_id, catalogue_version, created_at, updated_at)",
+        "gen_random_uuid(), gen_random_uuid(), 'INVOICE', 'CREATED', 'USD', {n}, gen_random_uuid(), 'v1', now(), now()",
+    ),
+    (
+        "billing.collections (root_id, collection_id, purpose, invoice_id, state, currency, total_minor, intent_id, catalogue_version, created_at, updated_at)",
+        "gen_random_uuid(), gen_random_uuid(), 'RECHARGE', gen_random_uuid(), 'CREATED', 'USD', {n}, gen_random_uuid(), 'v1', now(), now()",
+    ),
     // An invoice of less than nothing, paid beyond its total, credited beyond it, of no state, of no days.
     (
         "billing.invoices (invoice_id, series_id, number, root_id, family_code, period_start, period_end, currency, total_minor, from_balance_minor, state, issued_at)",

@@ -19,6 +19,7 @@ mod capabilities;
 mod closing;
 mod crashes;
 mod deletion;
+mod dunning;
 mod harness;
 mod hostile;
 mod ledger;

@@ -163,13 +163,13 @@ impl Shop {
         Ok(client.request_refund(request).await?.into_inner())
     }
 
-    async fn invoice(&self, id: &str) -> billing::Invoice {
+    pub async fn invoice(&self, id: &str) -> billing::Invoice {
         perdiem::invoice::get(&self.h.operator, id).await.unwrap()
     }
 
     /// Lots, overdrafts and invoices are what the entries say, and the sandbox's book has taken and
     /// given back what clearing says.
-    async fn reconciles(&self) {
+    pub async fn reconciles(&self) {
         let mut client = self.h.operator.billing.clone();
         let request = billing::ReconcileRequest::default();
         let answer = client.reconcile(request).await.unwrap().into_inner();
@@ -209,7 +209,13 @@ fn credits(id: &str, amount: &str) -> billing::CollectOrderRequest {
     }
 }
 
-fn rated(id: &str, account: &str, category: &str, at: &str, quantity: &str) -> billing::UsageEvent {
+pub fn rated(
+    id: &str,
+    account: &str,
+    category: &str,
+    at: &str,
+    quantity: &str,
+) -> billing::UsageEvent {
     billing::UsageEvent {
         category: category.to_owned(),
         quantity: quantity.to_owned(),
@@ -218,12 +224,12 @@ fn rated(id: &str, account: &str, category: &str, at: &str, quantity: &str) -> b
     }
 }
 
-fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+pub fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
     let status = result.unwrap_err();
     (status.code(), reason(&status))
 }
 
-fn taxes(lines: &[billing::TaxLine]) -> Vec<(&str, i32, &str)> {
+pub fn taxes(lines: &[billing::TaxLine]) -> Vec<(&str, i32, &str)> {
     lines
         .iter()
         .map(|it| {
@@ -234,7 +240,7 @@ fn taxes(lines: &[billing::TaxLine]) -> Vec<(&str, i32, &str)> {
 }
 
 #[expect(clippy::ref_option, reason = "as the fields of messages are")]
-fn amount(of: &Option<Money>) -> &str {
+pub fn amount(of: &Option<Money>) -> &str {
     of.as_ref().map_or("", |money| &money.amount)
 }
 

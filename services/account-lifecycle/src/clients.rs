@@ -298,8 +298,13 @@ impl Ctx {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
             order_id: OrderId::from_uuid(order.order_id).to_string(),
             payment_method_id: method.unwrap_or_default(),
-            lines: order.payable(),
+            lines: if order.kind == "PAY_INVOICE" {
+                Vec::new()
+            } else {
+                order.payable()
+            },
             amount: order.total(),
+            invoice_id: order.item("invoice").to_owned(),
             request_id: derived(order.order_id, "collect"),
         };
         let answer = ask!(self.billing, collect_order, request)?;

@@ -4,7 +4,8 @@ use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
 use tonic::{Code, Status};
 use values::{
-    AccountId, KycId, OrderId, RegistrationId, ResourceId, TicketId, UserId, WhitelistedId,
+    AccountId, InvoiceId, KycId, OrderId, RegistrationId, ResourceId, TicketId, UserId,
+    WhitelistedId,
 };
 
 use crate::domain::capability::Denial;
@@ -140,6 +141,9 @@ pub enum Error {
     /// No cycle of the account is to be paid.
     #[error("nothing of account {0} is due")]
     NothingDue(AccountId),
+    /// No such invoice, or another account's.
+    #[error("invoice {0} does not exist")]
+    InvoiceNotFound(InvoiceId),
     /// No kind of number has a price in the currency of the account.
     #[error("numbers are not sold to account {0}")]
     NumbersNotOffered(AccountId),
@@ -332,6 +336,7 @@ impl From<Error> for Status {
             Error::Code(CodeRefused::Expired) => wrong_state("CODE_EXPIRED"),
             Error::Code(CodeRefused::Blocked) => wrong_state("CODE_BLOCKED"),
             Error::OrderUnderWay(id) => wrong_state("ORDER_UNDER_WAY").with("accountId", id),
+            Error::InvoiceNotFound(id) => not_found("INVOICE_NOT_FOUND").with("invoiceId", id),
             Error::NothingDue(id) => wrong_state("NOTHING_DUE").with("accountId", id),
             Error::NumbersNotOffered(id) => {
                 wrong_state("NUMBERS_NOT_OFFERED").with("accountId", id)

@@ -48,6 +48,7 @@ mod list_resources;
 mod list_tickets;
 mod list_users;
 mod list_whitelisted_numbers;
+mod pay_invoice;
 mod pay_renewal;
 mod reinstate_account;
 mod return_to_service;

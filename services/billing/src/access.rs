@@ -29,6 +29,7 @@ pub const ACCESS: &[Access] = &[
     Access::unary("VoidInvoice", OPERATORS),
     Access::unary("MarkInvoiceUncollectible", OPERATORS),
     Access::unary("CreateCreditNote", OPERATORS),
+    Access::unary("RecordInvoicePayment", OPERATORS),
     Access::unary("ListCreditNotes", READERS),
     Access::unary("CreateBillingRun", OPERATORS),
     Access::unary("GetBillingRun", READERS),

@@ -77,6 +77,10 @@ pub struct Profile {
     pub notify_below_micros: i64,
     /// Days without a paid plan after which paid credit expires (C-21); 0 for never.
     pub lapse_days: i64,
+    /// Days after its issue until an invoice is due.
+    pub net_days: u64,
+    /// Days after it was due on which it is asked for again.
+    pub reminder_days: Vec<u64>,
     /// Whether numbers cost rental while the account has no paid plan (C-22).
     pub charges_rental_when_limited: bool,
     /// Whether the first purchase forfeits trial credit (REQ-133).
@@ -445,6 +449,7 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
     };
     let currency = from.currency_code.parse().ok()?;
     let balance = from.balance.as_ref()?;
+    let invoiced = from.invoiced.as_ref()?;
     let refund = match &from.refund {
         Some(it) => Some(RefundPolicy {
             fee_bps: i64::from(it.fee_bps),
@@ -491,6 +496,12 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
             .collect::<Option<Vec<_>>>()?,
         notify_below_micros: read_micros(balance.notify_below.as_ref(), currency)?,
         lapse_days: i64::from(balance.expire_when_not_paid_days),
+        net_days: u64::try_from(invoiced.net_days).ok()?,
+        reminder_days: invoiced
+            .reminder_days
+            .iter()
+            .map(|days| u64::try_from(*days).ok())
+            .collect::<Option<Vec<_>>>()?,
         charges_rental_when_limited: from.limited.as_ref().is_none_or(|it| it.charges_rental),
         forfeits_trial: balance.trial_on_upgrade_code == "FORFEIT",
         refund,

@@ -82,8 +82,8 @@ pub enum Error {
     /// The account is closing or closed.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
-    /// No renewal of the account is to be paid.
-    #[error("no renewal of account {0} is due")]
+    /// No renewal of the account is to be paid, or nothing is left to pay of the invoice.
+    #[error("nothing of account {0} is due")]
     NothingDue(AccountId),
     /// No such rental, or another account's.
     #[error("rental {0} does not exist")]
@@ -114,6 +114,9 @@ pub enum Error {
     /// The order is being collected with other values.
     #[error("collection {0} of this order exists with other values")]
     CollectionExists(CollectionId),
+    /// The reference was recorded with other values.
+    #[error("a payment with the reference {0} is recorded with other values")]
+    PaymentExists(String),
     /// It would cost another sum than was quoted.
     #[error("the quote does not hold any more: quote again")]
     Requote,
@@ -271,6 +274,9 @@ impl From<Error> for Status {
             }
             Error::CollectionExists(id) => {
                 Refusal::new(Code::AlreadyExists, "COLLECTION_EXISTS").with("collectionId", id)
+            }
+            Error::PaymentExists(reference) => {
+                Refusal::new(Code::AlreadyExists, "PAYMENT_EXISTS").with("reference", reference)
             }
             Error::Requote => Refusal::new(Code::Aborted, "REQUOTE"),
             Error::NoRecurringMethod(id) => {

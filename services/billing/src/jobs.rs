@@ -6,10 +6,12 @@
 pub mod ask_payments;
 pub mod charge_rentals;
 pub mod destroy_keys;
+pub mod dun;
 pub mod expire_lots;
 pub mod finish_runs;
 pub mod follow_movements;
 pub mod follow_timelines;
+pub mod invoice_usage;
 pub mod recharge;
 pub mod renew;
 pub mod work_runs;

@@ -116,6 +116,8 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                         store::subscriptions::next_due(&mut db, until).await?,
                         store::retained::next_due(&mut db, until).await?,
                         store::rentals::next_due(&mut db, until).await?,
+                        store::dunnings::next_due(&mut db, until).await?,
+                        store::usage_bills::next_due(&mut db, until).await?,
                     ] {
                         due = due.into_iter().chain(other).min();
                     }
@@ -169,10 +171,17 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("charge_rentals", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::charge_rentals::step(&ctx).await
                     });
+                let dun = chassis::repeat("dun", (PAUSE, &ctx.wake), &stop, async || {
+                    jobs::dun::step(&ctx).await
+                });
+                let bill =
+                    chassis::repeat("invoice_usage", (PAUSE, &ctx.wake), &stop, async || {
+                        jobs::invoice_usage::step(&ctx).await
+                    });
                 let keep = chassis::keep_house(&ctx, &stop);
                 tokio::join!(
                     work, finish, expire, follow, ask, recharge, timelines, renew, destroy, rent,
-                    keep
+                    dun, bill, keep
                 );
             },
         })

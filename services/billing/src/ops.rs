@@ -1,9 +1,11 @@
 //! Scripts with more than one caller: an RPC and a job, or several RPCs.
 
+pub mod bill_usage;
 pub mod closing;
 pub mod collect;
 pub mod contest;
 pub mod credit;
+pub mod dun;
 pub mod end_invoice;
 pub mod give_back;
 pub mod ingest;

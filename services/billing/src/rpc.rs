@@ -33,6 +33,7 @@ mod prepare_closing;
 mod preview_collection;
 mod preview_invoice;
 mod reconcile;
+mod record_invoice_payment;
 mod record_usage;
 mod release_parked_account;
 mod render_invoice;
@@ -87,7 +88,11 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::UpdateAccountFactsRequest>,
     ) -> Result<Response<pb::UpdateAccountFactsResponse>, Status> {
-        write(self, request, update_account_facts::handle).await
+        let catalogue = self.active_catalogue().await?;
+        write(self, request, move |ctx, call, unit| {
+            update_account_facts::handle(ctx, call, unit, catalogue.clone())
+        })
+        .await
     }
 
     async fn record_usage(
@@ -293,6 +298,17 @@ impl BillingService for Ctx {
         request: Request<pb::RenderInvoiceRequest>,
     ) -> Result<Response<pb::RenderInvoiceResponse>, Status> {
         read!(self, request, render_invoice)
+    }
+
+    async fn record_invoice_payment(
+        &self,
+        request: Request<pb::RecordInvoicePaymentRequest>,
+    ) -> Result<Response<pb::RecordInvoicePaymentResponse>, Status> {
+        let catalogue = self.active_catalogue().await?;
+        write(self, request, move |ctx, call, unit| {
+            record_invoice_payment::handle(ctx, call, unit, catalogue.clone())
+        })
+        .await
     }
 
     async fn create_credit_note(

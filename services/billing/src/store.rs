@@ -10,6 +10,8 @@ pub mod collections;
 pub mod copy;
 pub mod credit_notes;
 pub mod disputes;
+pub mod dunnings;
+pub mod invoice_payments;
 pub mod invoices;
 pub mod ledger;
 pub mod numbers;
@@ -25,6 +27,7 @@ pub mod shards;
 pub mod subscriptions;
 pub mod terms;
 pub mod usage;
+pub mod usage_bills;
 pub mod watch_positions;
 
 /// Begins a part of the transaction that can be undone alone.

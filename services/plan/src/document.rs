@@ -9,8 +9,8 @@ use values::{Amount, Currency, Money, Rounding, Zone};
 
 use crate::domain::catalogue::{
     AutoRechargePolicy, BalancePolicy, Cancel, Catalogue, Charge, ClosePolicy, Cycle, Family,
-    Issuer, KycTerms, LimitedPolicy, Plan, Profile, Rates, RefundPolicy, Response, SoftClosePolicy,
-    Tax, Tier, TrialPolicy,
+    InvoicedPolicy, Issuer, KycTerms, LimitedPolicy, Plan, Profile, Rates, RefundPolicy, Response,
+    SoftClosePolicy, Tax, Tier, TrialPolicy,
 };
 use crate::domain::change::{Conditions, Effect, Rule};
 use crate::domain::entitlement::Feature;
@@ -28,6 +28,10 @@ pub struct Fault {
 const OTHER_SECTIONS: [&str; 3] = ["business_hours", "priorities", "payment_methods"];
 /// Years for which invoices are kept where the document does not say.
 const INVOICE_YEARS: i32 = 8;
+/// Days until an invoice is due where the document does not say.
+const NET_DAYS: i32 = 30;
+/// Days after that on which it is asked for again where the document does not say.
+const REMINDER_DAYS: [i32; 3] = [1, 3, 7];
 /// The most faults that are told at once.
 const MAX_FAULTS: usize = 50;
 
@@ -251,6 +255,16 @@ struct ProfileDocument {
     limited_mode: Option<LimitedDocument>,
     close: Option<CloseDocument>,
     soft_close: Option<SoftCloseDocument>,
+    invoiced: Option<InvoicedDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read so that an unknown key is told")]
+struct InvoicedDocument {
+    min_commit_per_year: Option<String>,
+    terms: Vec<String>,
+    reminder_days: Option<Vec<i32>>,
 }
 
 #[derive(Deserialize)]
@@ -695,6 +709,34 @@ impl Check {
             full_options: from.full_options.clone(),
             trial_acknowledgements: from.trial_acknowledgements.clone(),
             data_purge_days: from.data_purge_days,
+        }
+    }
+
+    /// Of several terms the first holds.
+    fn invoiced(&mut self, code: &str, from: Option<&InvoicedDocument>) -> InvoicedPolicy {
+        let path = |key: &str| format!("account_profiles.{code}.invoiced.{key}");
+        let net = |terms: &String| terms.strip_prefix("NET_")?.parse::<i32>().ok();
+        let days: Option<Vec<i32>> = from.map_or(Some(vec![NET_DAYS]), |from| {
+            from.terms.iter().map(net).collect()
+        });
+        let days = days.unwrap_or_default();
+        self.unless(
+            !days.is_empty() && days.iter().all(|days| (0..=365).contains(days)),
+            path("terms"),
+            "terms such as NET_30, of at most 365 days",
+        );
+        let reminders = from.and_then(|from| from.reminder_days.clone());
+        let reminder_days = reminders.unwrap_or_else(|| REMINDER_DAYS.to_vec());
+        self.unless(
+            reminder_days.first().is_none_or(|first| 1 <= *first)
+                && reminder_days.is_sorted_by(|one, next| one < next)
+                && reminder_days.last().is_none_or(|last| *last <= 365),
+            path("reminder_days"),
+            "days from 1 to 365, each later than the one before",
+        );
+        InvoicedPolicy {
+            net_days: days.first().copied().unwrap_or(NET_DAYS),
+            reminder_days,
         }
     }
 
@@ -1575,6 +1617,7 @@ impl Check {
             code: code.to_owned(),
             currency,
             balance: self.balance(code, &profile.balance, currency),
+            invoiced: self.invoiced(code, profile.invoiced.as_ref()),
             refund: profile
                 .refund
                 .as_ref()

@@ -11,6 +11,8 @@ pub fn subject(kind: &str) -> &'static str {
         "BALANCE_LOW" => "Your balance is low",
         "BALANCE_EMPTY" => "Your balance is used up",
         "CREDIT_EXPIRING" => "Your credit is about to expire",
+        "INVOICE_ISSUED" => "Your invoice",
+        "INVOICE_OVERDUE" => "Your invoice is overdue",
         "LIMITED" => "Your account is limited",
         "NUMBERS_AT_RISK" => "Your numbers are about to be released",
         "NUMBERS_RELEASED" => "Your numbers are released",

@@ -15,7 +15,7 @@ pub struct Order {
     /// Its id.
     pub order_id: Uuid,
     /// `PLAN_CHANGE`, `BUY_CREDITS`, `UPGRADE`, `BUY_NUMBER`, `ADD_ON`, `REFUND_REQUEST` or
-    /// `PAY_RENEWAL`.
+    /// `PAY_RENEWAL` or `PAY_INVOICE`.
     pub kind: String,
     /// QUOTED, CONFIRMED, COMMITTING, `AWAITING_PAYMENT`, `AWAITING_SETTLEMENT`, COMPLETED, FAILED or
     /// EXPIRED.

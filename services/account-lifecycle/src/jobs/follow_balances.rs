@@ -1,11 +1,11 @@
 //! Follows what `billing` tells of balances: an empty one suspends its account where the profile says so, and
-//! money lifts it (REQ-132, D4); and of renewals that could not be paid, which the owner is told of.
+//! money lifts it (REQ-132, D4); and of renewals that could not be paid and of open invoices, which the owner is told of.
 
 use chassis::wire;
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use tonic::Status;
-use values::AccountId;
+use values::{AccountId, InvoiceId};
 
 use crate::ctx::Ctx;
 use crate::error::Error;
@@ -78,6 +78,14 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
         tx.commit().await?;
         return Ok(());
     }
+    if let (Some(account), Some(open)) = (&account, &change.open_invoice) {
+        let mut tx = ctx.db.begin().await?;
+        store::enter(&mut tx, Tenant::All).await?;
+        invoice_told(&mut tx, account, (open, &change.resume_token), now).await?;
+        watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
+        tx.commit().await?;
+        return Ok(());
+    }
     let profile = match &account {
         Some(account) if change.threshold_code == "ZERO" && !account.invoiced => {
             Some(ctx.profile_of(account).await?)
@@ -129,6 +137,42 @@ async fn renewal_told(
         event: format!("renewal {token}"),
         facts,
         invoice: None,
+    };
+    notify::owner(db, account, &news, now).await
+}
+
+/// Tells whoever gets the invoices of one that waits to be paid, with it.
+async fn invoice_told(
+    db: &mut sqlx::PgConnection,
+    account: &Account,
+    (open, token): (&billing::OpenInvoice, &str),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let invoice: InvoiceId = open
+        .invoice_id
+        .parse()
+        .map_err(|_| Error::Stored("id of billing"))?;
+    let due = open.amount_due.clone().unwrap_or_default();
+    let mut facts = vec![
+        ("invoice_number", open.number.clone()),
+        (
+            "amount_due",
+            format!("{} {}", due.currency_code, due.amount),
+        ),
+        ("due_date", open.due_date.clone()),
+    ];
+    if !open.failure_reason.is_empty() {
+        facts.push(("reason", open.failure_reason.clone()));
+    }
+    let news = News {
+        kind: if open.overdue {
+            "INVOICE_OVERDUE"
+        } else {
+            "INVOICE_ISSUED"
+        },
+        event: format!("invoice {token}"),
+        facts,
+        invoice: Some(invoice.uuid()),
     };
     notify::owner(db, account, &news, now).await
 }

@@ -295,6 +295,7 @@ fn order_kind(name: &str) -> pb::order::Kind {
         "ADD_ON" => pb::order::Kind::AddOn,
         "REFUND_REQUEST" => pb::order::Kind::RefundRequest,
         "PAY_RENEWAL" => pb::order::Kind::PayRenewal,
+        "PAY_INVOICE" => pb::order::Kind::PayInvoice,
         _ => pb::order::Kind::PlanChange,
     }
 }
@@ -373,7 +374,7 @@ impl Order {
 }
 
 /// Kinds of lines that are paid for; the others are tax.
-const PAYABLE: [&str; 2] = ["SUBSCRIPTION", "CREDITS"];
+const PAYABLE: [&str; 3] = ["SUBSCRIPTION", "CREDITS", "INVOICE"];
 
 pub fn ticket(from: &Ticket) -> pb::Ticket {
     pb::Ticket {

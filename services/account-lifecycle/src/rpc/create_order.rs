@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use values::{AccountId, MethodId};
 
-use super::{ask_refund, buy_add_on, buy_credits, buy_number, convert, pay_renewal, upgrade};
+use super::{
+    ask_refund, buy_add_on, buy_credits, buy_number, convert, pay_invoice, pay_renewal, upgrade,
+};
 use crate::clients::actor;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
@@ -41,6 +43,9 @@ pub async fn handle(
         }
         Some(Kind::RenewalPayment(asked)) => {
             return pay_renewal::handle(&ctx, &call, id, asked).await;
+        }
+        Some(Kind::InvoicePayment(asked)) => {
+            return pay_invoice::handle(&ctx, &call, id, asked).await;
         }
         None => return Err(field_error("kind", "one kind of order, such as plan_change").into()),
     };

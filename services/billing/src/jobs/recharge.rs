@@ -126,6 +126,7 @@ async fn look_at(
     let of = Of {
         purpose: "RECHARGE",
         order: None,
+        invoice: None,
         method: setting.method_id,
         intent: id,
         id,

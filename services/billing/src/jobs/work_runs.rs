@@ -65,7 +65,7 @@ async fn bill(ctx: &Ctx, held: &mut Leased) -> Result<(), Error> {
             period,
             currency: family.currency,
             excluded: &family.excluded_categories,
-            profiles: &catalogue.profiles,
+            catalogue: &catalogue,
             book: &pools.book,
         };
         let ratings = rate::rate(&mut *ctx.db.acquire().await?, &chunk, &terms).await?;

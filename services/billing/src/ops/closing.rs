@@ -141,7 +141,7 @@ async fn rated(
         period,
         currency,
         excluded,
-        profiles: &catalogue.profiles,
+        catalogue,
         book: &pools.book,
     };
     let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;

@@ -1,6 +1,7 @@
 //! Money asked for, and booked when it has arrived (D6): written down before `payments` is asked, and
 //! booked once, by whoever hears of it first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chassis::field_error;
@@ -10,32 +11,28 @@ use sqlx::PgConnection;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
-use values::{AccountId, ChargeId, Currency, InvoiceId, MethodId, Money};
+use values::{AccountId, ChargeId, Currency, InvoiceId, MethodId, Money, MoneyError};
 
 use super::credit::{self, Credit};
-use super::renewal;
 use super::settle::series_of;
+use super::{dun, renewal};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
 use crate::domain::recharge::{FAILURES_MAX, back_off};
 use crate::domain::tax::{self, TaxPolicy};
 use crate::error::Error;
-use crate::store::accounts::Account;
+use crate::store::accounts::{Account, Billed};
 use crate::store::auto_recharges::{self, Ended};
 use crate::store::collections::{self, Collection, Line, Outcome, Tax};
-use crate::store::invoices::{self, Invoice};
+use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, closings, numbers, outbox};
+use crate::store::{accounts, closings, dunnings, numbers, outbox};
 
 /// Seconds that whoever has written a collection has to ask for its charge, before a job does.
 pub const WAIT_SECONDS: i32 = 30;
 /// Why a collection has failed whose money has arrived and is not what was asked for.
 pub const SETTLED_AMOUNT_DIFFERS: &str = "SETTLED_AMOUNT_DIFFERS";
-/// An invoice's state when something is still to be paid.
-const OPEN: i16 = 1;
-/// An invoice's state when nothing is left to be paid.
-const PAID: i16 = 2;
 
 /// The taxes on lines of an account, and what is charged in all.
 pub async fn taxed(
@@ -57,32 +54,39 @@ pub async fn taxed(
     let billed = accounts::billed(db, account.account_id)
         .await?
         .ok_or(Error::Stored("account"))?;
-    let none = TaxPolicy {
-        rate_bps: 0,
-        same_state: Vec::new(),
-        other_state: Vec::new(),
-        export_bps: 0,
-    };
-    let policy = catalogue
-        .taxes
-        .get(&billed.country_code)
-        .or_else(|| catalogue.taxes.get(""))
-        .unwrap_or(&none);
-    let same_state = billed.state_code == profile.sender.state;
-    let found =
-        tax::lines(policy, net, (same_state, billed.export_supply)).map_err(out_of_range)?;
+    let taxes = taxes(&catalogue.taxes, profile, &billed, net).map_err(out_of_range)?;
     let mut total = net;
-    let mut taxes = Vec::new();
-    for line in found {
-        total = total.plus(line.money).map_err(out_of_range)?;
-        taxes.push(Tax {
-            tax_code: line.code,
-            rate_bps: line.rate_bps,
-            amount_minor: line.money.minor(),
-        });
+    for tax in &taxes {
+        total = total
+            .plus(Money::from_minor(tax.amount_minor, currency))
+            .map_err(out_of_range)?;
     }
     total.amount().map_err(out_of_range)?;
     Ok((taxes, total))
+}
+
+/// The taxes on `net`, by where an account of a profile is taxed.
+///
+/// # Errors
+/// `OutOfRange`.
+pub fn taxes(
+    policies: &HashMap<String, TaxPolicy>,
+    profile: &Profile,
+    billed: &Billed,
+    net: Money,
+) -> Result<Vec<Tax>, MoneyError> {
+    let own = policies.get(&billed.country_code);
+    let Some(policy) = own.or_else(|| policies.get("")) else {
+        return Ok(Vec::new());
+    };
+    let same_state = billed.state_code == profile.sender.state;
+    let found = tax::lines(policy, net, (same_state, billed.export_supply))?;
+    let taxes = found.into_iter().map(|line| Tax {
+        tax_code: line.code,
+        rate_bps: line.rate_bps,
+        amount_minor: line.money.minor(),
+    });
+    Ok(taxes.collect())
 }
 
 /// The profile of an account.
@@ -96,10 +100,12 @@ pub fn profile<'c>(catalogue: &'c Catalogue, account: &Account) -> Result<&'c Pr
 /// What a collection is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Of {
-    /// ORDER, RECHARGE or RENEWAL.
+    /// ORDER, RECHARGE, RENEWAL, INVOICE or USAGE.
     pub purpose: &'static str,
     /// The order.
     pub order: Option<Uuid>,
+    /// The open invoice that it pays, whose taxes are its own.
+    pub invoice: Option<Uuid>,
     /// The payment method; `None` for the account's default one.
     pub method: Option<Uuid>,
     /// The intent that its first attempt is of.
@@ -116,18 +122,25 @@ pub async fn begin(
     lines: &[Line],
     now: DateTime<Utc>,
 ) -> Result<Collection, Error> {
-    if closings::stands(db, account.root_id).await? {
+    // What is owed already stands on an invoice, whatever becomes of the account.
+    if of.purpose != "USAGE" && closings::stands(db, account.root_id).await? {
         return Err(Error::AccountClosed(AccountId::from_uuid(account.root_id)));
     }
-    let (taxes, total) = taxed(db, catalogue, account, lines).await?;
+    let (taxes, total_minor) = if of.invoice.is_some() {
+        (Vec::new(), lines.iter().map(|line| line.amount_minor).sum())
+    } else {
+        let (taxes, total) = taxed(db, catalogue, account, lines).await?;
+        (taxes, total.minor())
+    };
     let collection = Collection {
         root_id: account.root_id,
         collection_id: of.id,
         order_id: of.order,
+        invoice_id: of.invoice,
         purpose: of.purpose.to_owned(),
         state: "CREATED".to_owned(),
         currency: account.currency.clone(),
-        total_minor: total.minor(),
+        total_minor,
         method_id: of.method,
         intent_id: of.intent,
         attempt_number: 1,
@@ -276,6 +289,9 @@ async fn attempt_ended(
         ("RENEWAL", "DECLINED") => {
             renewal::declined(db, catalogue, collection, (reason, counts), now).await
         }
+        ("INVOICE", "DECLINED") => {
+            dun::declined(db, catalogue, collection, (reason, counts), now).await
+        }
         _ => Ok(()),
     }
 }
@@ -349,7 +365,7 @@ pub async fn keep(
     attempt_ended(db, catalogue, (&collection, state, reason, counts), now).await
 }
 
-/// Books a renewal of an account that pays by invoice: an open one stands for it.
+/// Books what an account that pays by invoice owes, a renewal or usage: an open invoice stands for it.
 pub async fn invoice(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -404,6 +420,10 @@ async fn book(
         .await?
         .ok_or(Error::Stored("account"))?;
     let profile = profile(catalogue, &account)?;
+    if collection.invoice_id.is_some() {
+        let low = profile.notify_below_micros;
+        return dun::book(db, (&account, collection), low, now).await;
+    }
     let before = ledger::balance(db, root, now).await?;
     let mut entries = Entries::new(&collection.currency, now);
     if profile.forfeits_trial {
@@ -436,22 +456,15 @@ async fn book(
         .zip(1..)
     {
         let seed = id(format!("line {number}"));
+        let sum = micros(line.amount_minor)?;
         if line.kind == "CREDITS" {
-            let credit = Credit {
-                root,
-                kind: LotKind::Paid,
-                source: debit,
-                micros: micros(line.amount_minor)?,
-                expires_at: None,
-                word: "PURCHASE",
-                reason: "PURCHASE",
-                collection: Some(collection.collection_id),
-                seed,
-            };
-            credit::add(db, &credit, &mut entries, now).await?;
+            credit_bought(db, (collection, debit), (sum, seed), &mut entries, now).await?;
+        } else if collection.purpose == "USAGE" {
+            // It was earned as it was used, and is overdraft until it is on an invoice.
+            ledger::overdraw(db, &[root], &[-sum]).await?;
+            entries.add(seed, &entry(LedgerAccount::Overdraft, sum));
         } else {
-            let earned = entry(LedgerAccount::Revenue, micros(line.amount_minor)?);
-            entries.add(seed, &earned);
+            entries.add(seed, &entry(LedgerAccount::Revenue, sum));
         }
     }
     for (tax, number) in collections::taxes(db, collection.collection_id)
@@ -465,6 +478,29 @@ async fn book(
     entries.copy(db).await?;
     credit::balance_moved(db, (root, before), profile.notify_below_micros, now).await?;
     issue(db, catalogue, (&account, collection, arrived), now).await
+}
+
+/// Adds credit that a collection has paid for.
+async fn credit_bought(
+    db: &mut PgConnection,
+    (collection, source): (&Collection, LedgerAccount),
+    (micros, seed): (i64, Uuid),
+    entries: &mut Entries,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let credit = Credit {
+        root: collection.root_id,
+        kind: LotKind::Paid,
+        source,
+        micros,
+        expires_at: None,
+        word: "PURCHASE",
+        reason: "PURCHASE",
+        collection: Some(collection.collection_id),
+        seed,
+    };
+    credit::add(db, &credit, entries, now).await?;
+    Ok(())
 }
 
 /// Forfeits what is left of trial credit (REQ-133).
@@ -534,7 +570,9 @@ async fn issue(
     (account, collection, arrived): (&Account, &Collection, bool),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let today = profile(catalogue, account)?.zone.day(now);
+    let profile = profile(catalogue, account)?;
+    let today = profile.zone.day(now);
+    let due_on = (!arrived).then(|| dun::due_on(profile, now));
     let series_id = series_of(db, catalogue, (&account.profile_code, ""), now).await?;
     let invoice = Invoice {
         invoice_id: collection.collection_id,
@@ -552,8 +590,11 @@ async fn issue(
         issued_at: now,
         charged_minor: if arrived { collection.total_minor } else { 0 },
         credited_minor: 0,
+        due_on,
     };
-    Ok(invoices::insert_purchase(db, &invoice).await?)
+    invoices::insert_purchase(db, &invoice).await?;
+    let issued = due_on.map(|due_on| (invoice.invoice_id, invoice.root_id, due_on));
+    Ok(dunnings::insert(db, issued.as_slice(), now).await?)
 }
 
 /// Notes a recharge that was declined: after each that counts the next waits longer, and after the last

@@ -4,7 +4,9 @@ use chassis::{Call, Unit};
 use sqlx::PgConnection;
 use values::{Currency, InvoiceId};
 
+use crate::domain::credit::{Earned, split};
 use crate::error::Error;
+use crate::store::collections;
 use crate::store::invoices::{self, Ended, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 
@@ -25,12 +27,43 @@ impl End {
         }
     }
 
-    const fn entry(self) -> (LedgerAccount, &'static str) {
+    /// What is due of an invoice, by the ledger account that it is taken from.
+    fn parts(self, earned: Earned, credited: i64, due: i64) -> [(LedgerAccount, i64); 2] {
         match self {
-            Self::Void => (LedgerAccount::Revenue, "VOID"),
-            Self::Uncollectible => (LedgerAccount::WrittenOff, "UNCOLLECTIBLE"),
+            Self::Void => {
+                let parts = split(earned, credited, due, due);
+                [
+                    (LedgerAccount::Revenue, parts.net_due),
+                    (LedgerAccount::Tax, parts.tax_due),
+                ]
+            }
+            Self::Uncollectible => [(LedgerAccount::WrittenOff, due), (LedgerAccount::Tax, 0)],
         }
     }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Void => "VOID",
+            Self::Uncollectible => "UNCOLLECTIBLE",
+        }
+    }
+}
+
+/// What was earned by an invoice: credit that was bought is not, it is given back by a refund.
+pub async fn earned(db: &mut PgConnection, invoice: &Invoice) -> Result<Earned, Error> {
+    let sum = |minors: &mut dyn Iterator<Item = i64>| minors.fold(0_i64, i64::saturating_add);
+    // Of a month, whoever billed it: a run, or a closing.
+    if !invoice.family_code.is_empty() {
+        let taxes = invoices::taxes(db, invoice.invoice_id).await?;
+        let tax = sum(&mut taxes.iter().map(|tax| tax.amount_minor));
+        return Ok(Earned::of(invoice.total_minor - tax, 0, tax));
+    }
+    let lines = collections::lines(db, invoice.invoice_id).await?;
+    let credits = lines.iter().filter(|line| line.kind == "CREDITS");
+    let credits = sum(&mut credits.map(|line| line.amount_minor));
+    let net = sum(&mut lines.iter().map(|line| line.amount_minor));
+    let tax = invoice.total_minor - net;
+    Ok(Earned::of(net - credits, credits, tax))
 }
 
 /// The invoice `id` as it is under the lock of its account's balance.
@@ -62,21 +95,28 @@ pub async fn end<M>(
         .currency
         .parse()
         .map_err(|_| Error::Stored("currency"))?;
-    let micros = due
-        .checked_mul(currency.micros_per_minor())
-        .ok_or(Error::Stored("sum of an invoice"))?;
-    let (debit, word) = end.entry();
-    let entry = Entry {
-        root_id: known.root_id,
-        debit,
-        credit: LedgerAccount::Receivable,
-        amount_micros: micros,
-        lot_id: None,
-        invoice_id: Some(known.invoice_id),
-        reason: word,
-    };
+    let earned = earned(db, &known).await?;
     let mut entries = Entries::new(&known.currency, call.now);
-    entries.add(call.derived_id("ended"), &entry);
+    for (debit, minor) in end.parts(earned, known.credited_minor, due) {
+        let micros = minor
+            .checked_mul(currency.micros_per_minor())
+            .ok_or(Error::Stored("sum of an invoice"))?;
+        let entry = Entry {
+            root_id: known.root_id,
+            debit,
+            credit: LedgerAccount::Receivable,
+            amount_micros: micros,
+            lot_id: None,
+            invoice_id: Some(known.invoice_id),
+            reason: end.word(),
+        };
+        if 0 < micros {
+            entries.add(
+                call.derived_id(&format!("ended {}", debit.number())),
+                &entry,
+            );
+        }
+    }
     entries.copy(db).await?;
     let ended = Ended {
         invoice_id: known.invoice_id,

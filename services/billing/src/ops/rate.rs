@@ -4,14 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
-use values::{Currency, Period};
+use values::{Currency, Money, Period};
 
+use super::collect;
 use super::segments::{Book, Pool};
-use crate::clients::Profile;
+use crate::clients::Catalogue;
 use crate::domain::rating::{self, Line, Unratable, Used};
 use crate::error::Error;
 use crate::store;
-use crate::store::accounts::Payer;
+use crate::store::accounts::{Billed, Payer};
+use crate::store::collections::Tax;
 
 /// A payer whose month costs something.
 #[derive(Debug, Clone)]
@@ -24,7 +26,9 @@ pub struct Rated {
     pub invoiced: bool,
     /// The lines.
     pub lines: Vec<Line>,
-    /// Their sum, above zero.
+    /// The taxes on them, of a payer that pays by invoice.
+    pub taxes: Vec<Tax>,
+    /// Their sum with the taxes, above zero.
     pub total_minor: i64,
 }
 
@@ -59,8 +63,8 @@ pub struct Terms<'a> {
     pub currency: Currency,
     /// Usage left out of the percentage base.
     pub excluded: &'a [String],
-    /// The policies of the profiles by code.
-    pub profiles: &'a HashMap<String, Profile>,
+    /// The policies of profiles, and the taxes.
+    pub catalogue: &'a Catalogue,
     /// The plans' terms.
     pub book: &'a Book,
 }
@@ -137,9 +141,9 @@ fn one(
             "billing does not know the payer".to_owned(),
         )
     })?;
-    if !terms.profiles.contains_key(&account.profile_code) {
+    let Some(profile) = terms.catalogue.profiles.get(&account.profile_code) else {
         return Err(("PROFILE_MISSING", account.profile_code.clone()));
-    }
+    };
     if account.currency != terms.currency.code() {
         return Err((
             "CURRENCY_DIFFERS",
@@ -159,9 +163,25 @@ fn one(
             Unratable::OutOfRange => out_of_range(),
             Unratable::BadTimeline => ("TIMELINE_INVALID", error.to_string()),
         })?;
-    let total = lines
+    let net = lines
         .iter()
         .try_fold(0_i64, |sum, line| sum.checked_add(line.minor))
+        .ok_or_else(out_of_range)?;
+    let taxes = if account.invoiced {
+        let billed = Billed {
+            country_code: account.country_code.clone(),
+            state_code: account.state_code.clone(),
+            export_supply: account.export_supply,
+        };
+        let net = Money::from_minor(net, terms.currency);
+        collect::taxes(&terms.catalogue.taxes, profile, &billed, net).map_err(|_| out_of_range())?
+    } else {
+        // Of what the balance pays, tax was paid when the credit was bought.
+        Vec::new()
+    };
+    let total = taxes
+        .iter()
+        .try_fold(net, |sum, tax| sum.checked_add(tax.amount_minor))
         .ok_or_else(out_of_range)?;
     // What is settled is kept in millionths as well.
     total
@@ -172,6 +192,7 @@ fn one(
         profile: account.profile_code.clone(),
         invoiced: account.invoiced,
         lines,
+        taxes,
         total_minor: total,
     };
     Ok((0 < total).then_some(rated))

@@ -240,6 +240,7 @@ async fn begin(
         let of = Of {
             purpose: "RENEWAL",
             order: None,
+            invoice: None,
             method: None,
             intent: Uuid::now_v7(),
             id,

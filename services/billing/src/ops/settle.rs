@@ -6,19 +6,16 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{Currency, Period};
 
+use super::dun;
 use super::rate::Rated;
 use super::spend::{self, Bill, Purse, Spending};
 use crate::clients::Catalogue;
 use crate::domain::numbers;
 use crate::error::Error;
 use crate::store;
-use crate::store::invoices::{Batch, Invoice, Line};
+use crate::store::dunnings;
+use crate::store::invoices::{Batch, Invoice, Line, OPEN, PAID};
 use crate::store::ledger::{Entries, Entry, LedgerAccount};
-
-/// An invoice's state when something is still to be paid.
-const OPEN: i16 = 1;
-/// An invoice's state when nothing is.
-const PAID: i16 = 2;
 
 /// What all invoices of a run, or of a closing, have in common.
 pub struct Header<'a> {
@@ -75,6 +72,8 @@ struct Writing<'a> {
     invoices: Batch,
     entries: Entries,
     spending: Spending<'a>,
+    /// The open ones: invoice, root account, last day to pay.
+    open: Vec<(Uuid, Uuid, NaiveDate)>,
 }
 
 impl<'a> Writing<'a> {
@@ -84,6 +83,7 @@ impl<'a> Writing<'a> {
             invoices: Batch::new(),
             entries: Entries::new(header.currency.code(), header.issued_at),
             spending: Spending::new(header.catalogue, header.issued_at),
+            open: Vec::new(),
         }
     }
 
@@ -107,6 +107,7 @@ impl<'a> Writing<'a> {
             issued_at: header.issued_at,
             charged_minor: 0,
             credited_minor: 0,
+            due_on: None,
         });
         for (line, line_number) in rated.lines.iter().zip(1..) {
             let start_on = day(header.period.start(), line.first_day);
@@ -127,24 +128,14 @@ impl<'a> Writing<'a> {
                 },
             );
         }
+        if rated.invoiced {
+            return self.opened(rated, invoice_id);
+        }
+        let id = |place| entry_id(invoice_id, place);
         // Rating has seen to it that this fits.
         let micros = rated
             .total_minor
             .saturating_mul(header.currency.micros_per_minor());
-        let id = |place| entry_id(invoice_id, place);
-        if rated.invoiced {
-            let entry = Entry {
-                root_id: rated.payer,
-                debit: LedgerAccount::Receivable,
-                credit: LedgerAccount::Revenue,
-                amount_micros: micros,
-                lot_id: None,
-                invoice_id: Some(invoice_id),
-                reason: "INVOICE",
-            };
-            self.entries.add(id(0), &entry);
-            return Ok(());
-        }
         let bill = Bill {
             root: rated.payer,
             profile: &rated.profile,
@@ -156,9 +147,40 @@ impl<'a> Writing<'a> {
         self.spending.pay(&bill, purse, &mut self.entries, id)
     }
 
+    /// What is owed on an open invoice, with its taxes: those of credit were paid when it was bought.
+    fn opened(&mut self, rated: &Rated, invoice_id: Uuid) -> Result<(), Error> {
+        let profile = self.header.catalogue.profiles.get(&rated.profile);
+        let profile = profile.ok_or_else(|| Error::ProfileNotFound(rated.profile.clone()))?;
+        let due_on = dun::due_on(profile, self.header.issued_at);
+        self.open.push((invoice_id, rated.payer, due_on));
+        let per_minor = self.header.currency.micros_per_minor();
+        let mut owe = |place, credit, minor: i64| {
+            let entry = Entry {
+                root_id: rated.payer,
+                debit: LedgerAccount::Receivable,
+                credit,
+                amount_micros: minor.saturating_mul(per_minor),
+                lot_id: None,
+                invoice_id: Some(invoice_id),
+                reason: "INVOICE",
+            };
+            self.entries.add(entry_id(invoice_id, place), &entry);
+        };
+        let taxes: i64 = rated.taxes.iter().map(|tax| tax.amount_minor).sum();
+        owe(0, LedgerAccount::Revenue, rated.total_minor - taxes);
+        for (tax, place) in rated.taxes.iter().zip(1_u16..) {
+            owe(place, LedgerAccount::Tax, tax.amount_minor);
+        }
+        for (tax, number) in rated.taxes.iter().zip(1_i16..) {
+            self.invoices.add_tax(invoice_id, number, tax);
+        }
+        Ok(())
+    }
+
     async fn flush(self, db: &mut PgConnection) -> Result<(), Error> {
         self.invoices.copy(db).await?;
         self.entries.copy(db).await?;
+        dunnings::insert(db, &self.open, self.header.issued_at).await?;
         self.spending.flush(db).await
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use chassis::{Call, FieldError, Unit, field_error, wire};
 use proto::billing::v1 as pb;
 use sqlx::PgConnection;
-use values::{AccountId, CollectionId, MethodId, Money, OrderId};
+use values::{AccountId, CollectionId, InvoiceId, MethodId, Money, OrderId};
 
 use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::collect::{self, WAIT_SECONDS};
+use crate::ops::dun;
 use crate::store::collections::{self, Collection, Line};
 use crate::store::ledger;
 
@@ -48,16 +49,26 @@ struct Asked {
     account: AccountId,
     order: OrderId,
     method: Option<MethodId>,
+    /// The open invoice that is paid, in place of lines.
+    invoice: Option<InvoiceId>,
     lines: Vec<Line>,
     amount: Option<Money>,
 }
 
 fn read(request: &pb::CollectOrderRequest) -> Result<Asked, Error> {
+    let invoice: Option<InvoiceId> = wire::optional_id("invoice_id", &request.invoice_id)?;
     Ok(Asked {
+        invoice,
         account: wire::id("account_id", &request.account_id)?,
         order: wire::id("order_id", &request.order_id)?,
         method: wire::optional_id("payment_method_id", &request.payment_method_id)?,
-        lines: lines(&request.lines)?,
+        lines: match invoice {
+            Some(_) if !request.lines.is_empty() => {
+                return Err(field_error("lines", "none where an invoice is paid").into());
+            }
+            Some(_) => Vec::new(),
+            None => lines(&request.lines)?,
+        },
         amount: match request.amount {
             Some(_) => Some(wire::money("amount", request.amount.as_ref())?),
             None => None,
@@ -126,8 +137,11 @@ async fn written_down(
     if let Some(known) = collections::lock_of_order(db, asked.order.uuid()).await? {
         let id = known.collection_id;
         let exists = || Error::CollectionExists(CollectionId::from_uuid(id));
-        let same =
-            known.root_id == account.root_id && collections::lines(db, id).await? == asked.lines;
+        let paid = known.invoice_id.map(InvoiceId::from_uuid);
+        let lines = collections::lines(db, id).await?;
+        let same = known.root_id == account.root_id
+            && paid == asked.invoice
+            && (paid.is_some() || lines == asked.lines);
         if !same || (!known.is_decided() && known.method_id != method) {
             return Err(exists());
         }
@@ -136,8 +150,26 @@ async fn written_down(
         if known.state != "DECLINED" || known.intent_id == intent || arrived {
             return Ok(known);
         }
+        if let Some(invoice) = known.invoice_id {
+            dun::still_due(db, invoice, known.total_minor).await?;
+        }
         collections::try_again(db, id, (method, intent), (WAIT_SECONDS, call.now)).await?;
         return collections::get(db, id).await?.ok_or_else(exists);
+    }
+    let of = collect::Of {
+        purpose: if asked.invoice.is_some() {
+            "INVOICE"
+        } else {
+            "ORDER"
+        },
+        order: Some(asked.order.uuid()),
+        invoice: asked.invoice.map(InvoiceId::uuid),
+        method,
+        intent,
+        id: uuid::Uuid::now_v7(),
+    };
+    if asked.invoice.is_some() {
+        return dun::ordered(db, (catalogue, &account), &of, asked.amount, call.now).await;
     }
     if let Some(quoted) = asked.amount {
         let (_, total) = collect::taxed(db, catalogue, &account, &asked.lines).await?;
@@ -145,12 +177,5 @@ async fn written_down(
             return Err(Error::Requote);
         }
     }
-    let of = collect::Of {
-        purpose: "ORDER",
-        order: Some(asked.order.uuid()),
-        method,
-        intent,
-        id: uuid::Uuid::now_v7(),
-    };
     collect::begin(db, (catalogue, &account), &of, &asked.lines, call.now).await
 }

@@ -130,6 +130,7 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
         taxes: Vec::new(),
         paid_by_charge: money(from.charged_minor),
         credited: money(from.credited_minor),
+        due_date: from.due_on.map(|day| day.to_string()).unwrap_or_default(),
     })
 }
 
@@ -148,6 +149,9 @@ pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::
         let terms = terms.get(&stored.terms_id).ok_or(Error::Stored("terms"))?;
         shown.lines.push(line(stored, terms, days_in_month)?);
     }
+    let currency = currency(&from.currency)?;
+    let taxes = store::invoices::taxes(db, from.invoice_id).await?;
+    shown.taxes = taxes.iter().map(|tax| tax_line(tax, currency)).collect();
     Ok(shown)
 }
 
@@ -204,11 +208,8 @@ pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::
         "INVOICED" => State::Invoiced,
         _ => return Err(Error::Stored("state of a collection")),
     };
-    let invoice_id = if matches!(state, State::Succeeded | State::Invoiced) {
-        InvoiceId::from_uuid(from.collection_id).to_string()
-    } else {
-        String::new()
-    };
+    let made = matches!(state, State::Succeeded | State::Invoiced).then_some(from.collection_id);
+    let invoice_id = from.invoice_id.or(made);
     Ok(pb::Collection {
         collection_id: CollectionId::from_uuid(from.collection_id).to_string(),
         order_id: from
@@ -217,7 +218,9 @@ pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::
             .unwrap_or_default(),
         state: state.into(),
         amount: Some(pb_money(Money::from_minor(from.total_minor, currency))),
-        invoice_id,
+        invoice_id: invoice_id
+            .map(|id| InvoiceId::from_uuid(id).to_string())
+            .unwrap_or_default(),
         failure_reason: from.failure_reason.clone(),
         charge_id: from
             .charge_id

@@ -12,20 +12,15 @@ use super::convert;
 use super::list_credit_notes::shown;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
-use crate::domain::credit::{Earned, Split, split};
+use crate::domain::credit::{Split, split};
 use crate::domain::lots::LotKind;
 use crate::error::Error;
 use crate::ops::credit::{self, Credit};
 use crate::ops::{collect, end_invoice, settle};
 use crate::store::credit_notes::{self, CreditNote};
-use crate::store::invoices::{self, Invoice};
+use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, collections, numbers};
-
-/// An invoice's state when something is still to be paid.
-const OPEN: i16 = 1;
-/// An invoice's state when nothing is.
-const PAID: i16 = 2;
+use crate::store::{accounts, numbers};
 
 pub async fn handle(
     _: Ctx,
@@ -51,7 +46,7 @@ pub async fn handle(
         let expected = format!("the currency of the invoice, {currency}");
         return Err(field_error("amount.currency_code", expected).into());
     }
-    let earned = earned(db, &invoice).await?;
+    let earned = end_invoice::earned(db, &invoice).await?;
     let left = earned.total() - invoice.credited_minor;
     if left < amount.minor() {
         return Err(Error::CreditExceedsInvoice {
@@ -87,24 +82,6 @@ pub async fn handle(
     Ok(unit
         .commit(pb::CreateCreditNoteResponse { credit_note })
         .await?)
-}
-
-/// What was earned by an invoice: credit that was bought is not, it is given back by a refund.
-async fn earned(db: &mut PgConnection, invoice: &Invoice) -> Result<Earned, Error> {
-    // Of a month, whoever billed it: a run, or a closing.
-    if !invoice.family_code.is_empty() {
-        return Ok(Earned::of(invoice.total_minor, 0, 0));
-    }
-    let lines = collections::lines(db, invoice.invoice_id).await?;
-    let credits = lines
-        .iter()
-        .filter(|line| line.kind == "CREDITS")
-        .fold(0_i64, |sum, line| sum.saturating_add(line.amount_minor));
-    let net = lines
-        .iter()
-        .fold(0_i64, |sum, line| sum.saturating_add(line.amount_minor));
-    let tax = invoice.total_minor - net;
-    Ok(Earned::of(net - credits, credits, tax))
 }
 
 /// Posts a credit: against what is due, and to the balance.

@@ -24,7 +24,12 @@ pub async fn handle(
         Some(id) => Some(convert::root_account(&mut db, id).await?.root_id),
         None => None,
     };
-    let found = invoices::list(&mut db, (root, run.map(RunId::uuid)), after, page.size + 1).await?;
+    let (of, limit) = ((root, run.map(RunId::uuid)), page.size + 1);
+    let found = if request.only_open {
+        invoices::list_open(&mut db, of, after, limit).await?
+    } else {
+        invoices::list(&mut db, of, after, limit).await?
+    };
     let (found, last) = page.cut(found);
     let mut series: Vec<i32> = found.iter().map(|invoice| invoice.series_id).collect();
     series.dedup();

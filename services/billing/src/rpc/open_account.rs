@@ -9,6 +9,7 @@ use values::AccountId;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::ops::bill_usage;
 use crate::store::accounts::{self, Account};
 use crate::store::ledger;
 
@@ -69,6 +70,7 @@ pub async fn handle(
     }
     if parent.is_none() {
         ledger::open(&mut unit.tx, id.uuid(), &account.currency).await?;
+        bill_usage::begin(&mut unit.tx, &catalogue, &account, call.now).await?;
     }
     Ok(unit.commit(pb::OpenAccountResponse {}).await?)
 }

@@ -121,7 +121,7 @@ pub async fn handle(
         period,
         currency: family.currency,
         excluded: &family.excluded_categories,
-        profiles: &catalogue.profiles,
+        catalogue: &catalogue,
         book: &pools.book,
     };
     let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;
@@ -164,6 +164,11 @@ pub async fn handle(
             amount_due: money(total),
             paid_from_balance: money(0),
             lines,
+            taxes: rated
+                .map_or(&[][..], |rated| &rated.taxes)
+                .iter()
+                .map(|tax| convert::tax_line(tax, family.currency))
+                .collect(),
             ..pb::Invoice::default()
         }),
     })

@@ -62,7 +62,7 @@ pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Re
         period,
         currency: family.currency,
         excluded: &family.excluded_categories,
-        profiles: &catalogue.profiles,
+        catalogue: &catalogue,
         book: &pools.book,
     };
     let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;

@@ -97,6 +97,9 @@ fn facts(invoice: &pb::Invoice, issued_at: DateTime<Utc>, zone: Zone) -> Vec<(St
         let period = days(&invoice.period_start_date, &invoice.period_end_date);
         facts.push(fact("Period", period));
     }
+    if let Ok(due) = invoice.due_date.parse() {
+        facts.push(fact("Due", day(due)));
+    }
     let state = match invoice.state() {
         pb::invoice::State::Open => "Open",
         pb::invoice::State::Paid => "Paid",

@@ -1,11 +1,15 @@
 //! `BillingService.UpdateAccountFacts`
 
+use std::sync::Arc;
+
 use chassis::{Call, Unit, field_error, wire};
 use proto::billing::v1 as pb;
 use values::AccountId;
 
+use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::ops::bill_usage;
 use crate::store::accounts::{self, Facts};
 use crate::store::recipients;
 
@@ -13,6 +17,7 @@ pub async fn handle(
     _: Ctx,
     call: Call<pb::UpdateAccountFactsRequest>,
     mut unit: Unit,
+    catalogue: Arc<Catalogue>,
 ) -> Result<pb::UpdateAccountFactsResponse, Error> {
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
@@ -62,5 +67,9 @@ pub async fn handle(
     if accounts::set_facts(db, id.uuid(), &facts).await? && (whole || !recipient.is_empty()) {
         recipients::set(db, known.root_id, recipient, call.now).await?;
     }
+    let account = accounts::get(db, id.uuid())
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    bill_usage::begin(db, &catalogue, &account, call.now).await?;
     Ok(unit.commit(pb::UpdateAccountFactsResponse {}).await?)
 }

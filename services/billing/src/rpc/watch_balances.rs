@@ -1,5 +1,7 @@
 //! `BillingService.WatchBalances`
 
+use std::collections::HashMap;
+
 use chassis::wire::{pb_amount, timestamp};
 use chassis::{news, resume_position};
 use proto::billing::v1 as pb;
@@ -8,7 +10,7 @@ use values::Amount;
 use super::{Streamed, convert};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::outbox;
+use crate::store::{invoices, numbers, outbox};
 
 /// Changes read at once.
 const BATCH: i64 = 500;
@@ -34,18 +36,39 @@ pub fn handle(
 async fn changes(ctx: &Ctx, position: i64) -> Result<Vec<(i64, pb::WatchBalancesResponse)>, Error> {
     let mut db = ctx.db.acquire().await?;
     let found = outbox::of_accounts(&mut db, position, BATCH).await?;
+    // As they stand now: of one that was paid meanwhile nothing is due.
+    let mut open = HashMap::new();
+    for id in found.iter().filter_map(|it| it.invoice_id) {
+        let invoice = invoices::get(&mut db, id).await?;
+        let invoice = invoice.ok_or(Error::Stored("invoice"))?;
+        let series = numbers::get_all(&mut db, &[invoice.series_id]).await?;
+        open.insert(id, convert::invoice(&invoice, &series)?);
+    }
     found
         .into_iter()
         .map(|it| {
             let currency = convert::currency(&it.currency)?;
             let crossed = it.kind == "BALANCE_CROSSED";
+            let renewal = it.kind == "RENEWAL_FAILED";
+            let open = it
+                .invoice_id
+                .and_then(|id| open.get(&id))
+                .map(|invoice| pb::OpenInvoice {
+                    invoice_id: invoice.invoice_id.clone(),
+                    number: invoice.number.clone(),
+                    amount_due: invoice.amount_due.clone(),
+                    due_date: invoice.due_date.clone(),
+                    overdue: it.fell,
+                    failure_reason: it.reason.clone(),
+                });
             let balance = Amount::from_micros(it.balance_micros, currency);
             let change = pb::WatchBalancesResponse {
                 account_id: convert::account_id(it.root_id),
                 balance: crossed.then(|| pb_amount(balance)),
                 threshold_code: it.threshold_code,
                 below: crossed && it.fell,
-                failed_renewal: (!crossed).then(|| pb::FailedRenewal {
+                open_invoice: open,
+                failed_renewal: renewal.then(|| pb::FailedRenewal {
                     failure_reason: it.reason,
                     next_attempt_time: it.next_at.map(timestamp),
                 }),

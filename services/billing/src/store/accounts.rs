@@ -89,6 +89,12 @@ pub struct Payer {
     pub currency: String,
     /// Whether it pays by invoice; else from its balance.
     pub invoiced: bool,
+    /// Of one that pays by invoice: where it is taxed.
+    pub country_code: String,
+    /// Its state's code.
+    pub state_code: String,
+    /// Whether it buys as an export.
+    pub export_supply: bool,
 }
 
 /// The root accounts from `low` to `high`, in no order: a run's payers lie side by side, and are read so
@@ -96,9 +102,11 @@ pub struct Payer {
 pub async fn payers(db: &mut PgConnection, (low, high): (Uuid, Uuid)) -> sqlx::Result<Vec<Payer>> {
     sqlx::query_as!(
         Payer,
-        "-- billing.accounts.payers
-        SELECT account_id, profile_code, currency, invoiced FROM billing.accounts
-        WHERE account_id >= $1 AND account_id <= $2 AND root_id = account_id",
+        r#"-- billing.accounts.payers
+        SELECT account_id, profile_code, currency, invoiced, export_supply,
+               CASE WHEN invoiced THEN country_code ELSE '' END AS "country_code!",
+               CASE WHEN invoiced THEN state_code ELSE '' END AS "state_code!"
+        FROM billing.accounts WHERE account_id >= $1 AND account_id <= $2 AND root_id = account_id"#,
         low,
         high
     )

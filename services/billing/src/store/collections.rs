@@ -13,7 +13,9 @@ pub struct Collection {
     pub collection_id: Uuid,
     /// The order; `None` for a recharge or a renewal.
     pub order_id: Option<Uuid>,
-    /// ORDER, RECHARGE or RENEWAL.
+    /// The open invoice that it pays; `None` where it makes one.
+    pub invoice_id: Option<Uuid>,
+    /// ORDER, RECHARGE, RENEWAL, INVOICE or USAGE.
     pub purpose: String,
     /// CREATED, PENDING, `AWAITING_SETTLEMENT`, UNKNOWN, PARKED, SUCCEEDED, DECLINED or INVOICED.
     pub state: String,
@@ -40,11 +42,12 @@ pub struct Collection {
 }
 
 impl Collection {
-    /// Whether somebody is there to confirm: who orders, or pays a renewal by a method of their choice.
+    /// Whether somebody is there to confirm: who orders, or pays a renewal or an invoice by a method of their choice.
     pub fn is_attended(&self) -> bool {
         match self.purpose.as_str() {
             "ORDER" => true,
             "RENEWAL" => self.method_id.is_some(),
+            "INVOICE" => self.order_id.is_some(),
             _ => false,
         }
     }
@@ -90,9 +93,9 @@ pub async fn insert(
     sqlx::query!(
         "-- billing.collections.insert
         INSERT INTO billing.collections (root_id, collection_id, order_id, state, currency, total_minor, method_id,
-            intent_id, attempt_number, catalogue_version, created_at, updated_at, try_at, purpose)
+            intent_id, attempt_number, catalogue_version, created_at, updated_at, try_at, purpose, invoice_id)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, clock_timestamp() + make_interval(secs => $12::int),
-                $13)",
+                $13, $14)",
         collection.root_id,
         collection.collection_id,
         collection.order_id,
@@ -105,7 +108,8 @@ pub async fn insert(
         collection.catalogue_version,
         collection.created_at,
         wait_seconds,
-        collection.purpose
+        collection.purpose,
+        collection.invoice_id
     )
     .execute(&mut *db)
     .await?;
@@ -146,7 +150,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collect
     sqlx::query_as!(
         Collection,
         "-- billing.collections.get
-        SELECT root_id, collection_id, order_id, purpose, state, currency, total_minor, method_id, intent_id,
+        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id, intent_id,
                attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
         FROM billing.collections WHERE collection_id = $1",
         id
@@ -174,7 +178,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collec
     sqlx::query_as!(
         Collection,
         "-- billing.collections.lock
-        SELECT root_id, collection_id, order_id, purpose, state, currency, total_minor, method_id, intent_id,
+        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id, intent_id,
                attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
         FROM billing.collections WHERE collection_id = $1 FOR UPDATE",
         id
@@ -188,7 +192,7 @@ pub async fn lock_of_order(db: &mut PgConnection, order: Uuid) -> sqlx::Result<O
     sqlx::query_as!(
         Collection,
         "-- billing.collections.lock_of_order
-        SELECT root_id, collection_id, order_id, purpose, state, currency, total_minor, method_id, intent_id,
+        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id, intent_id,
                attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
         FROM billing.collections WHERE order_id = $1 FOR UPDATE",
         order
@@ -326,6 +330,18 @@ pub async fn any_undecided(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bo
         root
     )
     .fetch_one(db)
+    .await
+}
+
+/// What pays an invoice and is not decided yet.
+pub async fn paying(db: &mut PgConnection, invoice: Uuid) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "-- billing.collections.paying
+        SELECT collection_id FROM billing.collections
+        WHERE invoice_id = $1 AND state NOT IN ('SUCCEEDED', 'DECLINED')",
+        invoice
+    )
+    .fetch_optional(db)
     .await
 }
 

@@ -4,7 +4,13 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::collections::Tax;
 use super::copy::Rows;
+
+/// The state of one of which something is still to be paid.
+pub const OPEN: i16 = 1;
+/// The state of one of which nothing is left to be paid.
+pub const PAID: i16 = 2;
 
 /// An invoice as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +33,7 @@ pub struct Invoice {
     pub run_id: Option<Uuid>,
     /// The currency.
     pub currency: String,
-    /// The sum of its lines.
+    /// The sum of its lines and taxes.
     pub total_minor: i64,
     /// What the balance paid.
     pub from_balance_minor: i64,
@@ -35,10 +41,12 @@ pub struct Invoice {
     pub state: i16,
     /// When it was issued.
     pub issued_at: DateTime<Utc>,
-    /// What a charge paid.
+    /// What a charge paid, or money received outside.
     pub charged_minor: i64,
     /// What credit notes have taken back.
     pub credited_minor: i64,
+    /// The last day to pay it; `None` where it was paid when it was issued.
+    pub due_on: Option<NaiveDate>,
 }
 
 impl Invoice {
@@ -46,7 +54,11 @@ impl Invoice {
     pub const fn due_minor(&self) -> i64 {
         let paid = self.from_balance_minor + self.charged_minor;
         let left = self.total_minor - paid - self.credited_minor;
-        if self.state == 1 && 0 < left { left } else { 0 }
+        if self.state == OPEN && 0 < left {
+            left
+        } else {
+            0
+        }
     }
 }
 
@@ -69,10 +81,11 @@ pub struct Line {
     pub amount_minor: i64,
 }
 
-/// Invoices and lines to be copied.
+/// Invoices, lines and taxes to be copied.
 pub struct Batch {
     invoices: Rows,
     lines: Rows,
+    taxes: Rows,
 }
 
 impl Batch {
@@ -103,9 +116,17 @@ impl Batch {
             "base_micros",
             "amount_minor",
         ];
+        let taxes = [
+            "invoice_id",
+            "line_number",
+            "tax_code",
+            "rate_bps",
+            "amount_minor",
+        ];
         Self {
             invoices: Rows::new("billing.invoices", &invoices),
             lines: Rows::new("billing.invoice_lines", &lines),
+            taxes: Rows::new("billing.invoice_taxes", &taxes),
         }
     }
 
@@ -142,11 +163,23 @@ impl Batch {
         rows.bigint(line.amount_minor);
     }
 
-    /// Copies invoices, then lines. A second invoice of a payer, family and period is refused
+    /// Adds a tax of an invoice.
+    pub fn add_tax(&mut self, invoice_id: Uuid, number: i16, tax: &Tax) {
+        let rows = &mut self.taxes;
+        rows.row();
+        rows.uuid(invoice_id);
+        rows.smallint(number);
+        rows.text(&tax.tax_code);
+        rows.bigint(tax.rate_bps);
+        rows.bigint(tax.amount_minor);
+    }
+
+    /// Copies invoices, then lines and taxes. A second invoice of a payer, family and period is refused
     /// (`invoices_one_a_period`).
     pub async fn copy(self, db: &mut PgConnection) -> sqlx::Result<()> {
         self.invoices.copy(&mut *db).await?;
-        self.lines.copy(db).await?;
+        self.lines.copy(&mut *db).await?;
+        self.taxes.copy(db).await?;
         Ok(())
     }
 }
@@ -204,8 +237,9 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Invoice
         Invoice,
         "-- billing.invoices.get
         SELECT invoice_id, series_id, number, root_id, family_code, period_start, period_end, run_id, currency,
-               total_minor, from_balance_minor, state, issued_at, charged_minor, credited_minor
-        FROM billing.invoices WHERE invoice_id = $1",
+               total_minor, from_balance_minor, state, issued_at, charged_minor, credited_minor,
+               (SELECT d.due_on FROM billing.dunnings d WHERE d.invoice_id = i.invoice_id) AS due_on
+        FROM billing.invoices i WHERE invoice_id = $1",
         id
     )
     .fetch_optional(db)
@@ -251,6 +285,33 @@ pub async fn insert_purchase(db: &mut PgConnection, invoice: &Invoice) -> sqlx::
     Ok(())
 }
 
+/// The taxes of an invoice of a month, in order.
+pub async fn taxes(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Tax>> {
+    sqlx::query_as!(
+        Tax,
+        "-- billing.invoice_taxes.list
+        SELECT tax_code, rate_bps, amount_minor FROM billing.invoice_taxes
+        WHERE invoice_id = $1 ORDER BY line_number",
+        id
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Notes that part of an invoice whose account's balance is locked is paid, and its state.
+pub async fn pay(db: &mut PgConnection, id: Uuid, minor: i64, state: i16) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.invoices.pay
+        UPDATE billing.invoices SET charged_minor = charged_minor + $2, state = $3 WHERE invoice_id = $1",
+        id,
+        minor,
+        state
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Credits part of an invoice whose account's balance is locked, and keeps its state.
 pub async fn credit(
     db: &mut PgConnection,
@@ -273,6 +334,39 @@ pub async fn credit(
 /// Where a list of invoices goes on: period, root account, invoice.
 pub type Place = (NaiveDate, Uuid, Uuid);
 
+/// Up to `limit` open invoices after `after`, newest period first; of a root account, of a run, or of all.
+pub async fn list_open(
+    db: &mut PgConnection,
+    (root, run): (Option<Uuid>, Option<Uuid>),
+    after: Option<Place>,
+    limit: i64,
+) -> sqlx::Result<Vec<Invoice>> {
+    let (period, after_root, after_id) = match after {
+        Some((period, root, id)) => (Some(period), Some(root), Some(id)),
+        None => (None, None, None),
+    };
+    sqlx::query_as!(
+        Invoice,
+        "-- billing.invoices.list_open
+        SELECT invoice_id, series_id, number, root_id, family_code, period_start, period_end, run_id, currency,
+               total_minor, from_balance_minor, state, issued_at, charged_minor, credited_minor,
+               (SELECT d.due_on FROM billing.dunnings d WHERE d.invoice_id = i.invoice_id) AS due_on
+        FROM billing.invoices i
+        WHERE state = 1 AND ($1::uuid IS NULL OR root_id = $1) AND ($2::uuid IS NULL OR run_id = $2)
+          AND ($3::date IS NULL OR period_start < $3
+               OR (period_start = $3 AND (root_id, invoice_id) > ($4::uuid, $5::uuid)))
+        ORDER BY period_start DESC, root_id, invoice_id LIMIT $6",
+        root,
+        run,
+        period,
+        after_root,
+        after_id,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Up to `limit` invoices after `after`, newest period first; of a root account, of a run, or of all.
 ///
 /// Invoices of runs are kept by period, family and account: the runs name the periods to look into.
@@ -293,7 +387,8 @@ pub async fn list(
                 i.family_code AS "family_code!", i.period_start AS "period_start!", i.period_end AS "period_end!", i.run_id,
                 i.currency AS "currency!", i.total_minor AS "total_minor!",
                 i.from_balance_minor AS "from_balance_minor!", i.state AS "state!", i.issued_at AS "issued_at!",
-                i.charged_minor AS "charged_minor!", i.credited_minor AS "credited_minor!"
+                i.charged_minor AS "charged_minor!", i.credited_minor AS "credited_minor!",
+                (SELECT d.due_on FROM billing.dunnings d WHERE d.invoice_id = i.invoice_id) AS due_on
          FROM billing.runs r
          JOIN billing.invoices i ON i.period_start = r.period_start AND i.family_code = r.family_code
           AND i.run_id = r.run_id AND i.run_id IS NOT NULL
@@ -303,7 +398,8 @@ pub async fn list(
          ORDER BY i.period_start DESC, i.root_id, i.invoice_id LIMIT $6)
         UNION ALL
         (SELECT i.invoice_id, i.series_id, i.number, i.root_id, i.family_code, i.period_start, i.period_end, i.run_id,
-                i.currency, i.total_minor, i.from_balance_minor, i.state, i.issued_at, i.charged_minor, i.credited_minor
+                i.currency, i.total_minor, i.from_balance_minor, i.state, i.issued_at, i.charged_minor, i.credited_minor,
+                (SELECT d.due_on FROM billing.dunnings d WHERE d.invoice_id = i.invoice_id)
          FROM billing.invoices i
          WHERE i.run_id IS NULL AND $2::uuid IS NULL AND ($1::uuid IS NULL OR i.root_id = $1)
            AND ($3::date IS NULL OR i.period_start < $3

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
+use values::Currency;
 
 use super::copy::Rows;
 use crate::domain::lots::{Lot, LotKind};
@@ -490,6 +491,19 @@ pub async fn differences(
     db: &mut PgConnection,
     root: Option<Uuid>,
 ) -> sqlx::Result<(Vec<String>, i64)> {
+    let used = sqlx::query_scalar!(
+        "-- billing.balances.currencies\nSELECT DISTINCT currency FROM billing.balances"
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let (mut currencies, mut micros) = (Vec::new(), Vec::new());
+    for code in used {
+        let currency: Currency = code
+            .parse()
+            .map_err(|_| sqlx::Error::Decode("currency".into()))?;
+        micros.push(currency.micros_per_minor());
+        currencies.push(code);
+    }
     let differences = sqlx::query_scalar!(
         r#"-- billing.ledger_entries.differences
         WITH moved AS (
@@ -510,7 +524,8 @@ pub async fn differences(
             SELECT root_id, sum(amount_minor) AS minor FROM billing.refunds
             WHERE state NOT IN ('SUCCEEDED', 'UNDONE') AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
         ), due AS (
-            SELECT root_id, sum(total_minor - from_balance_minor - charged_minor - credited_minor) AS minor FROM billing.invoices
+            SELECT root_id, sum((total_minor - from_balance_minor - charged_minor - credited_minor) * u.micros) AS micros
+            FROM billing.invoices i JOIN unnest($2::text[], $3::bigint[]) AS u (currency, micros) USING (currency)
             WHERE state = 1 AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
         )
         SELECT format('lot %s of %s: %s left, entries say %s', l.lot_id, l.root_id, l.remaining_micros, coalesce(e.micros, 0)) AS "difference!"
@@ -521,15 +536,17 @@ pub async fn differences(
         FROM billing.balances b LEFT JOIN by_account e USING (root_id)
         WHERE ($1::uuid IS NULL OR b.root_id = $1) AND b.overdraft_micros <> coalesce(e.overdraft, 0)
         UNION ALL
-        SELECT format('open invoices of %s: due differs from receivable %s', e.root_id, e.receivable)
-        FROM by_account e LEFT JOIN due d USING (root_id)
-        WHERE (coalesce(e.receivable, 0) = 0) <> (coalesce(d.minor, 0) = 0)
+        SELECT format('open invoices of %s: %s is due, entries say %s', root_id, coalesce(d.micros, 0), coalesce(e.receivable, 0))
+        FROM by_account e FULL JOIN due d USING (root_id)
+        WHERE coalesce(e.receivable, 0) <> coalesce(d.micros, 0)
         UNION ALL
         SELECT format('refunds of %s: entries say that %s is on its way back, no refund does', e.root_id, e.going_back)
         FROM by_account e LEFT JOIN going_back g USING (root_id)
         WHERE (coalesce(e.going_back, 0) = 0) <> (coalesce(g.minor, 0) = 0)
         LIMIT 100"#,
-        root
+        root,
+        &currencies,
+        &micros
     )
     .fetch_all(&mut *db)
     .await?;

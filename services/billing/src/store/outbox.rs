@@ -93,6 +93,28 @@ pub async fn renewal_failed(
     Ok(())
 }
 
+/// Tells of an open invoice: that it was issued, or that it is overdue, and why it could not be paid.
+pub async fn open_invoice(
+    db: &mut PgConnection,
+    (root, invoice): (Uuid, Uuid),
+    (overdue, reason): (bool, &str),
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.outbox.open_invoice
+        INSERT INTO billing.outbox (root_id, kind, invoice_id, fell, reason, created_at)
+        VALUES ($1, 'OPEN_INVOICE', $2, $3, $4, $5)",
+        root,
+        invoice,
+        overdue,
+        reason,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Tells that a subscription has ended, as its renewal could not be paid.
 pub async fn subscription_ended(
     db: &mut PgConnection,
@@ -117,17 +139,19 @@ pub struct Told {
     pub position: i64,
     /// The root account.
     pub root_id: Uuid,
-    /// `BALANCE_CROSSED` or `RENEWAL_FAILED`.
+    /// `BALANCE_CROSSED`, `RENEWAL_FAILED` or `OPEN_INVOICE`.
     pub kind: String,
-    /// The balance then, in millionths; 0 for a renewal.
+    /// The balance then, in millionths; 0 for other news.
     pub balance_micros: i64,
     /// The currency of its ledger.
     pub currency: String,
-    /// What the balance crossed; empty for a renewal.
+    /// What the balance crossed; empty for other news.
     pub threshold_code: String,
-    /// Whether it fell below.
+    /// Whether it fell below; of an invoice, whether it is overdue.
     pub fell: bool,
-    /// Why a renewal could not be paid.
+    /// The open invoice.
+    pub invoice_id: Option<Uuid>,
+    /// Why a renewal or an invoice could not be paid.
     pub reason: String,
     /// When it is tried again; `None` for not any more.
     pub next_at: Option<DateTime<Utc>>,
@@ -144,9 +168,10 @@ pub async fn of_accounts(
         Told,
         r#"-- billing.outbox.of_accounts
         SELECT o.position, o.root_id AS "root_id!", o.kind, coalesce(o.balance_micros, 0) AS "balance_micros!", b.currency,
-               coalesce(o.threshold_code, '') AS "threshold_code!", coalesce(o.fell, false) AS "fell!", o.reason, o.next_at
+               coalesce(o.threshold_code, '') AS "threshold_code!", coalesce(o.fell, false) AS "fell!", o.reason, o.next_at,
+               o.invoice_id
         FROM billing.outbox o JOIN billing.balances b ON b.root_id = o.root_id
-        WHERE $1 < o.position AND o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED')
+        WHERE $1 < o.position AND o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE')
           AND o.written_by < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY o.position LIMIT $2"#,
         position,

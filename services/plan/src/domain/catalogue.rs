@@ -204,6 +204,8 @@ pub struct Profile {
     pub consume_order: Vec<String>,
     /// The issuer of its invoices.
     pub issuer: String,
+    /// How accounts pay that pay by invoice.
+    pub invoiced: InvoicedPolicy,
     /// What becomes of balances.
     pub balance: BalancePolicy,
     /// What is given back of paid credit; `None` where nothing is.
@@ -289,6 +291,15 @@ pub struct KycTerms {
     pub file_types: Vec<String>,
     /// How large a file may be.
     pub max_bytes: i64,
+}
+
+/// How accounts pay that pay by invoice.
+#[derive(Debug, Clone)]
+pub struct InvoicedPolicy {
+    /// Days after its issue until an invoice is due.
+    pub net_days: i32,
+    /// Days after it was due on which it is asked for again.
+    pub reminder_days: Vec<i32>,
 }
 
 /// What becomes of balances.

@@ -9,7 +9,7 @@ use values::{AccountId, ContractOfferId, Money, Rounding};
 
 use super::get_current_plan::{Current, cycle_price};
 use crate::domain::catalogue::{
-    Catalogue, Charge, Family, Issuer, KycTerms, Plan, Profile, Rates, Tax,
+    AutoRechargePolicy, Catalogue, Charge, Family, Issuer, KycTerms, Plan, Profile, Rates, Tax,
 };
 use crate::domain::change::{Direction, Effect};
 use crate::domain::timeline::Segment;
@@ -122,6 +122,10 @@ fn profile(profile: &Profile) -> pb::Profile {
             release_kind_codes: it.release_kinds.clone(),
             cancel_kind_codes: it.cancel_kinds.clone(),
         }),
+        invoiced: Some(pb::InvoicedPolicy {
+            net_days: profile.invoiced.net_days,
+            reminder_days: profile.invoiced.reminder_days.clone(),
+        }),
         consume_order: profile.consume_order.clone(),
         issuer_code: profile.issuer.clone(),
         balance: Some(pb::BalancePolicy {
@@ -138,18 +142,19 @@ fn profile(profile: &Profile) -> pb::Profile {
             window_days: it.window_days,
             tax_treatment_code: it.tax_treatment.clone(),
         }),
-        auto_recharge: profile
-            .auto_recharge
-            .as_ref()
-            .map(|it| pb::AutoRechargePolicy {
-                mode_code: it.mode.clone(),
-                default_threshold: Some(pb_amount(it.default_threshold)),
-                min_threshold: Some(pb_amount(it.min_threshold)),
-                default_amount: Some(pb_amount(it.default_amount)),
-                max_per_month: it.max_per_month,
-                invoiced: it.invoiced,
-                no_recurring_card_countries: it.no_recurring_card_countries.clone(),
-            }),
+        auto_recharge: profile.auto_recharge.as_ref().map(auto_recharge),
+    }
+}
+
+fn auto_recharge(it: &AutoRechargePolicy) -> pb::AutoRechargePolicy {
+    pb::AutoRechargePolicy {
+        mode_code: it.mode.clone(),
+        default_threshold: Some(pb_amount(it.default_threshold)),
+        min_threshold: Some(pb_amount(it.min_threshold)),
+        default_amount: Some(pb_amount(it.default_amount)),
+        max_per_month: it.max_per_month,
+        invoiced: it.invoiced,
+        no_recurring_card_countries: it.no_recurring_card_countries.clone(),
     }
 }
 

@@ -1,0 +1,52 @@
+//! `AccountService.CreateOrder` for an open invoice.
+
+use chassis::{Call, wire};
+use proto::account::v1 as pb;
+use proto::billing::v1 as billing;
+use serde_json::json;
+use values::{AccountId, InvoiceId, MethodId};
+
+use super::buy_credits::{line, quoted};
+use super::convert;
+use crate::ctx::Ctx;
+use crate::domain::permission::Action;
+use crate::error::Error;
+use crate::ops::permit;
+use crate::store::orders::{self, Order};
+
+/// Quotes what is due of an invoice: its taxes are in it.
+pub async fn handle(
+    ctx: &Ctx,
+    call: &Call<pb::CreateOrderRequest>,
+    id: AccountId,
+    asked: &pb::InvoicePayment,
+) -> Result<pb::CreateOrderResponse, Error> {
+    let invoice: InvoiceId = wire::id("invoice_payment.invoice_id", &asked.invoice_id)?;
+    let method: MethodId = wire::id(
+        "invoice_payment.payment_method_id",
+        &asked.payment_method_id,
+    )?;
+    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let known = ctx.invoice(invoice).await?;
+    // Another's is as good as none.
+    if known.account_id != AccountId::from_uuid(account.root_id).to_string() {
+        return Err(Error::InvoiceNotFound(invoice));
+    }
+    if known.state() != billing::invoice::State::Open {
+        return Err(Error::NothingDue(id));
+    }
+    let words = format!("invoice {}", known.number);
+    let lines = vec![line(&words, "INVOICE", known.amount_due.as_ref())];
+    let order = Order {
+        method_id: Some(method.uuid()),
+        item: json!({"invoice": invoice.to_string()}),
+        ..quoted(call, &account, ("PAY_INVOICE", "Pay"), lines.into())
+    };
+    let mut unit = permit::step(ctx, call, &account).await?;
+    orders::insert(&mut unit.tx, &order).await?;
+    Ok(unit
+        .commit(pb::CreateOrderResponse {
+            order: Some(convert::order(&order)),
+        })
+        .await?)
+}

@@ -1,0 +1,100 @@
+//! What an account that pays by invoice owes for usage and rentals: overdraft as it is used, and an open invoice with
+//! the start of the next month (REQ-037).
+
+use chrono::{DateTime, Days, Months, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::collect::{self, Of};
+use crate::clients::{Catalogue, Profile};
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::store::accounts::{self, Account};
+use crate::store::collections::{self, Line};
+use crate::store::{closings, ledger, usage_bills};
+
+/// When the month of a profile that `now` lies in ends.
+fn month_end(profile: &Profile, now: DateTime<Utc>) -> DateTime<Utc> {
+    let first = profile.zone.day(collect::month_start(profile, now));
+    let next = first.checked_add_months(Months::new(1));
+    profile.zone.start_of(next.unwrap_or(first + Days::new(31)))
+}
+
+/// Has the usage of an account invoiced from the end of this month on, where it pays by invoice.
+pub async fn begin(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    account: &Account,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if !account.invoiced || account.account_id != account.root_id {
+        return Ok(());
+    }
+    let end = month_end(collect::profile(catalogue, account)?, now);
+    Ok(usage_bills::insert(db, account.root_id, end).await?)
+}
+
+/// Invoices what a root account owes whose month has ended; safe to repeat.
+pub async fn go_on(
+    ctx: &Ctx,
+    catalogue: &Catalogue,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let mut tx = ctx.db.begin().await?;
+    ledger::lock(&mut tx, &[root]).await?;
+    let ended = usage_bills::lock(&mut tx, root).await?;
+    let Some(ended) = ended.filter(|end| *end <= now) else {
+        return Ok(());
+    };
+    let account = accounts::get(&mut tx, root).await?;
+    let account = account.ok_or(Error::Stored("account"))?;
+    let closing = closings::get(&mut tx, root).await?;
+    let over = closing.is_some_and(|it| it.state == "SETTLED") || !account.invoiced;
+    if account.invoiced {
+        bill(&mut tx, (catalogue, &account), ended, now).await?;
+    }
+    if over {
+        usage_bills::delete(&mut tx, root).await?;
+    } else {
+        let end = month_end(collect::profile(catalogue, &account)?, now);
+        usage_bills::set(&mut tx, root, end).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// The invoice of what is owed, in whole minor units: the rest is owed on. The balance is locked.
+async fn bill(
+    db: &mut PgConnection,
+    (catalogue, account): (&Catalogue, &Account),
+    ended: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let root = account.root_id;
+    let profile = collect::profile(catalogue, account)?;
+    let (owed, _) = ledger::overdraft(db, root)
+        .await?
+        .ok_or(Error::Stored("balance"))?;
+    let minor = owed / profile.currency.micros_per_minor();
+    // Of the month's own name: it is invoiced once.
+    let id = Uuid::new_v5(&root, format!("usage {}", ended.timestamp()).as_bytes());
+    if minor <= 0 || collections::get(db, id).await?.is_some() {
+        return Ok(());
+    }
+    let of = Of {
+        purpose: "USAGE",
+        order: None,
+        invoice: None,
+        method: None,
+        intent: id,
+        id,
+    };
+    let line = Line {
+        kind: "USAGE".to_owned(),
+        plan_code: String::new(),
+        cycle_code: String::new(),
+        amount_minor: minor,
+    };
+    let owed = collect::begin(db, (catalogue, account), &of, &[line], now).await?;
+    collect::invoice(db, catalogue, &owed, now).await
+}

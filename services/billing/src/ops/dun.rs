@@ -1,0 +1,269 @@
+//! Open invoices: their owner is told when they are issued; when they are due they are paid by the account's method,
+//! and asked for again on the days of the profile (D13). Whatever pays one is booked here, once.
+
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+use values::{AccountId, Currency, InvoiceId, Money};
+
+use super::collect::{self, Of, SETTLED_AMOUNT_DIFFERS};
+use super::credit::{self, Credit};
+use crate::clients::{Catalogue, Profile};
+use crate::ctx::Ctx;
+use crate::domain::dunning;
+use crate::domain::lots::LotKind;
+use crate::error::Error;
+use crate::store::accounts::{self, Account};
+use crate::store::collections::{self, Collection, Line};
+use crate::store::dunnings::{self, Dunning};
+use crate::store::invoices::{self, Invoice, OPEN, PAID};
+use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
+use crate::store::{closings, outbox};
+
+/// How long one is put off that can't be gone on with now.
+const PUT_OFF: TimeDelta = TimeDelta::hours(1);
+
+/// The last day to pay an invoice of a profile that is issued at an instant.
+pub fn due_on(profile: &Profile, issued_at: DateTime<Utc>) -> NaiveDate {
+    let day = profile.zone.day(issued_at);
+    day.checked_add_days(Days::new(profile.net_days))
+        .unwrap_or(day)
+}
+
+/// Goes on with an invoice that is due; safe to repeat.
+pub async fn go_on(ctx: &Ctx, known: &Dunning, now: DateTime<Utc>) -> Result<(), Error> {
+    let catalogue = ctx.active_catalogue().await?;
+    let mut tx = ctx.db.begin().await?;
+    let asked = next(&mut tx, &catalogue, known, now).await?;
+    tx.commit().await?;
+    ctx.wake.notify_waiters();
+    if let Some(id) = asked {
+        // What is refused is counted there; what is lost, the job that asks again finds.
+        if let Err(error) = collect::ask(ctx, id).await {
+            tracing::warn!(collection.id = %id, error = %chassis::Chain(&error), "asking for the payment of an invoice failed");
+        }
+    }
+    Ok(())
+}
+
+/// What is next for an invoice: its owner is told of it, or its payment is written down.
+async fn next(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    known: &Dunning,
+    now: DateTime<Utc>,
+) -> Result<Option<Uuid>, Error> {
+    let root = known.root_id;
+    ledger::lock(db, &[root]).await?;
+    if dunnings::lock(db, known.invoice_id).await?.as_ref() != Some(known) {
+        return Ok(None);
+    }
+    let stored = invoices::get(db, known.invoice_id).await?;
+    let invoice = stored.ok_or(Error::Stored("invoice"))?;
+    let account = accounts::get(db, root).await?;
+    let account = account.ok_or(Error::Stored("account"))?;
+    let profile = collect::profile(catalogue, &account)?;
+    let closing = closings::get(db, root).await?;
+    let mut next = Dunning {
+        next_at: None,
+        ..known.clone()
+    };
+    let mut asked = None;
+    if invoice.due_minor() == 0 || closing.as_ref().is_some_and(|it| it.state == "SETTLED") {
+        // It has ended; or its account is closed, and what it owes is a matter of persons.
+    } else if known.state == "ISSUED" {
+        outbox::open_invoice(db, (root, known.invoice_id), (false, ""), now).await?;
+        "TOLD".clone_into(&mut next.state);
+        next.next_at = Some(profile.zone.start_of(known.due_on));
+    } else if closing.is_some_and(|it| it.state == "PREPARED")
+        || collections::paying(db, known.invoice_id).await?.is_some()
+    {
+        next.next_at = Some(now + PUT_OFF);
+    } else {
+        "OVERDUE".clone_into(&mut next.state);
+        let of = Of {
+            purpose: "INVOICE",
+            order: None,
+            invoice: Some(known.invoice_id),
+            method: None,
+            intent: Uuid::now_v7(),
+            id: Uuid::now_v7(),
+        };
+        let line = line(&invoice);
+        let begun = collect::begin(db, (catalogue, &account), &of, &[line], now).await?;
+        asked = Some(begun.collection_id);
+    }
+    dunnings::set(db, &next).await?;
+    Ok(asked)
+}
+
+/// What is left to pay of an invoice, as one line: its taxes are its own.
+fn line(invoice: &Invoice) -> Line {
+    Line {
+        kind: "INVOICE".to_owned(),
+        plan_code: String::new(),
+        cycle_code: String::new(),
+        amount_minor: invoice.due_minor(),
+    }
+}
+
+/// Checks that so much is due of an invoice, and that nothing else pays it.
+pub async fn still_due(db: &mut PgConnection, id: Uuid, minor: i64) -> Result<(), Error> {
+    let invoice = invoices::get(db, id).await?;
+    let invoice = invoice.ok_or(Error::Stored("invoice"))?;
+    let payer = AccountId::from_uuid(invoice.root_id);
+    if invoice.due_minor() == 0 {
+        return Err(Error::NothingDue(payer));
+    }
+    if invoice.due_minor() != minor {
+        return Err(Error::Requote);
+    }
+    match collections::paying(db, id).await? {
+        Some(_) => Err(Error::PaymentUnderWay(payer)),
+        None => Ok(()),
+    }
+}
+
+/// The payment of an open invoice that is ordered, written down: all that is due. The account's balance is locked.
+pub async fn ordered(
+    db: &mut PgConnection,
+    (catalogue, account): (&Catalogue, &Account),
+    of: &Of,
+    quoted: Option<Money>,
+    now: DateTime<Utc>,
+) -> Result<Collection, Error> {
+    let id = of.invoice.ok_or(Error::Stored("invoice"))?;
+    let invoice = invoices::get(db, id).await?;
+    let invoice = invoice
+        .filter(|it| it.root_id == account.root_id)
+        .ok_or(Error::InvoiceNotFound(InvoiceId::from_uuid(id)))?;
+    let quoted = quoted.map_or(invoice.due_minor(), Money::minor);
+    still_due(db, id, quoted).await?;
+    collect::begin(db, (catalogue, account), of, &[line(&invoice)], now).await
+}
+
+/// Books a collection that pays an invoice, whose money has arrived: what the invoice does not need any more is
+/// paid credit.
+pub async fn book(
+    db: &mut PgConnection,
+    (account, collection): (&Account, &Collection),
+    notify_below_micros: i64,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let id = collection.invoice_id.ok_or(Error::Stored("collection"))?;
+    let stored = invoices::get(db, id).await?;
+    let invoice = stored.ok_or(Error::Stored("invoice"))?;
+    let before = ledger::balance(db, account.root_id, now).await?;
+    let mut entries = Entries::new(&collection.currency, now);
+    let seed = collection.collection_id;
+    let rest = pay(db, &invoice, (collection.total_minor, seed), &mut entries).await?;
+    if 0 < rest {
+        let credit = Credit {
+            root: account.root_id,
+            kind: LotKind::Paid,
+            source: LedgerAccount::Clearing,
+            micros: micros(&invoice, rest)?,
+            expires_at: None,
+            word: "OVERPAID",
+            reason: "OVERPAID",
+            collection: Some(collection.collection_id),
+            seed,
+        };
+        credit::add(db, &credit, &mut entries, now).await?;
+    }
+    entries.copy(db).await?;
+    credit::balance_moved(db, (account.root_id, before), notify_below_micros, now).await
+}
+
+/// Pays an invoice, whose account's balance is locked, with money that has arrived, at most what is due; gives what
+/// is left of it.
+pub async fn pay(
+    db: &mut PgConnection,
+    invoice: &Invoice,
+    (minor, seed): (i64, Uuid),
+    entries: &mut Entries,
+) -> Result<i64, Error> {
+    let due = invoice.due_minor();
+    let paid = minor.min(due);
+    if 0 < paid {
+        let entry = Entry {
+            root_id: invoice.root_id,
+            debit: LedgerAccount::Clearing,
+            credit: LedgerAccount::Receivable,
+            amount_micros: micros(invoice, paid)?,
+            lot_id: None,
+            invoice_id: Some(invoice.invoice_id),
+            reason: "PAYMENT",
+        };
+        entries.add(Uuid::new_v5(&seed, b"paid"), &entry);
+        let state = if paid == due { PAID } else { OPEN };
+        invoices::pay(db, invoice.invoice_id, paid, state).await?;
+    }
+    Ok(minor - paid)
+}
+
+fn micros(invoice: &Invoice, minor: i64) -> Result<i64, Error> {
+    let currency: Currency = invoice
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency"))?;
+    minor
+        .checked_mul(currency.micros_per_minor())
+        .ok_or(Error::Stored("sum of an invoice"))
+}
+
+/// Notes that a payment of an invoice has failed: its owner is told, and it is asked for again on the next of the
+/// profile's days. A try that its owner made changes nothing; one that never reached the provider does not count.
+pub async fn declined(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    collection: &Collection,
+    (reason, counts): (&str, bool),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let id = collection.invoice_id.ok_or(Error::Stored("collection"))?;
+    let Some(known) = dunnings::lock(db, id).await? else {
+        return Ok(());
+    };
+    if collection.is_attended() {
+        return Ok(());
+    }
+    let account = accounts::get(db, known.root_id).await?;
+    let account = account.ok_or(Error::Stored("account"))?;
+    let profile = collect::profile(catalogue, &account)?;
+    let retries = usize::try_from(known.retries).unwrap_or(usize::MAX);
+    let next_at = if reason == SETTLED_AMOUNT_DIFFERS {
+        tracing::error!(invoice.id = %id, "an invoice was paid by another sum");
+        None
+    } else if counts {
+        // At most one a day, also where the last was decided late.
+        let today = profile.zone.day(now);
+        dunning::next_try(known.due_on, &profile.reminder_days, retries)
+            .map(|day| profile.zone.start_of(day.max(today + Days::new(1))))
+    } else {
+        Some(now + PUT_OFF)
+    };
+    if counts {
+        outbox::open_invoice(db, (known.root_id, id), (true, reason), now).await?;
+    }
+    let next = Dunning {
+        retries: known.retries + i32::from(counts),
+        next_at,
+        ..known
+    };
+    Ok(dunnings::set(db, &next).await?)
+}
+
+/// Puts one off that fails by a fault of ours.
+pub async fn put_off(ctx: &Ctx, known: &Dunning, now: DateTime<Utc>) -> Result<(), Error> {
+    let mut tx = ctx.db.begin().await?;
+    if dunnings::lock(&mut tx, known.invoice_id).await?.as_ref() == Some(known) {
+        let later = Dunning {
+            next_at: Some(now + PUT_OFF),
+            ..known.clone()
+        };
+        dunnings::set(&mut tx, &later).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}

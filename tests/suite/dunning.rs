@@ -1,0 +1,485 @@
+//! Open invoices: what accounts that pay by invoice owe, its taxes, when it is due, and whatever pays it.
+
+use std::sync::Arc;
+
+use perdiem::connect::request_id;
+use proto::account::v1 as account;
+use proto::account::v1::create_order_request::Kind;
+use proto::billing::v1 as billing;
+use proto::billing::v1::invoice::State;
+use proto::r#type::v1::Money;
+use tokio::sync::Barrier;
+use tonic::{Code, Status};
+
+use crate::money::{Shop, amount, rated, refused, taxes};
+
+const MAY: &str = "2026-05-01T00:00:00Z";
+
+#[expect(clippy::unnecessary_wraps, reason = "as the fields of messages are")]
+fn dollars(amount: &str) -> Option<Money> {
+    Some(Money {
+        currency_code: "USD".to_owned(),
+        amount: amount.to_owned(),
+    })
+}
+
+/// An account that pays by invoice, in India where tax is asked, with an open invoice of April over 1,280.00 and tax.
+async fn owing(shop: &Shop) -> (String, billing::Invoice) {
+    let h = &shop.h;
+    let id = h.account_of("global", true).await;
+    shop.live_in(&id, "IN", "KA", false).await;
+    h.change("2026-04-15T10:00:00Z", &id, "business").await;
+    h.used(&id, "2026-04-15T00:00:00Z", "40000.00").await;
+    h.advance(MAY).await;
+    h.bill("2026-04").await;
+    let invoice = h.invoices(&id).await.remove(0);
+    (id, invoice)
+}
+
+async fn record(
+    shop: &Shop,
+    request: &billing::RecordInvoicePaymentRequest,
+) -> Result<billing::Invoice, Status> {
+    let mut client = shop.h.operator_with("BILLING").billing;
+    let answer = client.record_invoice_payment(request.clone()).await?;
+    Ok(answer.into_inner().invoice.unwrap())
+}
+
+fn wire(
+    invoice: &billing::Invoice,
+    of: &str,
+    reference: &str,
+) -> billing::RecordInvoicePaymentRequest {
+    billing::RecordInvoicePaymentRequest {
+        invoice_id: invoice.invoice_id.clone(),
+        amount: dollars(of),
+        reference: reference.to_owned(),
+        received_date: "2026-05-01".to_owned(),
+        request_id: request_id(),
+    }
+}
+
+/// What an owner was told of invoices, oldest first: kind, amount due, due date and reason.
+async fn told(shop: &Shop, id: &str) -> Vec<String> {
+    let request = account::ListNotificationsRequest {
+        account_id: id.to_owned(),
+        ..account::ListNotificationsRequest::default()
+    };
+    let mut client = shop.h.customer().account;
+    let answer = client.list_notifications(request).await.unwrap();
+    let mut told: Vec<String> = answer
+        .into_inner()
+        .notifications
+        .into_iter()
+        .filter(|it| it.kind_code.starts_with("INVOICE_"))
+        .map(|it| {
+            let facts: Vec<String> = it
+                .facts
+                .into_iter()
+                .filter(|fact| fact.name != "invoice_number")
+                .map(|fact| fact.value)
+                .collect();
+            format!("{} {}", it.kind_code, facts.join(" "))
+        })
+        .collect();
+    told.reverse();
+    told
+}
+
+/// An order that pays an invoice, confirmed and committed.
+async fn paid(
+    shop: &Shop,
+    id: &str,
+    (invoice, method): (&str, &str),
+) -> Result<account::Order, Status> {
+    let customer = shop.h.customer();
+    let request = account::CreateOrderRequest {
+        account_id: id.to_owned(),
+        kind: Some(Kind::InvoicePayment(account::InvoicePayment {
+            invoice_id: invoice.to_owned(),
+            payment_method_id: method.to_owned(),
+        })),
+        request_id: request_id(),
+    };
+    let quoted = customer.account.clone().create_order(request).await?;
+    let order = quoted.into_inner().order.unwrap();
+    assert_eq!(order.kind(), account::order::Kind::PayInvoice);
+    shop.h.confirm(&customer, &order).await?;
+    shop.h.commit(&customer, &order).await
+}
+
+#[tokio::test]
+async fn an_open_invoice_has_its_taxes_and_is_due_by_the_terms_of_the_profile() {
+    let shop = Shop::start().await;
+    let (id, invoice) = owing(&shop).await;
+    let igst = [("IGST", 1800, "230.40")];
+    assert_eq!(taxes(&invoice.taxes), igst);
+    assert_eq!(
+        (amount(&invoice.total), amount(&invoice.amount_due)),
+        ("1510.40", "1510.40")
+    );
+    assert_eq!(
+        (invoice.state(), invoice.due_date.as_str()),
+        (State::Open, "2026-05-31")
+    );
+    // What was previewed is what was billed.
+    let request = billing::PreviewInvoiceRequest {
+        account_id: id.clone(),
+        family_code: "SUPPORT".to_owned(),
+        month: "2026-04".to_owned(),
+        ..billing::PreviewInvoiceRequest::default()
+    };
+    let mut client = shop.h.operator.billing.clone();
+    let previewed = client.preview_invoice(request).await.unwrap().into_inner();
+    let previewed = previewed.invoice.unwrap();
+    assert_eq!(taxes(&previewed.taxes), igst);
+    assert_eq!(amount(&previewed.total), "1510.40");
+    // Tax is owed to its office, and is none of what was earned.
+    let to = async |account: i64| {
+        let sql = match account {
+            6 => {
+                "SELECT coalesce(sum(CASE WHEN credit = 6 THEN amount_micros ELSE -amount_micros END), 0)::bigint FROM billing.ledger_entries WHERE 6 IN (debit, credit)"
+            }
+            _ => {
+                "SELECT coalesce(sum(CASE WHEN credit = 7 THEN amount_micros ELSE -amount_micros END), 0)::bigint FROM billing.ledger_entries WHERE 7 IN (debit, credit)"
+            }
+        };
+        shop.h.count(sql).await
+    };
+    assert_eq!((to(6).await, to(7).await), (1_280_000_000, 230_400_000));
+    shop.reconciles().await;
+
+    // Its owner is told of it, with it; the same month billed for a prepaid account has no tax: its credit had.
+    assert_eq!(
+        told(&shop, &id).await,
+        ["INVOICE_ISSUED USD 1510.40 2026-05-31"]
+    );
+    let request = billing::ListInvoicesRequest {
+        only_open: true,
+        ..billing::ListInvoicesRequest::default()
+    };
+    let open = client.list_invoices(request.clone()).await.unwrap();
+    assert_eq!(open.into_inner().invoices.len(), 1);
+
+    // Part of it is credited: its share of tax too. What is left is undone.
+    let note = billing::CreateCreditNoteRequest {
+        invoice_id: invoice.invoice_id.clone(),
+        amount: dollars("151.04"),
+        reason: "a day".to_owned(),
+        request_id: request_id(),
+    };
+    client.create_credit_note(note).await.unwrap();
+    assert_eq!((to(6).await, to(7).await), (1_152_000_000, 207_360_000));
+    shop.reconciles().await;
+    let void = billing::VoidInvoiceRequest {
+        invoice_id: invoice.invoice_id.clone(),
+        reason: "an error".to_owned(),
+        request_id: request_id(),
+    };
+    client.void_invoice(void).await.unwrap();
+    assert_eq!((to(6).await, to(7).await), (0, 0));
+    shop.reconciles().await;
+    let open = client.list_invoices(request).await.unwrap();
+    assert!(open.into_inner().invoices.is_empty());
+    shop.h.advance("2026-06-10T00:00:00Z").await;
+    assert_eq!(
+        told(&shop, &id).await.len(),
+        1,
+        "one that is void is not asked for"
+    );
+}
+
+#[tokio::test]
+async fn an_invoice_is_paid_by_the_account_s_method_when_it_is_due() {
+    let shop = Shop::start().await;
+    let (id, invoice) = owing(&shop).await;
+    shop.card(&id, "tok_ok").await;
+    shop.h.advance("2026-05-30T23:59:59Z").await;
+    assert_eq!(shop.invoice(&invoice.invoice_id).await.state(), State::Open);
+    shop.h.advance("2026-05-31T00:00:01Z").await;
+    let paid = shop.invoice(&invoice.invoice_id).await;
+    assert_eq!(
+        (
+            paid.state(),
+            amount(&paid.paid_by_charge),
+            amount(&paid.amount_due)
+        ),
+        (State::Paid, "1510.40", "0.00")
+    );
+    assert_eq!(
+        told(&shop, &id).await.len(),
+        1,
+        "it was issued, and is never overdue"
+    );
+    shop.h.advance("2026-06-20T00:00:00Z").await;
+    assert_eq!(
+        shop.h
+            .count("SELECT count(*) FROM payments.movements")
+            .await,
+        1
+    );
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn one_that_can_t_be_paid_is_asked_for_again_and_paid_by_order() {
+    let shop = Shop::start().await;
+    let (id, invoice) = owing(&shop).await;
+    let overdue = "INVOICE_OVERDUE USD 1510.40 2026-05-31 NO_PAYMENT_METHOD";
+    for (until, times) in [
+        ("2026-05-30T12:00:00Z", 0),
+        ("2026-05-31T12:00:00Z", 1),
+        ("2026-06-01T12:00:00Z", 2),
+        ("2026-06-02T12:00:00Z", 2),
+        ("2026-06-03T12:00:00Z", 3),
+        ("2026-06-07T12:00:00Z", 4),
+        ("2026-07-15T12:00:00Z", 4),
+    ] {
+        shop.h.advance(until).await;
+        let told = told(&shop, &id).await;
+        assert_eq!(told.len(), times + 1, "{until}: {told:?}");
+        assert!(told.iter().skip(1).all(|it| it == overdue), "{told:?}");
+    }
+    assert_eq!(shop.invoice(&invoice.invoice_id).await.state(), State::Open);
+
+    // Another's invoice is none; a card that declines pays nothing; one that works pays all, once.
+    let other = shop.h.account_of("global", true).await;
+    shop.live_in(&other, "US", "", false).await;
+    let foreign = shop.card(&other, "tok_ok").await;
+    assert_eq!(
+        refused(paid(&shop, &other, (&invoice.invoice_id, &foreign)).await),
+        (Code::NotFound, "INVOICE_NOT_FOUND".to_owned())
+    );
+    let bad = shop.card(&id, "tok_declined_insufficient_funds").await;
+    let declined = paid(&shop, &id, (&invoice.invoice_id, &bad)).await.unwrap();
+    assert_eq!(declined.state(), account::order::State::Failed);
+    assert_eq!(shop.invoice(&invoice.invoice_id).await.state(), State::Open);
+    let good = shop.card(&id, "tok_ok").await;
+    let done = paid(&shop, &id, (&invoice.invoice_id, &good))
+        .await
+        .unwrap();
+    assert_eq!(done.state(), account::order::State::Completed);
+    assert_eq!(amount(&done.total), "1510.40");
+    assert_eq!(done.invoice_id, invoice.invoice_id);
+    let now = shop.invoice(&invoice.invoice_id).await;
+    assert_eq!(
+        (now.state(), amount(&now.amount_due)),
+        (State::Paid, "0.00")
+    );
+    assert_eq!(
+        refused(paid(&shop, &id, (&invoice.invoice_id, &good)).await),
+        (Code::FailedPrecondition, "NOTHING_DUE".to_owned())
+    );
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn money_received_outside_is_recorded_once_and_never_beyond_what_is_due() {
+    let shop = Shop::start().await;
+    let (id, invoice) = owing(&shop).await;
+    let mut client = shop.h.operator_with("SALES").billing;
+    let denied = client
+        .record_invoice_payment(wire(&invoice, "1.00", "W1"))
+        .await;
+    assert_eq!(denied.unwrap_err().code(), Code::PermissionDenied);
+    let bad = |change: fn(&mut billing::RecordInvoicePaymentRequest)| {
+        let mut request = wire(&invoice, "10.40", "W1");
+        change(&mut request);
+        request
+    };
+    for (request, code) in [
+        (
+            bad(|it| it.amount = dollars("1510.41")),
+            Code::InvalidArgument,
+        ),
+        (bad(|it| it.amount = dollars("0.00")), Code::InvalidArgument),
+        (
+            bad(|it| it.amount.as_mut().unwrap().currency_code = "INR".to_owned()),
+            Code::InvalidArgument,
+        ),
+        (
+            bad(|it| it.received_date = "2026-05-02".to_owned()),
+            Code::InvalidArgument,
+        ),
+        (
+            bad(|it| it.received_date = "yesterday".to_owned()),
+            Code::InvalidArgument,
+        ),
+        (
+            bad(|it| it.reference = String::new()),
+            Code::InvalidArgument,
+        ),
+        (
+            bad(|it| it.invoice_id = format!("IN{}", "0".repeat(32))),
+            Code::NotFound,
+        ),
+    ] {
+        assert_eq!(
+            record(&shop, &request).await.unwrap_err().code(),
+            code,
+            "{request:?}"
+        );
+    }
+    let part = wire(&invoice, "10.40", "W1");
+    let left = record(&shop, &part).await.unwrap();
+    assert_eq!(
+        (left.state(), amount(&left.amount_due)),
+        (State::Open, "1500.00")
+    );
+    // The same reference again: by a retry, by another person, and for another sum.
+    assert_eq!(record(&shop, &part).await.unwrap(), left);
+    assert_eq!(
+        record(&shop, &wire(&invoice, "10.40", "W1")).await.unwrap(),
+        left
+    );
+    assert_eq!(
+        refused(record(&shop, &wire(&invoice, "10.41", "W1")).await),
+        (Code::AlreadyExists, "PAYMENT_EXISTS".to_owned())
+    );
+    let rest = record(&shop, &wire(&invoice, "1500.00", "W2"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (rest.state(), amount(&rest.amount_due)),
+        (State::Paid, "0.00")
+    );
+    assert_eq!(
+        refused(record(&shop, &wire(&invoice, "0.01", "W3")).await),
+        (Code::FailedPrecondition, "INVOICE_NOT_OPEN".to_owned())
+    );
+    shop.h.advance("2026-06-20T00:00:00Z").await;
+    assert_eq!(told(&shop, &id).await.len(), 1);
+    let mut client = shop.h.operator.billing.clone();
+    let answer = client.reconcile(billing::ReconcileRequest::default()).await;
+    assert_eq!(
+        answer.unwrap().into_inner().differences,
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn of_many_who_pay_one_invoice_at_once_its_due_is_taken_once() {
+    let shop = Arc::new(Shop::start().await);
+    let (id, invoice) = owing(&shop).await;
+    let card = shop.card(&id, "tok_ok").await;
+    let barrier = Arc::new(Barrier::new(16));
+    let mut calls = Vec::new();
+    for n in 0..16 {
+        let (shop, barrier, id) = (shop.clone(), barrier.clone(), id.clone());
+        let (invoice, card) = (invoice.clone(), card.clone());
+        calls.push(tokio::spawn(async move {
+            barrier.wait().await;
+            if n % 2 == 0 {
+                let request = wire(&invoice, "1510.40", &format!("W{n}"));
+                record(&shop, &request).await.map(|_| true)
+            } else {
+                let order = paid(&shop, &id, (&invoice.invoice_id, &card)).await?;
+                Ok(order.state() == account::order::State::Completed)
+            }
+        }));
+    }
+    let mut won = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(true) => won += 1,
+            Ok(false) => {}
+            Err(status) => {
+                let reason = crate::harness::reason(&status);
+                let known = ["INVOICE_NOT_OPEN", "NOTHING_DUE", "PAYMENT_UNDER_WAY"];
+                assert!(known.contains(&reason.as_str()), "{status:?}");
+            }
+        }
+    }
+    assert_eq!(won, 1);
+    let paid = shop.invoice(&invoice.invoice_id).await;
+    assert_eq!(
+        (paid.state(), amount(&paid.paid_by_charge)),
+        (State::Paid, "1510.40")
+    );
+    let taken = "SELECT coalesce(sum(amount_micros), 0)::bigint FROM billing.ledger_entries WHERE debit = 8";
+    assert_eq!(shop.h.count(taken).await, 1_510_400_000);
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+}
+
+#[tokio::test]
+async fn money_for_an_invoice_that_was_undone_meanwhile_is_credit() {
+    let shop = Shop::start().await;
+    let (id, invoice) = owing(&shop).await;
+    shop.card(&id, "tok_slow_ok").await;
+    shop.h.advance("2026-05-31T00:00:01Z").await;
+    let paying = "SELECT count(*) FROM billing.collections WHERE purpose = 'INVOICE' AND state = 'AWAITING_SETTLEMENT'";
+    assert_eq!(shop.h.count(paying).await, 1);
+    // No other payment begins, and none is recorded, while one is under way.
+    assert_eq!(
+        refused(record(&shop, &wire(&invoice, "1.00", "W1")).await),
+        (Code::FailedPrecondition, "PAYMENT_UNDER_WAY".to_owned())
+    );
+    let note = billing::CreateCreditNoteRequest {
+        invoice_id: invoice.invoice_id.clone(),
+        amount: dollars("510.40"),
+        reason: "goodwill".to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.create_credit_note(note).await.unwrap();
+    shop.h.advance("2026-06-15T00:00:00Z").await;
+    let paid = shop.invoice(&invoice.invoice_id).await;
+    assert_eq!(
+        (
+            paid.state(),
+            amount(&paid.paid_by_charge),
+            amount(&paid.credited)
+        ),
+        (State::Paid, "1000.00", "510.40")
+    );
+    assert_eq!(shop.h.balance(&id).await, "510.400000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_037_usage_of_an_account_that_pays_by_invoice_is_on_one_each_month() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = h.account_of("india", true).await;
+    shop.live_in(&id, "IN", "KA", false).await;
+    // A part costs 0.20 (rates): and one of the prices has parts of a paisa.
+    let events = vec![
+        rated(&request_id(), &id, "sms", "2026-03-01T11:00:00Z", "5"),
+        rated(&request_id(), &id, "sms", "2026-03-01T11:30:00Z", "8"),
+    ];
+    h.record(events).await.unwrap();
+    let owed = h.balance(&id).await;
+    let owed_micros: i64 = owed.replace(['-', '.'], "").parse().unwrap();
+    assert!(owed.starts_with('-') && 0 < owed_micros, "{owed}");
+    h.advance("2026-03-31T18:29:59Z").await;
+    assert!(h.invoices(&id).await.is_empty());
+    h.advance("2026-04-02T00:00:00Z").await;
+    let invoice = h.invoices(&id).await.remove(0);
+    let net = owed_micros / 10_000;
+    let tax = (net * 18 + 50) / 100;
+    let shown = |minor: i64| format!("{}.{:02}", minor / 100, minor % 100);
+    assert_eq!(amount(&invoice.total), shown(net + tax));
+    assert_eq!(invoice.lines[0].kind_code, "USAGE");
+    assert_eq!(amount(&invoice.lines[0].amount), shown(net));
+    assert_eq!(
+        (invoice.state(), invoice.due_date.as_str()),
+        (State::Open, "2026-04-16"),
+        "the first of its terms"
+    );
+    assert_eq!(
+        h.balance(&id).await,
+        if owed_micros % 10_000 == 0 {
+            "0.000000".to_owned()
+        } else {
+            format!("-0.00{:04}", owed_micros % 10_000)
+        }
+    );
+    shop.reconciles().await;
+    // A month without usage has none.
+    h.advance("2026-05-02T00:00:00Z").await;
+    assert_eq!(h.invoices(&id).await.len(), 1);
+    // One that pays from its balance has none either.
+    assert_eq!(h.count("SELECT count(*) FROM billing.usage_bills").await, 1);
+}
