@@ -59,6 +59,7 @@ const CHANGED: &[(&str, &str)] = &[
         "settled_minor refunded_minor provider_id state failure_reason retryable parked_reason action_url return_url \
          reference updated_at settled_at lease_token leased_until sent_at first_sent_at look_ups look_at overdue_told_at",
     ),
+    ("payments.dispute_scans", "next_at done_at"),
     (
         "payments.disputes",
         "withheld_minor state evidence_due_at updated_at revision",

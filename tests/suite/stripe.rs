@@ -307,6 +307,7 @@ impl Fake {
         let routes = Router::new()
             .route("/v1/payment_methods/{id}", get(Self::method))
             .route("/v1/payment_methods/{id}/attach", post(Self::attach))
+            .route("/v1/disputes", get(Self::opened))
             .route("/v1/disputes/{id}", get(Self::dispute))
             .route("/v1/refunds", post(Self::refund))
             .route("/v1/customers", post(Self::customer))
@@ -315,9 +316,8 @@ impl Fake {
             .route("/v1/payment_intents/{id}", get(Self::intent))
             .route("/v1/payment_intents/{id}/cancel", post(Self::cancel))
             .with_state(fake.clone());
-        let url = free_url();
-        let address = url.trim_start_matches("http://").to_owned();
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         (fake, url)
     }
@@ -330,6 +330,25 @@ impl Fake {
 
     async fn dispute(State(fake): State<Self>, Path(id): Path<String>) -> Json<Value> {
         Json(fake.disputes.lock().unwrap()[&id].clone())
+    }
+
+    /// Two disputes a page, as the list of Stripe goes on after the last.
+    async fn opened(
+        State(fake): State<Self>,
+        Query(query): Query<HashMap<String, String>>,
+    ) -> Json<Value> {
+        let since: i64 = query["created[gte]"].parse().unwrap();
+        let disputes = fake.disputes.lock().unwrap();
+        let mut ids: Vec<&String> = disputes
+            .iter()
+            .filter(|(_, it)| since <= it["created"].as_i64().unwrap())
+            .map(|(id, _)| id)
+            .collect();
+        ids.sort();
+        let after = query.get("starting_after").map_or("", String::as_str);
+        let rest: Vec<_> = ids.into_iter().filter(|id| id.as_str() > after).collect();
+        let page: Vec<&Value> = rest.iter().take(2).map(|id| &disputes[*id]).collect();
+        Json(json!({"object": "list", "data": page, "has_more": page.len() < rest.len()}))
     }
 
     async fn refund(Form(form): Form<HashMap<String, String>>) -> Json<Value> {
@@ -777,4 +796,76 @@ async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is
     let request = billing::ReconcileRequest::default();
     let reconciled = client.reconcile(request).await.unwrap().into_inner();
     assert_eq!(reconciled.differences, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_dispute_that_no_webhook_told_of_is_found_in_the_book() {
+    let (fake, stripe) = Fake::start().await;
+    let shop = Shop::start(&stripe, &[]).await;
+    let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
+    let seller = Clients::new(&shop.h.urls, &seller).unwrap();
+    // What is bought has payments looked through the book again, once it is due.
+    let buy = async |token: &str| {
+        let (account, _) = shop.card(token).await;
+        let request = billing::CollectOrderRequest {
+            account_id: account.clone(),
+            order_id: format!("OR{}", Uuid::new_v4().simple()),
+            lines: vec![billing::CollectionLine {
+                kind: "CREDITS".to_owned(),
+                amount: usd("100.00"),
+                ..billing::CollectionLine::default()
+            }],
+            request_id: request_id(),
+            ..billing::CollectOrderRequest::default()
+        };
+        let mut client = seller.billing.clone();
+        let bought = client.collect_order(request).await.unwrap().into_inner();
+        let request = payments::GetChargeRequest {
+            account_id: account,
+            charge_id: bought.collection.unwrap().charge_id,
+        };
+        let mut client = shop.billing.payments.clone();
+        let charge = client.get_charge(request).await.unwrap().into_inner();
+        charge.charge.unwrap().provider_charge_id
+    };
+    let look = async || {
+        let due = "UPDATE payments.dispute_scans SET next_at = '-infinity'";
+        sqlx::query(due).execute(&shop.h.db).await.unwrap();
+        buy(&format!("pm_ok_{}", Uuid::new_v4().simple())).await;
+    };
+    let withheld = async |expected: i64| {
+        let begun = Instant::now();
+        let sum = "SELECT coalesce(sum(CASE WHEN debit = 15 THEN amount_micros ELSE -amount_micros END), 0)::bigint
+                   FROM billing.ledger_entries WHERE 15 IN (debit, credit)";
+        while shop.h.count(sum).await != expected {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "never {expected}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let now = chrono::Utc::now().timestamp();
+    let contested = |id: &str, intent: &str, created: i64, status: &str| {
+        let dispute = json!({"id": id, "payment_intent": intent, "amount": 10_000, "currency": "usd",
+            "created": created, "status": status, "reason": "fraudulent", "balance_transactions": []});
+        fake.disputes.lock().unwrap().insert(id.to_owned(), dispute);
+    };
+    let (one, other) = (buy("pm_ok_one").await, buy("pm_ok_other").await);
+    // On two pages, with one that is another system's.
+    contested("dp_1", "pi_of_another_system", now, "needs_response");
+    contested("dp_2", &one, now, "needs_response");
+    contested("dp_3", &other, now, "needs_response");
+    look().await;
+    withheld(200_000_000).await;
+    // One that is decided long after it was opened.
+    contested("dp_2", &one, now - 100 * 86_400, "won");
+    look().await;
+    withheld(100_000_000).await;
+    assert_eq!(
+        shop.h
+            .count("SELECT count(*) FROM payments.webhook_events")
+            .await,
+        0
+    );
 }

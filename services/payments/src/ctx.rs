@@ -105,6 +105,11 @@ impl Ctx {
             .ok_or_else(|| Error::ProviderNotFound(code.to_owned()))
     }
 
+    /// The codes of all providers.
+    pub fn provider_codes(&self) -> impl Iterator<Item = &'static str> {
+        self.providers.keys().copied()
+    }
+
     /// The provider that a movement was written down for. This process may not have it, while others have:
     /// nothing is known of the movement then.
     pub fn asked(&self, movement: &Movement) -> Result<&dyn Provider, Error> {

@@ -5,6 +5,7 @@
 
 pub mod decide_sandbox;
 pub mod erase_methods;
+pub mod look_for_disputes;
 pub mod look_up_movements;
 pub mod process_webhooks;
 pub mod tell_overdue;

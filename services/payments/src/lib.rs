@@ -103,6 +103,12 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                     chassis::repeat("tell_overdue", (PAUSE, &ctx.wake), &stop, async || {
                         jobs::tell_overdue::step(&ctx).await
                     });
+                let contested = chassis::repeat(
+                    "look_for_disputes",
+                    (MINUTE, &ctx.wake),
+                    &stop,
+                    async || jobs::look_for_disputes::step(&ctx).await,
+                );
                 let listen = async {
                     let Some(address) = webhooks else {
                         return;
@@ -118,7 +124,9 @@ async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
                         jobs::erase_methods::step(&ctx).await
                     });
                 let keep = chassis::keep_house(&ctx, &stop);
-                tokio::join!(decide, look_up, process, overdue, erase, keep, listen);
+                tokio::join!(
+                    decide, look_up, process, overdue, contested, erase, keep, listen
+                );
             },
         })
     })

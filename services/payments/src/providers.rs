@@ -176,6 +176,9 @@ pub trait Provider: Send + Sync {
     /// What the book says of a dispute by the provider's own id; `None` when it has no such one.
     fn dispute<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Contested>, Unavailable>>;
 
+    /// The provider's ids of disputes opened since an instant; more may be told.
+    fn disputes(&self, since: DateTime<Utc>) -> BoxFuture<'_, Result<Vec<String>, Unavailable>>;
+
     /// All that the book has of a stretch of time, oldest first.
     fn book(
         &self,

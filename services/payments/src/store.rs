@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod catalogues;
+pub mod dispute_scans;
 pub mod disputes;
 pub mod methods;
 pub mod movements;

@@ -574,6 +574,16 @@ impl Provider for Razorpay {
         .boxed()
     }
 
+    fn disputes(&self, since: DateTime<Utc>) -> BoxFuture<'_, Result<Vec<String>, Unavailable>> {
+        async move {
+            let now = Clock::System.now().await.map_err(|_| Unavailable)?;
+            let found = self.made("/v1/disputes", since, now).await?;
+            let ids = found.iter().filter_map(|it| text(it, "/id"));
+            Ok(ids.map(str::to_owned).collect())
+        }
+        .boxed()
+    }
+
     fn book(
         &self,
         from: DateTime<Utc>,

@@ -343,6 +343,10 @@ impl Provider for Sandbox {
     }
 
     // Nobody contests what it books.
+    fn disputes(&self, _: DateTime<Utc>) -> BoxFuture<'_, Result<Vec<String>, Unavailable>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
     fn dispute<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Contested>, Unavailable>> {
         async { Ok(None) }.boxed()
     }

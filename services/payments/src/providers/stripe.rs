@@ -461,6 +461,16 @@ impl Provider for Stripe {
         .boxed()
     }
 
+    fn disputes(&self, since: DateTime<Utc>) -> BoxFuture<'_, Result<Vec<String>, Unavailable>> {
+        async move {
+            let stretch = [("created[gte]", since.timestamp().to_string())];
+            let found = self.list("/v1/disputes", &stretch).await?;
+            let ids = found.iter().filter_map(|it| text(it, "/id"));
+            Ok(ids.map(str::to_owned).collect())
+        }
+        .boxed()
+    }
+
     fn book(
         &self,
         from: DateTime<Utc>,

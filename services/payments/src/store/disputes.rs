@@ -35,6 +35,17 @@ pub struct Dispute {
     pub updated_at: DateTime<Utc>,
 }
 
+/// The provider's ids of disputes that may still change.
+pub async fn undecided(db: &mut PgConnection, provider: &str) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "-- payments.disputes.undecided
+        SELECT provider_id FROM payments.disputes WHERE provider_code = $1 AND state IN ('INQUIRY', 'OPEN')",
+        provider
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// The revision of a provider's dispute; 0 for one that is not known.
 pub async fn revision(
     db: &mut PgConnection,
