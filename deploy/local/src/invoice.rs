@@ -111,7 +111,7 @@ pub fn print(invoice: &pb::Invoice, explain: bool, output: Output) -> Result<(),
         show::line(format!("  {} {}", tax.tax_code, money(&tax.amount).amount));
     }
     show::line(format!(
-        "  total {} {}, {} from the balance, {} by a charge, {} due",
+        "  total {} {}, {} from the balance, {} by payment, {} due",
         total.amount,
         total.currency_code,
         money(&invoice.paid_from_balance).amount,
