@@ -32,6 +32,8 @@ async fn owing(shop: &Shop) -> (String, billing::Invoice) {
     h.used(&id, "2026-04-15T00:00:00Z", "40000.00").await;
     h.advance(MAY).await;
     h.bill("2026-04").await;
+    // Whoever is to be told of it has been.
+    h.advance("2026-05-01T00:00:01Z").await;
     let invoice = h.invoices(&id).await.remove(0);
     (id, invoice)
 }
@@ -251,6 +253,9 @@ async fn one_that_can_t_be_paid_is_asked_for_again_and_paid_by_order() {
         refused(paid(&shop, &other, (&invoice.invoice_id, &foreign)).await),
         (Code::NotFound, "INVOICE_NOT_FOUND".to_owned())
     );
+    // Not even its sum is told.
+    let orders = "SELECT count(*) FROM account.orders WHERE kind = 'PAY_INVOICE'";
+    assert_eq!(shop.h.count(orders).await, 0);
     let bad = shop.card(&id, "tok_declined_insufficient_funds").await;
     let declined = paid(&shop, &id, (&invoice.invoice_id, &bad)).await.unwrap();
     assert_eq!(declined.state(), account::order::State::Failed);

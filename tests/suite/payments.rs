@@ -770,6 +770,66 @@ async fn slow_money_is_pending_until_its_day_and_another_amount_waits_for_a_pers
 }
 
 #[tokio::test]
+async fn news_that_was_numbered_first_and_is_visible_last_is_told_too() {
+    let p = Payments::start(&[]).await;
+    let (ac, _) = p.card("tok_ok").await;
+    let one = p.charge(&charge_of(&ac, "1.00")).await.unwrap();
+    let two = p.charge(&charge_of(&ac, "2.00")).await.unwrap();
+    let watch = async |resume_token: String| {
+        let request = payments::WatchMovementsRequest {
+            resume_token,
+            allow_bookmark: true,
+        };
+        let mut client = p.billing.payments.clone();
+        client.watch_movements(request).await.unwrap().into_inner()
+    };
+    // The next news of a stream: whose, and its token; none for a bookmark.
+    let next = async |stream: &mut tonic::Streaming<payments::WatchMovementsResponse>| {
+        let news = tokio::time::timeout(Duration::from_secs(10), stream.message()).await;
+        let news = news.expect("news").unwrap().unwrap();
+        let charge = match news.movement {
+            Some(payments::watch_movements_response::Movement::Charge(it)) => it.charge_id,
+            _ => String::new(),
+        };
+        (charge, news.resume_token)
+    };
+    let mut stream = watch(String::new()).await;
+    while !next(&mut stream).await.0.is_empty() {}
+
+    let tell = |charge: &payments::Charge| {
+        let id = charge.charge_id.trim_start_matches("CH").to_owned();
+        format!(
+            "INSERT INTO payments.outbox (root_id, movement_id)
+             SELECT root_id, movement_id FROM payments.movements WHERE movement_id = '{id}'"
+        )
+    };
+    // One begins to write first, another numbers its news first, and ends last.
+    let (mut early, mut late) = (p.h.db.begin().await.unwrap(), p.h.db.begin().await.unwrap());
+    let began = sqlx::query_scalar::<_, String>("SELECT pg_current_xact_id()::text");
+    began.fetch_one(&mut *early).await.unwrap();
+    let sql = sqlx::AssertSqlSafe(tell(&one));
+    sqlx::raw_sql(sql).execute(&mut *late).await.unwrap();
+    let sql = sqlx::AssertSqlSafe(tell(&two));
+    sqlx::raw_sql(sql).execute(&mut *early).await.unwrap();
+    early.commit().await.unwrap();
+    // What is committed is told at once, whoever else is still writing.
+    let (told, token) = next(&mut stream).await;
+    assert_eq!(told, two.charge_id);
+    let mut resumed = watch(token.clone()).await;
+    assert_eq!(next(&mut resumed).await.0, "", "that was all");
+    late.commit().await.unwrap();
+    assert_eq!(next(&mut stream).await.0, one.charge_id);
+    assert_eq!(next(&mut resumed).await.0, one.charge_id);
+    assert_eq!(next(&mut watch(token).await).await.0, one.charge_id);
+    // A token of before tokens had snapshots goes on after its number.
+    let newest = "SELECT max(position) FROM payments.outbox";
+    let newest = p.h.count(newest).await;
+    let mut old = watch((newest - 1).to_string()).await;
+    assert_eq!(next(&mut old).await.0, two.charge_id);
+    assert_eq!(next(&mut old).await.0, "");
+}
+
+#[tokio::test]
 async fn changes_are_watched_in_order_and_books_are_compared() {
     // Unknown outcomes are not looked up meanwhile: the comparison finds them.
     let p = Payments::start(&[("LOOK_UP_SECONDS", "3600")]).await;
@@ -802,6 +862,9 @@ async fn changes_are_watched_in_order_and_books_are_compared() {
         });
         tokens.push(news.resume_token);
     }
+    // Where a token stands in the order; what its reader had seen of the database is its own.
+    let position = |token: &String| token.rsplit('/').next().unwrap().to_owned();
+    let positions: Vec<_> = tokens.iter().map(position).collect();
     let at = |id: &String| seen.iter().position(|it| it == id).unwrap();
     assert!(at(&unknown.charge_id) < at(&charge.charge_id));
     assert!(at(&charge.charge_id) < at(&refund.refund_id));
@@ -818,18 +881,17 @@ async fn changes_are_watched_in_order_and_books_are_compared() {
         .unwrap()
         .into_inner();
     let next = rest.message().await.unwrap().unwrap();
-    assert_eq!(next.resume_token, tokens[at(&charge.charge_id) + 1]);
-    let mut told = vec![next.resume_token];
+    let mut told = vec![position(&next.resume_token)];
     let bookmark = loop {
         let next = rest.message().await.unwrap().unwrap();
         if next.caught_up {
             break next;
         }
-        told.push(next.resume_token);
+        told.push(position(&next.resume_token));
     };
     assert!(bookmark.movement.is_none() && bookmark.resume_token.is_empty());
     assert!(
-        told.starts_with(&tokens[at(&charge.charge_id) + 1..]),
+        told.starts_with(&positions[at(&charge.charge_id) + 1..]),
         "a bookmark comes after all that was told"
     );
 

@@ -79,7 +79,9 @@ impl Fake {
             .route("/v1/payments/{id}/refunds", get(Self::refunds))
             .route("/v1/refunds", get(Self::all_refunds))
             .with_state(fake.clone());
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         (fake, url)

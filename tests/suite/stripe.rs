@@ -316,7 +316,9 @@ impl Fake {
             .route("/v1/payment_intents/{id}", get(Self::intent))
             .route("/v1/payment_intents/{id}/cancel", post(Self::cancel))
             .with_state(fake.clone());
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         (fake, url)

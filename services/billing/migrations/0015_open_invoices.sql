@@ -83,3 +83,6 @@ CREATE VIEW billing_check.invoice_tax AS SELECT * FROM billing.invoice_taxes;
 CREATE VIEW billing_check.dunning AS SELECT * FROM billing.dunnings;
 CREATE VIEW billing_check.invoice_payment AS SELECT * FROM billing.invoice_payments;
 GRANT SELECT ON billing_check.invoice_tax, billing_check.dunning, billing_check.invoice_payment TO checker;
+
+-- What is told next is what no reader's snapshot has shown yet: it was written last.
+CREATE INDEX outbox_by_writer ON billing.outbox (written_by);

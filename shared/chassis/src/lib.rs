@@ -48,7 +48,7 @@ pub use frames::SingleMessage;
 pub use gate::{Gate, GateLayer};
 pub use jobs::{keep_house, repeat, stop_on_signal};
 pub use lanes::Lanes;
-pub use news::{follow, news, resume_position};
+pub use news::{Place, follow, news};
 pub use page::{Page, PageToken};
 pub use refusal::{FieldError, Refusal, field_error, internal};
 pub use requests::{Begun, forget_all_answers};

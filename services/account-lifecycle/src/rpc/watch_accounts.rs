@@ -1,6 +1,6 @@
 //! `AccountService.WatchAccounts`
 
-use chassis::{news, resume_position};
+use chassis::{Place, news};
 use proto::account::v1 as pb;
 
 use super::{Streamed, convert};
@@ -15,22 +15,26 @@ pub fn handle(
     ctx: &Ctx,
     request: &pb::WatchAccountsRequest,
 ) -> Result<Streamed<pb::WatchAccountsResponse>, Error> {
-    let position = resume_position(&request.resume_token)?;
+    let place = Place::read(&request.resume_token)?;
     let reader = ctx.clone();
-    let read = move |position| {
+    let read = move |place| {
         let ctx = reader.clone();
-        async move { changes(&ctx, position).await }
+        async move { changes(&ctx, &place).await }
     };
-    Ok(Box::pin(news(ctx.wake.clone(), (position, None), read)))
+    Ok(Box::pin(news(
+        (ctx.db.clone(), ctx.wake.clone()),
+        (place, None),
+        read,
+    )))
 }
 
-/// The changes after `position`, each with its account as it stands now.
-async fn changes(ctx: &Ctx, position: i64) -> Result<Vec<(i64, pb::WatchAccountsResponse)>, Error> {
+/// The changes of a place, each with its account as it stands now.
+async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchAccountsResponse)>, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     let mut changes = Vec::new();
-    for (position, transition) in transitions::news(&mut tx, position, BATCH).await? {
+    for (position, transition) in transitions::news(&mut tx, place, BATCH).await? {
         let account = accounts::get(&mut tx, transition.account_id)
             .await?
             .ok_or(Error::Stored("account"))?;
@@ -41,7 +45,7 @@ async fn changes(ctx: &Ctx, position: i64) -> Result<Vec<(i64, pb::WatchAccounts
         let change = pb::WatchAccountsResponse {
             account: Some(convert::closed(&account, closing.as_ref(), now)),
             transition: Some(convert::transition(transition)),
-            resume_token: position.to_string(),
+            resume_token: place.token(position),
         };
         changes.push((position, change));
     }

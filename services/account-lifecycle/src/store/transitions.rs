@@ -1,5 +1,6 @@
 //! `account.transitions`
 
+use chassis::Place;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -58,11 +59,12 @@ pub async fn insert(db: &mut PgConnection, it: &Transition) -> sqlx::Result<()> 
     Ok(())
 }
 
-/// Up to `limit` transitions after `position` in the order of their news, each with its position. None is given
-/// whose transaction, or one before it, may still be invisible.
+/// Up to `limit` transitions of a place in the order of their news, each with its position.
+///
+/// By the index of who wrote them: what is not told yet is at its end, wherever the positions are.
 pub async fn news(
     db: &mut PgConnection,
-    position: i64,
+    place: &Place,
     limit: i64,
 ) -> sqlx::Result<Vec<(i64, Transition)>> {
     let rows = sqlx::query!(
@@ -70,9 +72,13 @@ pub async fn news(
         SELECT o.position, t.root_id, t.account_id, t.sequence, t.state_code, t.resource_id, t.transition_code, t.from_code,
                t.to_code, t.actor, t.reason, t.at
         FROM account.outbox o JOIN account.transitions t ON (t.account_id, t.sequence) = (o.account_id, o.sequence)
-        WHERE $1 < o.position AND o.written_by < pg_snapshot_xmin(pg_current_snapshot())
-        ORDER BY o.position LIMIT $2",
-        position,
+        WHERE o.written_by >= pg_snapshot_xmin($1::text::pg_snapshot)
+          AND NOT pg_visible_in_snapshot(o.written_by, $1::text::pg_snapshot)
+          AND pg_visible_in_snapshot(o.written_by, $2::text::pg_snapshot) AND $3 < o.position
+        ORDER BY o.position + 0 LIMIT $4",
+        place.told,
+        place.telling,
+        place.position,
         limit
     )
     .fetch_all(db)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chassis::wire::{pb_amount, timestamp};
-use chassis::{news, resume_position};
+use chassis::{Place, news};
 use proto::billing::v1 as pb;
 use values::Amount;
 
@@ -19,23 +19,27 @@ pub fn handle(
     ctx: &Ctx,
     request: &pb::WatchBalancesRequest,
 ) -> Result<Streamed<pb::WatchBalancesResponse>, Error> {
-    let position = resume_position(&request.resume_token)?;
+    let place = Place::read(&request.resume_token)?;
     let bookmark = request.allow_bookmark.then(|| pb::WatchBalancesResponse {
         caught_up: true,
         ..pb::WatchBalancesResponse::default()
     });
     let reader = ctx.clone();
-    let read = move |position| {
+    let read = move |place| {
         let ctx = reader.clone();
-        async move { changes(&ctx, position).await }
+        async move { changes(&ctx, &place).await }
     };
-    Ok(Box::pin(news(ctx.wake.clone(), (position, bookmark), read)))
+    Ok(Box::pin(news(
+        (ctx.db.clone(), ctx.wake.clone()),
+        (place, bookmark),
+        read,
+    )))
 }
 
-/// What is told of accounts after `position`.
-async fn changes(ctx: &Ctx, position: i64) -> Result<Vec<(i64, pb::WatchBalancesResponse)>, Error> {
+/// What is told of accounts, of a place.
+async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalancesResponse)>, Error> {
     let mut db = ctx.db.acquire().await?;
-    let found = outbox::of_accounts(&mut db, position, BATCH).await?;
+    let found = outbox::of_accounts(&mut db, place, BATCH).await?;
     // As they stand now: of one that was paid meanwhile nothing is due.
     let mut open = HashMap::new();
     for id in found.iter().filter_map(|it| it.invoice_id) {
@@ -72,7 +76,7 @@ async fn changes(ctx: &Ctx, position: i64) -> Result<Vec<(i64, pb::WatchBalances
                     failure_reason: it.reason,
                     next_attempt_time: it.next_at.map(timestamp),
                 }),
-                resume_token: it.position.to_string(),
+                resume_token: place.token(it.position),
                 caught_up: false,
             };
             Ok((it.position, change))

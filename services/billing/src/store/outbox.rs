@@ -1,5 +1,6 @@
 //! `billing.outbox`: news for other services (D21).
 
+use chassis::Place;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -157,11 +158,12 @@ pub struct Told {
     pub next_at: Option<DateTime<Utc>>,
 }
 
-/// Up to `limit` news of accounts after `position`, in order; none that an earlier one may still precede
-/// (D21).
+/// Up to `limit` news of accounts of a place, in order (D21).
+///
+/// By the index of who wrote them: what is not told yet is at its end, wherever the positions are.
 pub async fn of_accounts(
     db: &mut PgConnection,
-    position: i64,
+    place: &Place,
     limit: i64,
 ) -> sqlx::Result<Vec<Told>> {
     sqlx::query_as!(
@@ -171,10 +173,14 @@ pub async fn of_accounts(
                coalesce(o.threshold_code, '') AS "threshold_code!", coalesce(o.fell, false) AS "fell!", o.reason, o.next_at,
                o.invoice_id
         FROM billing.outbox o JOIN billing.balances b ON b.root_id = o.root_id
-        WHERE $1 < o.position AND o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE')
-          AND o.written_by < pg_snapshot_xmin(pg_current_snapshot())
-        ORDER BY o.position LIMIT $2"#,
-        position,
+        WHERE o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE')
+          AND o.written_by >= pg_snapshot_xmin($1::text::pg_snapshot)
+          AND NOT pg_visible_in_snapshot(o.written_by, $1::text::pg_snapshot)
+          AND pg_visible_in_snapshot(o.written_by, $2::text::pg_snapshot) AND $3 < o.position
+        ORDER BY o.position + 0 LIMIT $4"#,
+        place.told,
+        place.telling,
+        place.position,
         limit
     )
     .fetch_all(db)

@@ -1,6 +1,6 @@
 //! `PaymentsService.WatchMovements`
 
-use chassis::{news, resume_position};
+use chassis::{Place, news};
 use proto::payments::v1 as pb;
 use proto::payments::v1::watch_movements_response::Movement;
 
@@ -16,29 +16,33 @@ pub fn handle(
     ctx: &Ctx,
     request: &pb::WatchMovementsRequest,
 ) -> Result<Streamed<pb::WatchMovementsResponse>, Error> {
-    let position = resume_position(&request.resume_token)?;
+    let place = Place::read(&request.resume_token)?;
     let bookmark = request.allow_bookmark.then(|| pb::WatchMovementsResponse {
         caught_up: true,
         ..pb::WatchMovementsResponse::default()
     });
     let reader = ctx.clone();
-    let read = move |position| {
+    let read = move |place| {
         let ctx = reader.clone();
-        async move { changes(&ctx, position).await }
+        async move { changes(&ctx, &place).await }
     };
-    Ok(Box::pin(news(ctx.wake.clone(), (position, bookmark), read)))
+    Ok(Box::pin(news(
+        (ctx.db.clone(), ctx.wake.clone()),
+        (place, bookmark),
+        read,
+    )))
 }
 
-/// The changes after `position`, each with the movement as it stands now.
+/// The changes of a place, each with the movement as it stands now.
 async fn changes(
     ctx: &Ctx,
-    position: i64,
+    place: &Place,
 ) -> Result<Vec<(i64, pb::WatchMovementsResponse)>, Error> {
     let today = ctx.clock.now().await?.date_naive();
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::All).await?;
     let mut changes = Vec::new();
-    for (position, root, id) in outbox::list(&mut tx, position, BATCH).await? {
+    for (position, root, id) in outbox::list(&mut tx, place, BATCH).await? {
         let shown = match movements::get(&mut tx, root, id).await? {
             Some(it) if it.kind == "REFUND" => Movement::Refund(convert::refund(&it, today)?),
             Some(it) => Movement::Charge(convert::charge(&it)?),
@@ -50,7 +54,7 @@ async fn changes(
         };
         let change = pb::WatchMovementsResponse {
             movement: Some(shown),
-            resume_token: position.to_string(),
+            resume_token: place.token(position),
             caught_up: false,
         };
         changes.push((position, change));

@@ -1,5 +1,6 @@
 //! `payments.outbox`: movements that changed, in order (D21).
 
+use chassis::Place;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -15,19 +16,24 @@ pub async fn insert(db: &mut PgConnection, root: Uuid, movement: Uuid) -> sqlx::
     Ok(())
 }
 
-/// Up to `limit` changes after `position`, in order: position, root and movement. None is given
-/// whose transaction, or one before it, may still be invisible.
+/// Up to `limit` changes of a place, in order: position, root and movement.
+///
+/// By the index of who wrote them: what is not told yet is at its end, wherever the positions are.
 pub async fn list(
     db: &mut PgConnection,
-    position: i64,
+    place: &Place,
     limit: i64,
 ) -> sqlx::Result<Vec<(i64, Uuid, Uuid)>> {
     let rows = sqlx::query!(
         "-- payments.outbox.list
         SELECT position, root_id, movement_id FROM payments.outbox
-        WHERE $1 < position AND written_by < pg_snapshot_xmin(pg_current_snapshot())
-        ORDER BY position LIMIT $2",
-        position,
+        WHERE written_by >= pg_snapshot_xmin($1::text::pg_snapshot)
+          AND NOT pg_visible_in_snapshot(written_by, $1::text::pg_snapshot)
+          AND pg_visible_in_snapshot(written_by, $2::text::pg_snapshot) AND $3 < position
+        ORDER BY position + 0 LIMIT $4",
+        place.told,
+        place.telling,
+        place.position,
         limit
     )
     .fetch_all(db)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::{news, resume_position};
+use chassis::{Place, news};
 use proto::plan::v1 as pb;
 
 use super::get_current_plan::with_terms;
@@ -18,28 +18,32 @@ pub fn handle(
     ctx: &Ctx,
     request: &pb::WatchTimelinesRequest,
 ) -> Result<Streamed<pb::WatchTimelinesResponse>, Error> {
-    let position = resume_position(&request.resume_token)?;
+    let place = Place::read(&request.resume_token)?;
     let bookmark = request.allow_bookmark.then(|| pb::WatchTimelinesResponse {
         caught_up: true,
         ..pb::WatchTimelinesResponse::default()
     });
     let reader = ctx.clone();
-    let read = move |position| {
+    let read = move |place| {
         let ctx = reader.clone();
-        async move { changes(&ctx, position).await }
+        async move { changes(&ctx, &place).await }
     };
-    Ok(Box::pin(news(Arc::default(), (position, bookmark), read)))
+    Ok(Box::pin(news(
+        (ctx.db.clone(), Arc::default()),
+        (place, bookmark),
+        read,
+    )))
 }
 
-/// The changes after `position`, each with what is in force now.
+/// The changes of a place, each with what is in force now.
 async fn changes(
     ctx: &Ctx,
-    position: i64,
+    place: &Place,
 ) -> Result<Vec<(i64, pb::WatchTimelinesResponse)>, Error> {
     let now = ctx.clock.now().await?;
     let mut db = ctx.db.acquire().await?;
     let mut changes = Vec::new();
-    for (position, root, family) in outbox::list(&mut db, position, BATCH).await? {
+    for (position, root, family) in outbox::list(&mut db, place, BATCH).await? {
         let found = segments::in_force(&mut db, root, &family, now).await?;
         let current = match found.and_then(|(_, segment)| segment) {
             Some(segment) => Some(with_terms(ctx, &mut db, root, (&family, segment)).await?),
@@ -49,7 +53,7 @@ async fn changes(
             account_id: root.to_string(),
             family_code: family,
             segment: current.as_ref().map(convert::segment).transpose()?,
-            resume_token: position.to_string(),
+            resume_token: place.token(position),
             caught_up: false,
         };
         changes.push((position, change));
