@@ -244,6 +244,16 @@ impl Fake {
             "payment_link": {"entity": link}, "payment": {"entity": {"id": id, "notes": []}}}})
     }
 
+    /// The payer tries to pay by the link made last, and the bank says no.
+    fn fails(&self) {
+        let mut book = self.0.lock().unwrap();
+        let asked = book.links.last().unwrap().clone();
+        book.payment("order_of_link", &asked);
+        let payment = book.payments.last_mut().unwrap();
+        payment["status"] = json!("failed");
+        payment["error_reason"] = json!("insufficient_funds");
+    }
+
     fn loses(&self, what: &'static str) {
         self.0.lock().unwrap().lost.push(what);
     }
@@ -350,6 +360,20 @@ impl Shop {
         charged.unwrap().into_inner().charge.unwrap()
     }
 
+    async fn reconcile(&self, apply: bool) -> payments::ReconcileResponse {
+        let day = |text| Some(perdiem::connect::timestamp(crate::harness::instant(text)));
+        let request = payments::ReconcileRequest {
+            provider_code: "razorpay".to_owned(),
+            start_time: day("2026-03-01T00:00:00Z"),
+            end_time: day("2026-03-02T00:00:00Z"),
+            apply,
+            request_id: request_id(),
+            ..payments::ReconcileRequest::default()
+        };
+        let mut client = self.h.operator.payments.clone();
+        client.reconcile(request).await.unwrap().into_inner()
+    }
+
     async fn until(&self, charge: &payments::Charge, state: MovementState) -> payments::Charge {
         let begun = Instant::now();
         loop {
@@ -398,12 +422,24 @@ async fn a_payer_is_asked_on_a_page_and_what_a_webhook_hints_at_is_looked_up() {
     let charge = shop.charge(&id, false).await;
     let charge = shop.until(&charge, MovementState::Pending).await;
     assert_eq!(charge.action_url, "https://rzp.example/plink_0");
+    // An attempt that failed ends nothing: the page is open, and the payer tries again.
+    fake.fails();
+    for apply in [false, true] {
+        let found = shop.reconcile(apply).await;
+        assert_eq!(found.difference_count, 1);
+        assert!(!found.differences[0].mended);
+    }
+    assert_eq!(
+        shop.until(&charge, MovementState::Pending).await.state(),
+        MovementState::Pending
+    );
     let event = fake.pays();
     assert_eq!(shop.hook(&event, Some("00")).await, 400);
     assert_eq!(shop.hook(&event, None).await, 200);
     assert_eq!(shop.hook(&event, None).await, 200);
     let paid = shop.until(&charge, MovementState::Succeeded).await;
     assert_eq!(paid.settled_amount, rupees("1000.00"));
+    assert_eq!(shop.reconcile(false).await.difference_count, 0);
     let kept = "SELECT count(*) FROM payments.webhook_events WHERE provider_code = 'razorpay'";
     assert_eq!(shop.h.count(kept).await, 1);
     // Nobody is there to be asked.
@@ -411,7 +447,7 @@ async fn a_payer_is_asked_on_a_page_and_what_a_webhook_hints_at_is_looked_up() {
     let declined = shop.charge(&id, true).await;
     assert_eq!(declined.state(), MovementState::Declined);
     assert_eq!(declined.failure_reason, "AUTHENTICATION_REQUIRED");
-    assert_eq!(fake.moved(), (1, 0));
+    assert_eq!(fake.moved(), (2, 0), "one of them failed");
 
     // It goes back once, though the answer gets lost.
     fake.loses("refund");
@@ -434,7 +470,7 @@ async fn a_payer_is_asked_on_a_page_and_what_a_webhook_hints_at_is_looked_up() {
         assert!(begun.elapsed() < Duration::from_mins(1));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(fake.moved(), (1, 1));
+    assert_eq!(fake.moved(), (2, 1));
 }
 
 #[tokio::test]

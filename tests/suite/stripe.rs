@@ -299,6 +299,8 @@ struct Fake {
     disputes: Arc<Mutex<HashMap<String, Value>>>,
     /// Customers by payment method, and whose they are.
     customers: Arc<Mutex<HashMap<String, String>>>,
+    /// Refunds by id.
+    refunds: Arc<Mutex<HashMap<String, Value>>>,
 }
 
 impl Fake {
@@ -310,6 +312,7 @@ impl Fake {
             .route("/v1/disputes", get(Self::opened))
             .route("/v1/disputes/{id}", get(Self::dispute))
             .route("/v1/refunds", post(Self::refund))
+            .route("/v1/refunds/{id}", get(Self::refunded))
             .route("/v1/customers", post(Self::customer))
             .route("/v1/customers/{id}", get(Self::owner))
             .route("/v1/payment_intents", get(Self::list).post(Self::create))
@@ -353,12 +356,20 @@ impl Fake {
         Json(json!({"object": "list", "data": page, "has_more": page.len() < rest.len()}))
     }
 
-    async fn refund(Form(form): Form<HashMap<String, String>>) -> Json<Value> {
-        Json(
-            json!({"id": format!("re_{}", Uuid::new_v4().simple()), "status": "succeeded", "currency": "usd",
+    async fn refund(
+        State(fake): State<Self>,
+        Form(form): Form<HashMap<String, String>>,
+    ) -> Json<Value> {
+        let id = format!("re_{}", Uuid::new_v4().simple());
+        let refund = json!({"id": id, "status": "succeeded", "currency": "usd",
             "amount": form["amount"].parse::<i64>().unwrap(), "created": 1_772_366_400,
-            "metadata": {"perdiem_reference": form["metadata[perdiem_reference]"]}}),
-        )
+            "metadata": {"perdiem_reference": form["metadata[perdiem_reference]"]}});
+        fake.refunds.lock().unwrap().insert(id, refund.clone());
+        Json(refund)
+    }
+
+    async fn refunded(State(fake): State<Self>, Path(id): Path<String>) -> Json<Value> {
+        Json(fake.refunds.lock().unwrap()[&id].clone())
     }
 
     async fn customer(Form(form): Form<HashMap<String, String>>) -> Json<Value> {
@@ -416,7 +427,7 @@ impl Fake {
             _ => ("succeeded", amount),
         };
         let intent = json!({"id": id, "status": status, "amount": amount, "amount_received": received,
-            "currency": form["currency"], "created": 1_772_366_400,
+            "currency": form["currency"], "created": chrono::Utc::now().timestamp(),
             "metadata": {"perdiem_reference": form["metadata[perdiem_reference]"]},
             "last_payment_error": {"decline_code": "insufficient_funds"},
             "next_action": {"redirect_to_url": {"url": "https://bank.example/confirm"}}});
@@ -475,6 +486,22 @@ impl Fake {
             .sum();
         (ours.len(), sum)
     }
+}
+
+/// Sends an event as Stripe does; gives the status of the answer.
+async fn send(hooks: &str, secret: &str, event: &Value) -> u16 {
+    let (body, now) = (event.to_string(), chrono::Utc::now().timestamp());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let sum = hmac::sign(&key, format!("{now}.{body}").as_bytes());
+    let hex = sum.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    let signature = format!("t={now},v1={}", hex.collect::<String>());
+    let answer = reqwest_client()
+        .post(format!("{hooks}/webhooks/stripe"))
+        .header("stripe-signature", signature)
+        .body(body)
+        .send()
+        .await;
+    answer.unwrap().status().as_u16()
 }
 
 #[tokio::test]
@@ -539,20 +566,9 @@ async fn a_storm_of_webhooks_is_kept_once_and_what_it_hints_at_is_looked_up() {
     assert_eq!(charge.action_url, "https://bank.example/confirm");
 
     let send = async |id: &str, reference: &str, secret: &str| {
-        let body = json!({"id": id, "type": "payment_intent.succeeded",
+        let event = json!({"id": id, "type": "payment_intent.succeeded",
             "data": {"object": {"id": charge.provider_charge_id, "metadata": {"perdiem_reference": reference}}}});
-        let (body, now) = (body.to_string(), chrono::Utc::now().timestamp());
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let sum = hmac::sign(&key, format!("{now}.{body}").as_bytes());
-        let hex = sum.as_ref().iter().map(|byte| format!("{byte:02x}"));
-        let signature = format!("t={now},v1={}", hex.collect::<String>());
-        let answer = reqwest_client()
-            .post(format!("{port}/webhooks/stripe"))
-            .header("stripe-signature", signature)
-            .body(body)
-            .send()
-            .await;
-        answer.unwrap().status().as_u16()
+        send(&port, secret, &event).await
     };
     // A hint that says more than the book: nothing is taken over but the book.
     assert_eq!(
@@ -613,6 +629,172 @@ async fn a_storm_of_webhooks_is_kept_once_and_what_it_hints_at_is_looked_up() {
 }
 
 #[tokio::test]
+async fn a_charge_that_nobody_confirms_ends_and_can_not_be_confirmed_any_more() {
+    let (fake, stripe) = Fake::start().await;
+    let shop = Shop::start(&stripe, &[("LOOK_UP_SECONDS", "1")]).await;
+    let (account, _) = shop.card("pm_3ds_1").await;
+    let charge = shop.charge(&account, "10.00").await;
+    assert_eq!(charge.state(), MovementState::Pending);
+    let set = |field: &str, value: Value| {
+        let mut intents = fake.intents.lock().unwrap();
+        intents.get_mut(&charge.provider_charge_id).unwrap()[field] = value;
+    };
+    let hours_ago = |hours: i64| json!(chrono::Utc::now().timestamp() - hours * 3_600);
+    set("created", hours_ago(23));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(shop.get(&charge).await.state(), MovementState::Pending);
+    set("created", hours_ago(25));
+    let ended = shop.until(&charge, MovementState::Declined).await;
+    assert_eq!(ended.failure_reason, "EXPIRED");
+    let status = fake.intents.lock().unwrap()[&charge.provider_charge_id]["status"].clone();
+    assert_eq!(status, "canceled");
+}
+
+/// Buys credit for 100.00 by billing; gives the account and the charge.
+async fn buy(shop: &Shop, seller: &Clients, token: &str) -> (String, String) {
+    let (account, _) = shop.card(token).await;
+    let request = billing::CollectOrderRequest {
+        account_id: account.clone(),
+        order_id: format!("OR{}", Uuid::new_v4().simple()),
+        lines: vec![billing::CollectionLine {
+            kind: "CREDITS".to_owned(),
+            amount: usd("100.00"),
+            ..billing::CollectionLine::default()
+        }],
+        request_id: request_id(),
+        ..billing::CollectOrderRequest::default()
+    };
+    let mut client = seller.billing.clone();
+    let bought = client.collect_order(request).await.unwrap().into_inner();
+    (account, bought.collection.unwrap().charge_id)
+}
+
+#[tokio::test]
+async fn a_refund_that_comes_back_is_paid_out_by_a_bank_transfer() {
+    let (fake, stripe) = Fake::start().await;
+    let port = free_url();
+    let environment = [
+        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
+        ("WEBHOOK_LISTEN", port.trim_start_matches("http://")),
+    ];
+    let shop = Shop::start(&stripe, &environment).await;
+    let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
+    let seller = Clients::new(&shop.h.urls, &seller).unwrap();
+    let (account, charge_id) = buy(&shop, &seller, "pm_ok_1").await;
+    let request = billing::RequestRefundRequest {
+        account_id: account.clone(),
+        request_id: request_id(),
+        ..billing::RequestRefundRequest::default()
+    };
+    let mut client = seller.billing.clone();
+    client.request_refund(request).await.unwrap();
+    let refunds = async |overturned| {
+        let request = payments::ListRefundsRequest {
+            account_id: account.clone(),
+            overturned,
+            ..payments::ListRefundsRequest::default()
+        };
+        let mut client = shop.h.operator.payments.clone();
+        client
+            .list_refunds(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .refunds
+    };
+    let refunded = async || {
+        let request = payments::GetChargeRequest {
+            account_id: account.clone(),
+            charge_id: charge_id.clone(),
+        };
+        let mut client = shop.billing.payments.clone();
+        let charge = client.get_charge(request).await.unwrap().into_inner();
+        charge.charge.unwrap().refunded_amount
+    };
+    let on_its_way = "SELECT coalesce(sum(CASE WHEN credit = 9 THEN amount_micros ELSE -amount_micros END), 0)::bigint
+                      FROM billing.ledger_entries WHERE 9 IN (debit, credit)";
+    let first = refunds(false).await.remove(0);
+    assert_eq!(first.state(), MovementState::Succeeded);
+    assert_eq!(refunded().await, first.amount);
+    assert_eq!(shop.h.count(on_its_way).await, 0);
+
+    // The card was closed: the money is back at Stripe, which tells so twice.
+    let id = first.provider_refund_id.clone();
+    {
+        let mut book = fake.refunds.lock().unwrap();
+        let refund = book.get_mut(&id).unwrap();
+        refund["status"] = json!("failed");
+        refund["failure_reason"] = json!("expired_or_canceled_card");
+    }
+    let event = json!({"id": "evt_back", "type": "refund.failed", "data": {"object": {"id": id,
+        "metadata": {"perdiem_reference": first.provider_key}}}});
+    for _ in 0..2 {
+        assert_eq!(send(&port, "whsec_test", &event).await, 200);
+    }
+    let begun = Instant::now();
+    let parked = loop {
+        let found = refunds(false).await;
+        if let Some(parked) = found.iter().find(|it| it.state() == MovementState::Parked) {
+            break parked.clone();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{found:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(parked.route(), payments::refund::Route::ManualBankTransfer);
+    assert_eq!(parked.amount, first.amount);
+    let overturned = refunds(true).await;
+    assert_eq!(overturned.len(), 1);
+    assert_eq!(overturned[0].refund_id, first.refund_id);
+    assert_eq!(overturned[0].state(), MovementState::Succeeded);
+    assert_eq!(
+        refunded().await,
+        first.amount,
+        "it was set aside again, once"
+    );
+
+    // A person transfers it. All of it has gone back once, and is not on its way any more.
+    let request = payments::ResolveMovementRequest {
+        account_id: account.clone(),
+        movement_id: parked.refund_id.clone(),
+        outcome: payments::resolve_movement_request::Outcome::Moved.into(),
+        amount: parked.amount.clone(),
+        provider_movement_id: "UTR-1".to_owned(),
+        settle_time: Some(perdiem::connect::timestamp(crate::harness::instant(
+            "2026-03-01T00:00:00Z",
+        ))),
+        note: "seen in the bank's list".to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = shop.h.operator.payments.clone();
+    client.resolve_movement(request).await.unwrap();
+    let begun = Instant::now();
+    while shop
+        .h
+        .count("SELECT count(*) FROM billing.refunds WHERE state = 'SUCCEEDED'")
+        .await
+        == 0
+    {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(shop.h.count(on_its_way).await, 0);
+    let clearing = "SELECT sum(CASE WHEN debit = 8 THEN amount_micros ELSE -amount_micros END)::bigint
+                    FROM billing.ledger_entries WHERE 8 IN (debit, credit) AND reason <> 'PURCHASE'";
+    let given_back = first
+        .amount
+        .unwrap()
+        .amount
+        .replace('.', "")
+        .parse::<i64>()
+        .unwrap();
+    assert_eq!(shop.h.count(clearing).await, -given_back * 10_000);
+    let mut client = shop.h.operator.billing.clone();
+    let request = billing::ReconcileRequest::default();
+    let answer = client.reconcile(request).await.unwrap().into_inner();
+    assert_eq!(answer.differences, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is_lost() {
     let (fake, stripe) = Fake::start().await;
     let port = free_url();
@@ -623,23 +805,7 @@ async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is
     let shop = Shop::start(&stripe, &environment).await;
     let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
     let seller = Clients::new(&shop.h.urls, &seller).unwrap();
-    let buy = async |token: &str| {
-        let (account, _) = shop.card(token).await;
-        let request = billing::CollectOrderRequest {
-            account_id: account.clone(),
-            order_id: format!("OR{}", Uuid::new_v4().simple()),
-            lines: vec![billing::CollectionLine {
-                kind: "CREDITS".to_owned(),
-                amount: usd("100.00"),
-                ..billing::CollectionLine::default()
-            }],
-            request_id: request_id(),
-            ..billing::CollectOrderRequest::default()
-        };
-        let mut client = seller.billing.clone();
-        let bought = client.collect_order(request).await.unwrap().into_inner();
-        (account, bought.collection.unwrap().charge_id)
-    };
+    let buy = async |token: &str| buy(&shop, &seller, token).await;
     let mut sent = 0;
     // The bank says something of the dispute, and Stripe sends word of it.
     let mut say = async |id: &str, charge: &str, status: &str, booked: Value| {
@@ -652,22 +818,9 @@ async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is
             "created": 1_772_366_400, "status": status, "reason": "fraudulent", "balance_transactions": booked});
         fake.disputes.lock().unwrap().insert(id.to_owned(), dispute);
         sent += 1;
-        let body = json!({"id": format!("evt_{sent}"), "type": "charge.dispute.updated",
+        let event = json!({"id": format!("evt_{sent}"), "type": "charge.dispute.updated",
             "data": {"object": {"id": id, "payment_intent": intent}}});
-        let (body, now) = (body.to_string(), chrono::Utc::now().timestamp());
-        let key = hmac::Key::new(hmac::HMAC_SHA256, b"whsec_test");
-        let sum = hmac::sign(&key, format!("{now}.{body}").as_bytes());
-        let hex = sum.as_ref().iter().map(|byte| format!("{byte:02x}"));
-        let answer = reqwest_client()
-            .post(format!("{port}/webhooks/stripe"))
-            .header(
-                "stripe-signature",
-                format!("t={now},v1={}", hex.collect::<String>()),
-            )
-            .body(body)
-            .send()
-            .await;
-        assert_eq!(answer.unwrap().status().as_u16(), 200);
+        assert_eq!(send(&port, "whsec_test", &event).await, 200);
     };
     let disputed = "SELECT coalesce(sum(CASE WHEN debit = 15 THEN amount_micros ELSE -amount_micros END), 0)::bigint
                     FROM billing.ledger_entries WHERE 15 IN (debit, credit)";

@@ -30,6 +30,21 @@ impl Trip {
         TRIP.scope(self, work).await
     }
 
+    /// Runs `work` on the running trip without its deadline: each call of it has as long as a job's, though the
+    /// caller may stop waiting meanwhile.
+    pub async fn unhurried<T>(work: impl Future<Output = T>) -> T {
+        match Self::current() {
+            Some(trip) => {
+                let trip = Self {
+                    deadline: None,
+                    ..trip
+                };
+                trip.scope(work).await
+            }
+            None => work.await,
+        }
+    }
+
     /// What is left of the deadline, less a margin for the way back.
     pub fn remaining(&self) -> Option<Duration> {
         const MARGIN: Duration = Duration::from_millis(20);

@@ -4,7 +4,7 @@
 //! Whoever carries a closing out holds its lease. What a service refuses for good before the tree is closed has
 //! it given up, in billing first; anything else that goes wrong is tried again. Once closed it only goes forward.
 
-use chassis::{crash_point, is_refusal};
+use chassis::{Trip, crash_point, is_refusal};
 use proto::r#type::v1::{Amount as WireAmount, Money as WireMoney};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -36,7 +36,8 @@ pub async fn next(ctx: &Ctx, account: Option<Uuid>) -> Result<bool, Error> {
         return Ok(false);
     };
     let (id, token) = (held.0.account_id, held.1);
-    if let Err(error) = finish(ctx, held).await {
+    // Nobody else may go on while the lease lasts: a caller who is short of time must not cut it short.
+    if let Err(error) = Trip::unhurried(finish(ctx, held)).await {
         let mut tx = ctx.db.begin().await?;
         store::enter(&mut tx, Tenant::All).await?;
         closings::put_off(&mut tx, (id, token), AGAIN).await?;

@@ -247,6 +247,12 @@ pub async fn keep(
     );
     let older = known.state == "NEEDS_MANUAL" && !moved;
     if known.state == "SUCCEEDED"
+        && known.attempt_number == said.attempt_number
+        && said.overturn_time.is_some()
+    {
+        return came_back(db, &known, said, now).await;
+    }
+    if known.state == "SUCCEEDED"
         || known.state == "UNDONE"
         || older
         || known.attempt_number != said.attempt_number
@@ -281,14 +287,52 @@ pub async fn keep(
     Ok(refunds::set(db, &next, now, try_at).await?)
 }
 
-/// Books money that has gone back. Of less than was asked for the rest is the customer's credit again;
-/// more is told, as nobody knows whose it is: `Reconcile` tells it until somebody does.
-async fn paid_back(
+/// Books money that had gone back and came back to us, as its card was closed meanwhile: it is sent by a bank
+/// transfer. Where it was not all that was asked for, what came back is the customer's credit again, as the
+/// rest is already.
+async fn came_back(
     db: &mut PgConnection,
     known: &Refund,
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let (settled, currency) = settled(known, said)?;
+    let micros = settled
+        .minor()
+        .checked_mul(currency.micros_per_minor())
+        .ok_or(Error::Stored("settled amount"))?;
+    let id = |what: &str| {
+        let of_attempt = format!("{what} {}", known.attempt_number);
+        Uuid::new_v5(&known.refund_id, of_attempt.as_bytes())
+    };
+    let mut entries = Entries::new(&known.currency, now);
+    let entry = Entry {
+        root_id: known.root_id,
+        debit: LedgerAccount::Clearing,
+        credit: LedgerAccount::Refunds,
+        amount_micros: micros,
+        lot_id: Some(known.lot_id),
+        invoice_id: None,
+        reason: "REFUND_CAME_BACK",
+    };
+    entries.add(id("came back"), &entry);
+    let whole = settled.minor() == known.amount_minor;
+    if !whole {
+        let credit = returned(known, micros, id("returned"));
+        credit::add(db, &credit, &mut entries, now).await?;
+    }
+    entries.copy(db).await?;
+    let next = Refund {
+        state: if whole { "RETRYING" } else { "UNDONE" }.to_owned(),
+        attempt_number: known.attempt_number + 1,
+        manual: true,
+        ..known.clone()
+    };
+    Ok(refunds::set(db, &next, now, whole.then_some(now)).await?)
+}
+
+/// What has gone back by the provider's book.
+fn settled(known: &Refund, said: &payments::Refund) -> Result<(Money, Currency), Error> {
     let currency: Currency = known
         .currency
         .parse()
@@ -299,6 +343,33 @@ async fn paid_back(
         .filter(|money| money.currency_code == known.currency)
         .and_then(|money| Money::parse(&money.amount, currency).ok())
         .ok_or(Error::Stored("settled amount"))?;
+    Ok((settled, currency))
+}
+
+/// What of a refund is its customer's credit again, in millionths.
+const fn returned(known: &Refund, micros: i64, seed: Uuid) -> Credit<'static> {
+    Credit {
+        root: known.root_id,
+        kind: LotKind::Paid,
+        source: LedgerAccount::Refunds,
+        micros,
+        expires_at: None,
+        word: "REFUND_RETURNED",
+        reason: "REFUND_RETURNED",
+        collection: None,
+        seed,
+    }
+}
+
+/// Books money that has gone back. Of less than was asked for the rest is the customer's credit again;
+/// more is told, as nobody knows whose it is: `Reconcile` tells it until somebody does.
+async fn paid_back(
+    db: &mut PgConnection,
+    known: &Refund,
+    said: &payments::Refund,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (settled, currency) = settled(known, said)?;
     let per_minor = currency.micros_per_minor();
     let mut entries = Entries::new(&known.currency, now);
     let rest = known.amount_minor.saturating_sub(settled.minor());
@@ -306,17 +377,8 @@ async fn paid_back(
         tracing::error!(refund.id = %known.refund_id, "more has gone back than was asked for");
     }
     if 0 < rest {
-        let credit = Credit {
-            root: known.root_id,
-            kind: LotKind::Paid,
-            source: LedgerAccount::Refunds,
-            micros: rest.checked_mul(per_minor).ok_or(Error::Stored("refund"))?,
-            expires_at: None,
-            word: "REFUND_RETURNED",
-            reason: "REFUND_RETURNED",
-            collection: None,
-            seed: known.refund_id,
-        };
+        let micros = rest.checked_mul(per_minor).ok_or(Error::Stored("refund"))?;
+        let credit = returned(known, micros, known.refund_id);
         credit::add(db, &credit, &mut entries, now).await?;
     }
     let entry = Entry {
@@ -331,8 +393,9 @@ async fn paid_back(
         invoice_id: None,
         reason: "REFUNDED",
     };
-    // A refund is paid back once: its id is its entry's.
-    entries.add(known.refund_id, &entry);
+    // An attempt is paid back once.
+    let id = format!("paid back {}", known.attempt_number);
+    entries.add(Uuid::new_v5(&known.refund_id, id.as_bytes()), &entry);
     entries.copy(db).await?;
     Ok(())
 }

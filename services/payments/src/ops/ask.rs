@@ -146,11 +146,13 @@ pub async fn keep(
     } else {
         answer
     };
-    if contradicts(movement.state, &answer) {
+    let overturns = contradicts(movement.state, &answer) && movement.overturned_at.is_none();
+    if overturns {
         tracing::error!(movement.id = %id, state = movement.state.name(), ?answer, "the provider's book contradicts a final state");
+        overturn(&mut tx, &movement, now).await?;
     }
     let change = after(movement.state, asked, answer);
-    let changes = change.is_some();
+    let changes = overturns || change.is_some();
     if let Some(change) = change {
         set(&mut tx, &movement, &change, now).await?;
         if !change.parked_reason.is_empty() {
@@ -164,7 +166,27 @@ pub async fn keep(
     Ok(changes)
 }
 
-/// Whether a provider says the contrary of what was final: a person has to know.
+/// Keeps that the provider's book contradicts a final state, for whoever has acted on that state. What a refund
+/// that came back had taken of its charge may be given back again.
+async fn overturn(
+    db: &mut PgConnection,
+    movement: &Movement,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    movements::set_overturned(db, movement.movement_id, now).await?;
+    if let Some(settled) = movement.settled_minor
+        && movement.kind == "REFUND"
+    {
+        let (root, charge) = (movement.root_id, movement.subject_id);
+        if !movements::reserve(db, root, charge, -settled).await? {
+            return Err(Error::Stored("refunds of a charge"));
+        }
+    }
+    outbox::insert(db, movement.root_id, movement.movement_id).await?;
+    Ok(())
+}
+
+/// Whether a provider says the contrary of what was final.
 const fn contradicts(state: State, answer: &Answer) -> bool {
     match answer {
         Answer::Moved { .. } => state.is_refused(),

@@ -10,11 +10,12 @@ use crate::providers::{Kind, Sought, Unavailable};
 use crate::store::movements::{self, Movement};
 use crate::store::{Tenant, enter};
 
-/// Looks a movement up and keeps what the book says; one that was never sent is sent. Tells whether the
-/// book could be read: nothing is concluded from one that can't.
+/// Looks a movement up, by our reference or by the provider's id in a `hint`, and keeps what the book says;
+/// one that was never sent, and of which there is no hint that it was, is sent. Tells whether the book could
+/// be read: nothing is concluded from one that can't.
 pub async fn look_up(ctx: &Ctx, movement: &Movement, hint: &str) -> Result<bool, Error> {
     let (root, id) = (movement.root_id, movement.movement_id);
-    if movement.state == State::Created {
+    if movement.state == State::Created && hint.is_empty() {
         ask::send(ctx, root, id).await?;
         return Ok(true);
     }
@@ -30,8 +31,8 @@ pub async fn look_up(ctx: &Ctx, movement: &Movement, hint: &str) -> Result<bool,
     let read = found.is_ok();
     let answer = match found {
         Ok(Some(answer)) => answer,
-        // What was accepted is not lost because a book does not show it.
-        Ok(None) if movement.state == State::Pending => Answer::Unknown,
+        // What was accepted is not lost because a book does not show it, and a hint may be wrong.
+        Ok(None) if !matches!(movement.state, State::Sending | State::Unknown) => Answer::Unknown,
         Ok(None) => {
             let asked_for = AskedFor {
                 first: TimeDelta::seconds(movement.first_asked_for_seconds),

@@ -24,6 +24,11 @@ use crate::domain::token::Token;
 
 /// Hours for which a payer may pay by a link.
 const LINK_HOURS: i64 = 24;
+/// Minutes after its creation within which a payment by a mandate is captured when its bank says so; one that is
+/// authorised later is paid back by Razorpay.
+const CAPTURE_MINUTES: i64 = 12;
+/// How long a payment that failed may still be captured: with room for clocks that differ.
+const UNDECIDED: TimeDelta = TimeDelta::minutes(CAPTURE_MINUTES + 10);
 /// The most entries of a page of a list.
 const PAGE: usize = 100;
 /// The most pages of a book that are read.
@@ -192,6 +197,9 @@ impl Razorpay {
 
     /// Charges a mandate. An order is paid at most once, however often it is tried.
     async fn take(&self, asked: &ChargeOrder, (customer, token): (&str, &str)) -> Answer {
+        let Ok(now) = Clock::System.now().await else {
+            return Answer::NotSent;
+        };
         let payer = match self.get(&format!("/v1/customers/{customer}"), &[]).await {
             Ok(Some(payer)) => payer,
             Ok(None) => return refused("UNKNOWN_TOKEN"),
@@ -208,7 +216,7 @@ impl Razorpay {
         };
         let path = format!("/v1/orders/{order}/payments");
         match self.list(&path, &[], "items").await {
-            Ok(tried) if !tried.is_empty() => return paid(asked.reference, &tried),
+            Ok(tried) if !tried.is_empty() => return paid(asked.reference, &tried, now),
             Ok(_) => {}
             // An earlier request may have been carried out.
             Err(Unavailable) => return Answer::Unknown,
@@ -221,7 +229,7 @@ impl Razorpay {
             Sent::Answered(StatusCode::BAD_REQUEST, it) => {
                 return match self.list(&path, &[], "items").await {
                     Ok(tried) if tried.is_empty() => refused(&reason(&it)),
-                    Ok(tried) => paid(asked.reference, &tried),
+                    Ok(tried) => paid(asked.reference, &tried, now),
                     Err(Unavailable) => Answer::Unknown,
                 };
             }
@@ -237,7 +245,7 @@ impl Razorpay {
             return Answer::Unknown;
         }
         match self.get(&format!("/v1/payments/{id}"), &[]).await {
-            Ok(Some(it)) => paid(asked.reference, &[it]),
+            Ok(Some(it)) => paid(asked.reference, &[it], now),
             Ok(None) | Err(Unavailable) => Answer::Unknown,
         }
     }
@@ -303,7 +311,8 @@ fn order_request(asked: &ChargeOrder) -> Value {
     json!({
         "amount": asked.money.minor(),
         "currency": asked.money.currency().code(),
-        "payment_capture": true,
+        "payment": {"capture": "automatic", "capture_options": {"automatic_expiry_period": CAPTURE_MINUTES,
+            "manual_expiry_period": CAPTURE_MINUTES, "refund_speed": "normal"}},
         "receipt": asked.reference.to_string(),
         "unique_receipt": true,
         "notes": {REFERENCE: asked.reference.to_string()},
@@ -408,17 +417,26 @@ fn link(it: &Value) -> Answer {
     }
 }
 
-/// What the payments of an order say, of which at most one is captured.
-fn paid(reference: Uuid, tried: &[Value]) -> Answer {
+/// What the payments of an order say, of which at most one is captured. One that failed for no reason of its
+/// payer may be captured yet, when its bank answers late.
+fn paid(reference: Uuid, tried: &[Value], now: DateTime<Utc>) -> Answer {
     let of = |status: &str| tried.iter().find(|it| text(it, "/status") == Some(status));
-    if let Some(it) = of("captured").or_else(|| of("refunded")) {
+    // One that was paid back without having been captured was authorised too late.
+    let captured = |it: &&Value| it.pointer("/captured") != Some(&Value::Bool(false));
+    if let Some(it) = of("captured").or_else(|| of("refunded").filter(captured)) {
         let moved = text(it, "/id").and_then(|id| {
             let reference = reference.to_string();
             moved((id, &reference), (it, text(it, "/currency")?))
         });
         return moved.unwrap_or(Answer::Unknown);
     }
-    if let Some(it) = of("authorized").or_else(|| of("created")) {
+    let undecided = |it: &&Value| {
+        let created = it.pointer("/created_at").and_then(Value::as_i64);
+        let recent = created.is_some_and(|created| (now - UNDECIDED).timestamp() < created);
+        recent && text(it, "/error_source") != Some("customer")
+    };
+    let open = of("authorized").or_else(|| of("created"));
+    if let Some(it) = open.or_else(|| of("failed").filter(undecided)) {
         return match text(it, "/id") {
             Some(id) => Answer::Pending {
                 provider_id: id.to_owned(),
@@ -427,12 +445,10 @@ fn paid(reference: Uuid, tried: &[Value]) -> Answer {
             None => Answer::Unknown,
         };
     }
-    match tried
-        .last()
-        .filter(|it| text(it, "/status") == Some("failed"))
-    {
-        Some(it) => refused(&reason(it)),
-        None => Answer::Unknown,
+    match tried.last().map(|it| (it, text(it, "/status"))) {
+        Some((it, Some("failed"))) => refused(&reason(it)),
+        Some((_, Some("refunded"))) => refused("PAYMENT_TIMED_OUT"),
+        Some(_) | None => Answer::Unknown,
     }
 }
 
@@ -553,7 +569,8 @@ impl Provider for Razorpay {
                     // An order that nobody has tried to pay moves no money.
                     let order = self.order(sought.reference).await?;
                     let tried = order.filter(|(_, tried)| !tried.is_empty());
-                    Ok(tried.map(|(_, tried)| paid(sought.reference, &tried)))
+                    let now = Clock::System.now().await.map_err(|_| Unavailable)?;
+                    Ok(tried.map(|(_, tried)| paid(sought.reference, &tried, now)))
                 }
                 Kind::Refund => {
                     let found = self.refund_of(&sought.charge_id, sought.reference).await?;
@@ -590,13 +607,14 @@ impl Provider for Razorpay {
         until: DateTime<Utc>,
     ) -> BoxFuture<'_, Result<Vec<BookEntry>, Unavailable>> {
         async move {
+            let now = Clock::System.now().await.map_err(|_| Unavailable)?;
             let mut entries = Vec::new();
             for (kind, path) in [
                 (Kind::Charge, "/v1/payments"),
                 (Kind::Refund, "/v1/refunds"),
             ] {
                 for it in self.made(path, from, until).await? {
-                    entries.extend(entry(kind, &it));
+                    entries.extend(entry(kind, &it, now));
                 }
             }
             entries.reverse();
@@ -663,7 +681,7 @@ fn contested(it: &Value) -> Option<Contested> {
 }
 
 /// A payment or refund of ours as an entry of a book; others share the account and are not ours to judge.
-fn entry(kind: Kind, it: &Value) -> Option<BookEntry> {
+fn entry(kind: Kind, it: &Value, now: DateTime<Utc>) -> Option<BookEntry> {
     let currency: Currency = text(it, "/currency")?.parse().ok()?;
     let reference = Uuid::try_parse(text(it, NOTE)?).ok()?;
     Some(BookEntry {
@@ -672,7 +690,7 @@ fn entry(kind: Kind, it: &Value) -> Option<BookEntry> {
         provider_id: text(it, "/id")?.to_owned(),
         money: Money::from_minor(it.pointer("/amount").and_then(Value::as_i64)?, currency),
         answer: match kind {
-            Kind::Charge => paid(reference, std::slice::from_ref(it)),
+            Kind::Charge => paid(reference, std::slice::from_ref(it), now),
             Kind::Refund => refund(it),
         },
     })
@@ -790,9 +808,12 @@ mod tests {
     fn a_mandate_is_charged_as_in_the_samples() {
         // api/payments/recurring-payments/cards/create-subsequent-payments; unique_receipt of
         // payment-gateway/s2s-integration/test-s2s/best-practices/retries-and-idempotency.
-        let order = json!({"amount": 1000, "currency": "INR", "payment_capture": true, "receipt": "Receipt No. 1",
+        let order = json!({"amount": 1000, "currency": "INR", "receipt": "Receipt No. 1",
             "notes": {"notes_key_1": "Tea, Earl Grey, Hot"}, "unique_receipt": true});
-        within(&order_request(&asked("card")), &[order]);
+        // payments/payments/capture-settings/api.
+        let capture = json!({"payment": {"capture": "automatic", "capture_options": {"automatic_expiry_period": 12,
+            "manual_expiry_period": 7200, "refund_speed": "optimum"}}});
+        within(&order_request(&asked("card")), &[order, capture]);
         let payment = json!({"email": "gaurav.kumar@example.com", "contact": "9876543210", "amount": 1000,
             "currency": "INR", "order_id": "order_1Aa00000000002", "customer_id": "cust_1Aa00000000001",
             "token": "token_1Aa00000000001", "recurring": true, "description": "Creating recurring payment for Gaurav Kumar",
@@ -865,7 +886,11 @@ mod tests {
         };
         let said = |all: &[&str]| {
             let all: Vec<Value> = all.iter().map(|status| tried(status)).collect();
-            paid(ours, &all)
+            paid(
+                ours,
+                &all,
+                DateTime::from_timestamp(1_600_866_650, 0).unwrap(),
+            )
         };
         assert!(
             matches!(said(&["failed", "captured"]), Answer::Moved { reference, .. } if reference == ours)
@@ -878,6 +903,20 @@ mod tests {
         assert_eq!(said(&["failed"]), refused("INSUFFICIENT_FUNDS"));
         assert_eq!(said(&["something_new"]), Answer::Unknown);
         assert_eq!(said(&[]), Answer::Unknown);
+        // Its bank may answer late, unless the payer is the reason.
+        let soon = DateTime::from_timestamp(1_600_857_000, 0).unwrap();
+        let mut failed = tried("failed");
+        assert!(matches!(
+            paid(ours, &[failed.clone()], soon),
+            Answer::Pending { .. }
+        ));
+        failed["error_source"] = json!("customer");
+        assert_eq!(paid(ours, &[failed], soon), refused("INSUFFICIENT_FUNDS"));
+        // Too late: it was paid back.
+        let mut late = tried("refunded");
+        assert!(matches!(said(&["refunded"]), Answer::Moved { .. }));
+        late["captured"] = json!(false);
+        assert_eq!(paid(ours, &[late], soon), refused("PAYMENT_TIMED_OUT"));
     }
 
     #[test]

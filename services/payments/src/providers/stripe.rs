@@ -178,22 +178,26 @@ impl Stripe {
         Ok(first)
     }
 
-    /// What an answer to a charge says, when an intent that was refused can't be confirmed any more: it is
-    /// cancelled before it counts as refused.
+    /// What an answer to a charge says. An intent that is over is cancelled before it counts as refused: whoever
+    /// has its secret could confirm it later.
     async fn ended(&self, reference: Uuid, sent: Sent) -> Answer {
         let (status, body) = match sent {
             Sent::Answered(status, body) => (status, body),
             other @ (Sent::Not | Sent::Unknown) => return said(Kind::Charge, other),
         };
         let intent = body.pointer("/error/payment_intent").unwrap_or(&body);
+        let Ok(now) = Clock::System.now().await else {
+            return Answer::Unknown;
+        };
         let id = text(intent, "/id")
-            .filter(|_| is_open(intent))
+            .filter(|_| is_over(intent, now))
             .map(str::to_owned);
         let Some(id) = id else {
             return said(Kind::Charge, Sent::Answered(status, body));
         };
         let reason = match text(intent, "/status") {
-            // Nothing sends the person there: it would stay open for ever.
+            Some("requires_action") if text(intent, REDIRECT).is_some() => "EXPIRED".to_owned(),
+            // Nothing sends the person there.
             Some("requires_action") => "AUTHENTICATION_REQUIRED".to_owned(),
             _ => refusal(&body),
         };
@@ -213,14 +217,22 @@ impl Stripe {
     }
 }
 
-/// Whether an intent moves no money now and could be confirmed later by whoever has its secret.
-fn is_open(intent: &Value) -> bool {
+/// Whether an intent is over that moves no money and would stay open for ever: it was refused, nothing sends the
+/// person to where it is confirmed, or who was sent has not confirmed it for [`CONFIRM`].
+fn is_over(intent: &Value, now: DateTime<Utc>) -> bool {
+    let created = intent.pointer("/created").and_then(Value::as_i64);
+    let late = (now - CONFIRM).timestamp();
     match text(intent, "/status") {
         Some("requires_payment_method") => true,
-        Some("requires_action") => text(intent, REDIRECT).is_none(),
+        Some("requires_action") => {
+            text(intent, REDIRECT).is_none() || created.is_some_and(|created| created < late)
+        }
         _ => false,
     }
 }
+
+/// How long a person may take to confirm a charge, as with a payment link.
+const CONFIRM: TimeDelta = TimeDelta::hours(24);
 
 /// Where an intent says the person confirms.
 const REDIRECT: &str = "/next_action/redirect_to_url/url";

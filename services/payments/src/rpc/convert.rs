@@ -65,6 +65,7 @@ pub fn charge(it: &Movement) -> Result<pb::Charge, Error> {
         create_time: Some(wire::timestamp(it.created_at)),
         update_time: Some(wire::timestamp(it.updated_at)),
         settle_time: it.settled_at.map(wire::timestamp),
+        overturn_time: it.overturned_at.map(wire::timestamp),
     })
 }
 
@@ -105,6 +106,7 @@ pub fn refund(it: &Movement, today: NaiveDate) -> Result<pb::Refund, Error> {
         create_time: Some(wire::timestamp(it.created_at)),
         update_time: Some(wire::timestamp(it.updated_at)),
         settle_time: it.settled_at.map(wire::timestamp),
+        overturn_time: it.overturned_at.map(wire::timestamp),
     })
 }
 

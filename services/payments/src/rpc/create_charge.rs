@@ -152,6 +152,7 @@ async fn written_down(
         created_at: call.now,
         updated_at: call.now,
         settled_at: None,
+        overturned_at: None,
         lease_token: None,
         look_ups: 0,
         asked_for_seconds: 0,
@@ -235,7 +236,7 @@ pub async fn before_is_refused(db: &mut PgConnection, new: &Movement) -> Result<
         ..new.attempt()
     };
     let before = movements::attempt(db, before).await?;
-    if before.is_some_and(|it| it.state.is_refused()) {
+    if before.is_some_and(|it| it.moved_nothing()) {
         return Ok(());
     }
     Err(Error::AttemptNotDeclined(new.attempt_number - 1))

@@ -124,6 +124,7 @@ async fn written_down(
         created_at: call.now,
         updated_at: call.now,
         settled_at: None,
+        overturned_at: None,
         lease_token: None,
         look_ups: 0,
         asked_for_seconds: 0,

@@ -21,6 +21,7 @@ pub async fn handle(
         kind: "CHARGE",
         subject: invoice.map(InvoiceId::uuid),
         state: convert::state_filter(request.state)?,
+        overturned: request.overturned,
         ..Filter::default()
     };
     let (found, next_page_token) = list(ctx, account, filter, &page).await?;

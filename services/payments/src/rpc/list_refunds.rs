@@ -23,6 +23,7 @@ pub async fn handle(
         subject: charge.map(ChargeId::uuid),
         state: convert::state_filter(request.state)?,
         overdue_on: request.overdue.then_some(today),
+        overturned: request.overturned,
         ..Filter::default()
     };
     let (found, next_page_token) = list(ctx, account, filter, &page).await?;

@@ -14,7 +14,7 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::movement::{Answer, State};
 use crate::error::Error;
-use crate::ops::{ask, look_up, payer};
+use crate::ops::{look_up, payer};
 use crate::providers::BookEntry;
 use crate::store::movements::{self, Movement};
 use crate::store::{Tenant, enter};
@@ -54,15 +54,9 @@ pub async fn handle(
         differences.extend(missing_here(&ctx, code, &book).await?);
     }
     if request.apply {
-        let by_id: HashMap<String, &Movement> = ours
-            .iter()
-            .map(|it| (it.movement_id.simple().to_string(), it))
-            .collect();
-        for (difference, answer) in &mut differences {
-            let movement = difference.movement_id.get(2..).and_then(|id| by_id.get(id));
-            if let (Some(answer), Some(movement)) = (answer.take(), movement) {
-                let (root, id) = (movement.root_id, movement.movement_id);
-                difference.mended = ask::keep(&ctx, root, id, (answer, None)).await?;
+        for (difference, movement) in &mut differences {
+            if let Some(movement) = movement {
+                difference.mended = mend(&ctx, movement, &difference.provider_movement_id).await?;
             }
         }
     }
@@ -93,14 +87,32 @@ async fn ours(
     Ok(ours)
 }
 
-/// Where we and the book differ on a movement that both have, oldest first, each with what the book
-/// says.
-fn compared(
+/// Looks a movement up on which we and the book differ; whether that changed it. An entry of the book is a
+/// hint and no more: one that was refused may be an attempt after which the payer tries again.
+async fn mend(ctx: &Ctx, movement: &Movement, provider_id: &str) -> Result<bool, Error> {
+    look_up::look_up(ctx, movement, provider_id).await?;
+    let mut tx = ctx.db.begin().await?;
+    enter(&mut tx, Tenant::Root(movement.root_id)).await?;
+    let now = movements::get(&mut tx, movement.root_id, movement.movement_id).await?;
+    tx.commit().await?;
+    let told = |it: &Movement| (it.state, it.overturned_at);
+    Ok(now.is_some_and(|now| told(&now) != told(movement)))
+}
+
+/// Where we and the book differ on a movement that both have, oldest first.
+fn compared<'m>(
     provider: &str,
-    ours: &[Movement],
+    ours: &'m [Movement],
     book: &[BookEntry],
-) -> Result<Vec<(Difference, Option<Answer>)>, Error> {
-    let there: HashMap<Uuid, &BookEntry> = book.iter().map(|it| (it.reference, it)).collect();
+) -> Result<Vec<(Difference, Option<&'m Movement>)>, Error> {
+    let mut there: HashMap<Uuid, &BookEntry> = HashMap::new();
+    for entry in book {
+        let known = there.entry(entry.reference).or_insert(entry);
+        // A payer may try more than once: the attempt that came furthest counts.
+        if weight(&known.answer) <= weight(&entry.answer) {
+            *known = entry;
+        }
+    }
     let mut differences = Vec::new();
     for movement in ours {
         let asked = movement.asked().ok_or(Error::Stored("currency"))?;
@@ -108,6 +120,10 @@ fn compared(
             continue;
         };
         let said = said(&entry.answer);
+        // What has come back is known to have.
+        if movement.overturned_at.is_some() && movement.settled_minor.is_some() {
+            continue;
+        }
         let differs = if entry.money != asked.money && said != State::Declined {
             Kind::Amount
         } else if said == movement.state {
@@ -122,7 +138,7 @@ fn compared(
             provider_amount: Some(wire::pb_money(entry.money)),
             ..shown(movement, provider)?
         };
-        differences.push((difference, Some(entry.answer.clone())));
+        differences.push((difference, Some(movement)));
     }
     Ok(differences)
 }
@@ -158,7 +174,7 @@ async fn missing_here(
     ctx: &Ctx,
     provider: &str,
     book: &[BookEntry],
-) -> Result<Vec<(Difference, Option<Answer>)>, Error> {
+) -> Result<Vec<(Difference, Option<&'static Movement>)>, Error> {
     let keys: Vec<Uuid> = book.iter().map(|it| it.reference).collect();
     let mut tx = ctx.db.begin().await?;
     enter(&mut tx, Tenant::All).await?;
@@ -203,6 +219,15 @@ fn shown(movement: &Movement, provider: &str) -> Result<Difference, Error> {
         ))),
         ..Difference::default()
     })
+}
+
+/// How far an attempt came: of those with one reference the furthest tells where the movement stands.
+const fn weight(answer: &Answer) -> u8 {
+    match answer {
+        Answer::Moved { .. } => 2,
+        Answer::Pending { .. } => 1,
+        Answer::Refused { .. } | Answer::NotSent | Answer::Absent | Answer::Unknown => 0,
+    }
 }
 
 /// The book's state in our words.

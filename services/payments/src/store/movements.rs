@@ -71,6 +71,8 @@ pub struct Movement {
     pub updated_at: DateTime<Utc>,
     /// When the money moved.
     pub settled_at: Option<DateTime<Utc>>,
+    /// When the provider's book was first seen to contradict its final state.
+    pub overturned_at: Option<DateTime<Utc>>,
     /// Who is asking the provider.
     pub lease_token: Option<Uuid>,
     /// How often it was looked up.
@@ -101,6 +103,11 @@ impl Movement {
             reference: self.provider_key,
             money: Money::from_minor(self.amount_minor, self.currency.parse().ok()?),
         })
+    }
+
+    /// Whether its money is where it was for good: refused and not moved after all, or moved and come back.
+    pub fn moved_nothing(&self) -> bool {
+        self.state.is_final() && self.state.is_refused() == self.overturned_at.is_none()
     }
 
     /// Which attempt it is.
@@ -137,7 +144,7 @@ macro_rules! movements {
             "\nSELECT root_id, movement_id, kind, subject_id, refund_key, attempt_number, currency, amount_minor,
                 settled_minor, refunded_minor, purpose, plan_code, cycle_code, method_id, method_code, provider_code,
                 provider_key, provider_id, unattended, return_url, state, failure_reason, retryable, parked_reason,
-                action_url, due_on, reference, created_at, updated_at, settled_at, lease_token, look_ups,
+                action_url, due_on, reference, created_at, updated_at, settled_at, overturned_at, lease_token, look_ups,
                 coalesce(extract(epoch FROM clock_timestamp() - sent_at), 0)::bigint AS asked_for_seconds,
                 coalesce(extract(epoch FROM clock_timestamp() - first_sent_at), 0)::bigint AS first_asked_for_seconds
             FROM payments.movements ",
@@ -249,6 +256,8 @@ pub struct Filter {
     pub state: Option<&'static str>,
     /// To be back before this day and not final.
     pub overdue_on: Option<NaiveDate>,
+    /// Whose final state the provider's book contradicts.
+    pub overturned: bool,
     /// Made before this one.
     pub before: Option<(DateTime<Utc>, Uuid)>,
     /// At most this many.
@@ -264,6 +273,7 @@ pub async fn list(db: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<Mo
            AND ($4::text IS NULL OR state = $4)
            AND ($5::date IS NULL OR (due_on < $5 AND state NOT IN ('SUCCEEDED', 'DECLINED', 'FAILED_NOT_SENT')))
            AND ($6::timestamptz IS NULL OR (created_at, movement_id) < ($6, $7::uuid))
+           AND (NOT $9 OR overturned_at IS NOT NULL)
          ORDER BY created_at DESC, movement_id DESC LIMIT $8"
     ))
     .bind(filter.kind)
@@ -274,6 +284,7 @@ pub async fn list(db: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<Mo
     .bind(created_at)
     .bind(id)
     .bind(filter.limit)
+    .bind(filter.overturned)
     .fetch_all(db)
     .await
 }
@@ -487,6 +498,23 @@ pub async fn set(
         change.retryable,
         change.parked_reason,
         change.action_url,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the provider's book contradicts a movement's final state.
+pub async fn set_overturned(
+    db: &mut PgConnection,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.movements.set_overturned
+        UPDATE payments.movements SET overturned_at = $2, updated_at = $2 WHERE movement_id = $1",
+        id,
         now
     )
     .execute(db)
