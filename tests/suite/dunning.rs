@@ -7,11 +7,14 @@ use proto::account::v1 as account;
 use proto::account::v1::create_order_request::Kind;
 use proto::billing::v1 as billing;
 use proto::billing::v1::invoice::State;
+use proto::payments::v1 as payments;
 use proto::r#type::v1::Money;
+use serde_json::json;
 use tokio::sync::Barrier;
 use tonic::{Code, Status};
 
 use crate::money::{Shop, amount, rated, refused, taxes};
+use crate::stripe::{Fake, send};
 
 const MAY: &str = "2026-05-01T00:00:00Z";
 
@@ -58,6 +61,26 @@ fn wire(
         reference: reference.to_owned(),
         received_date: "2026-05-01".to_owned(),
         request_id: request_id(),
+    }
+}
+
+/// Ends an invoice without its being paid: as void, or written off.
+async fn end(shop: &Shop, invoice: &str, void: bool) -> Result<(), Status> {
+    let mut client = shop.h.operator.billing.clone();
+    let invoice_id = invoice.to_owned();
+    if void {
+        let request = billing::VoidInvoiceRequest {
+            invoice_id,
+            reason: "an error".to_owned(),
+            request_id: request_id(),
+        };
+        client.void_invoice(request).await.map(|_| ())
+    } else {
+        let request = billing::MarkInvoiceUncollectibleRequest {
+            invoice_id,
+            request_id: request_id(),
+        };
+        client.mark_invoice_uncollectible(request).await.map(|_| ())
     }
 }
 
@@ -173,12 +196,7 @@ async fn an_open_invoice_has_its_taxes_and_is_due_by_the_terms_of_the_profile() 
     client.create_credit_note(note).await.unwrap();
     assert_eq!((to(6).await, to(7).await), (1_152_000_000, 207_360_000));
     shop.reconciles().await;
-    let void = billing::VoidInvoiceRequest {
-        invoice_id: invoice.invoice_id.clone(),
-        reason: "an error".to_owned(),
-        request_id: request_id(),
-    };
-    client.void_invoice(void).await.unwrap();
+    end(&shop, &invoice.invoice_id, true).await.unwrap();
     assert_eq!((to(6).await, to(7).await), (0, 0));
     shop.reconciles().await;
     let open = client.list_invoices(request).await.unwrap();
@@ -333,6 +351,10 @@ async fn money_received_outside_is_recorded_once_and_never_beyond_what_is_due() 
         (left.state(), amount(&left.amount_due)),
         (State::Open, "1500.00")
     );
+    assert_eq!(
+        refused(end(&shop, &invoice.invoice_id, true).await),
+        (Code::FailedPrecondition, "INVOICE_PAID_IN_PART".to_owned())
+    );
     // The same reference again: by a retry, by another person, and for another sum.
     assert_eq!(record(&shop, &part).await.unwrap(), left);
     assert_eq!(
@@ -421,6 +443,13 @@ async fn money_for_an_invoice_that_was_undone_meanwhile_is_credit() {
         refused(record(&shop, &wire(&invoice, "1.00", "W1")).await),
         (Code::FailedPrecondition, "PAYMENT_UNDER_WAY".to_owned())
     );
+    // Nor is it undone or written off: the money would arrive as credit for what stood open.
+    for void in [true, false] {
+        assert_eq!(
+            refused(end(&shop, &invoice.invoice_id, void).await),
+            (Code::FailedPrecondition, "PAYMENT_UNDER_WAY".to_owned())
+        );
+    }
     let note = billing::CreateCreditNoteRequest {
         invoice_id: invoice.invoice_id.clone(),
         amount: dollars("510.40"),
@@ -441,6 +470,181 @@ async fn money_for_an_invoice_that_was_undone_meanwhile_is_credit() {
     );
     assert_eq!(shop.h.balance(&id).await, "510.400000");
     shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn an_invoice_that_its_owner_paid_by_another_sum_is_not_charged_again() {
+    let shop = Shop::start().await;
+    let (id, invoice) = owing(&shop).await;
+    let card = shop.card(&id, "tok_wrong_amount").await;
+    let order = paid(&shop, &id, (&invoice.invoice_id, &card)).await;
+    assert_ne!(order.unwrap().state(), account::order::State::Completed);
+    // A person looks at the provider's book: a cent more has moved.
+    let request = payments::ListChargesRequest {
+        account_id: id.clone(),
+        ..payments::ListChargesRequest::default()
+    };
+    let mut client = shop.h.operator.payments.clone();
+    let listed = client.list_charges(request).await.unwrap().into_inner();
+    let request = payments::ResolveMovementRequest {
+        account_id: id.clone(),
+        movement_id: listed.charges[0].charge_id.clone(),
+        outcome: payments::resolve_movement_request::Outcome::Moved.into(),
+        amount: dollars("1510.41"),
+        provider_movement_id: "seen".to_owned(),
+        settle_time: Some(perdiem::connect::timestamp(crate::harness::instant(MAY))),
+        note: "as the book says".to_owned(),
+        request_id: request_id(),
+    };
+    client.resolve_movement(request).await.unwrap();
+    shop.balance_is(&id, "1510.410000").await;
+    shop.card(&id, "tok_ok").await;
+    shop.h.advance("2026-06-20T00:00:00Z").await;
+    let charges = "SELECT count(*) FROM payments.movements WHERE kind = 'CHARGE'";
+    assert_eq!(shop.h.count(charges).await, 1, "it waits for a person");
+    assert_eq!(shop.invoice(&invoice.invoice_id).await.state(), State::Open);
+}
+
+/// A suite with Stripe, and an account of it with a card by a token.
+async fn by_stripe(profile: &str, invoiced: bool, token: &str) -> (Shop, Fake, String, String) {
+    let (fake, stripe) = Fake::start().await;
+    let hooks = crate::harness::free_url();
+    let environment = [
+        ("STRIPE_URL", stripe.as_str()),
+        ("STRIPE_SECRET_KEY", "sk_test_perdiem"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
+        ("WEBHOOK_LISTEN", hooks.trim_start_matches("http://")),
+    ];
+    let shop = Shop::start_with(&environment).await;
+    let id = if invoiced {
+        owing(&shop).await.0
+    } else {
+        let id = shop.h.account_of(profile, false).await;
+        shop.live_in(&id, "IN", "KA", false).await;
+        id
+    };
+    let request = payments::AddPaymentMethodRequest {
+        account_id: id.clone(),
+        method_code: "CARD".to_owned(),
+        provider_code: "stripe".to_owned(),
+        provider_token: token.to_owned(),
+        default_method: true,
+        request_id: request_id(),
+        ..payments::AddPaymentMethodRequest::default()
+    };
+    let mut client = shop.h.operator.payments.clone();
+    client.add_payment_method(request).await.unwrap();
+    (shop, fake, id, hooks)
+}
+
+/// Stripe says that the only charge of a suite is contested, or was lost, with all its money held back.
+async fn contested(fake: &Fake, hooks: &str, status: &str) {
+    let (intent, amount, currency) = fake.only_intent();
+    let booked = json!([{"amount": -amount, "currency": currency}]);
+    let dispute = json!({"id": "dp_1", "payment_intent": intent, "amount": amount, "currency": currency,
+        "created": 1_772_366_400, "status": status, "reason": "fraudulent", "balance_transactions": booked});
+    fake.dispute_is("dp_1", dispute);
+    let event = json!({"id": format!("evt_{status}"), "type": "charge.dispute.updated",
+        "data": {"object": {"id": "dp_1", "payment_intent": intent}}});
+    assert_eq!(send(hooks, "whsec_test", &event).await, 200);
+}
+
+/// Waits until a count of the database is as expected.
+async fn until(shop: &Shop, sql: &'static str, expected: i64) {
+    let begun = std::time::Instant::now();
+    loop {
+        let count = shop.h.count(sql).await;
+        if count == expected {
+            return;
+        }
+        assert!(
+            begun.elapsed().as_secs() < 20,
+            "{count}, not {expected}: {sql}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// What is held back and not taken back from the customer yet.
+const DISPUTED: &str = "SELECT coalesce(sum(CASE WHEN debit = 15 THEN amount_micros ELSE -amount_micros END), 0)::bigint
+                        FROM billing.ledger_entries WHERE 15 IN (debit, credit)";
+
+#[tokio::test]
+async fn what_an_invoice_did_not_need_of_a_charge_that_is_lost_is_taken_back() {
+    let (shop, fake, id, hooks) = by_stripe("global", true, "pm_3ds_1").await;
+    shop.h.advance("2026-05-31T00:00:01Z").await;
+    until(
+        &shop,
+        "SELECT count(*) FROM billing.collections WHERE purpose = 'INVOICE'",
+        1,
+    )
+    .await;
+    let invoice = shop.h.invoices(&id).await.remove(0);
+    let note = billing::CreateCreditNoteRequest {
+        invoice_id: invoice.invoice_id.clone(),
+        amount: dollars("1510.40"),
+        reason: "all of it".to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.create_credit_note(note).await.unwrap();
+    fake.confirm_only_intent();
+    let (intent, ..) = fake.only_intent();
+    let event = json!({"id": "evt_paid", "type": "payment_intent.succeeded", "data": {"object": {"id": intent}}});
+    assert_eq!(send(&hooks, "whsec_test", &event).await, 200);
+    shop.balance_is(&id, "1510.400000").await;
+    contested(&fake, &hooks, "lost").await;
+    shop.balance_is(&id, "0.000000").await;
+    assert_eq!(shop.h.count(DISPUTED).await, 0);
+}
+
+#[tokio::test]
+async fn tax_of_a_refund_that_a_lost_charge_undoes_is_owed_again() {
+    let (shop, fake, id, hooks) = by_stripe("india", false, "pm_ok_1").await;
+    let request = billing::CollectOrderRequest {
+        account_id: id.clone(),
+        order_id: format!("OR{}", uuid::Uuid::new_v4().simple()),
+        lines: vec![billing::CollectionLine {
+            kind: "CREDITS".to_owned(),
+            amount: Some(Money {
+                currency_code: "INR".to_owned(),
+                amount: "1000.00".to_owned(),
+            }),
+            ..billing::CollectionLine::default()
+        }],
+        request_id: request_id(),
+        ..billing::CollectOrderRequest::default()
+    };
+    let mut client = shop.seller.billing.clone();
+    client.collect_order(request).await.unwrap();
+    let tax = "SELECT coalesce(sum(CASE WHEN credit = 7 THEN amount_micros ELSE -amount_micros END), 0)::bigint
+                       FROM billing.ledger_entries WHERE 7 IN (debit, credit)";
+    assert_eq!(shop.h.count(tax).await, 180_000_000);
+    contested(&fake, &hooks, "needs_response").await;
+    until(&shop, DISPUTED, 1_180_000_000).await;
+    let request = billing::RequestRefundRequest {
+        account_id: id.clone(),
+        request_id: request_id(),
+        ..billing::RequestRefundRequest::default()
+    };
+    client.request_refund(request).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    assert_eq!(shop.h.count(tax).await, 9_000_000, "with 950.00 go 171.00");
+    contested(&fake, &hooks, "lost").await;
+    until(
+        &shop,
+        "SELECT count(*) FROM billing.refunds WHERE state = 'UNDONE'",
+        1,
+    )
+    .await;
+    // Its payer has all from the bank: the credit is gone, the fee of the refund is owed, and so is the tax.
+    shop.balance_is(&id, "-50.000000").await;
+    assert_eq!(shop.h.count(tax).await, 180_000_000);
+    assert_eq!(
+        shop.h.count(DISPUTED).await,
+        180_000_000,
+        "the tax is our loss"
+    );
 }
 
 #[tokio::test]

@@ -288,7 +288,7 @@ async fn the_contract_of_stripe_is_kept_with_localstripe() {
 
 /// A fake of Stripe with a book of its own, whose tokens say what becomes of a charge.
 #[derive(Clone, Default)]
-struct Fake {
+pub struct Fake {
     /// Answers by idempotency key, with the request they were given to.
     answered: Arc<Mutex<HashMap<String, (Value, Value)>>>,
     /// Payment intents by id.
@@ -304,7 +304,7 @@ struct Fake {
 }
 
 impl Fake {
-    async fn start() -> (Self, String) {
+    pub async fn start() -> (Self, String) {
         let fake = Self::default();
         let routes = Router::new()
             .route("/v1/payment_methods/{id}", get(Self::method))
@@ -472,6 +472,28 @@ impl Fake {
         Json(intent.clone())
     }
 
+    /// The only intent: its id, amount and currency.
+    pub fn only_intent(&self) -> (String, i64, String) {
+        let intents = self.intents.lock().unwrap();
+        assert_eq!(intents.len(), 1);
+        let it = intents.values().next().unwrap();
+        let text = |field: &str| it[field].as_str().unwrap().to_owned();
+        (text("id"), it["amount"].as_i64().unwrap(), text("currency"))
+    }
+
+    /// The person confirms the only intent.
+    pub fn confirm_only_intent(&self) {
+        let mut intents = self.intents.lock().unwrap();
+        let it = intents.values_mut().next().unwrap();
+        it["status"] = json!("succeeded");
+        it["amount_received"] = it["amount"].clone();
+    }
+
+    /// The bank says something of a dispute.
+    pub fn dispute_is(&self, id: &str, dispute: Value) {
+        self.disputes.lock().unwrap().insert(id.to_owned(), dispute);
+    }
+
     /// What the book has taken under a reference: how many intents, and how much in all.
     fn taken(&self, reference: &str) -> (usize, i64) {
         let intents = self.intents.lock().unwrap();
@@ -489,7 +511,7 @@ impl Fake {
 }
 
 /// Sends an event as Stripe does; gives the status of the answer.
-async fn send(hooks: &str, secret: &str, event: &Value) -> u16 {
+pub async fn send(hooks: &str, secret: &str, event: &Value) -> u16 {
     let (body, now) = (event.to_string(), chrono::Utc::now().timestamp());
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let sum = hmac::sign(&key, format!("{now}.{body}").as_bytes());

@@ -24,8 +24,9 @@ CREATE TABLE billing.dunnings (
     next_at timestamptz
 );
 CREATE INDEX dunnings_next ON billing.dunnings (next_at) WHERE next_at IS NOT NULL;
-INSERT INTO billing.dunnings (invoice_id, root_id, due_on, state)
-    SELECT invoice_id, root_id, (issued_at AT TIME ZONE 'UTC')::date + 30, 'TOLD' FROM billing.invoices WHERE state = 1;
+INSERT INTO billing.dunnings (invoice_id, root_id, due_on, state, next_at)
+    SELECT invoice_id, root_id, (issued_at AT TIME ZONE 'UTC')::date + 30, 'TOLD', issued_at + interval '30 days'
+    FROM billing.invoices WHERE state = 1;
 -- Few are: those of a run that the balance pays are not among them.
 CREATE INDEX invoices_open ON billing.invoices (period_start DESC, root_id, invoice_id) WHERE state = 1;
 
@@ -46,6 +47,8 @@ CREATE TABLE billing.invoice_payments (
 -- INVOICE pays an open invoice; USAGE puts what an account that pays by invoice owes on one.
 ALTER TABLE billing.collections
     ADD COLUMN invoice_id uuid,
+    -- What the invoice did not need any more when the money arrived, and became credit.
+    ADD COLUMN overpaid_minor bigint NOT NULL DEFAULT 0 CHECK (overpaid_minor BETWEEN 0 AND total_minor),
     DROP CONSTRAINT collections_purpose,
     DROP CONSTRAINT collections_of_orders,
     ADD CONSTRAINT collections_purpose CHECK (purpose IN ('ORDER', 'RECHARGE', 'RENEWAL', 'INVOICE', 'USAGE')),
@@ -65,7 +68,7 @@ CREATE TABLE billing.usage_bills (
 );
 CREATE INDEX usage_bills_due ON billing.usage_bills (next_at);
 INSERT INTO billing.usage_bills (root_id, next_at)
-    SELECT account_id, date_trunc('month', now() AT TIME ZONE time_zone) AT TIME ZONE time_zone + interval '1 month'
+    SELECT account_id, (date_trunc('month', now() AT TIME ZONE time_zone) + interval '1 month') AT TIME ZONE time_zone
     FROM billing.accounts WHERE invoiced AND root_id = account_id;
 
 -- What is told of an open invoice; fell where it is overdue.
@@ -76,6 +79,11 @@ GRANT SELECT, INSERT, DELETE ON billing.usage_bills TO billing_service;
 GRANT UPDATE (next_at, look_at) ON billing.usage_bills TO billing_service;
 GRANT UPDATE (state, retries, next_at) ON billing.dunnings TO billing_service;
 GRANT UPDATE (charged_minor) ON billing.invoices TO billing_service;
+GRANT UPDATE (overpaid_minor) ON billing.collections TO billing_service;
+
+-- The share of tax in what goes back: owed again where the charge turns out to be lost.
+ALTER TABLE billing.refunds ADD COLUMN tax_minor bigint NOT NULL DEFAULT 0
+    CHECK (tax_minor BETWEEN 0 AND amount_minor);
 CREATE TRIGGER sum_change AFTER INSERT OR UPDATE OR DELETE ON billing.invoice_payments FOR EACH ROW
     WHEN (current_setting('audit.on', true) = 'on') EXECUTE FUNCTION billing.sum_change();
 CREATE OR REPLACE VIEW billing_check.collection AS SELECT * FROM billing.collections;

@@ -68,6 +68,9 @@ pub enum Error {
     /// It is paid, undone or written off.
     #[error("invoice {0} is not open")]
     InvoiceNotOpen(InvoiceId),
+    /// A part of it is paid: a credit note undoes it.
+    #[error("invoice {0} is paid in part")]
+    InvoicePaidInPart(InvoiceId),
     /// More is to be credited than was earned and not credited yet.
     #[error("{left} is left to credit of invoice {invoice}")]
     CreditExceedsInvoice {
@@ -251,6 +254,9 @@ impl From<Error> for Status {
                 .with("currencyCode", currency),
             Error::InvoiceNotFound(id) => not_found("INVOICE_NOT_FOUND").with("invoiceId", id),
             Error::InvoiceNotOpen(id) => wrong_state("INVOICE_NOT_OPEN").with("invoiceId", id),
+            Error::InvoicePaidInPart(id) => {
+                wrong_state("INVOICE_PAID_IN_PART").with("invoiceId", id)
+            }
             Error::CreditExceedsInvoice { invoice, left } => wrong_state("CREDIT_EXCEEDS_INVOICE")
                 .with("invoiceId", invoice)
                 .with("left", left),

@@ -15,7 +15,7 @@ use super::spend::{self, Bill, Spending};
 use crate::clients::Catalogue;
 use crate::domain::lots::LotKind;
 use crate::error::Error;
-use crate::store::collections::{self, Collection, Line};
+use crate::store::collections::{self, Collection};
 use crate::store::disputes::{self, Booked};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::{accounts, auto_recharges, refunds};
@@ -58,11 +58,7 @@ pub async fn keep(
     }
     let lost = said.state() == State::Lost;
     let owed_micros = if lost {
-        credit_of(
-            &collection,
-            &collections::lines(db, collection.collection_id).await?,
-            withheld,
-        )?
+        credit_of(db, &collection, withheld).await?
     } else {
         0
     };
@@ -155,11 +151,19 @@ async fn take_back(
 
 /// The credit in what is held back of a collection, in millionths, rounded down: its share, or all of it
 /// where all that arrived became credit. The rest, what was earned and its tax, is our loss.
-fn credit_of(collection: &Collection, lines: &[Line], withheld: Money) -> Result<i64, Error> {
-    let credits = lines
+async fn credit_of(
+    db: &mut PgConnection,
+    collection: &Collection,
+    withheld: Money,
+) -> Result<i64, Error> {
+    let id = collection.collection_id;
+    let credits = collections::lines(db, id)
+        .await?
         .iter()
         .filter(|line| line.kind == "CREDITS")
-        .fold(0_i64, |sum, line| sum.saturating_add(line.amount_minor));
+        .fold(collections::overpaid(db, id).await?, |sum, line| {
+            sum.saturating_add(line.amount_minor)
+        });
     let share = match collection.state.as_str() {
         "SUCCEEDED" => Ratio::new(
             i128::from(credits),

@@ -158,6 +158,7 @@ pub async fn book(
     let seed = collection.collection_id;
     let rest = pay(db, &invoice, (collection.total_minor, seed), &mut entries).await?;
     if 0 < rest {
+        collections::set_overpaid(db, seed, rest).await?;
         let credit = Credit {
             root: account.root_id,
             kind: LotKind::Paid,
@@ -225,14 +226,25 @@ pub async fn declined(
     let Some(known) = dunnings::lock(db, id).await? else {
         return Ok(());
     };
-    if collection.is_attended() {
+    let differs = reason == SETTLED_AMOUNT_DIFFERS;
+    if collection.is_attended() && !differs {
         return Ok(());
+    }
+    let stored = invoices::get(db, id).await?;
+    let invoice = stored.ok_or(Error::Stored("invoice"))?;
+    if invoice.due_minor() == 0 {
+        // It has ended meanwhile: nothing is asked for any more.
+        let ended = Dunning {
+            next_at: None,
+            ..known
+        };
+        return Ok(dunnings::set(db, &ended).await?);
     }
     let account = accounts::get(db, known.root_id).await?;
     let account = account.ok_or(Error::Stored("account"))?;
     let profile = collect::profile(catalogue, &account)?;
     let retries = usize::try_from(known.retries).unwrap_or(usize::MAX);
-    let next_at = if reason == SETTLED_AMOUNT_DIFFERS {
+    let next_at = if differs {
         tracing::error!(invoice.id = %id, "an invoice was paid by another sum");
         None
     } else if counts {

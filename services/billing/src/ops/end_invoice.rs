@@ -2,12 +2,12 @@
 
 use chassis::{Call, Unit};
 use sqlx::PgConnection;
-use values::{Currency, InvoiceId};
+use values::{AccountId, Currency, InvoiceId};
 
 use crate::domain::credit::{Earned, split};
 use crate::error::Error;
 use crate::store::collections;
-use crate::store::invoices::{self, Ended, Invoice};
+use crate::store::invoices::{self, Ended, Invoice, OPEN};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 
 /// How an invoice ends.
@@ -88,6 +88,16 @@ pub async fn end<M>(
     unit.about(known.root_id);
     let db = &mut *unit.tx;
     let due = known.due_minor();
+    if known.state == OPEN {
+        // What is on its way would arrive as credit for what stood open, and be written off besides.
+        if collections::paying(db, id.uuid()).await?.is_some() {
+            return Err(Error::PaymentUnderWay(AccountId::from_uuid(known.root_id)));
+        }
+        // A credit note gives back what was paid of it; undoing what is due would not.
+        if end == End::Void && 0 < known.charged_minor {
+            return Err(Error::InvoicePaidInPart(id));
+        }
+    }
     if !invoices::end_open(db, id.uuid(), end.state()).await? {
         return Err(Error::InvoiceNotOpen(id));
     }

@@ -91,6 +91,7 @@ pub async fn take(
             charge_id: part.charge,
             currency: account.currency.clone(),
             amount_minor: part.refund.minor() + part.tax.minor(),
+            tax_minor: part.tax.minor(),
             fee_minor: part.fee.minor(),
             state: "CREATED".to_owned(),
             attempt_number: 1,
@@ -252,6 +253,13 @@ pub async fn keep(
     {
         return came_back(db, &known, said, now).await;
     }
+    if known.state == "UNDONE"
+        && known.attempt_number == said.attempt_number
+        && said.state() == State::Succeeded
+    {
+        // Its payer has it by a dispute as well: a person has to know.
+        return Err(Error::Stored("refund that was undone"));
+    }
     if known.state == "SUCCEEDED"
         || known.state == "UNDONE"
         || older
@@ -412,12 +420,27 @@ pub async fn undo(
         .currency
         .parse()
         .map_err(|_| Error::Stored("currency"))?;
-    let micros = refund.amount_minor.checked_mul(currency.micros_per_minor());
+    let micros = |minor: i64| {
+        let micros = minor.checked_mul(currency.micros_per_minor());
+        micros.ok_or(Error::Stored("refund"))
+    };
+    if 0 < refund.tax_minor {
+        let owed = Entry {
+            root_id: refund.root_id,
+            debit: LedgerAccount::Refunds,
+            credit: LedgerAccount::Tax,
+            amount_micros: micros(refund.tax_minor)?,
+            lot_id: None,
+            invoice_id: None,
+            reason: "REFUND_UNDONE",
+        };
+        entries.add(Uuid::new_v5(&refund.refund_id, b"tax owed again"), &owed);
+    }
     let credit = Credit {
         root: refund.root_id,
         kind: LotKind::Paid,
         source: LedgerAccount::Refunds,
-        micros: micros.ok_or(Error::Stored("refund"))?,
+        micros: micros(refund.amount_minor - refund.tax_minor)?,
         expires_at: None,
         word: "REFUND_UNDONE",
         reason: "REFUND_UNDONE",

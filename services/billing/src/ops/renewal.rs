@@ -313,7 +313,8 @@ pub async fn declined(
         return Ok(());
     };
     // A try that its owner made is none of the policy's: those go on as they were to.
-    if collection.is_attended() && known.due_at.is_some() {
+    let differs = reason == collect::SETTLED_AMOUNT_DIFFERS;
+    if collection.is_attended() && known.due_at.is_some() && !differs {
         return Ok(());
     }
     let counts = counts && !collection.is_attended();
@@ -323,7 +324,7 @@ pub async fn declined(
     let again = dunning::next_try(start, &family.retry_days, retries);
     let tomorrow = family.zone.day(now) + Days::new(1);
     let (state, due_at) = match again {
-        _ if reason == collect::SETTLED_AMOUNT_DIFFERS => {
+        _ if differs => {
             tracing::error!(collection.id = %collection.collection_id, "a renewal was paid by another sum");
             ("PAST_DUE", None)
         }
@@ -337,7 +338,7 @@ pub async fn declined(
         None => ("ENDING", Some(now)),
     };
     let next_at = due_at.filter(|_| state == "PAST_DUE");
-    if counts || reason == collect::SETTLED_AMOUNT_DIFFERS {
+    if counts || differs {
         outbox::renewal_failed(db, known.root_id, (reason, next_at), now).await?;
     }
     let next = Subscription {

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::ops::collect::{self, WAIT_SECONDS};
 use crate::ops::dun;
 use crate::store::collections::{self, Collection, Line};
-use crate::store::ledger;
+use crate::store::{closings, ledger};
 
 /// The most lines of an order.
 const LINES_MAX: usize = 20;
@@ -130,6 +130,13 @@ async fn written_down(
 ) -> Result<Collection, Error> {
     let account = convert::root_account(db, asked.account).await?;
     of_ledger(&call.message.lines, &account.currency)?;
+    if asked
+        .amount
+        .is_some_and(|it| it.currency().code() != account.currency)
+    {
+        let expected = format!("the currency of the account's ledger, {}", account.currency);
+        return Err(field_error("amount.currency_code", expected).into());
+    }
     // Two who collect one order come one after the other.
     ledger::lock(db, &[account.root_id]).await?;
     let method = asked.method.map(MethodId::uuid);
@@ -149,6 +156,9 @@ async fn written_down(
         let arrived = known.failure_reason == collect::SETTLED_AMOUNT_DIFFERS;
         if known.state != "DECLINED" || known.intent_id == intent || arrived {
             return Ok(known);
+        }
+        if closings::stands(db, known.root_id).await? {
+            return Err(Error::AccountClosed(asked.account));
         }
         if let Some(invoice) = known.invoice_id {
             dun::still_due(db, invoice, known.total_minor).await?;

@@ -11,7 +11,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::bill_usage;
 use crate::store::accounts::{self, Facts};
-use crate::store::recipients;
+use crate::store::{ledger, recipients};
 
 pub async fn handle(
     _: Ctx,
@@ -64,6 +64,8 @@ pub async fn handle(
     let known = accounts::get(db, id.uuid())
         .await?
         .ok_or(Error::AccountNotFound(id))?;
+    // What it owes for usage is put on an invoice, or not, by one that sees these facts.
+    ledger::lock(db, &[known.root_id]).await?;
     if accounts::set_facts(db, id.uuid(), &facts).await? && (whole || !recipient.is_empty()) {
         recipients::set(db, known.root_id, recipient, call.now).await?;
     }

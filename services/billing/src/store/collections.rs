@@ -240,6 +240,30 @@ pub struct Outcome<'a> {
     pub action_url: &'a str,
 }
 
+/// Notes how much of a payment its invoice did not need.
+pub async fn set_overpaid(db: &mut PgConnection, id: Uuid, minor: i64) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.collections.set_overpaid
+        UPDATE billing.collections SET overpaid_minor = $2 WHERE collection_id = $1",
+        id,
+        minor
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// How much of a payment its invoice did not need.
+pub async fn overpaid(db: &mut PgConnection, id: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        "-- billing.collections.overpaid
+        SELECT overpaid_minor FROM billing.collections WHERE collection_id = $1",
+        id
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Keeps what became of the attempt of a collection that is locked.
 pub async fn set_outcome(
     db: &mut PgConnection,

@@ -21,6 +21,8 @@ pub struct Refund {
     pub currency: String,
     /// What goes back, tax included.
     pub amount_minor: i64,
+    /// The share of tax in it.
+    pub tax_minor: i64,
     /// The fee that was kept of it.
     pub fee_minor: i64,
     /// CREATED, PROCESSING, RETRYING, `NEEDS_MANUAL`, SUCCEEDED or UNDONE.
@@ -46,8 +48,8 @@ pub async fn insert(db: &mut PgConnection, refund: &Refund) -> sqlx::Result<()> 
     sqlx::query!(
         "-- billing.refunds.insert
         INSERT INTO billing.refunds (root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor,
-                                     state, due_on, created_at, updated_at, try_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $11)",
+                                     state, due_on, created_at, updated_at, try_at, tax_minor)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $11, $12)",
         refund.root_id,
         refund.refund_id,
         refund.intent_id,
@@ -58,7 +60,8 @@ pub async fn insert(db: &mut PgConnection, refund: &Refund) -> sqlx::Result<()> 
         refund.fee_minor,
         refund.state,
         refund.due_on,
-        refund.created_at
+        refund.created_at,
+        refund.tax_minor
     )
     .execute(db)
     .await?;
@@ -70,7 +73,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Refund>
     sqlx::query_as!(
         Refund,
         "-- billing.refunds.get
-        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state,
+        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, tax_minor, fee_minor, state,
                attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
         FROM billing.refunds WHERE refund_id = $1",
         id
@@ -84,7 +87,7 @@ pub async fn of_intent(db: &mut PgConnection, intent: Uuid) -> sqlx::Result<Vec<
     sqlx::query_as!(
         Refund,
         "-- billing.refunds.of_intent
-        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state,
+        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, tax_minor, fee_minor, state,
                attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
         FROM billing.refunds WHERE intent_id = $1 ORDER BY refund_id",
         intent
@@ -98,7 +101,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Refund
     sqlx::query_as!(
         Refund,
         "-- billing.refunds.lock
-        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state,
+        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, tax_minor, fee_minor, state,
                attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
         FROM billing.refunds WHERE refund_id = $1 FOR UPDATE",
         id
@@ -134,9 +137,10 @@ pub async fn lock_waiting(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<V
     sqlx::query_as!(
         Refund,
         "-- billing.refunds.lock_waiting
-        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state,
+        SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, tax_minor, fee_minor, state,
                attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
-        FROM billing.refunds WHERE charge_id = $1 AND state IN ('CREATED', 'RETRYING') FOR UPDATE",
+        FROM billing.refunds WHERE charge_id = $1 AND state IN ('CREATED', 'RETRYING', 'NEEDS_MANUAL')
+        FOR UPDATE",
         charge
     )
     .fetch_all(db)
