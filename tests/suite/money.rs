@@ -740,6 +740,53 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
     shop.h.advance("2026-03-11T00:00:00Z").await;
     assert_eq!(shop.h.balance(&id).await, "0.000000");
 
+    // A card of a country whose cards are not charged so, the default one since it was switched on.
+    let abroad = shop.h.account_of("global", false).await;
+    shop.live_in(&abroad, "US", "", false).await;
+    shop.card(&abroad, "tok_ok").await;
+    let on = billing::AutoRecharge {
+        enabled: true,
+        ..billing::AutoRecharge::default()
+    };
+    let request = payments::AddPaymentMethodRequest {
+        account_id: abroad.clone(),
+        method_code: "CARD".to_owned(),
+        provider_token: "tok_ok_visa".to_owned(),
+        country_code: "IN".to_owned(),
+        default_method: true,
+        request_id: request_id(),
+        ..payments::AddPaymentMethodRequest::default()
+    };
+    shop.recharge(&abroad, on).await.unwrap();
+    shop.balance_is(&abroad, "20.000000").await;
+    let mut client = shop.seller.payments.clone();
+    client.add_payment_method(request).await.unwrap();
+    let request = billing::StartRentalRequest {
+        account_id: abroad.clone(),
+        rental: Some(billing::Rental {
+            rental_id: format!("RL{}", Uuid::new_v4().simple()),
+            kind: billing::rental::Kind::Number.into(),
+            code: "landline".to_owned(),
+            monthly_price: Some(Amount {
+                currency_code: "USD".to_owned(),
+                amount: "15.00".to_owned(),
+            }),
+            ..billing::Rental::default()
+        }),
+        request_id: request_id(),
+    };
+    let mut selling = shop.seller.billing.clone();
+    selling.start_rental(request).await.unwrap();
+    shop.h.advance("2026-03-12T00:00:00Z").await;
+    let off = "SELECT count(*) FROM billing.auto_recharges WHERE disable_reason = 'CARD_COUNTRY_EXCLUDED'";
+    assert_eq!(shop.h.count(off).await, 1);
+    let charges = payments::ListChargesRequest {
+        account_id: abroad.clone(),
+        ..payments::ListChargesRequest::default()
+    };
+    let charges = client.list_charges(charges).await.unwrap().into_inner();
+    assert_eq!(charges.charges.len(), 1);
+
     let upi_only = shop.h.account_of("india", false).await;
     assert_eq!(
         refused(
@@ -826,6 +873,53 @@ async fn req_122_refunds_follow_the_profile_to_the_payments_they_came_from() {
 }
 
 #[tokio::test]
+async fn req_061_usage_that_cost_less_goes_back_to_the_credit_that_paid_for_it() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let given = billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Promo.into(),
+        amount: Some(Amount {
+            currency_code: "INR".to_owned(),
+            amount: "100.00".to_owned(),
+        }),
+        reason: "a test".to_owned(),
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.grant_credit(given).await.unwrap();
+    shop.collect(&credits(&id, "2000.00")).await.unwrap();
+    let sent = async |event: &str, parts: &str| {
+        let event = rated(event, &id, "sms", "2026-03-01T12:00:00Z", parts);
+        shop.h.record(vec![event]).await.unwrap();
+    };
+    let (first, second) = (request_id(), request_id());
+    // 100.00 of what was given, 300.00 of what was paid.
+    sent(&first, "1000").await;
+    sent(&second, "1000").await;
+    assert_eq!(shop.h.balance(&id).await, "1700.000000");
+    // Both turn out to have been nothing: what was paid is whole again, and what was given is that again.
+    sent(&first, "0").await;
+    assert_eq!(shop.h.balance(&id).await, "1900.000000");
+    sent(&second, "0").await;
+    assert_eq!(shop.h.balance(&id).await, "2100.000000");
+    let lots = "SELECT count(*) FROM billing.lots WHERE remaining_micros = amount_micros";
+    assert_eq!(shop.h.count(lots).await, 2, "and there is no other");
+    let refund = shop.refund(&id, None).await.unwrap();
+    assert_eq!(amount(&refund.amount), "2242.00", "1,900.00 and its tax");
+    // What went back does not come back.
+    sent(&first, "2000").await;
+    sent(&first, "0").await;
+    assert_eq!(shop.h.balance(&id).await, "100.000000");
+    assert_eq!(
+        refused(shop.refund(&id, None).await),
+        (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
+    );
+    shop.reconciles().await;
+}
+
+#[tokio::test]
 async fn req_062_a_refund_that_is_not_paid_out_in_time_raises_one_alert() {
     let shop = Shop::start().await;
     let id = shop.customer("IN", "MH", "tok_refund_expired").await;
@@ -862,7 +956,8 @@ async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
     let again = shop.customer("IN", "MH", "tok_refund_fails_2").await;
     let expired = shop.customer("IN", "MH", "tok_refund_expired").await;
     let untold = shop.customer("IN", "MH", "tok_refund_timeout").await;
-    for id in [&again, &expired, &untold] {
+    let never = shop.customer("IN", "MH", "tok_refund_fails_9").await;
+    for id in [&again, &expired, &untold, &never] {
         shop.collect(&credits(id, "1000.00")).await.unwrap();
         let refund = shop.refund(id, None).await.unwrap();
         assert_eq!(amount(&refund.amount), "1121.00");
@@ -890,6 +985,13 @@ async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
     assert_eq!(state(&again).await, "RETRYING");
     shop.h.advance("2026-03-03T14:00:00Z").await;
     until(&again, "SUCCEEDED").await;
+    // Four times by the card that paid, then by a transfer (REQ-069).
+    shop.h.advance("2026-03-04T14:00:00Z").await;
+    until(&never, "NEEDS_MANUAL").await;
+    let tries = "SELECT count(*) FROM payments.movements m JOIN payments.movements c ON c.movement_id = m.subject_id
+                 JOIN payments.methods by ON by.method_id = c.method_id
+                 WHERE m.kind = 'REFUND' AND m.state = 'DECLINED' AND by.provider_token = 'tok_refund_fails_9'";
+    assert_eq!(shop.h.count(tries).await, 4);
 
     // A person has made the transfer, and says so.
     let request = payments::ListRefundsRequest {

@@ -917,12 +917,13 @@ const WALLETS: &[(&str, Case)] = &[
     }),
     ("top-013", |v| {
         let (given, expect) = parts(v);
-        let offered = recharge::offered(given["card_country"].as_str().unwrap(), &["IN"]);
+        let offered =
+            recharge::offered(given["card_country"].as_str().unwrap(), &["IN".to_owned()]);
         assert_eq!(
             offered,
             expect["auto_recharge"].as_str().unwrap() != "not offered"
         );
-        assert!(recharge::offered("US", &["IN"]));
+        assert!(recharge::offered("US", &["IN".to_owned()]));
     }),
     ("wal-001", lots_pay_in_order),
     ("wal-002", lots_pay_in_order),

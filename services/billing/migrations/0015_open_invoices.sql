@@ -71,6 +71,19 @@ INSERT INTO billing.usage_bills (root_id, next_at)
     SELECT account_id, (date_trunc('month', now() AT TIME ZONE time_zone) + interval '1 month') AT TIME ZONE time_zone
     FROM billing.accounts WHERE invoiced AND root_id = account_id;
 
+-- What a lot paid for can come back to it, when usage turns out to have cost less; what left it for good can not.
+ALTER TABLE billing.lots ADD COLUMN gone_micros bigint NOT NULL DEFAULT 0 CHECK (0 <= gone_micros);
+UPDATE billing.lots l SET gone_micros = CASE WHEN e.forfeited THEN l.amount_micros ELSE e.micros END
+    FROM (SELECT root_id, lot_id, sum(amount_micros) AS micros,
+                 bool_or(reason IN ('UPGRADED', 'TRIAL_FORFEITED', 'PROMO_FORFEITED')) AS forfeited
+          FROM billing.ledger_entries
+          WHERE debit IN (1, 2, 3) AND lot_id IS NOT NULL
+            AND reason IN ('REFUND', 'DISPUTE_LOST', 'UPGRADED', 'TRIAL_FORFEITED', 'PROMO_FORFEITED')
+          GROUP BY root_id, lot_id) e
+    WHERE l.root_id = e.root_id AND l.lot_id = e.lot_id;
+ALTER TABLE billing.lots ADD CONSTRAINT lots_gone CHECK (gone_micros + remaining_micros <= amount_micros);
+CREATE OR REPLACE VIEW billing_check.credit AS SELECT * FROM billing.lots;
+
 -- What is told of an open invoice; fell where it is overdue.
 ALTER TABLE billing.outbox ADD COLUMN invoice_id uuid;
 

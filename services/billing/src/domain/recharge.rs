@@ -39,8 +39,8 @@ pub fn back_off(failures: u32) -> i64 {
 }
 
 /// Whether recharging may be offered with a card of this country (C-28).
-pub fn offered(card_country: &str, excluded_countries: &[&str]) -> bool {
-    !excluded_countries.contains(&card_country)
+pub fn offered(card_country: &str, excluded_countries: &[String]) -> bool {
+    !excluded_countries.iter().any(|it| it == card_country)
 }
 
 /// The one charge to make now; `None` when none is due or allowed.

@@ -63,16 +63,24 @@ pub fn price(unit: Unit, quantity_micros: i64, rates: &Rates) -> Option<i64> {
 /// How many parts a text message has: up to 160 characters of the GSM alphabet in one part or 153
 /// in each of several, 70 and 67 of any other.
 pub fn parts(text: &str) -> usize {
-    let septets: Option<usize> = text.chars().map(septets).sum();
-    let (length, single, part) = match septets {
+    let gsm: Option<Vec<usize>> = text.chars().map(septets).collect();
+    let (places, single, part) = match gsm {
         Some(septets) => (septets, 160, 153),
-        None => (text.encode_utf16().count(), 70, 67),
+        None => (text.chars().map(char::len_utf16).collect(), 70, 67),
     };
-    if length <= single {
-        1
-    } else {
-        length.div_ceil(part)
+    if places.iter().sum::<usize>() <= single {
+        return 1;
     }
+    // A character of two places is never cut in two.
+    let (mut parts, mut taken) = (1, 0);
+    for place in places {
+        if part < taken + place {
+            parts += 1;
+            taken = 0;
+        }
+        taken += place;
+    }
+    parts
 }
 
 /// How many places a character takes in the GSM 7-bit alphabet (3GPP TS 23.038): two from its
@@ -129,6 +137,10 @@ mod tests {
             ("म".repeat(135), 3),
             ("😀".repeat(35), 1),
             ("😀".repeat(36), 2),
+            ("😀".repeat(66), 2),
+            ("😀".repeat(67), 3),
+            ("€".repeat(152), 2),
+            ("€".repeat(153), 3),
             (String::new(), 1),
         ] {
             assert_eq!(parts(&text), expected, "{text}");

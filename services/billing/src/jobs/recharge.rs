@@ -3,7 +3,7 @@
 use chrono::{DateTime, Datelike as _, Months, TimeDelta, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
-use values::{Amount, Rounding};
+use values::{AccountId, Amount, MethodId, Rounding};
 
 use crate::clients::{Catalogue, RechargePolicy};
 use crate::ctx::Ctx;
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ops::collect::{self, Of};
 use crate::store::auto_recharges::{self, AutoRecharge};
 use crate::store::collections::{self, Line};
-use crate::store::{accounts, closings, ledger};
+use crate::store::{accounts, closings, ledger, outbox};
 
 /// How long after a recharge no other begins, whatever is spent.
 const COOL_DOWN: TimeDelta = TimeDelta::minutes(5);
@@ -54,15 +54,56 @@ async fn begun(
     root: Uuid,
     now: DateTime<Utc>,
 ) -> Result<Option<Uuid>, Error> {
+    let excluded = excluded(ctx, catalogue, root, now).await?;
     let mut tx = ctx.db.begin().await?;
     // The balance first, as everywhere: else two would wait for each other.
     ledger::lock(&mut tx, &[root]).await?;
     let Some(setting) = auto_recharges::lock_due(&mut tx, root, now).await? else {
         return Ok(None);
     };
+    if excluded {
+        auto_recharges::switch_off(&mut tx, root, "CARD_COUNTRY_EXCLUDED").await?;
+        outbox::recharge_disabled(&mut tx, root, now).await?;
+        tx.commit().await?;
+        return Ok(None);
+    }
     let asked = look_at(&mut tx, catalogue, &setting, now).await?;
     tx.commit().await?;
     Ok(asked)
+}
+
+/// Whether a balance is low that a card would fill of a country whose cards are not charged so (C-28): it may have
+/// become the account's after recharging was switched on.
+async fn excluded(
+    ctx: &Ctx,
+    catalogue: &Catalogue,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let mut db = ctx.db.acquire().await?;
+    let account = accounts::get(&mut db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let policy = collect::profile(catalogue, &account)?.recharge.as_ref();
+    let Some(policy) = policy.filter(|it| !it.excluded_countries.is_empty()) else {
+        return Ok(false);
+    };
+    let setting = auto_recharges::get(&mut db, root).await?;
+    let balance = ledger::balance(&mut db, root, now).await?;
+    drop(db);
+    let Some(setting) = setting.filter(|it| balance < it.threshold_micros) else {
+        return Ok(false);
+    };
+    let account_id = AccountId::from_uuid(root).to_string();
+    let methods = ctx.payment_methods(&account_id).await?;
+    let meant = setting
+        .method_id
+        .map(|id| MethodId::from_uuid(id).to_string());
+    let mut meant = methods.iter().filter(|it| match &meant {
+        Some(id) => it.payment_method_id == *id,
+        None => it.default_method,
+    });
+    Ok(meant.any(|it| !recharge::offered(&it.country_code, &policy.excluded_countries)))
 }
 
 /// Writes the recharge that a balance, which is locked, needs now, if any, and notes when to look at it next.

@@ -259,9 +259,11 @@ async fn forfeit(
         };
         // A lot is forfeited once, here or at its expiry: its id is its entry's.
         entries.add(lot.id, &entry);
-        ledger::spend(db, &[root], &[lot.id], &[lot.remaining_micros]).await?;
         sum = sum.saturating_add(lot.remaining_micros);
     }
     entries.copy(db).await?;
+    for kind in [LotKind::Trial, LotKind::Promo] {
+        ledger::write_off(db, root, kind).await?;
+    }
     Ok(sum)
 }

@@ -525,9 +525,8 @@ async fn forfeit_trial(
         };
         // A lot is forfeited once, here or at its expiry: its id is its entry's.
         entries.add(lot.id, &entry);
-        ledger::spend(db, &[root], &[lot.id], &[lot.remaining_micros]).await?;
     }
-    Ok(())
+    Ok(ledger::write_off(db, root, LotKind::Trial).await?)
 }
 
 /// Takes what has arrived as paid credit, when it is not what was asked for.

@@ -143,7 +143,7 @@ async fn take_back(
         invoice: Some(collection.collection_id),
     };
     let purse = spend::purses(db, &[root]).await?.remove(&root);
-    let mut spending = Spending::new(catalogue, now);
+    let mut spending = Spending::for_good(catalogue, now);
     let purse = purse.unwrap_or_default();
     spending.pay(&bill, purse, entries, |_| Uuid::now_v7())?;
     spending.flush(db).await

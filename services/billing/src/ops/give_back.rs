@@ -82,7 +82,7 @@ pub async fn take(
     for (part, number) in parts.iter().zip(1..) {
         let refund_id = Uuid::new_v5(&intent, format!("part {number}").as_bytes());
         post(&mut entries, root, refund_id, (part, profile.currency));
-        ledger::spend(db, &[root], &[part.lot], &[part.taken_micros]).await?;
+        ledger::take_out(db, &[root], &[part.lot], &[part.taken_micros]).await?;
         let refund = Refund {
             root_id: root,
             refund_id,

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::clients::Catalogue;
+use super::credit;
+use crate::clients::{Catalogue, Profile};
 use crate::domain::lots::{self, Lot};
 use crate::domain::threshold;
 use crate::error::Error;
@@ -65,6 +66,7 @@ pub struct Bill<'a> {
 pub struct Spending<'a> {
     catalogue: &'a Catalogue,
     at: DateTime<Utc>,
+    for_good: bool,
     payers: Vec<Uuid>,
     spent_roots: Vec<Uuid>,
     spent_lots: Vec<Uuid>,
@@ -80,6 +82,7 @@ impl<'a> Spending<'a> {
         Self {
             catalogue,
             at,
+            for_good: false,
             payers: Vec::new(),
             spent_roots: Vec::new(),
             spent_lots: Vec::new(),
@@ -87,6 +90,14 @@ impl<'a> Spending<'a> {
             overdrawn_roots: Vec::new(),
             overdrawn_micros: Vec::new(),
             crossings: Crossings::default(),
+        }
+    }
+
+    /// Nothing taken yet, as of `at`, of what does not come back.
+    pub fn for_good(catalogue: &'a Catalogue, at: DateTime<Utc>) -> Self {
+        Self {
+            for_good: true,
+            ..Self::new(catalogue, at)
         }
     }
 
@@ -143,7 +154,9 @@ impl<'a> Spending<'a> {
 
     /// Takes from lots what they paid and notes what is owed; the entries are written before.
     pub async fn flush(self, db: &mut PgConnection) -> Result<(), Error> {
-        if !self.spent_roots.is_empty() {
+        if self.for_good {
+            ledger::take_out(db, &self.spent_roots, &self.spent_lots, &self.spent_micros).await?;
+        } else if !self.spent_roots.is_empty() {
             ledger::spend(db, &self.spent_roots, &self.spent_lots, &self.spent_micros).await?;
         }
         if !self.overdrawn_roots.is_empty() {
@@ -155,6 +168,63 @@ impl<'a> Spending<'a> {
         }
         Ok(())
     }
+}
+
+/// Gives back what usage turns out not to have cost, as if it had been less from the start: what is owed is less,
+/// then the lots that were spent last have it again. What none has room for, as one has expired meanwhile or was
+/// never there, is paid credit.
+async fn give_back(
+    db: &mut PgConnection,
+    profile: &Profile,
+    (root, micros): (Uuid, i64),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let before = ledger::balance(db, root, now).await?;
+    let (overdraft, currency) = ledger::overdraft(db, root)
+        .await?
+        .ok_or(Error::Stored("balance"))?;
+    let mut entries = Entries::new(&currency, now);
+    let mut left = micros - micros.min(overdraft);
+    let mut spent = ledger::spent(db, root, now).await?;
+    lots::sort(&mut spent, &profile.consume_order);
+    let (mut ids, mut parts) = (Vec::new(), Vec::new());
+    for lot in spent.iter().rev() {
+        let part = left.min(lot.remaining_micros);
+        if part == 0 {
+            break;
+        }
+        left -= part;
+        ids.push(lot.id);
+        parts.push(-part);
+        let entry = Entry {
+            root_id: root,
+            debit: LedgerAccount::Revenue,
+            credit: LedgerAccount::Lot(lot.kind),
+            amount_micros: part,
+            lot_id: Some(lot.id),
+            invoice_id: None,
+            reason: "USAGE_CORRECTED",
+        };
+        entries.add(Uuid::now_v7(), &entry);
+    }
+    ledger::spend(db, &vec![root; ids.len()], &ids, &parts).await?;
+    let rest = micros.min(overdraft) + left;
+    if 0 < rest {
+        let back = credit::Credit {
+            root,
+            kind: lots::LotKind::Paid,
+            source: LedgerAccount::Revenue,
+            micros: rest,
+            expires_at: None,
+            word: "USAGE_CORRECTED",
+            reason: "USAGE_CORRECTED",
+            collection: None,
+            seed: Uuid::now_v7(),
+        };
+        credit::add(db, &back, &mut entries, now).await?;
+    }
+    entries.copy(db).await?;
+    credit::balance_moved(db, (root, before), profile.notify_below_micros, now).await
 }
 
 /// What rated usage has cost root accounts of a profile each, in millionths.
@@ -196,25 +266,10 @@ pub async fn usage(
                 .or_insert_with(|| Entries::new(currency, now));
             spending.pay(&bill, purse, entries, |_| Uuid::now_v7())?;
         } else if *micros < 0 {
-            let mut entries = Entries::new(currency, now);
-            let before = ledger::balance(db, *root, now).await?;
-            let back = super::credit::Credit {
-                root: *root,
-                kind: lots::LotKind::Paid,
-                source: LedgerAccount::Revenue,
-                micros: micros
-                    .checked_neg()
-                    .ok_or(crate::domain::usage::SumOutOfRange)?,
-                expires_at: None,
-                word: "USAGE_CORRECTED",
-                reason: "USAGE_CORRECTED",
-                collection: None,
-                seed: Uuid::now_v7(),
-            };
-            super::credit::add(db, &back, &mut entries, now).await?;
-            entries.copy(db).await?;
-            let low = known.notify_below_micros;
-            super::credit::balance_moved(db, (*root, before), low, now).await?;
+            let back = micros
+                .checked_neg()
+                .ok_or(crate::domain::usage::SumOutOfRange)?;
+            give_back(db, known, (*root, back), now).await?;
         }
     }
     for entries in debits.into_values() {

@@ -64,12 +64,7 @@ fn usable(it: &payments::PaymentMethod, method: Option<MethodId>, policy: &Recha
         Some(id) => it.payment_method_id == id.to_string(),
         None => it.default_method,
     };
-    let excluded: Vec<&str> = policy
-        .excluded_countries
-        .iter()
-        .map(String::as_str)
-        .collect();
-    meant && it.recurring && offered(&it.country_code, &excluded)
+    meant && it.recurring && offered(&it.country_code, &policy.excluded_countries)
 }
 
 fn read(

@@ -311,6 +311,75 @@ pub async fn spend(
     Ok(done.rows_affected())
 }
 
+/// Takes from lots of roots what does not come back to them: it was refunded, or taken back. The balances are
+/// locked.
+pub async fn take_out(
+    db: &mut PgConnection,
+    roots: &[Uuid],
+    lots: &[Uuid],
+    micros: &[i64],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.lots.take_out
+        UPDATE billing.lots l
+        SET remaining_micros = l.remaining_micros - d.micros, gone_micros = l.gone_micros + d.micros
+        FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS d (root_id, lot_id, micros)
+        WHERE l.root_id = d.root_id AND l.lot_id = d.lot_id",
+        roots,
+        lots,
+        micros
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Ends the lots of a kind: nothing is left of them, and nothing comes back to them. The balance is locked.
+pub async fn write_off(db: &mut PgConnection, root: Uuid, of: LotKind) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.lots.write_off
+        UPDATE billing.lots SET remaining_micros = 0, gone_micros = amount_micros WHERE root_id = $1 AND kind = $2",
+        root,
+        kind_number(of)
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The lots of a root account from which something was spent that can come back at `now`: each with how much, in
+/// place of what is left.
+pub async fn spent(
+    db: &mut PgConnection,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Vec<Lot>> {
+    let rows = sqlx::query!(
+        r#"-- billing.lots.spent
+        SELECT lot_id, kind, priority, amount_micros - remaining_micros - gone_micros AS "spent_micros!", created_at,
+               expires_at
+        FROM billing.lots
+        WHERE root_id = $1 AND remaining_micros + gone_micros < amount_micros AND forfeited_at IS NULL
+          AND (expires_at IS NULL OR $2 < expires_at)"#,
+        root,
+        now
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Lot {
+                id: row.lot_id,
+                kind: kind(row.kind)?,
+                priority: row.priority,
+                remaining_micros: row.spent_micros,
+                created_at: row.created_at,
+                expires_at: row.expires_at,
+            })
+        })
+        .collect()
+}
+
 /// Changes overdrafts by `micros`. The balances are locked.
 pub async fn overdraw(db: &mut PgConnection, roots: &[Uuid], micros: &[i64]) -> sqlx::Result<u64> {
     let done = sqlx::query(

@@ -11,7 +11,7 @@ use super::create_charge::before_is_refused;
 use crate::ctx::Ctx;
 use crate::domain::movement::{State, provider_key};
 use crate::error::Error;
-use crate::ops::{ask, payer};
+use crate::ops::{ask, look_up, payer};
 use crate::store::disputes;
 use crate::store::movements::{self, Movement};
 use crate::store::{Tenant, enter, outbox};
@@ -21,6 +21,7 @@ pub async fn handle(
     call: Call<pb::CreateRefundRequest>,
 ) -> Result<pb::CreateRefundResponse, Error> {
     let asked = read(&call.message)?;
+    known(&ctx, &asked).await?;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     let refund = written_down(&ctx, &mut unit.tx, &call, &asked).await?;
     unit.commit_step().await?;
@@ -38,6 +39,18 @@ pub async fn handle(
             refund: Some(convert::refund(&refund, call.now.date_naive())?),
         })
         .await?)
+}
+
+/// Looks up a charge whose outcome nobody knows before anything follows from it (R6).
+async fn known(ctx: &Ctx, asked: &Asked<'_>) -> Result<(), Error> {
+    let mut tx = ctx.db.begin().await?;
+    let root = payer::entered(&mut tx, asked.account).await?.root_id;
+    let charge = movements::get(&mut tx, root, asked.charge.uuid()).await?;
+    tx.commit().await?;
+    match charge.filter(|it| it.state == State::Unknown) {
+        Some(charge) => look_up::look_up(ctx, &charge, "").await.map(|_| ()),
+        None => Ok(()),
+    }
 }
 
 /// A refund as asked for.
