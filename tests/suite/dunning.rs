@@ -673,6 +673,13 @@ async fn req_037_usage_of_an_account_that_pays_by_invoice_is_on_one_each_month()
     assert_eq!(invoice.lines[0].kind_code, "USAGE");
     assert_eq!(amount(&invoice.lines[0].amount), shown(net));
     assert_eq!(
+        invoice.lines[0].explanation,
+        format!(
+            "used before 2026-04-01 and not paid from credit = {}",
+            shown(net)
+        )
+    );
+    assert_eq!(
         (invoice.state(), invoice.due_date.as_str()),
         (State::Open, "2026-04-16"),
         "the first of its terms"

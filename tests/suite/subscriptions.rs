@@ -436,6 +436,11 @@ async fn req_097_req_127_each_cycle_is_charged_at_its_start_once() {
     assert!(renewals(&shop, &id).await.is_empty());
     h.advance(RENEWED).await;
     assert_eq!(renewals(&shop, &id).await, ["2360.00"], "with tax");
+    let first = h.invoices(&id).await.pop().unwrap();
+    assert_eq!(
+        first.lines[0].explanation,
+        "starter, MONTHLY: the first cycle, 1 month at 2000.00 = 2000.00"
+    );
     h.advance("2026-06-14T18:30:00Z").await;
     h.advance("2026-07-01T00:00:00Z").await;
     assert_eq!(renewals(&shop, &id).await, ["2360.00", "2360.00"]);
@@ -500,6 +505,11 @@ async fn req_098_req_099_req_126_a_cycle_is_switched_by_support_and_from_the_nex
         renewals(&shop, &id).await,
         ["24072.00"],
         "20,400.00 and tax"
+    );
+    let newest = h.invoices(&id).await.remove(0);
+    assert_eq!(
+        newest.lines[0].explanation,
+        "12 months at 2000.00 less 15.00% = 20400.00"
     );
     // Annual to monthly waits for the year's end.
     let back = agent.switch_billing_cycle(switch(&id, "MONTHLY")).await;

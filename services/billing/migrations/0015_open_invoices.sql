@@ -71,6 +71,9 @@ INSERT INTO billing.usage_bills (root_id, next_at)
     SELECT account_id, (date_trunc('month', now() AT TIME ZONE time_zone) + interval '1 month') AT TIME ZONE time_zone
     FROM billing.accounts WHERE invoiced AND root_id = account_id;
 
+-- How the amount of a line was computed, in words.
+ALTER TABLE billing.collection_lines ADD COLUMN formula text NOT NULL DEFAULT '';
+
 -- What a lot paid for can come back to it, when usage turns out to have cost less; what left it for good can not.
 ALTER TABLE billing.lots ADD COLUMN gone_micros bigint NOT NULL DEFAULT 0 CHECK (0 <= gone_micros);
 UPDATE billing.lots l SET gone_micros = CASE WHEN e.forfeited THEN l.amount_micros ELSE e.micros END

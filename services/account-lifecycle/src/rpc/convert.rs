@@ -368,6 +368,7 @@ impl Order {
                 },
                 kind: it.kind_code,
                 amount: it.amount,
+                formula: it.description,
             })
             .collect()
     }

@@ -108,12 +108,15 @@ async fn in_advance(ctx: &Ctx, id: AccountId, change: &plan::Change) -> Result<V
             amount: Some(due.clone()),
             plan_code: to.clone(),
             billing_cycle_code: cycle.clone(),
+            ..billing::CollectionLine::default()
         };
-        let words = format!("{to}, {cycle}: the difference for the rest of the cycle");
+        let formula = &change.prorated_formula;
+        let words = format!("{to}, {cycle}: the rest of the cycle, {formula}");
         return buy_credits::priced(ctx, id, vec![(words, line)]).await;
     }
     let lines = change.cycle_price.iter().map(|price| {
-        let description = format!("{to}, {cycle}: each cycle from {}", change.billing_date);
+        let (formula, from) = (&change.cycle_formula, &change.billing_date);
+        let description = format!("{to}, {cycle}: each cycle from {from}, {formula}");
         json!({"description": description, "amount": price.amount, "currency": price.currency_code,
                "kind": "SUBSCRIPTION", "estimated": true})
     });

@@ -79,7 +79,7 @@ pub async fn handle(
     let to = change.to_plan.clone().ok_or(Error::Stored("plan"))?;
     enough(&account, &to, credit)?;
     let price = change.cycle_price.clone().ok_or(Error::Stored("price"))?;
-    let described = lines((plan_code, cycle), price, credit);
+    let described = lines((plan_code, cycle), (price, &change.cycle_formula), credit);
     let lines = buy_credits::priced(ctx, id, described).await?;
     let order = Order {
         kind: "UPGRADE".to_owned(),
@@ -121,7 +121,7 @@ pub async fn is_gated(ctx: &Ctx, order: &Order) -> Result<bool, Error> {
 /// What is paid at once.
 fn lines(
     (plan_code, cycle): (&str, &str),
-    price: WireMoney,
+    (price, formula): (WireMoney, &str),
     credit: Option<Money>,
 ) -> Vec<(String, billing::CollectionLine)> {
     let subscription = billing::CollectionLine {
@@ -129,9 +129,10 @@ fn lines(
         amount: Some(price),
         plan_code: plan_code.to_owned(),
         billing_cycle_code: cycle.to_owned(),
+        ..billing::CollectionLine::default()
     };
     let mut lines = vec![(
-        format!("{plan_code}, {cycle}: the first cycle"),
+        format!("{plan_code}, {cycle}: the first cycle, {formula}"),
         subscription,
     )];
     let credit = credit.filter(|credit| 0 < credit.minor());

@@ -162,6 +162,7 @@ async fn look_at(
         plan_code: String::new(),
         cycle_code: String::new(),
         amount_minor: credit.minor().max(1),
+        formula: "credit, by auto-recharge".to_owned(),
     };
     let id = Uuid::now_v7();
     let of = Of {

@@ -94,6 +94,10 @@ async fn bill(
         plan_code: String::new(),
         cycle_code: String::new(),
         amount_minor: minor,
+        formula: format!(
+            "used before {} and not paid from credit",
+            profile.zone.day(ended)
+        ),
     };
     let owed = collect::begin(db, (catalogue, account), &of, &[line], now).await?;
     collect::invoice(db, catalogue, &owed, now).await

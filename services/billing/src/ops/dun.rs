@@ -104,6 +104,7 @@ fn line(invoice: &Invoice) -> Line {
         plan_code: String::new(),
         cycle_code: String::new(),
         amount_minor: invoice.due_minor(),
+        formula: String::new(),
     }
 }
 

@@ -31,6 +31,20 @@ struct Terms {
     months: u32,
     anchor: NaiveDate,
     price_minor: i64,
+    formula: String,
+}
+
+impl Terms {
+    /// What is paid for a cycle.
+    fn line(&self) -> Line {
+        Line {
+            kind: "SUBSCRIPTION".to_owned(),
+            plan_code: self.plan_code.clone(),
+            cycle_code: self.cycle_code.clone(),
+            amount_minor: self.price_minor,
+            formula: self.formula.clone(),
+        }
+    }
 }
 
 /// The terms of a segment; `None` where nothing is paid in advance.
@@ -50,6 +64,7 @@ fn terms(segment: &plan::Segment) -> Result<Option<Terms>, Error> {
             .ok_or_else(bad)?,
         anchor: segment.anchor_date.parse().map_err(|_| bad())?,
         price_minor: price.minor(),
+        formula: segment.cycle_formula.clone(),
     }))
 }
 
@@ -231,12 +246,7 @@ async fn begin(
             subscriptions::set(db, &next).await?;
             return taken_over(db, catalogue, &made, now).await;
         }
-        let line = Line {
-            kind: "SUBSCRIPTION".to_owned(),
-            plan_code: terms.plan_code.clone(),
-            cycle_code: terms.cycle_code.clone(),
-            amount_minor: terms.price_minor,
-        };
+        let line = terms.line();
         let of = Of {
             purpose: "RENEWAL",
             order: None,

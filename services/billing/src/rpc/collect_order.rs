@@ -101,6 +101,10 @@ pub fn lines(sent: &[pb::CollectionLine]) -> Result<Vec<Line>, FieldError> {
                 plan_code: code("plan_code", &line.plan_code)?,
                 cycle_code: code("billing_cycle_code", &line.billing_cycle_code)?,
                 amount_minor: amount.minor(),
+                formula: match line.formula.as_str() {
+                    "" => String::new(),
+                    text => wire::text(&path("formula"), text, 200)?.to_owned(),
+                },
             })
         })
         .collect()
@@ -119,6 +123,19 @@ pub fn of_ledger(lines: &[pb::CollectionLine], currency: &str) -> Result<(), Fie
         )),
         None => Ok(()),
     }
+}
+
+/// What is priced of lines: their words may change with a version of ours.
+fn priced(lines: &[Line]) -> Vec<(&str, &str, &str, i64)> {
+    let priced = lines.iter().map(|it| {
+        let codes = (
+            it.kind.as_str(),
+            it.plan_code.as_str(),
+            it.cycle_code.as_str(),
+        );
+        (codes.0, codes.1, codes.2, it.amount_minor)
+    });
+    priced.collect()
 }
 
 /// The collection of the order, written down before anybody is asked (R1).
@@ -148,7 +165,7 @@ async fn written_down(
         let lines = collections::lines(db, id).await?;
         let same = known.root_id == account.root_id
             && paid == asked.invoice
-            && (paid.is_some() || lines == asked.lines);
+            && (paid.is_some() || priced(&lines) == priced(&asked.lines));
         if !same || (!known.is_decided() && known.method_id != method) {
             return Err(exists());
         }

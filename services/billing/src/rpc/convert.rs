@@ -172,7 +172,10 @@ async fn purchase(
             start_date: from.period_start.to_string(),
             end_date: from.period_end.to_string(),
             amount: Some(pb_money(amount)),
-            explanation: format!("{} {amount}", line.kind.to_lowercase()),
+            explanation: match line.formula.as_str() {
+                "" => format!("{} {amount}", line.kind.to_lowercase()),
+                formula => format!("{formula} = {amount}"),
+            },
             kind_code: line.kind.clone(),
             billing_cycle_code: line.cycle_code.clone(),
             ..pb::InvoiceLine::default()

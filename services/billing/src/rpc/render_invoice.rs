@@ -132,11 +132,7 @@ fn row(line: &pb::InvoiceLine) -> Row {
         .collect();
     Row {
         title: parts.join(", "),
-        formula: if line.active_days == 0 {
-            String::new()
-        } else {
-            line.explanation.clone()
-        },
+        formula: line.explanation.clone(),
         amount: sum(line.amount.as_ref()),
     }
 }

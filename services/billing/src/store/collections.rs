@@ -69,6 +69,8 @@ pub struct Line {
     pub cycle_code: String,
     /// Minor units.
     pub amount_minor: i64,
+    /// How they were computed, in words; empty for nothing to say.
+    pub formula: String,
 }
 
 /// One tax on it.
@@ -116,14 +118,16 @@ pub async fn insert(
     for (line, number) in lines.iter().zip(1_i16..) {
         sqlx::query!(
             "-- billing.collection_lines.insert
-            INSERT INTO billing.collection_lines (collection_id, line_number, kind, plan_code, cycle_code, amount_minor)
-            VALUES ($1, $2, $3, $4, $5, $6)",
+            INSERT INTO billing.collection_lines (collection_id, line_number, kind, plan_code, cycle_code, amount_minor,
+                                                  formula)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)",
             collection.collection_id,
             number,
             line.kind,
             line.plan_code,
             line.cycle_code,
-            line.amount_minor
+            line.amount_minor,
+            line.formula
         )
         .execute(&mut *db)
         .await?;
@@ -206,7 +210,7 @@ pub async fn lines(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Line>> {
     sqlx::query_as!(
         Line,
         "-- billing.collection_lines.list
-        SELECT kind, plan_code, cycle_code, amount_minor FROM billing.collection_lines
+        SELECT kind, plan_code, cycle_code, amount_minor, formula FROM billing.collection_lines
         WHERE collection_id = $1 ORDER BY line_number",
         id
     )

@@ -33,6 +33,24 @@ pub fn difference(
     Ok(Some(more.scaled(share, Rounding::HalfUp)?).filter(|it| 0 < it.minor()))
 }
 
+/// [`of_cycle`] in words.
+pub fn cycle_formula(monthly_minimum: Money, cycle: Cycle) -> String {
+    let months = match cycle.months {
+        1 => "1 month".to_owned(),
+        months => format!("{months} months"),
+    };
+    let less = match cycle.discount_bps {
+        0 => String::new(),
+        bps => format!(" less {}.{:02}%", bps / 100, bps % 100),
+    };
+    format!("{months} at {monthly_minimum}{less}")
+}
+
+/// [`difference`] in words.
+pub fn difference_formula(from: Money, to: Money, (left, whole): (i64, i64)) -> String {
+    format!("{left} of {whole} days of {to} less {from}")
+}
+
 #[cfg(test)]
 mod tests {
     use values::Currency;
@@ -55,6 +73,15 @@ mod tests {
         assert_eq!(price(1, 0), Ok(200_000));
         assert_eq!(price(3, 500), Ok(570_000));
         assert_eq!(price(12, 1_500), Ok(2_040_000));
+        let words = |months, discount_bps| {
+            let cycle = Cycle {
+                months,
+                discount_bps,
+            };
+            cycle_formula(rupees(200_000), cycle)
+        };
+        assert_eq!(words(1, 0), "1 month at 2000.00");
+        assert_eq!(words(12, 1_550), "12 months at 2000.00 less 15.50%");
     }
 
     #[test]

@@ -265,7 +265,10 @@ fn cycles(catalogue: &Catalogue, plan: &Plan) -> Vec<pb::Cycle> {
             billing_cycle_code: code.clone(),
             months: i32::try_from(cycle.months).unwrap_or(i32::MAX),
             discount_bps: i32::try_from(cycle.discount_bps).unwrap_or(i32::MAX),
-            price: cycle_price(plan, None, *cycle).ok().flatten().map(pb_money),
+            price: cycle_price(plan, None, *cycle)
+                .ok()
+                .flatten()
+                .map(|(price, _)| pb_money(price)),
         })
         .collect()
 }
@@ -338,6 +341,7 @@ pub fn segment(current: &Current) -> Result<pb::Segment, Error> {
     let it = &current.segment;
     let (cycle, anchor) = it.cycle.clone().unzip();
     let months = current.cycle().map_or(0, |(cycle, _)| cycle.months);
+    let (price, formula) = current.cycle_price_in_words()?.unzip();
     Ok(pb::Segment {
         account_id: current.root.to_string(),
         family_code: current.family.clone(),
@@ -350,7 +354,8 @@ pub fn segment(current: &Current) -> Result<pb::Segment, Error> {
         billing_cycle_code: cycle.unwrap_or_default(),
         order_id: it.order.map(|id| id.to_string()).unwrap_or_default(),
         anchor_date: anchor.map(|day| day.to_string()).unwrap_or_default(),
-        cycle_price: current.cycle_price()?.map(pb_money),
+        cycle_price: price.map(pb_money),
+        cycle_formula: formula.unwrap_or_default(),
         cycle_months: i32::try_from(months).unwrap_or(i32::MAX),
     })
 }

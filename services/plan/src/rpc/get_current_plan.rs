@@ -54,6 +54,11 @@ impl Current {
 
     /// What each of its cycles costs; `None` where nothing is paid in advance.
     pub fn cycle_price(&self) -> Result<Option<Money>, Error> {
+        Ok(self.cycle_price_in_words()?.map(|(price, _)| price))
+    }
+
+    /// What each of its cycles costs, and how that is computed; `None` where nothing is paid in advance.
+    pub fn cycle_price_in_words(&self) -> Result<Option<(Money, String)>, Error> {
         let Some((cycle, _)) = self.cycle() else {
             return Ok(None);
         };
@@ -86,12 +91,12 @@ pub fn entitlements(plan: &Plan, offer: Option<&Offer>) -> BTreeMap<String, Stri
     all
 }
 
-/// What a cycle of a plan costs; `None` where nothing is paid in advance.
+/// What a cycle of a plan costs, and how that is computed; `None` where nothing is paid in advance.
 pub fn cycle_price(
     plan: &Plan,
     offer: Option<&Offer>,
     cycle: Cycle,
-) -> Result<Option<Money>, Error> {
+) -> Result<Option<(Money, String)>, Error> {
     let minimum = match (offer, plan.monthly_minimum) {
         (Some(offer), _) => {
             let currency = offer.currency.parse();
@@ -100,11 +105,13 @@ pub fn cycle_price(
         }
         (None, minimum) => minimum,
     };
-    let price = minimum.map(|minimum| price::of_cycle(minimum, cycle));
-    let price = price
-        .transpose()
-        .map_err(|_| Error::StoredPlan(plan.code.clone()))?;
-    Ok(price.filter(|price| 0 < price.minor()))
+    let Some(minimum) = minimum else {
+        return Ok(None);
+    };
+    let price = price::of_cycle(minimum, cycle);
+    let price = price.map_err(|_| Error::StoredPlan(plan.code.clone()))?;
+    let formula = price::cycle_formula(minimum, cycle);
+    Ok((0 < price.minor()).then_some((price, formula)))
 }
 
 /// What is in force at `now`, if anything: the subscription of a family billed in advance may have ended.

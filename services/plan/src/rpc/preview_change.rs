@@ -87,8 +87,8 @@ impl Decided {
             .ok_or_else(|| Error::FamilyNotFound(code.clone()))
     }
 
-    /// What a cycle would cost.
-    fn cycle_price(&self) -> Result<Option<Money>, Error> {
+    /// What a cycle would cost, and how that is computed.
+    fn cycle_price(&self) -> Result<Option<(Money, String)>, Error> {
         let family = self.family()?;
         let cycle = self
             .cycle
@@ -105,7 +105,7 @@ impl Decided {
     pub fn etag(&self, now: DateTime<Utc>) -> Result<String, Error> {
         let later = matches!(self.effect, Effect::NextCycle | Effect::NextRenewal);
         let at = later.then_some(self.effective_at);
-        let due = self.difference(now)?.map(Money::minor);
+        let due = self.difference(now)?.map(|(due, _)| due.minor());
         let offer = self.offer.as_ref().map(|offer| offer.offer_id);
         let cycle = self.cycle.as_ref().map(|(code, _)| code);
         let bound = format!("{:?} {at:?} {due:?} {offer:?} {cycle:?}", self.effect);
@@ -118,12 +118,12 @@ impl Decided {
         Ok(on_payment || self.difference(now)?.is_some())
     }
 
-    /// What is paid at once for the rest of the running cycle.
-    fn difference(&self, now: DateTime<Utc>) -> Result<Option<Money>, Error> {
+    /// What is paid at once for the rest of the running cycle, and how that is computed.
+    fn difference(&self, now: DateTime<Utc>) -> Result<Option<(Money, String)>, Error> {
         let Some(current) = self.current.as_ref().filter(|_| self.prorated) else {
             return Ok(None);
         };
-        let (Some((cycle, anchor)), Some(to)) = (current.cycle(), self.cycle_price()?) else {
+        let (Some((cycle, anchor)), Some((to, _))) = (current.cycle(), self.cycle_price()?) else {
             return Ok(None);
         };
         let same = current.segment.cycle == self.cycle && self.effect == Effect::Immediate;
@@ -135,7 +135,8 @@ impl Decided {
             return Ok(None);
         };
         let due = price::difference(from, to, days);
-        due.map_err(|_| Error::StoredPlan(self.names.1.clone()))
+        let due = due.map_err(|_| Error::StoredPlan(self.names.1.clone()))?;
+        Ok(due.map(|due| (due, price::difference_formula(from, to, days))))
     }
 }
 
@@ -373,6 +374,8 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
         _ if family.in_arrears => String::new(),
         _ => family.zone.day(decided.effective_at).to_string(),
     };
+    let (price, formula) = decided.cycle_price()?.unzip();
+    let (due, words) = decided.difference(now)?.unzip();
     Ok(pb::Change {
         from_plan: match current {
             Some(current) => Some(convert::plan(&current.catalogue, current.plan()?)),
@@ -397,8 +400,10 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
             .as_ref()
             .map(|(code, _)| code.clone())
             .unwrap_or_default(),
-        cycle_price: decided.cycle_price()?.map(wire::pb_money),
-        prorated_difference: decided.difference(now)?.map(wire::pb_money),
+        cycle_price: price.map(wire::pb_money),
+        cycle_formula: formula.unwrap_or_default(),
+        prorated_difference: due.map(wire::pb_money),
+        prorated_formula: words.unwrap_or_default(),
         offer_id: decided
             .offer
             .as_ref()
