@@ -617,6 +617,27 @@ mod tests {
     }
 
     #[test]
+    fn an_intent_that_nobody_can_or_will_confirm_is_over() {
+        let now = DateTime::from_timestamp(1_772_366_400, 0).unwrap();
+        let over = |status: &str, hours: i64, redirect: Option<&str>| {
+            let created = (now - TimeDelta::hours(hours)).timestamp();
+            let next = json!({"redirect_to_url": {"url": redirect}});
+            is_over(
+                &json!({"status": status, "created": created, "next_action": next}),
+                now,
+            )
+        };
+        let page = Some("https://bank.example/confirm");
+        assert!(over("requires_payment_method", 0, None));
+        assert!(over("requires_action", 0, None));
+        assert!(!over("requires_action", 24, page));
+        assert!(over("requires_action", 25, page));
+        for status in ["processing", "succeeded", "canceled", "something_new"] {
+            assert!(!over(status, 48, None), "{status}");
+        }
+    }
+
+    #[test]
     fn a_dispute_says_what_is_held_back() {
         let dispute = |status: &str, booked: Value| {
             let it = json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 1000, "currency": "usd", "created": 1,
