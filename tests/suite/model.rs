@@ -12,6 +12,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::harness::{Harness, instant, reason};
+use crate::money::cleared;
 
 /// Millionths in a rupee, and in a paisa.
 const RUPEE: i128 = 1_000_000;
@@ -631,6 +632,16 @@ async fn ten_thousand_random_operations_agree_with_a_model_to_the_last_millionth
             };
             models = done.into_iter().map(Result::unwrap).collect();
             assert_eq!(reconciled(&h).await, Vec::<String>::new());
+            // Refunds that are on their way arrive, and the provider's book is what the ledger says.
+            let begun = std::time::Instant::now();
+            loop {
+                let (clearing, booked) = cleared(&h).await;
+                if clearing == booked {
+                    break;
+                }
+                assert!(begun.elapsed().as_secs() < 20, "{clearing}, {booked}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
             for model in models.iter_mut().filter(|model| model.closed) {
                 let counts = std::mem::take(&mut model.counts);
                 let seed = model.dice.roll(u64::MAX);

@@ -174,12 +174,18 @@ impl Shop {
         let request = billing::ReconcileRequest::default();
         let answer = client.reconcile(request).await.unwrap().into_inner();
         assert_eq!(answer.differences, Vec::<String>::new());
-        let clearing = "SELECT coalesce(sum(CASE WHEN debit = 8 THEN amount_micros ELSE -amount_micros END), 0)::bigint
-                        FROM billing.ledger_entries WHERE 8 IN (debit, credit) AND reason <> 'GRANT'";
-        let booked = "SELECT coalesce(sum(CASE WHEN kind = 'CHARGE' THEN amount_minor ELSE -amount_minor END), 0)::bigint * 10000
-                      FROM payments.sandbox_book WHERE state = 'SUCCEEDED'";
-        assert_eq!(self.h.count(clearing).await, self.h.count(booked).await);
+        let (clearing, booked) = cleared(&self.h).await;
+        assert_eq!(clearing, booked);
     }
+}
+
+/// What the ledger says that the provider has taken and not given back, and what its book says, in millionths.
+pub async fn cleared(h: &Harness) -> (i64, i64) {
+    let clearing = "SELECT coalesce(sum(CASE WHEN debit = 8 THEN amount_micros ELSE -amount_micros END), 0)::bigint
+                    FROM billing.ledger_entries WHERE 8 IN (debit, credit) AND reason <> 'GRANT'";
+    let booked = "SELECT coalesce(sum(CASE WHEN kind = 'CHARGE' THEN amount_minor ELSE -amount_minor END), 0)::bigint * 10000
+                  FROM payments.sandbox_book WHERE state = 'SUCCEEDED'";
+    (h.count(clearing).await, h.count(booked).await)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields of messages are")]

@@ -812,6 +812,60 @@ async fn req_127_a_cycle_that_is_due_is_paid_by_a_method_that_asks_its_owner() {
 }
 
 #[tokio::test]
+async fn req_124_credit_is_the_same_after_two_years_of_renewals_and_two_changes_of_plan() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    shop.texts(&id, BOUGHT, "1500").await;
+    assert_eq!(h.balance(&id).await, "700.000000");
+    let first = chrono::NaiveDate::from_ymd_opt(2026, 5, 16).unwrap();
+    for month in 0..24 {
+        let to = match month {
+            5 => Some("growth"),
+            12 => Some("starter"),
+            _ => None,
+        };
+        if let Some(plan) = to {
+            let order = bought(h, &h.customer(), &id, change(plan, "")).await;
+            assert_eq!(order.unwrap().state(), account::order::State::Completed);
+        }
+        let day = first + chrono::Months::new(month);
+        h.advance(&format!("{day}T00:00:00Z")).await;
+    }
+    let paid = renewals(&shop, &id).await;
+    assert_eq!(paid.len(), 24);
+    let dearer = paid.iter().filter(|it| *it != "2360.00").count();
+    assert_eq!(dearer, 7, "of growth");
+    assert_eq!(h.balance(&id).await, "700.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_129_an_upgrade_whose_payment_bounces_fails_and_changes_nothing() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance(BOUGHT).await;
+    let id = trial(&shop, "tok_slow_bounced").await;
+    approved(h, &id).await;
+    let before = h.balance(&id).await;
+    let asked = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let order = bought(h, &h.customer(), &id, asked).await.unwrap();
+    assert_eq!(order.state(), account::order::State::AwaitingSettlement);
+    h.advance("2026-04-18T12:00:00Z").await;
+    let request = account::GetOrderRequest {
+        order_id: order.order_id,
+    };
+    let order = h.customer().account.get_order(request).await.unwrap();
+    let order = order.into_inner().order.unwrap();
+    assert_eq!(order.state(), account::order::State::Failed);
+    assert_eq!(order.failure_reason, "PAYMENT_DECLINED");
+    assert_eq!(get(h, &id).await.r#type(), account::account::Type::Trial);
+    assert_eq!(h.balance(&id).await, before);
+    assert!(h.invoices(&id).await.is_empty());
+    shop.reconciles().await;
+}
+
+#[tokio::test]
 async fn req_124_req_125_credit_outlasts_renewals_and_lapses_when_no_plan_is_paid_for() {
     let shop = Shop::start().await;
     let (id, other) = (
