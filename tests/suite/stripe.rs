@@ -428,6 +428,7 @@ impl Fake {
         };
         let intent = json!({"id": id, "status": status, "amount": amount, "amount_received": received,
             "currency": form["currency"], "created": chrono::Utc::now().timestamp(),
+            "customer": form["customer"],
             "metadata": {"perdiem_reference": form["metadata[perdiem_reference]"]},
             "last_payment_error": {"decline_code": "insufficient_funds"},
             "next_action": {"redirect_to_url": {"url": "https://bank.example/confirm"}}});
@@ -462,7 +463,9 @@ impl Fake {
     ) -> Json<Value> {
         assert!(query.contains_key("created[gte]") && query.contains_key("created[lte]"));
         let intents = fake.intents.lock().unwrap();
-        let all: Vec<Value> = intents.values().cloned().collect();
+        // Only those of one payer are asked for, however many there are.
+        let of_payer = |it: &&Value| it["customer"] == query["customer"];
+        let all: Vec<Value> = intents.values().filter(of_payer).cloned().collect();
         Json(json!({"data": all, "has_more": false}))
     }
 

@@ -61,6 +61,8 @@ pub struct Sought {
     pub provider_id: String,
     /// The provider's id of the charge that a refund gives back; empty for a charge.
     pub charge_id: String,
+    /// What was charged; `None` where it is forgotten, and for a refund.
+    pub token: Option<Token>,
     /// How long ago the provider was asked for it.
     pub asked_for: AskedFor,
 }

@@ -5,10 +5,11 @@ use chrono::TimeDelta;
 use super::ask;
 use crate::ctx::Ctx;
 use crate::domain::movement::{Absent, Answer, AskedFor, State, absent};
+use crate::domain::token::Token;
 use crate::error::Error;
 use crate::providers::{Kind, Sought, Unavailable};
 use crate::store::movements::{self, Movement};
-use crate::store::{Tenant, enter};
+use crate::store::{Tenant, enter, methods};
 
 /// Looks a movement up, by our reference or by the provider's id in a `hint`, and keeps what the book says;
 /// one that was never sent, and of which there is no hint that it was, is sent. Tells whether the book could
@@ -52,22 +53,25 @@ pub async fn look_up(ctx: &Ctx, movement: &Movement, hint: &str) -> Result<bool,
 
 /// What a provider looks a movement up by.
 pub async fn sought(ctx: &Ctx, movement: &Movement) -> Result<Sought, Error> {
-    let charge_id = if movement.kind == "REFUND" {
-        let mut tx = ctx.db.begin().await?;
-        enter(&mut tx, Tenant::Root(movement.root_id)).await?;
-        let charge = movements::get(&mut tx, movement.root_id, movement.subject_id).await?;
-        tx.commit().await?;
-        charge
-            .ok_or(Error::Stored("charge of a refund"))?
-            .provider_id
+    let root = movement.root_id;
+    let mut tx = ctx.db.begin().await?;
+    enter(&mut tx, Tenant::Root(root)).await?;
+    let (charge_id, token) = if movement.kind == "REFUND" {
+        let charge = movements::get(&mut tx, root, movement.subject_id).await?;
+        let charge = charge.ok_or(Error::Stored("charge of a refund"))?;
+        (charge.provider_id, None)
     } else {
-        String::new()
+        let method = methods::get(&mut tx, root, movement.method_id).await?;
+        let token = method.and_then(|it| Token::parse(&it.provider_token).ok());
+        (String::new(), token)
     };
+    tx.commit().await?;
     Ok(Sought {
         kind: kind(movement),
         reference: movement.provider_key,
         provider_id: movement.provider_id.clone(),
         charge_id,
+        token,
         asked_for: AskedFor {
             first: TimeDelta::seconds(movement.first_asked_for_seconds),
             last: TimeDelta::seconds(movement.asked_for_seconds),

@@ -136,6 +136,18 @@ impl Stripe {
         Err(Unavailable)
     }
 
+    /// The customer whose method was charged; `None` where neither is known any more.
+    async fn customer_of(&self, sought: &Sought) -> Result<Option<String>, Unavailable> {
+        let Some(token) = &sought.token else {
+            return Ok(None);
+        };
+        match self.method(token).await {
+            Ok(method) => Ok(text(&method, "/customer").map(str::to_owned)),
+            Err(NotAttached::Refused(_)) => Ok(None),
+            Err(NotAttached::Unavailable) => Err(Unavailable),
+        }
+    }
+
     async fn found(&self, sought: &Sought) -> Result<Option<Value>, Unavailable> {
         let collection = match sought.kind {
             Kind::Charge => "/v1/payment_intents",
@@ -157,10 +169,13 @@ impl Stripe {
                 let now = Clock::System.now().await.map_err(|_| Unavailable)?;
                 let since = now - sought.asked_for.first - SKEW;
                 let until = now - sought.asked_for.last + SKEW;
-                vec![
+                let mut query = vec![
                     ("created[gte]", since.timestamp().to_string()),
                     ("created[lte]", until.timestamp().to_string()),
-                ]
+                ];
+                // Of one customer there are few, however many others pay at the same time.
+                query.extend(self.customer_of(sought).await?.map(|it| ("customer", it)));
+                query
             }
             Kind::Refund => vec![("payment_intent", sought.charge_id.clone())],
         };
