@@ -74,13 +74,23 @@ fn mutations(set: &FileDescriptorSet) -> String {
             let scope = scope.into_iter().find(|name| has(name));
             let scope = scope.map_or("\"\"".to_owned(), |name| format!("&self.{name}"));
             let method = message.name().trim_end_matches("Request");
+            let has_formulas = message
+                .field
+                .iter()
+                .any(|f| f.type_name().ends_with(".CollectionLine"));
+            // Words come and go with versions: a retry by another one is of the same intent.
+            let words = if has_formulas {
+                "for line in &mut self.lines { line.formula.clear(); }"
+            } else {
+                ""
+            };
             let _ = write!(
                 code,
                 "impl crate::Mutation for crate::{module}::{} {{\n\
                  const METHOD: &'static str = \"{method}\";\n\
                  fn request_id(&self) -> &str {{ &self.request_id }}\n\
                  fn account_scope(&self) -> &str {{ {scope} }}\n\
-                 fn clear_request_id(&mut self) {{ self.request_id.clear(); }}\n}}\n",
+                 fn clear_request_id(&mut self) {{ self.request_id.clear(); {words} }}\n}}\n",
                 message.name()
             );
         }

@@ -66,7 +66,7 @@ pub trait Mutation: Message + Default + Clone + 'static {
     fn request_id(&self) -> &str;
     /// The account that it is about, as sent; empty where it names none.
     fn account_scope(&self) -> &str;
-    /// Leaves the request without its id: what two requests of one intent must agree in.
+    /// Leaves the request without its id, and without words of ours: what two requests of one intent must agree in.
     fn clear_request_id(&mut self);
 }
 

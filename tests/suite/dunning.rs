@@ -505,6 +505,70 @@ async fn an_invoice_that_its_owner_paid_by_another_sum_is_not_charged_again() {
     assert_eq!(shop.invoice(&invoice.invoice_id).await.state(), State::Open);
 }
 
+#[tokio::test]
+async fn what_was_refused_and_has_moved_after_all_is_not_charged_again() {
+    let shop = Shop::start().await;
+    let (id, _) = owing(&shop).await;
+    shop.card(&id, "tok_declined_insufficient_funds").await;
+    shop.h.advance("2026-05-31T00:00:01Z").await;
+    let charges = "SELECT count(*) FROM payments.movements WHERE kind = 'CHARGE'";
+    assert_eq!(shop.h.count(charges).await, 1);
+    // Its bank answers late: the provider's book has it as paid.
+    sqlx::query("UPDATE payments.sandbox_book SET state = 'SUCCEEDED'")
+        .execute(&shop.h.db)
+        .await
+        .unwrap();
+    let at = |text| Some(perdiem::connect::timestamp(crate::harness::instant(text)));
+    let mut client = shop.h.operator.payments.clone();
+    for mended in [true, false] {
+        let request = payments::ReconcileRequest {
+            start_time: at("2026-05-30T00:00:00Z"),
+            end_time: at("2026-06-02T00:00:00Z"),
+            apply: true,
+            request_id: request_id(),
+            ..payments::ReconcileRequest::default()
+        };
+        let told = client.reconcile(request).await.unwrap().into_inner();
+        let told: Vec<bool> = told.differences.iter().map(|it| it.mended).collect();
+        assert_eq!(told, [mended]);
+    }
+    let overturned = payments::ListChargesRequest {
+        overturned: true,
+        ..payments::ListChargesRequest::default()
+    };
+    let listed = client.list_charges(overturned.clone()).await.unwrap();
+    let [charge] = listed.into_inner().charges.try_into().unwrap();
+    assert_eq!(charge.state(), payments::MovementState::Declined);
+    until(
+        &shop,
+        "SELECT count(*) FROM billing.dunnings WHERE next_at IS NULL",
+        1,
+    )
+    .await;
+    shop.h.advance("2026-06-20T00:00:00Z").await;
+    assert_eq!(shop.h.count(charges).await, 1);
+    // A person gives it back at the provider, and says so.
+    let resolve = payments::ResolveMovementRequest {
+        account_id: id.clone(),
+        movement_id: charge.charge_id.clone(),
+        outcome: payments::resolve_movement_request::Outcome::Refused.into(),
+        note: "given back".to_owned(),
+        request_id: request_id(),
+        ..payments::ResolveMovementRequest::default()
+    };
+    client.resolve_movement(resolve.clone()).await.unwrap();
+    let listed = client.list_charges(overturned).await.unwrap();
+    assert!(listed.into_inner().charges.is_empty());
+    let again = payments::ResolveMovementRequest {
+        request_id: request_id(),
+        ..resolve
+    };
+    assert_eq!(
+        refused(client.resolve_movement(again).await).1,
+        "MOVEMENT_NOT_PARKED"
+    );
+}
+
 /// A suite with Stripe, and an account of it with a card by a token.
 async fn by_stripe(profile: &str, invoiced: bool, token: &str) -> (Shop, Fake, String, String) {
     let (fake, stripe) = Fake::start().await;

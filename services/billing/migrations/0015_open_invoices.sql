@@ -24,9 +24,9 @@ CREATE TABLE billing.dunnings (
     next_at timestamptz
 );
 CREATE INDEX dunnings_next ON billing.dunnings (next_at) WHERE next_at IS NOT NULL;
+-- Those of before are told of now, and due in thirty days.
 INSERT INTO billing.dunnings (invoice_id, root_id, due_on, state, next_at)
-    SELECT invoice_id, root_id, (issued_at AT TIME ZONE 'UTC')::date + 30, 'TOLD', issued_at + interval '30 days'
-    FROM billing.invoices WHERE state = 1;
+    SELECT invoice_id, root_id, current_date + 30, 'ISSUED', now() FROM billing.invoices WHERE state = 1;
 -- Few are: those of a run that the balance pays are not among them.
 CREATE INDEX invoices_open ON billing.invoices (period_start DESC, root_id, invoice_id) WHERE state = 1;
 
@@ -74,17 +74,11 @@ INSERT INTO billing.usage_bills (root_id, next_at)
 -- How the amount of a line was computed, in words.
 ALTER TABLE billing.collection_lines ADD COLUMN formula text NOT NULL DEFAULT '';
 
--- What a lot paid for can come back to it, when usage turns out to have cost less; what left it for good can not.
-ALTER TABLE billing.lots ADD COLUMN gone_micros bigint NOT NULL DEFAULT 0 CHECK (0 <= gone_micros);
-UPDATE billing.lots l SET gone_micros = CASE WHEN e.forfeited THEN l.amount_micros ELSE e.micros END
-    FROM (SELECT root_id, lot_id, sum(amount_micros) AS micros,
-                 bool_or(reason IN ('UPGRADED', 'TRIAL_FORFEITED', 'PROMO_FORFEITED')) AS forfeited
-          FROM billing.ledger_entries
-          WHERE debit IN (1, 2, 3) AND lot_id IS NOT NULL
-            AND reason IN ('REFUND', 'DISPUTE_LOST', 'UPGRADED', 'TRIAL_FORFEITED', 'PROMO_FORFEITED')
-          GROUP BY root_id, lot_id) e
-    WHERE l.root_id = e.root_id AND l.lot_id = e.lot_id;
-ALTER TABLE billing.lots ADD CONSTRAINT lots_gone CHECK (gone_micros + remaining_micros <= amount_micros);
+-- What a lot paid for can come back to it, when usage turns out to have cost less; what left it for good can not. Null
+-- for lots of before: nothing comes back to them.
+ALTER TABLE billing.lots ADD COLUMN gone_micros bigint;
+ALTER TABLE billing.lots ADD CONSTRAINT lots_gone
+    CHECK (0 <= gone_micros AND gone_micros + remaining_micros <= amount_micros) NOT VALID;
 CREATE OR REPLACE VIEW billing_check.credit AS SELECT * FROM billing.lots;
 
 -- What is told of an open invoice; fell where it is overdue.

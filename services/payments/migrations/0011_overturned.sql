@@ -5,15 +5,6 @@ ALTER TABLE payments.movements ADD COLUMN overturned_at timestamptz
 CREATE INDEX movements_overturned ON payments.movements (kind, created_at, movement_id) WHERE overturned_at IS NOT NULL;
 GRANT UPDATE (overturned_at) ON payments.movements TO payments_service;
 
--- It is seen once, and never unseen.
-CREATE FUNCTION payments.keep_overturned() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'what has overturned a movement stays' USING ERRCODE = 'check_violation';
-END $$;
-CREATE TRIGGER keep_overturned BEFORE UPDATE ON payments.movements FOR EACH ROW
-    WHEN (OLD.overturned_at IS DISTINCT FROM NEW.overturned_at AND OLD.overturned_at IS NOT NULL)
-    EXECUTE FUNCTION payments.keep_overturned();
-
 CREATE OR REPLACE VIEW payments_check.movement AS
     SELECT root_id, movement_id, kind, subject_id, refund_key, attempt_number, currency, amount_minor, settled_minor,
            refunded_minor, provider_code, provider_key, provider_id, state, failure_reason, parked_reason, created_at,

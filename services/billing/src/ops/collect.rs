@@ -333,6 +333,13 @@ pub async fn keep(
         .await?
         .ok_or(Error::Stored("collection"))?;
     let parked = collection.state == "PARKED" && !is_final(charge.state());
+    if collection.state == "DECLINED"
+        && collection.attempt_number == charge.attempt_number
+        && charge.overturn_time.is_some()
+        && charge.state() != State::Succeeded
+    {
+        return moved_after_all(db, &collection).await;
+    }
     if collection.is_decided() || parked || collection.attempt_number != charge.attempt_number {
         return Ok(());
     }
@@ -363,6 +370,20 @@ pub async fn keep(
     collections::set_outcome(db, collection.collection_id, &outcome, now).await?;
     let counts = charge.state() == State::Declined;
     attempt_ended(db, catalogue, (&collection, state, reason, counts), now).await
+}
+
+/// Keeps that a charge which was refused has moved after all: nothing more is charged for the same by itself; a
+/// person gives it back. The balance is locked.
+async fn moved_after_all(db: &mut PgConnection, collection: &Collection) -> Result<(), Error> {
+    tracing::error!(collection.id = %collection.collection_id, "a charge that was refused has moved after all");
+    match collection.purpose.as_str() {
+        "RENEWAL" => renewal::stop(db, collection).await,
+        "INVOICE" => dun::stop(db, collection).await,
+        "RECHARGE" => {
+            Ok(auto_recharges::switch_off(db, collection.root_id, "CHARGE_OVERTURNED").await?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Books what an account that pays by invoice owes, a renewal or usage: an open invoice stands for it.

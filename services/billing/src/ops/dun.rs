@@ -267,6 +267,19 @@ pub async fn declined(
     Ok(dunnings::set(db, &next).await?)
 }
 
+/// Stops the tries of an invoice: a person looks at it.
+pub async fn stop(db: &mut PgConnection, collection: &Collection) -> Result<(), Error> {
+    let id = collection.invoice_id.ok_or(Error::Stored("collection"))?;
+    let Some(known) = dunnings::lock(db, id).await? else {
+        return Ok(());
+    };
+    let next = Dunning {
+        next_at: None,
+        ..known
+    };
+    Ok(dunnings::set(db, &next).await?)
+}
+
 /// Puts one off that fails by a fault of ours.
 pub async fn put_off(ctx: &Ctx, known: &Dunning, now: DateTime<Utc>) -> Result<(), Error> {
     let mut tx = ctx.db.begin().await?;

@@ -201,11 +201,24 @@ async fn refused(
     reason: &str,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    // The balance first, as everywhere: else two would wait for each other.
+    ledger::lock(db, &[asked.root_id]).await?;
     let locked = refunds::lock(db, asked.refund_id)
         .await?
         .ok_or(Error::Stored("refund"))?;
     if &locked != asked {
         return Ok(());
+    }
+    if reason == "REFUND_EXCEEDS_CHARGE" {
+        // Its payer has the charge's money already, by a dispute that was lost.
+        let mut entries = Entries::new(&asked.currency, now);
+        undo(db, asked, &mut entries, now).await?;
+        entries.copy(db).await?;
+        let undone = Refund {
+            state: "UNDONE".to_owned(),
+            ..locked
+        };
+        return Ok(refunds::set(db, &undone, now, None).await?);
     }
     let impossible = reason == "METHOD_NOT_REFUNDABLE" && !asked.manual;
     let (state, try_at) = match reason {
@@ -305,10 +318,7 @@ async fn came_back(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let (settled, currency) = settled(known, said)?;
-    let micros = settled
-        .minor()
-        .checked_mul(currency.micros_per_minor())
-        .ok_or(Error::Stored("settled amount"))?;
+    let micros = micros_of(currency, settled.minor())?;
     let id = |what: &str| {
         let of_attempt = format!("{what} {}", known.attempt_number);
         Uuid::new_v5(&known.refund_id, of_attempt.as_bytes())
@@ -326,8 +336,16 @@ async fn came_back(
     entries.add(id("came back"), &entry);
     let whole = settled.minor() == known.amount_minor;
     if !whole {
-        let credit = returned(known, micros, id("returned"));
-        credit::add(db, &credit, &mut entries, now).await?;
+        // Less the tax, which is owed again; more than was asked for stays as nobody knows whose it is.
+        let tax = micros_of(currency, known.tax_minor)?;
+        let credited = micros_of(currency, settled.minor().min(known.amount_minor))? - tax;
+        if let Some(owed) = tax_owed_again(known, tax) {
+            entries.add(id("tax owed again"), &owed);
+        }
+        if 0 < credited {
+            let credit = returned(known, credited, id("returned"));
+            credit::add(db, &credit, &mut entries, now).await?;
+        }
     }
     entries.copy(db).await?;
     let next = Refund {
@@ -337,6 +355,24 @@ async fn came_back(
         ..known.clone()
     };
     Ok(refunds::set(db, &next, now, whole.then_some(now)).await?)
+}
+
+fn micros_of(currency: Currency, minor: i64) -> Result<i64, Error> {
+    let micros = minor.checked_mul(currency.micros_per_minor());
+    micros.ok_or(Error::Stored("sum of a refund"))
+}
+
+/// The entry for the share of tax in a refund that did not go back; `None` where there is none.
+fn tax_owed_again(refund: &Refund, micros: i64) -> Option<Entry> {
+    (0 < micros).then_some(Entry {
+        root_id: refund.root_id,
+        debit: LedgerAccount::Refunds,
+        credit: LedgerAccount::Tax,
+        amount_micros: micros,
+        lot_id: None,
+        invoice_id: None,
+        reason: "REFUND_UNDONE",
+    })
 }
 
 /// What has gone back by the provider's book.
@@ -420,27 +456,14 @@ pub async fn undo(
         .currency
         .parse()
         .map_err(|_| Error::Stored("currency"))?;
-    let micros = |minor: i64| {
-        let micros = minor.checked_mul(currency.micros_per_minor());
-        micros.ok_or(Error::Stored("refund"))
-    };
-    if 0 < refund.tax_minor {
-        let owed = Entry {
-            root_id: refund.root_id,
-            debit: LedgerAccount::Refunds,
-            credit: LedgerAccount::Tax,
-            amount_micros: micros(refund.tax_minor)?,
-            lot_id: None,
-            invoice_id: None,
-            reason: "REFUND_UNDONE",
-        };
+    if let Some(owed) = tax_owed_again(refund, micros_of(currency, refund.tax_minor)?) {
         entries.add(Uuid::new_v5(&refund.refund_id, b"tax owed again"), &owed);
     }
     let credit = Credit {
         root: refund.root_id,
         kind: LotKind::Paid,
         source: LedgerAccount::Refunds,
-        micros: micros(refund.amount_minor - refund.tax_minor)?,
+        micros: micros_of(currency, refund.amount_minor - refund.tax_minor)?,
         expires_at: None,
         word: "REFUND_UNDONE",
         reason: "REFUND_UNDONE",

@@ -360,6 +360,19 @@ pub async fn declined(
     Ok(subscriptions::set(db, &next).await?)
 }
 
+/// Stops the tries of a cycle: a person looks at it.
+pub async fn stop(db: &mut PgConnection, collection: &Collection) -> Result<(), Error> {
+    let Some(known) = subscriptions::lock_of(db, collection.collection_id).await? else {
+        return Ok(());
+    };
+    let next = Subscription {
+        state: "PAST_DUE".to_owned(),
+        due_at: None,
+        ..known
+    };
+    Ok(subscriptions::set(db, &next).await?)
+}
+
 /// Ends a subscription in `plan`, and forgets it.
 async fn end(ctx: &Ctx, known: &Subscription, now: DateTime<Utc>) -> Result<(), Error> {
     let account = AccountId::from_uuid(known.root_id);

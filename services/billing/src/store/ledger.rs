@@ -210,7 +210,8 @@ pub async fn set_lapse(
     sqlx::query!(
         "-- billing.lots.set_lapse
         UPDATE billing.lots SET expires_at = $2, lapses = $2 IS NOT NULL
-        WHERE root_id = $1 AND kind = 3 AND 0 < remaining_micros AND forfeited_at IS NULL
+        WHERE root_id = $1 AND kind = 3 AND forfeited_at IS NULL
+          AND (0 < remaining_micros OR gone_micros < amount_micros)
           AND (lapses OR expires_at IS NULL) AND expires_at IS DISTINCT FROM $2",
         root,
         expires_at
@@ -273,8 +274,8 @@ pub async fn insert_lot(
     sqlx::query!(
         "-- billing.lots.insert
         INSERT INTO billing.lots (root_id, lot_id, kind, priority, amount_micros, remaining_micros, created_at,
-                                  expires_at, reason, collection_id)
-        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)",
+                                  expires_at, reason, collection_id, gone_micros)
+        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, 0)",
         root,
         lot.id,
         kind_number(lot.kind),

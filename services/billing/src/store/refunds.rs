@@ -139,8 +139,7 @@ pub async fn lock_waiting(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<V
         "-- billing.refunds.lock_waiting
         SELECT root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, tax_minor, fee_minor, state,
                attempt_number, refusals, manual, payments_refund_id, due_on, created_at, updated_at
-        FROM billing.refunds WHERE charge_id = $1 AND state IN ('CREATED', 'RETRYING', 'NEEDS_MANUAL')
-        FOR UPDATE",
+        FROM billing.refunds WHERE charge_id = $1 AND state IN ('CREATED', 'RETRYING') FOR UPDATE",
         charge
     )
     .fetch_all(db)

@@ -173,7 +173,7 @@ async fn overturn(
     movement: &Movement,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    movements::set_overturned(db, movement.movement_id, now).await?;
+    movements::set_overturned(db, movement.movement_id, Some(now), now).await?;
     if let Some(settled) = movement.settled_minor
         && movement.kind == "REFUND"
     {
@@ -182,6 +182,17 @@ async fn overturn(
             return Err(Error::Stored("refunds of a charge"));
         }
     }
+    outbox::insert(db, movement.root_id, movement.movement_id).await?;
+    Ok(())
+}
+
+/// Notes that a person has given back what a refused charge had taken after all: it is as it was.
+pub async fn given_back(
+    db: &mut PgConnection,
+    movement: &Movement,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    movements::set_overturned(db, movement.movement_id, None, now).await?;
     outbox::insert(db, movement.root_id, movement.movement_id).await?;
     Ok(())
 }

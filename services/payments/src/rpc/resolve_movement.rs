@@ -1,6 +1,7 @@
 //! `PaymentsService.ResolveMovement`
 
 use chassis::{Call, Unit, field_error, wire};
+use chrono::{DateTime, Utc};
 use proto::payments::v1 as pb;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, RefundId};
@@ -40,10 +41,15 @@ pub async fn handle(
     let root = payer::entered(&mut unit.tx, account).await?.root_id;
     let found = movements::lock(&mut unit.tx, root, id).await?;
     let movement = found.filter(|it| it.kind == kind).ok_or(missing)?;
-    if movement.state != State::Parked {
+    let given_back = movement.state.is_refused() && movement.overturned_at.is_some();
+    if movement.state != State::Parked && !(given_back && moved.is_none()) {
         return Err(Error::MovementNotParked(request.movement_id.clone()));
     }
     let change = match moved {
+        None if given_back => {
+            ask::given_back(&mut unit.tx, &movement, call.now).await?;
+            return shown(unit, (root, id), call.now).await;
+        }
         None if outcome == Outcome::Refused => Change::refused(State::Declined, "REFUSED", true),
         None => Change::refused(State::FailedNotSent, "NOT_SENT", true),
         Some((money, provider_id, at)) => {
@@ -62,13 +68,22 @@ pub async fn handle(
         .await
         .map_err(|error| id_used(error, &request.provider_movement_id))?;
     tracing::info!(movement.id = %id, state = change.state.name(), "a parked movement was resolved by an operator");
+    shown(unit, (root, id), call.now).await
+}
+
+/// The movement as it is now, answered.
+async fn shown(
+    mut unit: Unit,
+    (root, id): (Uuid, Uuid),
+    now: DateTime<Utc>,
+) -> Result<pb::ResolveMovementResponse, Error> {
     let movement = movements::get(&mut unit.tx, root, id)
         .await?
         .ok_or(Error::Stored("movement"))?;
-    let shown = if kind == "CHARGE" {
+    let shown = if movement.kind == "CHARGE" {
         pb::resolve_movement_response::Movement::Charge(convert::charge(&movement)?)
     } else {
-        let today = call.now.date_naive();
+        let today = now.date_naive();
         pb::resolve_movement_response::Movement::Refund(convert::refund(&movement, today)?)
     };
     Ok(unit

@@ -505,16 +505,18 @@ pub async fn set(
     Ok(())
 }
 
-/// Notes that the provider's book contradicts a movement's final state.
+/// Notes since when the provider's book contradicts a movement's final state, or that it does not any more.
 pub async fn set_overturned(
     db: &mut PgConnection,
     id: Uuid,
+    since: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.movements.set_overturned
-        UPDATE payments.movements SET overturned_at = $2, updated_at = $2 WHERE movement_id = $1",
+        UPDATE payments.movements SET overturned_at = $2, updated_at = $3 WHERE movement_id = $1",
         id,
+        since,
         now
     )
     .execute(db)
