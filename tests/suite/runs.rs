@@ -30,7 +30,8 @@ async fn seed(h: &Harness, count: u32) {
     sqlx::query("ANALYZE").execute(&h.db).await.unwrap();
 }
 
-/// Every row that a run leaves, as one digest: ids of runs and times of commits aside.
+/// Every row that a run leaves, as one digest: ids of runs and times of commits aside. What is told of open invoices
+/// comes later, by another job.
 async fn digest(h: &Harness) -> String {
     sqlx::query_scalar(
         "SELECT md5(string_agg(row, '|' ORDER BY row)) FROM (
@@ -41,7 +42,7 @@ async fn digest(h: &Harness) -> String {
             UNION ALL SELECT format('e %s %s %s %s %s', root_id, debit, credit, amount_micros, reason) FROM billing.ledger_entries
             UNION ALL SELECT format('o %s %s', root_id, remaining_micros) FROM billing.lots
             UNION ALL SELECT format('b %s %s', root_id, overdraft_micros) FROM billing.balances
-            UNION ALL SELECT format('x %s %s %s', root_id, kind, balance_micros) FROM billing.outbox
+            UNION ALL SELECT format('x %s %s %s', root_id, kind, balance_micros) FROM billing.outbox WHERE invoice_id IS NULL
         ) rows",
     )
     .fetch_one(&h.db)
