@@ -989,23 +989,10 @@ async fn a_dispute_that_no_webhook_told_of_is_found_in_the_book() {
     let seller = Clients::new(&shop.h.urls, &seller).unwrap();
     // What is bought has payments looked through the book again, once it is due.
     let buy = async |token: &str| {
-        let (account, _) = shop.card(token).await;
-        let request = billing::CollectOrderRequest {
-            account_id: account.clone(),
-            order_id: format!("OR{}", Uuid::new_v4().simple()),
-            lines: vec![billing::CollectionLine {
-                kind: "CREDITS".to_owned(),
-                amount: usd("100.00"),
-                ..billing::CollectionLine::default()
-            }],
-            request_id: request_id(),
-            ..billing::CollectOrderRequest::default()
-        };
-        let mut client = seller.billing.clone();
-        let bought = client.collect_order(request).await.unwrap().into_inner();
+        let (account_id, charge_id) = buy(&shop, &seller, token).await;
         let request = payments::GetChargeRequest {
-            account_id: account,
-            charge_id: bought.collection.unwrap().charge_id,
+            account_id,
+            charge_id,
         };
         let mut client = shop.billing.payments.clone();
         let charge = client.get_charge(request).await.unwrap().into_inner();

@@ -317,8 +317,8 @@ async fn came_back(
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let (settled, currency) = settled(known, said)?;
-    let micros = micros_of(currency, settled.minor())?;
+    let settled = settled(known, said)?;
+    let micros = micros_of(known, settled)?;
     let id = |what: &str| {
         let of_attempt = format!("{what} {}", known.attempt_number);
         Uuid::new_v5(&known.refund_id, of_attempt.as_bytes())
@@ -334,11 +334,11 @@ async fn came_back(
         reason: "REFUND_CAME_BACK",
     };
     entries.add(id("came back"), &entry);
-    let whole = settled.minor() == known.amount_minor;
+    let whole = settled == known.amount_minor;
     if !whole {
         // Less the tax, which is owed again; more than was asked for stays as nobody knows whose it is.
-        let tax = micros_of(currency, known.tax_minor)?;
-        let credited = micros_of(currency, settled.minor().min(known.amount_minor))? - tax;
+        let tax = micros_of(known, known.tax_minor)?;
+        let credited = micros_of(known, settled.min(known.amount_minor))? - tax;
         if let Some(owed) = tax_owed_again(known, tax) {
             entries.add(id("tax owed again"), &owed);
         }
@@ -357,7 +357,12 @@ async fn came_back(
     Ok(refunds::set(db, &next, now, whole.then_some(now)).await?)
 }
 
-fn micros_of(currency: Currency, minor: i64) -> Result<i64, Error> {
+/// Minor units of a refund's currency in millionths.
+fn micros_of(refund: &Refund, minor: i64) -> Result<i64, Error> {
+    let currency: Currency = refund
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency"))?;
     let micros = minor.checked_mul(currency.micros_per_minor());
     micros.ok_or(Error::Stored("sum of a refund"))
 }
@@ -375,19 +380,15 @@ fn tax_owed_again(refund: &Refund, micros: i64) -> Option<Entry> {
     })
 }
 
-/// What has gone back by the provider's book.
-fn settled(known: &Refund, said: &payments::Refund) -> Result<(Money, Currency), Error> {
-    let currency: Currency = known
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
+/// What has gone back by the provider's book, in minor units.
+fn settled(known: &Refund, said: &payments::Refund) -> Result<i64, Error> {
     let settled = said
         .settled_amount
         .as_ref()
         .filter(|money| money.currency_code == known.currency)
-        .and_then(|money| Money::parse(&money.amount, currency).ok())
+        .and_then(|money| Money::parse(&money.amount, money.currency_code.parse().ok()?).ok())
         .ok_or(Error::Stored("settled amount"))?;
-    Ok((settled, currency))
+    Ok(settled.minor())
 }
 
 /// What of a refund is its customer's credit again, in millionths.
@@ -413,26 +414,21 @@ async fn paid_back(
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let (settled, currency) = settled(known, said)?;
-    let per_minor = currency.micros_per_minor();
+    let settled = settled(known, said)?;
     let mut entries = Entries::new(&known.currency, now);
-    let rest = known.amount_minor.saturating_sub(settled.minor());
+    let rest = known.amount_minor.saturating_sub(settled);
     if rest < 0 {
         tracing::error!(refund.id = %known.refund_id, "more has gone back than was asked for");
     }
     if 0 < rest {
-        let micros = rest.checked_mul(per_minor).ok_or(Error::Stored("refund"))?;
-        let credit = returned(known, micros, known.refund_id);
+        let credit = returned(known, micros_of(known, rest)?, known.refund_id);
         credit::add(db, &credit, &mut entries, now).await?;
     }
     let entry = Entry {
         root_id: known.root_id,
         debit: LedgerAccount::Refunds,
         credit: LedgerAccount::Clearing,
-        amount_micros: settled
-            .minor()
-            .checked_mul(per_minor)
-            .ok_or(Error::Stored("settled amount"))?,
+        amount_micros: micros_of(known, settled)?,
         lot_id: Some(known.lot_id),
         invoice_id: None,
         reason: "REFUNDED",
@@ -452,18 +448,14 @@ pub async fn undo(
     entries: &mut Entries,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let currency: Currency = refund
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
-    if let Some(owed) = tax_owed_again(refund, micros_of(currency, refund.tax_minor)?) {
+    if let Some(owed) = tax_owed_again(refund, micros_of(refund, refund.tax_minor)?) {
         entries.add(Uuid::new_v5(&refund.refund_id, b"tax owed again"), &owed);
     }
     let credit = Credit {
         root: refund.root_id,
         kind: LotKind::Paid,
         source: LedgerAccount::Refunds,
-        micros: micros_of(currency, refund.amount_minor - refund.tax_minor)?,
+        micros: micros_of(refund, refund.amount_minor - refund.tax_minor)?,
         expires_at: None,
         word: "REFUND_UNDONE",
         reason: "REFUND_UNDONE",
