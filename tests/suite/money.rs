@@ -918,6 +918,8 @@ async fn req_061_usage_that_cost_less_goes_back_to_the_credit_that_paid_for_it()
     sent(&first, "2000").await;
     sent(&first, "0").await;
     assert_eq!(shop.h.balance(&id).await, "100.000000");
+    let given = "SELECT remaining_micros FROM billing.lots WHERE kind = 2";
+    assert_eq!(shop.h.count(given).await, 100_000_000);
     assert_eq!(
         refused(shop.refund(&id, None).await),
         (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
