@@ -363,6 +363,7 @@ impl Bench {
             usage_time: Some(now),
             quantity: "1".to_owned(),
             price: price.clone(),
+            message_text: None,
         };
         let halves: Vec<Vec<billing::StreamUsageRequest>> = (0..2)
             .map(|half| {
@@ -436,6 +437,7 @@ impl Bench {
                             currency_code: "USD".to_owned(),
                             amount: "0.01".to_owned(),
                         }),
+                        message_text: None,
                     };
                     client
                         .record_usage(billing::RecordUsageRequest {

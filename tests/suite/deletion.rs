@@ -19,9 +19,9 @@ use crate::subscriptions::{approved, bought, get, refused, trial};
 /// What every text that tells of the customer holds.
 const CANARY: &str = "Kanarienvogel";
 
-/// The tables in which the canary is found, whatever the type of its column. The sandbox's book stands for a
+/// The tables in which a word is found, whatever the type of its column. The sandbox's book stands for a
 /// provider outside.
-async fn found(h: &Harness) -> Vec<String> {
+pub async fn found(h: &Harness, word: &str) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT schemaname || '.' || tablename FROM pg_tables
          WHERE schemaname IN ('plan', 'billing', 'account', 'payments') AND tablename <> 'sandbox_book' ORDER BY 1",
@@ -33,8 +33,8 @@ async fn found(h: &Harness) -> Vec<String> {
     let mut with = Vec::new();
     for table in tables {
         let sql = format!(
-            "SELECT EXISTS (SELECT FROM {table} it WHERE it::text ILIKE '%{CANARY}%'
-                            OR it::text LIKE '%' || encode('{CANARY}', 'hex') || '%')"
+            "SELECT EXISTS (SELECT FROM {table} it WHERE it::text ILIKE '%{word}%'
+                            OR it::text LIKE '%' || encode('{word}', 'hex') || '%')"
         );
         let has: bool = sqlx::query_scalar(AssertSqlSafe(sql))
             .fetch_one(&h.db)
@@ -186,7 +186,7 @@ async fn req_047_req_052_req_070_thirty_days_later_nothing_tells_of_the_customer
     h.advance("2026-05-01T10:00:00Z").await;
     close(&h.customer(), &id).await.unwrap();
     h.advance("2026-05-31T09:59:59Z").await;
-    let before = found(h).await;
+    let before = found(h, CANARY).await;
     for table in [
         "account.accounts",
         "account.billing_details",
@@ -207,7 +207,7 @@ async fn req_047_req_052_req_070_thirty_days_later_nothing_tells_of_the_customer
     assert_ne!(h.count(mail).await, 0);
 
     h.advance("2026-05-31T10:00:00Z").await;
-    assert_eq!(found(h).await, Vec::<String>::new());
+    assert_eq!(found(h, CANARY).await, Vec::<String>::new());
     assert_eq!(h.count(mail).await, 0);
     assert_eq!(h.count(books).await, kept, "the ledger is as it was");
     consistent(h).await;
@@ -447,7 +447,7 @@ async fn a_deletion_killed_anywhere_is_finished_with_one_receipt() {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     }
-    assert_eq!(found(&shop.h).await, Vec::<String>::new());
+    assert_eq!(found(&shop.h, CANARY).await, Vec::<String>::new());
     let erased = "SELECT count(*) FROM account.transitions WHERE transition_code = 'ERASED'";
     assert_eq!(shop.h.count(erased).await, 3);
 }

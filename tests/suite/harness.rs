@@ -95,6 +95,12 @@ pub async fn database() -> (Database, PathBuf) {
     (Database::of(cluster, &name), home)
 }
 
+/// The services' program: as built with the tests, or where `PERDIEM_SUITE_SERVICE` says, as CI does with its release.
+fn program() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_suite-service").into();
+    std::env::var_os("PERDIEM_SUITE_SERVICE").map_or_else(built, PathBuf::from)
+}
+
 impl Harness {
     /// A suite at noon of 1 March 2026 with the shipped catalogue in force.
     pub async fn start() -> Self {
@@ -123,7 +129,7 @@ impl Harness {
             clock_urls: (0..4).map(|_| free_url()).collect(),
         };
         let settings = Settings {
-            program: PathBuf::from(env!("CARGO_BIN_EXE_suite-service")),
+            program: program(),
             folder,
             urls: urls.clone(),
             test_clock: true,
@@ -490,6 +496,7 @@ pub fn event(id: &str, account_id: &str, at: &str, price: &str) -> billing::Usag
             currency_code: "USD".to_owned(),
             amount: price.to_owned(),
         }),
+        message_text: None,
     }
 }
 

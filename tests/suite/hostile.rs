@@ -133,7 +133,8 @@ fn plausible(field: &FieldDescriptor, real: &BTreeMap<&str, String>) -> Option<V
             _ if name.ends_with("_token")
                 || name.starts_with("import_")
                 || name.starts_with("change_")
-                || name == "level" =>
+                || name == "level"
+                || name == "message_text" =>
             {
                 None
             }

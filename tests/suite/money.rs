@@ -14,6 +14,7 @@ use tokio::sync::Barrier;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use crate::deletion::found;
 use crate::harness::{Harness, reason};
 
 /// A suite, and the clients of the service that sells.
@@ -578,6 +579,56 @@ async fn req_133_trial_credit_is_forfeited_by_the_first_purchase() {
         "950.00 of the 1,000.00 and its tax of 18 %; nothing of the subscription"
     );
     shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_101_a_message_is_paid_by_its_parts_and_its_text_is_not_kept() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    let message = |event: &str, category: &str, text: String| billing::UsageEvent {
+        quantity: String::new(),
+        message_text: Some(text),
+        ..rated(event, &id, category, "2026-03-01T12:00:00Z", "")
+    };
+    let latin = message(
+        "latin",
+        "sms-outbound",
+        format!("grylloblatta{}", "a".repeat(149)),
+    );
+    let hindi = message("hindi", "sms", "म".repeat(70));
+    let empty = message("empty", "sms", String::new());
+    let sent = vec![latin.clone(), hindi, empty];
+    shop.h.record(sent.clone()).await.unwrap();
+    // 2, 1 and 1 parts of 0.20.
+    assert_eq!(shop.h.balance(&id).await, "999.200000");
+    shop.h.record(sent).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "999.200000", "a repetition");
+    let counted = rated("latin", &id, "sms-outbound", "2026-03-01T12:00:00Z", "2");
+    shop.h.record(vec![counted]).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "999.200000", "the same event");
+
+    let both = billing::UsageEvent {
+        quantity: "2".to_owned(),
+        ..latin
+    };
+    for (bad, field) in [
+        (both, "events[0].quantity"),
+        (
+            message("call", "voice", "hello".to_owned()),
+            "events[0].message_text",
+        ),
+        (
+            message("long", "sms", "a".repeat(1_601)),
+            "events[0].message_text",
+        ),
+    ] {
+        let status = shop.h.record(vec![bad]).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains(field), "{status:?}");
+    }
+    assert_eq!(shop.h.balance(&id).await, "999.200000");
+    assert_eq!(found(&shop.h, "grylloblatta").await, Vec::<String>::new());
 }
 
 #[tokio::test]

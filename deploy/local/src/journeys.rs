@@ -419,7 +419,7 @@ impl Life {
             category: "sms".to_owned(),
             usage_time: Some(timestamp(now)),
             quantity: parts.to_owned(),
-            price: None,
+            ..billing::UsageEvent::default()
         };
         let request = billing::RecordUsageRequest {
             source: "journeys".to_owned(),

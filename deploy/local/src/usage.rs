@@ -439,6 +439,7 @@ fn event(
             currency_code: currency_code.to_owned(),
             amount: price.to_owned(),
         }),
+        message_text: None,
     })
 }
 

@@ -3,6 +3,10 @@
 //! Every function takes the caller's connection, so that the caller decides what is one
 //! transaction. Names are schema-qualified; nothing depends on `search_path`.
 
+use values::{Currency, Money};
+
+use crate::error::Error;
+
 pub mod accounts;
 pub mod auto_recharges;
 pub mod closings;
@@ -29,6 +33,18 @@ pub mod terms;
 pub mod usage;
 pub mod usage_bills;
 pub mod watch_positions;
+
+/// The currency that a row names.
+pub fn currency(code: &str) -> Result<Currency, Error> {
+    code.parse().map_err(|_| Error::Stored("currency"))
+}
+
+/// Minor units of a row's currency in millionths.
+pub fn micros(minor: i64, code: &str) -> Result<i64, Error> {
+    let money = Money::from_minor(minor, currency(code)?);
+    let amount = money.amount().map_err(|_| Error::Stored("sum"))?;
+    Ok(amount.micros())
+}
 
 /// Begins a part of the transaction that can be undone alone.
 pub async fn savepoint(db: &mut sqlx::PgConnection) -> sqlx::Result<()> {

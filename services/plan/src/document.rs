@@ -408,7 +408,6 @@ struct VoiceDocument {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read so that an unknown key is told")]
 struct SmsDocument {
     gsm_single: Option<u32>,
     gsm_part: Option<u32>,
@@ -763,6 +762,17 @@ impl Check {
             "rates.voice.pulse_seconds",
             "1 to 86400",
         );
+        let sms = &rates.sms;
+        for (key, given, size) in [
+            ("gsm_single", sms.gsm_single, 160),
+            ("gsm_part", sms.gsm_part, 153),
+            ("ucs2_single", sms.ucs2_single, 70),
+            ("ucs2_part", sms.ucs2_part, 67),
+        ] {
+            let expected = format!("{size}, as networks have it (3GPP TS 23.040)");
+            let as_cut = given.is_none_or(|given| given == size);
+            self.unless(as_cut, format!("rates.sms.{key}"), expected);
+        }
         Rates {
             voice_pulse_seconds: pulse,
             voice_per_pulse: self.amount("rates.voice.per_pulse", &rates.voice.per_pulse, currency),
@@ -1789,6 +1799,7 @@ mod tests {
             "pulse_seconds: 0",
             "rates.voice.pulse_seconds",
         );
+        check("gsm_part: 153", "gsm_part: 160", "rates.sms.gsm_part");
         check("rate_bps: 1800", "rate_bps: 18000", "tax.IN.rate_bps");
         check("inclusive: false", "inclusive: true", "tax.IN.inclusive");
         check("fee_bps: 500", "fee_bps: -1", "india.refund.fee_bps");

@@ -70,22 +70,6 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
     store::enter(&mut tx, Tenant::All).await?;
     let account = accounts::get(&mut tx, root.uuid()).await?;
     tx.commit().await?;
-    if let (Some(account), Some(failed)) = (&account, &change.failed_renewal) {
-        let mut tx = ctx.db.begin().await?;
-        store::enter(&mut tx, Tenant::All).await?;
-        renewal_told(&mut tx, account, (failed, &change.resume_token), now).await?;
-        watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
-        tx.commit().await?;
-        return Ok(());
-    }
-    if let (Some(account), Some(open)) = (&account, &change.open_invoice) {
-        let mut tx = ctx.db.begin().await?;
-        store::enter(&mut tx, Tenant::All).await?;
-        invoice_told(&mut tx, account, (open, &change.resume_token), now).await?;
-        watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
-        tx.commit().await?;
-        return Ok(());
-    }
     let profile = match &account {
         Some(account) if change.threshold_code == "ZERO" && !account.invoiced => {
             Some(ctx.profile_of(account).await?)
@@ -94,8 +78,8 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
     };
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
-    if let Some(account) = account.filter(|_| change.below) {
-        told(&mut tx, &account, change, now).await?;
+    if let Some(account) = &account {
+        tell(&mut tx, account, change, now).await?;
     }
     if let Some(profile) = &profile {
         accounts::lock(&mut tx, root.uuid()).await?;
@@ -118,88 +102,90 @@ async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), 
     Ok(())
 }
 
-/// Tells the owner of a renewal that could not be paid: why, and when it is tried again, or that the plan ends.
-async fn renewal_told(
-    db: &mut sqlx::PgConnection,
-    account: &Account,
-    (failed, token): (&billing::FailedRenewal, &str),
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let next = wire::optional_instant("next_attempt_time", failed.next_attempt_time);
-    let next = next.map_err(|_| Error::Stored("instant of billing"))?;
-    let mut facts = vec![("reason", failed.failure_reason.clone())];
-    facts.push(match next {
-        Some(at) => ("next_attempt_time", at.to_rfc3339()),
-        None => ("plan_end_time", now.to_rfc3339()),
-    });
-    let news = News {
-        kind: "RENEWAL_FAILED",
-        event: format!("renewal {token}"),
-        facts,
-        invoice: None,
-    };
-    notify::owner(db, account, &news, now).await
-}
-
-/// Tells whoever gets the invoices of one that waits to be paid, with it.
-async fn invoice_told(
-    db: &mut sqlx::PgConnection,
-    account: &Account,
-    (open, token): (&billing::OpenInvoice, &str),
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let invoice: InvoiceId = open
-        .invoice_id
-        .parse()
-        .map_err(|_| Error::Stored("id of billing"))?;
-    let due = open.amount_due.clone().unwrap_or_default();
-    let mut facts = vec![
-        ("invoice_number", open.number.clone()),
-        (
-            "amount_due",
-            format!("{} {}", due.currency_code, due.amount),
-        ),
-        ("due_date", open.due_date.clone()),
-    ];
-    if !open.failure_reason.is_empty() {
-        facts.push(("reason", open.failure_reason.clone()));
-    }
-    let news = News {
-        kind: if open.overdue {
-            "INVOICE_OVERDUE"
-        } else {
-            "INVOICE_ISSUED"
-        },
-        event: format!("invoice {token}"),
-        facts,
-        invoice: Some(invoice.uuid()),
-    };
-    notify::owner(db, account, &news, now).await
-}
-
-/// Tells the owner of a balance that has fallen.
-async fn told(
+/// Tells an account's owner of a change.
+async fn tell(
     db: &mut sqlx::PgConnection,
     account: &Account,
     change: &billing::WatchBalancesResponse,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let token = &change.resume_token;
+    let news = if let Some(failed) = &change.failed_renewal {
+        renewal_failed(failed, token, now)?
+    } else if let Some(open) = &change.open_invoice {
+        invoice_open(open, token)?
+    } else if change.below {
+        balance_fallen(change)
+    } else {
+        return Ok(());
+    };
+    notify::owner(db, account, &news, now).await
+}
+
+/// A renewal could not be paid: why, and when it is tried again, or that the plan ends.
+fn renewal_failed(
+    failed: &billing::FailedRenewal,
+    token: &str,
+    now: DateTime<Utc>,
+) -> Result<News<'static>, Error> {
+    let next = wire::optional_instant("next_attempt_time", failed.next_attempt_time);
+    let next = next.map_err(|_| Error::Stored("instant of billing"))?;
+    let then = match next {
+        Some(at) => ("next_attempt_time", at.to_rfc3339()),
+        None => ("plan_end_time", now.to_rfc3339()),
+    };
+    Ok(News {
+        kind: "RENEWAL_FAILED",
+        event: format!("renewal {token}"),
+        facts: vec![("reason", failed.failure_reason.clone()), then],
+        invoice: None,
+    })
+}
+
+/// An invoice waits to be paid; its mail brings it along.
+fn invoice_open(open: &billing::OpenInvoice, token: &str) -> Result<News<'static>, Error> {
+    let invoice: InvoiceId = open
+        .invoice_id
+        .parse()
+        .map_err(|_| Error::Stored("id of billing"))?;
+    let due = open.amount_due.clone().unwrap_or_default();
+    let due = format!("{} {}", due.currency_code, due.amount);
+    let mut facts = vec![
+        ("invoice_number", open.number.clone()),
+        ("amount_due", due),
+        ("due_date", open.due_date.clone()),
+    ];
+    if !open.failure_reason.is_empty() {
+        facts.push(("reason", open.failure_reason.clone()));
+    }
+    let kind = if open.overdue {
+        "INVOICE_OVERDUE"
+    } else {
+        "INVOICE_ISSUED"
+    };
+    Ok(News {
+        kind,
+        event: format!("invoice {token}"),
+        facts,
+        invoice: Some(invoice.uuid()),
+    })
+}
+
+/// A balance has fallen below a threshold.
+fn balance_fallen(change: &billing::WatchBalancesResponse) -> News<'static> {
     let kind = if change.threshold_code == "ZERO" {
         "BALANCE_EMPTY"
     } else {
         "BALANCE_LOW"
     };
     let balance = change.balance.clone().unwrap_or_default();
-    let news = News {
+    let left = format!("{} {}", balance.currency_code, balance.amount);
+    News {
         kind,
         event: format!("balance {}", change.resume_token),
-        facts: vec![(
-            "balance",
-            format!("{} {}", balance.currency_code, balance.amount),
-        )],
+        facts: vec![("balance", left)],
         invoice: None,
-    };
-    notify::owner(db, account, &news, now).await
+    }
 }
 
 /// Whether there is a change that was not taken notice of yet: asked by a test clock, which waits for it.

@@ -24,8 +24,8 @@ pub enum Unit {
     Parts,
 }
 
-/// One, as quantities are kept.
-const ONE: i64 = 1_000_000;
+/// One, as quantities are kept: in millionths.
+pub const ONE: i64 = 1_000_000;
 
 impl Unit {
     /// What a category counts: `voice` and `sms`, alone or before a hyphen; `None` for a category that

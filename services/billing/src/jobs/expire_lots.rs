@@ -4,13 +4,12 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use values::Currency;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::{collect, credit};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, runs};
+use crate::store::{self, accounts, runs};
 
 /// Root accounts whose credit is looked at in one transaction.
 const ROOTS: i64 = 100;
@@ -38,7 +37,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         let (_, currency) = ledger::overdraft(&mut tx, root)
             .await?
             .ok_or(Error::Stored("balance"))?;
-        let currency: Currency = currency.parse().map_err(|_| Error::Stored("currency"))?;
+        let currency = store::currency(&currency)?;
         let mut entries = Entries::new(currency.code(), now);
         let mut forfeited = 0_i64;
         for (root, lot) in ledger::lots(&mut tx, (root, root)).await? {

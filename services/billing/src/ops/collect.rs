@@ -7,11 +7,12 @@ use std::sync::Arc;
 use chassis::field_error;
 use chrono::{DateTime, Datelike as _, Days, TimeDelta, Utc};
 use proto::payments::v1 as payments;
+use proto::r#type::v1::Money as Sum;
 use sqlx::PgConnection;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
-use values::{AccountId, ChargeId, Currency, InvoiceId, MethodId, Money, MoneyError};
+use values::{AccountId, ChargeId, InvoiceId, MethodId, Money, MoneyError};
 
 use super::credit::{self, Credit};
 use super::settle::series_of;
@@ -27,7 +28,7 @@ use crate::store::auto_recharges::{self, Ended};
 use crate::store::collections::{self, Collection, Line, Outcome, Tax};
 use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, closings, dunnings, numbers, outbox};
+use crate::store::{self, accounts, closings, dunnings, numbers, outbox};
 
 /// Seconds that whoever has written a collection has to ask for its charge, before a job does.
 pub const WAIT_SECONDS: i32 = 30;
@@ -203,10 +204,7 @@ fn charge_of(
     collection: &Collection,
     lines: &[Line],
 ) -> Result<payments::CreateChargeRequest, Error> {
-    let currency: Currency = collection
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
+    let currency = store::currency(&collection.currency)?;
     let subscription = lines.iter().find(|line| line.kind == "SUBSCRIPTION");
     let purpose = if subscription.is_some() {
         payments::Purpose::Subscription
@@ -345,7 +343,7 @@ pub async fn keep(
     }
     let (state, reason) = match charge.state() {
         State::Succeeded => {
-            let settled = settled(charge, &collection)?;
+            let settled = told(charge.settled_amount.as_ref(), &collection.currency)?.minor();
             if settled == collection.total_minor {
                 book(db, catalogue, (&collection, true), now).await?;
                 ("SUCCEEDED", "")
@@ -404,18 +402,12 @@ pub async fn invoice(
     attempt_ended(db, catalogue, (collection, "INVOICED", "", false), now).await
 }
 
-/// What has arrived, in minor units.
-fn settled(charge: &payments::Charge, collection: &Collection) -> Result<i64, Error> {
-    let currency: Currency = collection
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
-    let settled = charge
-        .settled_amount
-        .as_ref()
-        .filter(|money| money.currency_code == collection.currency)
-        .and_then(|money| Money::parse(&money.amount, currency).ok());
-    Ok(settled.ok_or(Error::Stored("settled amount"))?.minor())
+/// A sum that `payments` tells of, which must be in the currency `code`.
+pub fn told(sum: Option<&Sum>, code: &str) -> Result<Money, Error> {
+    let currency = store::currency(code)?;
+    sum.filter(|sum| sum.currency_code == code)
+        .and_then(|sum| Money::parse(&sum.amount, currency).ok())
+        .ok_or(Error::Stored("sum of money told"))
 }
 
 /// Whether a charge will not change any more.
@@ -450,12 +442,7 @@ async fn book(
     if profile.forfeits_trial {
         forfeit_trial(db, collection, &mut entries).await?;
     }
-    let per_minor = profile.currency.micros_per_minor();
-    let micros = |minor: i64| {
-        minor
-            .checked_mul(per_minor)
-            .ok_or(Error::Stored("sum of a collection"))
-    };
+    let micros = |minor| store::micros(minor, &collection.currency);
     let (debit, reason) = if arrived {
         (LedgerAccount::Clearing, "PURCHASE")
     } else {
@@ -563,14 +550,11 @@ async fn add_as_credit(
         .ok_or(Error::Stored("account"))?;
     let profile = profile(catalogue, &account)?;
     let before = ledger::balance(db, root, now).await?;
-    let micros = settled
-        .checked_mul(profile.currency.micros_per_minor())
-        .ok_or(Error::Stored("settled amount"))?;
     let credit = Credit {
         root,
         kind: LotKind::Paid,
         source: LedgerAccount::Clearing,
-        micros,
+        micros: store::micros(settled, &collection.currency)?,
         expires_at: None,
         word: SETTLED_AMOUNT_DIFFERS,
         reason: SETTLED_AMOUNT_DIFFERS,

@@ -6,9 +6,9 @@ use proto::payments::v1 as payments;
 use proto::payments::v1::dispute::State;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use values::{ChargeId, Currency, DisputeId, Money, Ratio, Rounding};
+use values::{ChargeId, DisputeId, Money, Ratio, Rounding};
 
-use super::collect::{SETTLED_AMOUNT_DIFFERS, parsed};
+use super::collect::{SETTLED_AMOUNT_DIFFERS, parsed, told};
 use super::credit::{self, Credit};
 use super::give_back;
 use super::spend::{self, Bill, Spending};
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::store::collections::{self, Collection};
 use crate::store::disputes::{self, Booked};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, auto_recharges, refunds};
+use crate::store::{self, accounts, auto_recharges, refunds};
 
 /// Keeps what `payments` says of a dispute; what is booked already is not booked again.
 pub async fn keep(
@@ -41,19 +41,11 @@ pub async fn keep(
         withheld_minor: 0,
         taken_micros: 0,
     });
-    let currency: Currency = collection
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
-    let withheld = said
-        .withheld_amount
-        .as_ref()
-        .filter(|money| money.currency_code == collection.currency)
-        .and_then(|money| Money::parse(&money.amount, currency).ok())
-        .ok_or(Error::Stored("withheld amount"))?;
+    let withheld = told(said.withheld_amount.as_ref(), &collection.currency)?;
     let mut entries = Entries::new(&collection.currency, now);
     let more = withheld.minor() - known.withheld_minor;
-    if let Some(entry) = held_back(root, more, currency)? {
+    let more_micros = store::micros(more, &collection.currency)?;
+    if let Some(entry) = held_back(root, more_micros) {
         entries.add(Uuid::now_v7(), &entry);
     }
     let lost = said.state() == State::Lost;
@@ -92,27 +84,23 @@ pub async fn keep(
     Ok(disputes::set(db, &booked).await?)
 }
 
-/// The entry for `more` minor units that a provider holds back; of less than nothing, for what it gives
+/// The entry for `more` millionths that a provider holds back; of less than nothing, for what it gives
 /// back.
-fn held_back(root: Uuid, more: i64, currency: Currency) -> Result<Option<Entry>, Error> {
+fn held_back(root: Uuid, more: i64) -> Option<Entry> {
     let (debit, credit) = if 0 < more {
         (LedgerAccount::Disputed, LedgerAccount::Clearing)
     } else {
         (LedgerAccount::Clearing, LedgerAccount::Disputed)
     };
-    let micros = more
-        .checked_abs()
-        .and_then(|minor| minor.checked_mul(currency.micros_per_minor()))
-        .ok_or(Error::Stored("withheld amount"))?;
-    Ok((0 < micros).then_some(Entry {
+    (more != 0).then_some(Entry {
         root_id: root,
         debit,
         credit,
-        amount_micros: micros,
+        amount_micros: more.saturating_abs(),
         lot_id: None,
         invoice_id: None,
         reason: "DISPUTE",
-    }))
+    })
 }
 
 /// Takes credit back: refunds of this very charge that are not on their way come first, as its payer has

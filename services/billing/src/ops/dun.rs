@@ -4,7 +4,7 @@
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
-use values::{AccountId, Currency, InvoiceId, Money};
+use values::{AccountId, InvoiceId, Money};
 
 use super::collect::{self, Of, SETTLED_AMOUNT_DIFFERS};
 use super::credit::{self, Credit};
@@ -18,7 +18,7 @@ use crate::store::collections::{self, Collection, Line};
 use crate::store::dunnings::{self, Dunning};
 use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{closings, outbox};
+use crate::store::{self, closings, outbox};
 
 /// How long one is put off that can't be gone on with now.
 const PUT_OFF: TimeDelta = TimeDelta::hours(1);
@@ -164,7 +164,7 @@ pub async fn book(
             root: account.root_id,
             kind: LotKind::Paid,
             source: LedgerAccount::Clearing,
-            micros: micros(&invoice, rest)?,
+            micros: store::micros(rest, &invoice.currency)?,
             expires_at: None,
             word: "OVERPAID",
             reason: "OVERPAID",
@@ -192,7 +192,7 @@ pub async fn pay(
             root_id: invoice.root_id,
             debit: LedgerAccount::Clearing,
             credit: LedgerAccount::Receivable,
-            amount_micros: micros(invoice, paid)?,
+            amount_micros: store::micros(paid, &invoice.currency)?,
             lot_id: None,
             invoice_id: Some(invoice.invoice_id),
             reason: "PAYMENT",
@@ -202,16 +202,6 @@ pub async fn pay(
         invoices::pay(db, invoice.invoice_id, paid, state).await?;
     }
     Ok(minor - paid)
-}
-
-fn micros(invoice: &Invoice, minor: i64) -> Result<i64, Error> {
-    let currency: Currency = invoice
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
-    minor
-        .checked_mul(currency.micros_per_minor())
-        .ok_or(Error::Stored("sum of an invoice"))
 }
 
 /// Notes that a payment of an invoice has failed: its owner is told, and it is asked for again on the next of the

@@ -2,10 +2,11 @@
 
 use chassis::{Call, Unit};
 use sqlx::PgConnection;
-use values::{AccountId, Currency, InvoiceId};
+use values::{AccountId, InvoiceId};
 
 use crate::domain::credit::{Earned, split};
 use crate::error::Error;
+use crate::store;
 use crate::store::collections;
 use crate::store::invoices::{self, Ended, Invoice, OPEN};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
@@ -101,16 +102,10 @@ pub async fn end<M>(
     if !invoices::end_open(db, id.uuid(), end.state()).await? {
         return Err(Error::InvoiceNotOpen(id));
     }
-    let currency: Currency = known
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
     let earned = earned(db, &known).await?;
     let mut entries = Entries::new(&known.currency, call.now);
     for (debit, minor) in end.parts(earned, known.credited_minor, due) {
-        let micros = minor
-            .checked_mul(currency.micros_per_minor())
-            .ok_or(Error::Stored("sum of an invoice"))?;
+        let micros = store::micros(minor, &known.currency)?;
         let entry = Entry {
             root_id: known.root_id,
             debit,

@@ -8,13 +8,14 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, Money, RefundId, business_day};
 
-use super::collect::{self, parsed};
+use super::collect::{self, parsed, told};
 use super::credit::{self, Credit};
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
 use crate::domain::refund::{self, Paid, Part};
 use crate::error::Error;
+use crate::store;
 use crate::store::accounts::Account;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::refunds::{self, Refund};
@@ -149,10 +150,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     if refund.state != "CREATED" && refund.state != "RETRYING" {
         return Ok(());
     }
-    let currency: Currency = refund
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
+    let currency = store::currency(&refund.currency)?;
     let route = if refund.manual {
         payments::refund::Route::ManualBankTransfer
     } else {
@@ -317,8 +315,8 @@ async fn came_back(
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let settled = settled(known, said)?;
-    let micros = micros_of(known, settled)?;
+    let settled = told(said.settled_amount.as_ref(), &known.currency)?.minor();
+    let micros = store::micros(settled, &known.currency)?;
     let id = |what: &str| {
         let of_attempt = format!("{what} {}", known.attempt_number);
         Uuid::new_v5(&known.refund_id, of_attempt.as_bytes())
@@ -337,8 +335,8 @@ async fn came_back(
     let whole = settled == known.amount_minor;
     if !whole {
         // Less the tax, which is owed again; more than was asked for stays as nobody knows whose it is.
-        let tax = micros_of(known, known.tax_minor)?;
-        let credited = micros_of(known, settled.min(known.amount_minor))? - tax;
+        let tax = store::micros(known.tax_minor, &known.currency)?;
+        let credited = store::micros(settled.min(known.amount_minor), &known.currency)? - tax;
         if let Some(owed) = tax_owed_again(known, tax) {
             entries.add(id("tax owed again"), &owed);
         }
@@ -357,16 +355,6 @@ async fn came_back(
     Ok(refunds::set(db, &next, now, whole.then_some(now)).await?)
 }
 
-/// Minor units of a refund's currency in millionths.
-fn micros_of(refund: &Refund, minor: i64) -> Result<i64, Error> {
-    let currency: Currency = refund
-        .currency
-        .parse()
-        .map_err(|_| Error::Stored("currency"))?;
-    let micros = minor.checked_mul(currency.micros_per_minor());
-    micros.ok_or(Error::Stored("sum of a refund"))
-}
-
 /// The entry for the share of tax in a refund that did not go back; `None` where there is none.
 fn tax_owed_again(refund: &Refund, micros: i64) -> Option<Entry> {
     (0 < micros).then_some(Entry {
@@ -378,17 +366,6 @@ fn tax_owed_again(refund: &Refund, micros: i64) -> Option<Entry> {
         invoice_id: None,
         reason: "REFUND_UNDONE",
     })
-}
-
-/// What has gone back by the provider's book, in minor units.
-fn settled(known: &Refund, said: &payments::Refund) -> Result<i64, Error> {
-    let settled = said
-        .settled_amount
-        .as_ref()
-        .filter(|money| money.currency_code == known.currency)
-        .and_then(|money| Money::parse(&money.amount, money.currency_code.parse().ok()?).ok())
-        .ok_or(Error::Stored("settled amount"))?;
-    Ok(settled.minor())
 }
 
 /// What of a refund is its customer's credit again, in millionths.
@@ -414,21 +391,25 @@ async fn paid_back(
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let settled = settled(known, said)?;
+    let settled = told(said.settled_amount.as_ref(), &known.currency)?.minor();
     let mut entries = Entries::new(&known.currency, now);
     let rest = known.amount_minor.saturating_sub(settled);
     if rest < 0 {
         tracing::error!(refund.id = %known.refund_id, "more has gone back than was asked for");
     }
     if 0 < rest {
-        let credit = returned(known, micros_of(known, rest)?, known.refund_id);
+        let credit = returned(
+            known,
+            store::micros(rest, &known.currency)?,
+            known.refund_id,
+        );
         credit::add(db, &credit, &mut entries, now).await?;
     }
     let entry = Entry {
         root_id: known.root_id,
         debit: LedgerAccount::Refunds,
         credit: LedgerAccount::Clearing,
-        amount_micros: micros_of(known, settled)?,
+        amount_micros: store::micros(settled, &known.currency)?,
         lot_id: Some(known.lot_id),
         invoice_id: None,
         reason: "REFUNDED",
@@ -448,14 +429,14 @@ pub async fn undo(
     entries: &mut Entries,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    if let Some(owed) = tax_owed_again(refund, micros_of(refund, refund.tax_minor)?) {
+    if let Some(owed) = tax_owed_again(refund, store::micros(refund.tax_minor, &refund.currency)?) {
         entries.add(Uuid::new_v5(&refund.refund_id, b"tax owed again"), &owed);
     }
     let credit = Credit {
         root: refund.root_id,
         kind: LotKind::Paid,
         source: LedgerAccount::Refunds,
-        micros: micros_of(refund, refund.amount_minor - refund.tax_minor)?,
+        micros: store::micros(refund.amount_minor - refund.tax_minor, &refund.currency)?,
         expires_at: None,
         word: "REFUND_UNDONE",
         reason: "REFUND_UNDONE",

@@ -12,7 +12,7 @@ use values::{AccountId, Amount, Currency, Zone};
 
 use crate::clients::Catalogue;
 use crate::ctx::{AccountFacts, Ctx};
-use crate::domain::unit_price::{Unit, price};
+use crate::domain::unit_price::{ONE, Unit, parts, price};
 use crate::domain::usage::{self, EventKey, Values};
 use crate::error::Error;
 use crate::store;
@@ -24,6 +24,8 @@ const EVENTS_MAX: usize = 10_000;
 const MONTHS_BACK: Months = Months::new(25);
 /// How far ahead of our clock a source's may be.
 const AHEAD: TimeDelta = TimeDelta::days(1);
+/// The most characters of a message.
+const MESSAGE_MAX: usize = 1_600;
 /// Accounts remembered before the memory starts anew.
 const ACCOUNTS_MAX: usize = 200_000;
 /// Faults told at once.
@@ -114,9 +116,7 @@ fn read_one(
             "at most 25 months ago and at most a day ahead",
         ));
     }
-    // Any currency reads six places.
-    let quantity = Amount::parse(&event.quantity, Currency::Usd)
-        .map_err(|_| field_error("quantity", "a plain decimal of at most 6 places"))?;
+    let quantity_micros = quantity_micros(event)?;
     let price = match &event.price {
         Some(price) => Some(wire::amount("price", price)?),
         None => None,
@@ -127,12 +127,33 @@ fn read_one(
             account: account.uuid(),
             category: category.to_owned(),
             used_at,
-            quantity_micros: quantity.micros(),
+            quantity_micros,
             price_micros: price.map_or(0, Amount::micros),
             rated: price.is_none(),
         },
         currency: price.map(Amount::currency),
     })
+}
+
+/// How much was used, in millionths: as told, or the parts of a message.
+fn quantity_micros(event: &pb::UsageEvent) -> Result<i64, FieldError> {
+    let Some(text) = &event.message_text else {
+        // Any currency reads six places.
+        let quantity = Amount::parse(&event.quantity, Currency::Usd)
+            .map_err(|_| field_error("quantity", "a plain decimal of at most 6 places"))?;
+        return Ok(quantity.micros());
+    };
+    if !event.quantity.is_empty() {
+        return Err(field_error("quantity", "none beside a message_text"));
+    }
+    let expected = "at most 1600 characters, for a category of sms";
+    if Unit::of(&event.category) != Some(Unit::Parts) || MESSAGE_MAX < text.chars().count() {
+        return Err(field_error("message_text", expected));
+    }
+    i64::try_from(parts(text))
+        .ok()
+        .and_then(|parts| parts.checked_mul(ONE))
+        .ok_or_else(|| field_error("message_text", expected))
 }
 
 /// Gives the events without price theirs, by the catalogue in force; all the faults are told, by index,
@@ -213,10 +234,7 @@ async fn accounts(ctx: &Ctx, events: &[Read<'_>]) -> Result<HashMap<Uuid, Accoun
                 .or_insert_with_key(|code| code.as_str().into())
                 .clone(),
             zone,
-            currency: account
-                .currency
-                .parse()
-                .map_err(|_| Error::Stored("currency"))?,
+            currency: store::currency(&account.currency)?,
             created_on: zone.day(account.created_at),
         };
         found.push((account.account_id, facts));

@@ -9,7 +9,7 @@ use values::{Money, RunId};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{outcomes, runs};
+use crate::store::{self, outcomes, runs};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -39,7 +39,7 @@ pub async fn handle(
         .as_ref()
         .map_or(uuid::Uuid::nil(), |other| other.run_id);
     let found = outcomes::compare(&mut db, run.run_id, other_id).await?;
-    let currency = convert::currency(&run.currency)?;
+    let currency = store::currency(&run.currency)?;
     let money = |minor| Some(wire::pb_money(Money::from_minor(minor, currency)));
     let other = match &other {
         Some(other) => Some(convert::run(&mut db, other).await?),

@@ -1,7 +1,6 @@
 //! Between the wire and the domain of billing.
 
 use std::collections::HashMap;
-use std::str::FromStr as _;
 
 use chassis::wire::{pb_amount, pb_money, timestamp};
 use chrono::{DateTime, Utc};
@@ -23,10 +22,6 @@ use crate::store::numbers::Series;
 use crate::store::rentals::Rental;
 use crate::store::runs::{Progress, Run};
 use crate::store::{self, ledger::StoredEntry};
-
-pub fn currency(stored: &str) -> Result<Currency, Error> {
-    Currency::from_str(stored).map_err(|_| Error::Stored("currency"))
-}
 
 pub fn account_id(uuid: Uuid) -> String {
     AccountId::from_uuid(uuid).to_string()
@@ -84,7 +79,7 @@ pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
         parked_count: progress.parked,
         total: Some(pb_money(Money::from_minor(
             progress.total_minor,
-            currency(&run.currency)?,
+            store::currency(&run.currency)?,
         ))),
         expected_account_count: run.expected_count,
     })
@@ -92,7 +87,7 @@ pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
 
 /// An invoice without its lines.
 pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> {
-    let currency = currency(&from.currency)?;
+    let currency = store::currency(&from.currency)?;
     let own = series
         .iter()
         .find(|series| series.series_id == from.series_id)
@@ -149,7 +144,7 @@ pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::
         let terms = terms.get(&stored.terms_id).ok_or(Error::Stored("terms"))?;
         shown.lines.push(line(stored, terms, days_in_month)?);
     }
-    let currency = currency(&from.currency)?;
+    let currency = store::currency(&from.currency)?;
     let taxes = store::invoices::taxes(db, from.invoice_id).await?;
     shown.taxes = taxes.iter().map(|tax| tax_line(tax, currency)).collect();
     Ok(shown)
@@ -161,7 +156,7 @@ async fn purchase(
     from: &Invoice,
     series: &[Series],
 ) -> Result<pb::Invoice, Error> {
-    let currency = currency(&from.currency)?;
+    let currency = store::currency(&from.currency)?;
     let lines = store::collections::lines(db, from.invoice_id).await?;
     let taxes = store::collections::taxes(db, from.invoice_id).await?;
     let shown = lines.iter().zip(1..).map(|(line, number)| {
@@ -199,7 +194,7 @@ pub fn tax_line(from: &Tax, currency: Currency) -> pb::TaxLine {
 /// A collection with its taxes.
 pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::Collection, Error> {
     use pb::collection::State;
-    let currency = currency(&from.currency)?;
+    let currency = store::currency(&from.currency)?;
     let taxes = store::collections::taxes(db, from.collection_id).await?;
     let state = match from.state.as_str() {
         "CREATED" | "PENDING" => State::Pending,
@@ -286,7 +281,7 @@ pub fn entry(from: &StoredEntry) -> Result<pb::LedgerEntry, Error> {
         credit_account: from.credit.clone(),
         amount: Some(pb_amount(Amount::from_micros(
             from.amount_micros,
-            currency(&from.currency)?,
+            store::currency(&from.currency)?,
         ))),
         reason: from.reason.clone(),
         lot_id: from
@@ -320,7 +315,7 @@ pub fn rental(from: &Rental) -> Result<pb::Rental, Error> {
         "ADD_ON" => pb::rental::Kind::AddOn,
         _ => pb::rental::Kind::Number,
     };
-    let price = Amount::from_micros(from.monthly_micros, currency(&from.currency)?);
+    let price = Amount::from_micros(from.monthly_micros, store::currency(&from.currency)?);
     Ok(pb::Rental {
         rental_id: RentalId::from_uuid(from.rental_id).to_string(),
         account_id: AccountId::from_uuid(from.root_id).to_string(),

@@ -6,9 +6,8 @@ use chassis::{Call, Unit, field_error, wire};
 use proto::billing::v1 as pb;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use values::{Currency, InvoiceId};
+use values::InvoiceId;
 
-use super::convert;
 use super::list_credit_notes::shown;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
@@ -20,7 +19,7 @@ use crate::ops::{collect, end_invoice, settle};
 use crate::store::credit_notes::{self, CreditNote};
 use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{accounts, numbers};
+use crate::store::{self, accounts, numbers};
 
 pub async fn handle(
     _: Ctx,
@@ -41,7 +40,7 @@ pub async fn handle(
     if invoice.state != OPEN && invoice.state != PAID {
         return Err(Error::InvoiceNotOpen(id));
     }
-    let currency = convert::currency(&invoice.currency)?;
+    let currency = store::currency(&invoice.currency)?;
     if amount.currency() != currency {
         let expected = format!("the currency of the invoice, {currency}");
         return Err(field_error("amount.currency_code", expected).into());
@@ -56,7 +55,7 @@ pub async fn handle(
     }
     let due = invoice.due_minor();
     let parts = split(earned, invoice.credited_minor, amount.minor(), due);
-    post(db, &call, (&invoice, currency), parts, &catalogue).await?;
+    post(db, &call, &invoice, parts, &catalogue).await?;
     let state = if due <= amount.minor() { PAID } else { OPEN };
     invoices::credit(db, invoice.invoice_id, amount.minor(), state).await?;
     let account = accounts::get(db, invoice.root_id)
@@ -88,14 +87,14 @@ pub async fn handle(
 async fn post(
     db: &mut PgConnection,
     call: &Call<pb::CreateCreditNoteRequest>,
-    (invoice, currency): (&Invoice, Currency),
+    invoice: &Invoice,
     parts: Split,
     catalogue: &Catalogue,
 ) -> Result<(), Error> {
     let root = invoice.root_id;
     let before = ledger::balance(db, root, call.now).await?;
     let mut entries = Entries::new(&invoice.currency, call.now);
-    let micros = |minor: i64| minor.saturating_mul(currency.micros_per_minor());
+    let micros = |minor| store::micros(minor, &invoice.currency);
     for (what, source, due, balance) in [
         (
             "net",
@@ -111,7 +110,7 @@ async fn post(
                 root_id: root,
                 debit: source,
                 credit: LedgerAccount::Receivable,
-                amount_micros: micros(due),
+                amount_micros: micros(due)?,
                 lot_id: None,
                 invoice_id: Some(invoice.invoice_id),
                 reason: "CREDIT_NOTE",
@@ -123,7 +122,7 @@ async fn post(
                 root,
                 kind: LotKind::Promo,
                 source,
-                micros: micros(balance),
+                micros: micros(balance)?,
                 expires_at: None,
                 word: "CREDIT_NOTE",
                 reason: "CREDIT_NOTE",

@@ -12,6 +12,7 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::lots::{self, Lot, LotKind};
 use crate::error::Error;
+use crate::store;
 use crate::store::ledger;
 
 /// The smallest step of an instant that is stored.
@@ -34,7 +35,7 @@ pub async fn handle(
     let (overdraft, currency) = ledger::overdraft(&mut db, root)
         .await?
         .ok_or(Error::Stored("balance"))?;
-    let currency = convert::currency(&currency)?;
+    let currency = store::currency(&currency)?;
     let mut own: Vec<Lot> = ledger::lots(&mut db, (root, root))
         .await?
         .into_iter()

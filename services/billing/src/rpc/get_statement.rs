@@ -7,6 +7,7 @@ use values::{Amount, Zone};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::store;
 use crate::store::ledger;
 
 /// The most entries of a statement; more are read page by page with `ListEntries`.
@@ -23,7 +24,7 @@ pub async fn handle(
     ledger::read_one_snapshot(&mut tx).await?;
     let account = convert::root_account(&mut tx, id).await?;
     let zone = Zone::parse(&account.time_zone).map_err(|_| Error::Stored("time zone"))?;
-    let currency = convert::currency(&account.currency)?;
+    let currency = store::currency(&account.currency)?;
     let (from, until) = (zone.start_of(month.start()), zone.start_of(month.end()));
     let opening = ledger::balance_before(&mut tx, account.root_id, from).await?;
     let closing = ledger::balance_before(&mut tx, account.root_id, until).await?;

@@ -9,6 +9,7 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::numbers as shown_numbers;
 use crate::error::Error;
+use crate::store;
 use crate::store::credit_notes::{self, CreditNote};
 use crate::store::numbers::{self, Series};
 
@@ -48,7 +49,7 @@ pub fn shown(from: &CreditNote, series: &[Series]) -> Result<pb::CreditNote, Err
         .find(|series| series.series_id == from.series_id)
         .ok_or(Error::Stored("series"))?;
     let number = shown_numbers::shown(&own.issuer_code, i32::from(own.fiscal_year), from.number);
-    let currency = convert::currency(&from.currency)?;
+    let currency = store::currency(&from.currency)?;
     Ok(pb::CreditNote {
         credit_note_id: CreditNoteId::from_uuid(from.credit_note_id).to_string(),
         number,

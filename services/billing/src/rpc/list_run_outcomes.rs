@@ -7,7 +7,7 @@ use values::{AccountId, InvoiceId, Money, RunId};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{outcomes, runs};
+use crate::store::{self, outcomes, runs};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -20,7 +20,7 @@ pub async fn handle(
     let run = runs::get(&mut db, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;
-    let currency = convert::currency(&run.currency)?;
+    let currency = store::currency(&run.currency)?;
     let found = outcomes::list(
         &mut db,
         id.uuid(),

@@ -37,7 +37,7 @@ pub async fn handle(
     )
     .await?;
     let (found, last) = page.cut(found);
-    let currency = convert::currency(&account.currency)?;
+    let currency = store::currency(&account.currency)?;
     Ok(pb::ListUsageResponse {
         next_page_token: last.map(|it| token(&it)).unwrap_or_default(),
         records: found
@@ -58,6 +58,7 @@ pub async fn handle(
                         it.price_micros,
                         currency,
                     ))),
+                    message_text: None,
                 }),
             })
             .collect(),

@@ -11,7 +11,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::closing;
 use crate::store::closings::{self, Closing};
-use crate::store::{collections, ledger};
+use crate::store::{self, collections, ledger};
 
 pub async fn handle(
     ctx: Ctx,
@@ -79,7 +79,7 @@ pub async fn handle(
         }
         prepared
     };
-    let currency = convert::currency(&prepared.currency)?;
+    let currency = store::currency(&prepared.currency)?;
     let money = |minor| Some(wire::pb_money(Money::from_minor(minor, currency)));
     let forfeited = Amount::from_micros(prepared.forfeited_micros, currency);
     Ok(unit

@@ -17,7 +17,7 @@ use crate::ops::give_back::{self, Asked};
 use crate::ops::{collect, credit};
 use crate::store::accounts::Account;
 use crate::store::refunds::{self, Refund};
-use crate::store::{auto_recharges, closings, ledger};
+use crate::store::{self, auto_recharges, closings, ledger};
 
 pub async fn handle(
     ctx: Ctx,
@@ -43,7 +43,7 @@ pub async fn handle(
     if request.validate_only {
         taken(&mut unit.tx, &catalogue, (&account, intent, most), call.now).await?;
         let would = refunds::of_intent(&mut unit.tx, intent).await?;
-        let response = shown(&would, convert::currency(&account.currency)?);
+        let response = shown(&would, store::currency(&account.currency)?);
         // Nothing of it is kept but the answer.
         drop(unit);
         let unit: Unit = call.step::<Error>(&ctx.db).await?;
@@ -53,7 +53,7 @@ pub async fn handle(
     if refunds::of_intent(&mut unit.tx, intent).await?.is_empty() {
         taken(&mut unit.tx, &catalogue, (&account, intent, most), call.now).await?;
         let written = refunds::of_intent(&mut unit.tx, intent).await?;
-        let back = shown(&written, convert::currency(&account.currency)?).amount;
+        let back = shown(&written, store::currency(&account.currency)?).amount;
         if request.quoted_amount.is_some() && request.quoted_amount != back {
             return Err(Error::Requote);
         }
@@ -70,7 +70,7 @@ pub async fn handle(
     }
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     let written = refunds::of_intent(&mut unit.tx, intent).await?;
-    let response = shown(&written, convert::currency(&account.currency)?);
+    let response = shown(&written, store::currency(&account.currency)?);
     Ok(unit.commit(response).await?)
 }
 

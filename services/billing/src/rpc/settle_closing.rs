@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::ops::{closing, give_back};
 use crate::store::accounts::Account;
 use crate::store::closings::{self, Closing};
-use crate::store::{ledger, refunds, rentals};
+use crate::store::{self, ledger, refunds, rentals};
 
 pub async fn handle(
     ctx: Ctx,
@@ -30,7 +30,7 @@ pub async fn handle(
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     let written = refunds::of_intent(&mut unit.tx, closing.intent_id).await?;
     let ids = written.iter().filter_map(|it| it.payments_refund_id);
-    let currency = convert::currency(&closing.currency)?;
+    let currency = store::currency(&closing.currency)?;
     let money = |minor| Some(wire::pb_money(Money::from_minor(minor, currency)));
     let forfeited = Amount::from_micros(closing.forfeited_micros, currency);
     Ok(unit

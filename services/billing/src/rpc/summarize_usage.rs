@@ -7,6 +7,7 @@ use values::Amount;
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::store;
 use crate::store::usage;
 
 pub async fn handle(
@@ -17,7 +18,7 @@ pub async fn handle(
     let month = wire::month("month", &request.month)?.start();
     let mut db = ctx.db.acquire().await?;
     let account = convert::root_account(&mut db, id).await?;
-    let currency = convert::currency(&account.currency)?;
+    let currency = store::currency(&account.currency)?;
     let sums = if request.daily {
         usage::list_days(&mut db, account.root_id, month).await?
     } else {

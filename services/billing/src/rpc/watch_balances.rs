@@ -10,7 +10,7 @@ use values::Amount;
 use super::{Streamed, convert};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{invoices, numbers, outbox};
+use crate::store::{self, invoices, numbers, outbox};
 
 /// Changes read at once.
 const BATCH: i64 = 500;
@@ -51,7 +51,7 @@ async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalances
     found
         .into_iter()
         .map(|it| {
-            let currency = convert::currency(&it.currency)?;
+            let currency = store::currency(&it.currency)?;
             let crossed = it.kind == "BALANCE_CROSSED";
             let renewal = it.kind == "RENEWAL_FAILED";
             let open = it
