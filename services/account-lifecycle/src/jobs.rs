@@ -13,7 +13,11 @@ pub mod send_notifications;
 pub mod tell_billing_details;
 pub mod warn_owners;
 
+use std::time::Duration;
+
+use chassis::Pace;
 use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
 use values::CollectionId;
 
 use crate::ctx::Ctx;
@@ -23,12 +27,45 @@ use crate::store::{
     self, Tenant, accounts, billing_details, closings, notifications, orders, resources,
 };
 
+/// How long a job without work waits before it looks again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Work that is due now.
+const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 /// How many waiting orders a test clock looks at.
 const WAITING_MAX: i64 = 100;
 
+/// Runs the jobs until `stop`.
+pub async fn run(ctx: &Ctx, stop: &CancellationToken) {
+    let often = Pace {
+        pause: PAUSE,
+        wake: &ctx.wake,
+        stop,
+    };
+    tokio::join!(
+        often.repeat("open_accounts", async || open_accounts::step(ctx).await),
+        often.repeat("finish_orders", async || finish_orders::step(ctx).await),
+        often.repeat("tell_billing_details", async || tell_billing_details::step(
+            ctx
+        )
+        .await),
+        often.repeat("follow_timelines", async || follow_timelines::step(ctx)
+            .await),
+        often.repeat("limit_accounts", async || limit_accounts::step(ctx).await),
+        often.repeat("follow_balances", async || follow_balances::step(ctx).await),
+        often.repeat("finish_closings", async || finish_closings::step(ctx).await),
+        often.repeat("send_notifications", async || send_notifications::step(ctx)
+            .await),
+        often.repeat("erase_accounts", async || erase_accounts::step(ctx).await),
+        often.repeat("give_back", async || give_back::step(ctx).await),
+        often.repeat("release_numbers", async || release_numbers::step(ctx).await),
+        often.repeat("warn_owners", async || warn_owners::step(ctx).await),
+        chassis::keep_house(ctx, stop),
+    );
+}
+
 /// Whether a saga is under way that can go on now: an order that waits for its payment can when the
 /// payment is decided.
-pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
+async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;
     let any = !accounts::to_open(&mut tx, 1).await?.is_empty()
@@ -54,8 +91,15 @@ pub async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
     Ok(false)
 }
 
-/// When the next dated change of an account is due, up to `until`.
+/// When there is work next, up to `until`: a saga that is under way is due now, and so is what others have told and
+/// was not taken notice of yet, and what is not known.
 pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<DateTime<Utc>>> {
+    if any_due(ctx).await?
+        || follow_timelines::any_due(ctx).await.unwrap_or(true)
+        || follow_balances::any_due(ctx).await.unwrap_or(true)
+    {
+        return Ok(Some(NOW));
+    }
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     store::enter(&mut tx, Tenant::All).await?;

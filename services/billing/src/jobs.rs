@@ -15,3 +15,71 @@ pub mod invoice_usage;
 pub mod recharge;
 pub mod renew;
 pub mod work_runs;
+
+use std::time::Duration;
+
+use chassis::Pace;
+use chrono::{DateTime, Utc};
+use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::ctx::Ctx;
+use crate::store;
+
+/// How long a job without work waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Work that is due now.
+const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+/// Runs the jobs until `stop`; runs by so many `workers`.
+pub async fn run(ctx: &Ctx, workers: usize, stop: &CancellationToken) {
+    let often = Pace {
+        pause: PAUSE,
+        wake: &ctx.wake,
+        stop,
+    };
+    let worker = |_| often.repeat("work_runs", async || work_runs::step(ctx).await);
+    tokio::join!(
+        join_all((0..workers).map(worker)),
+        often.repeat("finish_runs", async || finish_runs::step(ctx).await),
+        often.repeat("expire_lots", async || expire_lots::step(ctx).await),
+        often.repeat("follow_movements", async || follow_movements::step(ctx)
+            .await),
+        often.repeat("ask_payments", async || ask_payments::step(ctx).await),
+        often.repeat("recharge", async || recharge::step(ctx).await),
+        often.repeat("follow_timelines", async || follow_timelines::step(ctx)
+            .await),
+        often.repeat("renew", async || renew::step(ctx).await),
+        often.repeat("destroy_keys", async || destroy_keys::step(ctx).await),
+        often.repeat("charge_rentals", async || charge_rentals::step(ctx).await),
+        often.repeat("dun", async || dun::step(ctx).await),
+        often.repeat("invoice_usage", async || invoice_usage::step(ctx).await),
+        chassis::keep_house(ctx, stop),
+    );
+}
+
+/// When there is work next, up to `until`: a run that is under way is due now, and so is what others have told and
+/// was not taken notice of yet, and what is not known.
+pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let mut db = ctx.db.acquire().await?;
+    if store::runs::any_running(&mut db).await? || store::collections::any_to_ask(&mut db).await? {
+        return Ok(Some(NOW));
+    }
+    let due = [
+        expire_lots::next_due(&mut db, until).await?,
+        store::auto_recharges::next_due(&mut db, until).await?,
+        store::refunds::next_due(&mut db, until).await?,
+        store::subscriptions::next_due(&mut db, until).await?,
+        store::retained::next_due(&mut db, until).await?,
+        store::rentals::next_due(&mut db, until).await?,
+        store::dunnings::next_due(&mut db, until).await?,
+        store::usage_bills::next_due(&mut db, until).await?,
+    ];
+    drop(db);
+    if follow_movements::any_due(ctx).await.unwrap_or(true)
+        || follow_timelines::any_due(ctx).await.unwrap_or(true)
+    {
+        return Ok(Some(NOW));
+    }
+    Ok(due.into_iter().flatten().min())
+}

@@ -24,12 +24,11 @@ mod store;
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chassis::{Command, Config, Server, serve};
+use chassis::{Command, Config, Server};
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
-use futures::future::join_all;
+use futures::future::LocalBoxFuture;
 use proto::billing::v1::billing_service_server::BillingServiceServer;
 use sqlx::{Connection as _, PgConnection};
 use tonic::service::Routes;
@@ -45,23 +44,9 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 const GRPC_NAME: &str = "perdiem.billing.v1.BillingService";
 /// The largest message that it takes: 10,000 usage events.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long a job without work waits before it looks again.
-const PAUSE: Duration = Duration::from_millis(250);
-/// What a test clock is told of work that is due now.
-const NOW: DateTime<Utc> = DateTime::<Utc>::MIN_UTC;
-
 /// Does what the command line asks.
-pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
-    match command {
-        Command::Migrate {
-            migrate_database_url,
-        } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
-        Command::CheckConfig(config) => match config.faults().as_slice() {
-            [] => Ok(()),
-            faults => Err(faults.join("\n").into()),
-        },
-        Command::Serve(config) => start(&config).await,
-    }
+pub fn run(command: Command) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
+    chassis::run(command, &MIGRATOR, server)
 }
 
 /// Whom the invoices of a deleted account went to, and since when, as far as it is kept: no RPC tells (D24).
@@ -82,109 +67,26 @@ pub async fn recipients(
     opened.collect()
 }
 
-/// Serves until it is told to stop.
-#[expect(clippy::too_many_lines, reason = "one job after the other")]
-async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
+/// What is served.
+fn server(config: &Config) -> Result<Server, Box<dyn Error>> {
     let workers = config.run_workers;
-    serve(config, async |_| {
-        let db = chassis::connect(&config.database_url, "billing", config.database_connections)?;
-        let ctx = Ctx::new(db, config)?;
-        let service =
-            BillingServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let due = ctx.clone();
-        Ok(Server {
-            name: "billing",
-            grpc_name: GRPC_NAME,
-            routes: Routes::new(service),
-            access: ACCESS,
-            clock: ctx.clock.clone(),
-            // A run that is under way is work due now; credit is forfeited when it expires.
-            next_due: Arc::new(move |until| {
-                let ctx = due.clone();
-                async move {
-                    let mut db = ctx.db.acquire().await?;
-                    if store::runs::any_running(&mut db).await? {
-                        return Ok(Some(NOW));
-                    }
-                    if store::collections::any_to_ask(&mut db).await? {
-                        return Ok(Some(NOW));
-                    }
-                    let mut due = jobs::expire_lots::next_due(&mut db, until).await?;
-                    for other in [
-                        store::auto_recharges::next_due(&mut db, until).await?,
-                        store::refunds::next_due(&mut db, until).await?,
-                        store::subscriptions::next_due(&mut db, until).await?,
-                        store::retained::next_due(&mut db, until).await?,
-                        store::rentals::next_due(&mut db, until).await?,
-                        store::dunnings::next_due(&mut db, until).await?,
-                        store::usage_bills::next_due(&mut db, until).await?,
-                    ] {
-                        due = due.into_iter().chain(other).min();
-                    }
-                    drop(db);
-                    // What others have told and was not taken notice of yet is due now; so is what is not known.
-                    if jobs::follow_movements::any_due(&ctx).await.unwrap_or(true)
-                        || jobs::follow_timelines::any_due(&ctx).await.unwrap_or(true)
-                    {
-                        due = Some(NOW);
-                    }
-                    Ok(due)
-                }
-                .boxed()
-            }),
-            jobs: async move |stop| {
-                let work = join_all((0..workers).map(|_| {
-                    chassis::repeat("work_runs", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::work_runs::step(&ctx).await
-                    })
-                }));
-                let finish =
-                    chassis::repeat("finish_runs", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::finish_runs::step(&ctx).await
-                    });
-                let expire =
-                    chassis::repeat("expire_lots", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::expire_lots::step(&ctx).await
-                    });
-                let follow =
-                    chassis::repeat("follow_movements", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::follow_movements::step(&ctx).await
-                    });
-                let ask = chassis::repeat("ask_payments", (PAUSE, &ctx.wake), &stop, async || {
-                    jobs::ask_payments::step(&ctx).await
-                });
-                let recharge = chassis::repeat("recharge", (PAUSE, &ctx.wake), &stop, async || {
-                    jobs::recharge::step(&ctx).await
-                });
-                let timelines =
-                    chassis::repeat("follow_timelines", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::follow_timelines::step(&ctx).await
-                    });
-                let renew = chassis::repeat("renew", (PAUSE, &ctx.wake), &stop, async || {
-                    jobs::renew::step(&ctx).await
-                });
-                let destroy =
-                    chassis::repeat("destroy_keys", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::destroy_keys::step(&ctx).await
-                    });
-                let rent =
-                    chassis::repeat("charge_rentals", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::charge_rentals::step(&ctx).await
-                    });
-                let dun = chassis::repeat("dun", (PAUSE, &ctx.wake), &stop, async || {
-                    jobs::dun::step(&ctx).await
-                });
-                let bill =
-                    chassis::repeat("invoice_usage", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::invoice_usage::step(&ctx).await
-                    });
-                let keep = chassis::keep_house(&ctx, &stop);
-                tokio::join!(
-                    work, finish, expire, follow, ask, recharge, timelines, renew, destroy, rent,
-                    dun, bill, keep
-                );
-            },
-        })
+    let db = chassis::connect(&config.database_url, "billing", config.database_connections)?;
+    let ctx = Ctx::new(db, config)?;
+    let service =
+        BillingServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let due = ctx.clone();
+    Ok(Server {
+        name: "billing",
+        grpc_name: GRPC_NAME,
+        routes: Routes::new(service),
+        access: ACCESS,
+        clock: ctx.clock.clone(),
+        next_due: Arc::new(move |until| {
+            let ctx = due.clone();
+            async move { jobs::next_due(&ctx, until).await }.boxed()
+        }),
+        jobs: Box::new(move |stop| {
+            async move { jobs::run(&ctx, workers, &stop).await }.boxed_local()
+        }),
     })
-    .await
 }

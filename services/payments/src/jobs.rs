@@ -10,10 +10,58 @@ pub mod look_up_movements;
 pub mod process_webhooks;
 pub mod tell_overdue;
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chassis::Pace;
 use chrono::{DateTime, NaiveTime, Utc};
+use tokio_util::sync::CancellationToken;
 
 use crate::ctx::Ctx;
 use crate::store::{self, Tenant, enter, movements};
+use crate::webhooks;
+
+/// How long a job without work waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long what is looked for seldom waits.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Runs the jobs until `stop`, and the port of webhooks where there is one.
+pub async fn run(ctx: &Ctx, webhooks: Option<SocketAddr>, stop: &CancellationToken) {
+    let often = Pace {
+        pause: PAUSE,
+        wake: &ctx.wake,
+        stop,
+    };
+    let seldom = Pace {
+        pause: MINUTE,
+        ..often
+    };
+    tokio::join!(
+        often.repeat("decide_sandbox", async || decide_sandbox::step(ctx).await),
+        often.repeat("look_up_movements", async || look_up_movements::step(ctx)
+            .await),
+        often.repeat("process_webhooks", async || process_webhooks::step(ctx)
+            .await),
+        often.repeat("tell_overdue", async || tell_overdue::step(ctx).await),
+        seldom.repeat("look_for_disputes", async || look_for_disputes::step(ctx)
+            .await),
+        seldom.repeat("erase_methods", async || erase_methods::step(ctx).await),
+        listen(ctx, webhooks, stop),
+        chassis::keep_house(ctx, stop),
+    );
+}
+
+async fn listen(ctx: &Ctx, address: Option<SocketAddr>, stop: &CancellationToken) {
+    let Some(address) = address else {
+        return;
+    };
+    if let Err(error) = webhooks::serve(ctx.clone(), address, stop.clone()).await {
+        tracing::error!(%error, "the port of webhooks is closed");
+        // Without it nobody would notice: restarted, it is tried again.
+        stop.cancel();
+    }
+}
 
 /// When there is work next, up to `until`.
 pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<DateTime<Utc>>> {

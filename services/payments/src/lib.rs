@@ -26,10 +26,10 @@ mod webhooks;
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chassis::{Command, Config, Server, serve};
+use chassis::{Command, Config, Server};
 use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
 use proto::payments::v1::payments_service_server::PaymentsServiceServer;
 use tonic::service::Routes;
 
@@ -44,91 +44,35 @@ const GRPC_NAME: &str = "perdiem.payments.v1.PaymentsService";
 /// The largest message that it takes: a catalogue document.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// How long a job without work waits before it looks again.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// How often it is looked whether what was kept for a refund can be erased.
-const MINUTE: Duration = Duration::from_mins(1);
 /// Does what the command line asks.
-pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
-    match command {
-        Command::Migrate {
-            migrate_database_url,
-        } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
-        Command::CheckConfig(config) => match config.faults().as_slice() {
-            [] => Ok(()),
-            faults => Err(faults.join("\n").into()),
-        },
-        Command::Serve(config) => start(&config).await,
-    }
+pub fn run(command: Command) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
+    chassis::run(command, &MIGRATOR, server)
 }
 
-/// Serves until it is told to stop.
-async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
-    serve(config, async |_| {
-        let db = chassis::connect(
-            &config.database_url,
-            "payments",
-            config.database_connections,
-        )?;
-        let ctx = Ctx::new(db, config)?;
-        let service =
-            PaymentsServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let due = ctx.clone();
-        let webhooks = config.webhook_listen;
-        Ok(Server {
-            name: "payments",
-            grpc_name: GRPC_NAME,
-            routes: Routes::new(service),
-            access: ACCESS,
-            clock: ctx.clock.clone(),
-            next_due: Arc::new(move |until| {
-                let ctx = due.clone();
-                async move { jobs::next_due(&ctx, until).await }.boxed()
-            }),
-            jobs: async move |stop| {
-                let decide =
-                    chassis::repeat("decide_sandbox", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::decide_sandbox::step(&ctx).await
-                    });
-                let look_up =
-                    chassis::repeat("look_up_movements", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::look_up_movements::step(&ctx).await
-                    });
-                let process =
-                    chassis::repeat("process_webhooks", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::process_webhooks::step(&ctx).await
-                    });
-                let overdue =
-                    chassis::repeat("tell_overdue", (PAUSE, &ctx.wake), &stop, async || {
-                        jobs::tell_overdue::step(&ctx).await
-                    });
-                let contested = chassis::repeat(
-                    "look_for_disputes",
-                    (MINUTE, &ctx.wake),
-                    &stop,
-                    async || jobs::look_for_disputes::step(&ctx).await,
-                );
-                let listen = async {
-                    let Some(address) = webhooks else {
-                        return;
-                    };
-                    if let Err(error) = webhooks::serve(ctx.clone(), address, stop.clone()).await {
-                        tracing::error!(%error, "the port of webhooks is closed");
-                        // Without it nobody would notice: restarted, it is tried again.
-                        stop.cancel();
-                    }
-                };
-                let erase =
-                    chassis::repeat("erase_methods", (MINUTE, &ctx.wake), &stop, async || {
-                        jobs::erase_methods::step(&ctx).await
-                    });
-                let keep = chassis::keep_house(&ctx, &stop);
-                tokio::join!(
-                    decide, look_up, process, overdue, contested, erase, keep, listen
-                );
-            },
-        })
+/// What is served.
+fn server(config: &Config) -> Result<Server, Box<dyn Error>> {
+    let db = chassis::connect(
+        &config.database_url,
+        "payments",
+        config.database_connections,
+    )?;
+    let ctx = Ctx::new(db, config)?;
+    let service =
+        PaymentsServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let due = ctx.clone();
+    let webhooks = config.webhook_listen;
+    Ok(Server {
+        name: "payments",
+        grpc_name: GRPC_NAME,
+        routes: Routes::new(service),
+        access: ACCESS,
+        clock: ctx.clock.clone(),
+        next_due: Arc::new(move |until| {
+            let ctx = due.clone();
+            async move { jobs::next_due(&ctx, until).await }.boxed()
+        }),
+        jobs: Box::new(move |stop| {
+            async move { jobs::run(&ctx, webhooks, &stop).await }.boxed_local()
+        }),
     })
-    .await
 }

@@ -19,8 +19,9 @@ mod store;
 use std::error::Error;
 use std::sync::Arc;
 
-use chassis::{Clock, Command, Config, Server, serve};
+use chassis::{Clock, Command, Config, Server};
 use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
 use proto::plan::v1::plan_service_server::PlanServiceServer;
 use tonic::service::Routes;
 
@@ -36,37 +37,27 @@ const GRPC_NAME: &str = "perdiem.plan.v1.PlanService";
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// Does what the command line asks.
-pub async fn run(command: Command) -> Result<(), Box<dyn Error>> {
-    match command {
-        Command::Migrate {
-            migrate_database_url,
-        } => Ok(chassis::migrate(&migrate_database_url, &MIGRATOR).await?),
-        Command::CheckConfig(config) => match config.faults().as_slice() {
-            [] => Ok(()),
-            faults => Err(faults.join("\n").into()),
-        },
-        Command::Serve(config) => start(&config).await,
-    }
+pub fn run(command: Command) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
+    chassis::run(command, &MIGRATOR, server)
 }
 
-/// Serves until it is told to stop.
-async fn start(config: &Config) -> Result<(), Box<dyn Error>> {
-    serve(config, async |_| {
-        let db = chassis::connect(&config.database_url, "plan", config.database_connections)?;
-        let ctx = Ctx::new(db, config);
-        let clock: Clock = ctx.clock.clone();
-        let keeper = ctx.clone();
-        let service = PlanServiceServer::new(ctx).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Server {
-            name: "plan",
-            grpc_name: GRPC_NAME,
-            routes: Routes::new(service),
-            access: ACCESS,
-            clock,
-            // Timelines are functions of an instant: nothing here waits for one.
-            next_due: Arc::new(|_| async { Ok(None) }.boxed()),
-            jobs: async move |stop| chassis::keep_house(&keeper, &stop).await,
-        })
+/// What is served.
+fn server(config: &Config) -> Result<Server, Box<dyn Error>> {
+    let db = chassis::connect(&config.database_url, "plan", config.database_connections)?;
+    let ctx = Ctx::new(db, config);
+    let clock: Clock = ctx.clock.clone();
+    let keeper = ctx.clone();
+    let service = PlanServiceServer::new(ctx).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    Ok(Server {
+        name: "plan",
+        grpc_name: GRPC_NAME,
+        routes: Routes::new(service),
+        access: ACCESS,
+        clock,
+        // Timelines are functions of an instant: nothing here waits for one.
+        next_due: Arc::new(|_| async { Ok(None) }.boxed()),
+        jobs: Box::new(move |stop| {
+            async move { chassis::keep_house(&keeper, &stop).await }.boxed_local()
+        }),
     })
-    .await
 }

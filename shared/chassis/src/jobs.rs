@@ -32,37 +32,49 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Calls `step` until `stop`: again at once while it finds work, else after `pause` or when `wake`
-/// says that there is some. After a failure it always waits.
-///
-/// A step that has begun is finished before this returns. A step that fails or panics is logged and
-/// tried again after `pause`: its transaction is undone, and the other jobs go on.
-pub async fn repeat<E: Error + 'static>(
-    job: &str,
-    (pause, wake): (Duration, &Notify),
-    stop: &CancellationToken,
-    step: impl AsyncFn() -> Result<usize, E>,
-) {
-    while !stop.is_cancelled() {
-        // From here on: what is announced during the step is not missed.
-        let mut woken = pin!(wake.notified());
-        woken.as_mut().enable();
-        let found = match AssertUnwindSafe(step()).catch_unwind().await {
-            Ok(Ok(found)) => Some(found),
-            Ok(Err(error)) => {
-                tracing::error!(job, error = %Chain(&error), "a step failed");
-                None
-            }
-            Err(_) => {
-                tracing::error!(job, "a step panicked");
-                None
-            }
-        };
-        if found.unwrap_or(0) == 0 {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = woken, if found.is_some() => {}
-                () = tokio::time::sleep(pause) => {}
+/// When jobs look for work, and until when.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace<'a> {
+    /// How long a job that finds none waits before it looks again.
+    pub pause: Duration,
+    /// Says that there may be some.
+    pub wake: &'a Notify,
+    /// Ends them.
+    pub stop: &'a CancellationToken,
+}
+
+impl Pace<'_> {
+    /// Calls `step` until it is stopped: again at once while it finds work, else after the pause or when woken.
+    /// After a failure it always waits.
+    ///
+    /// A step that has begun is finished before this returns. A step that fails or panics is logged and
+    /// tried again after the pause: its transaction is undone, and the other jobs go on.
+    pub async fn repeat<E: Error + 'static>(
+        &self,
+        job: &str,
+        step: impl AsyncFn() -> Result<usize, E>,
+    ) {
+        while !self.stop.is_cancelled() {
+            // From here on: what is announced during the step is not missed.
+            let mut woken = pin!(self.wake.notified());
+            woken.as_mut().enable();
+            let found = match AssertUnwindSafe(step()).catch_unwind().await {
+                Ok(Ok(found)) => Some(found),
+                Ok(Err(error)) => {
+                    tracing::error!(job, error = %Chain(&error), "a step failed");
+                    None
+                }
+                Err(_) => {
+                    tracing::error!(job, "a step panicked");
+                    None
+                }
+            };
+            if found.unwrap_or(0) == 0 {
+                tokio::select! {
+                    () = self.stop.cancelled() => {}
+                    () = woken, if found.is_some() => {}
+                    () = tokio::time::sleep(self.pause) => {}
+                }
             }
         }
     }
@@ -72,13 +84,17 @@ pub async fn repeat<E: Error + 'static>(
 /// of its audit are written to their file.
 pub async fn keep_house<C: Owned>(ctx: &C, stop: &CancellationToken) {
     let never = Notify::new();
-    let forget = repeat("forget_answers", (HOUR, &never), stop, async || {
-        requests::forget_answers(ctx).await
-    });
-    let anchor = repeat("anchor_audit", (MINUTE, &never), stop, async || {
-        audit::anchor_audit(ctx).await
-    });
-    tokio::join!(forget, anchor);
+    let every = |pause| Pace {
+        pause,
+        wake: &never,
+        stop,
+    };
+    let (hour, minute) = (every(HOUR), every(MINUTE));
+    tokio::join!(
+        hour.repeat("forget_answers", async || requests::forget_answers(ctx)
+            .await),
+        minute.repeat("anchor_audit", async || audit::anchor_audit(ctx).await),
+    );
 }
 
 #[cfg(test)]
@@ -98,7 +114,12 @@ mod tests {
             Ok::<_, std::io::Error>(0)
         };
         let begun = std::time::Instant::now();
-        repeat("test", (Duration::from_millis(80), &wake), &stop, step).await;
+        let pace = Pace {
+            pause: Duration::from_millis(80),
+            wake: &wake,
+            stop: &stop,
+        };
+        pace.repeat("test", step).await;
         assert_eq!(tries.get(), 2);
         assert!(
             Duration::from_millis(80) <= begun.elapsed(),
@@ -118,8 +139,12 @@ mod tests {
             }
             Ok::<_, std::io::Error>(0)
         };
-        let jobs = repeat("test", (Duration::from_hours(1), &wake), &stop, step);
-        tokio::time::timeout(Duration::from_secs(5), jobs)
+        let pace = Pace {
+            pause: Duration::from_hours(1),
+            wake: &wake,
+            stop: &stop,
+        };
+        tokio::time::timeout(Duration::from_secs(5), pace.repeat("test", step))
             .await
             .unwrap();
         assert_eq!(tries.get(), 2);

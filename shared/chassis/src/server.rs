@@ -1,10 +1,12 @@
 //! Serving: limits, health, reflection, the gate, jobs beside it, and stopping in good order.
 
 use std::error::Error;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use sqlx::migrate::Migrator;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -12,10 +14,13 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::telemetry::Requests;
 use crate::test_clock::{NextDue, serve_test_clock};
-use crate::{Access, Clock, Config, GateLayer, Identities, Keys, init_telemetry, stop_on_signal};
+use crate::{
+    Access, Clock, Command, Config, GateLayer, Identities, Keys, init_telemetry, migrate,
+    stop_on_signal,
+};
 
 /// What a service brings to be served.
-pub struct Server<J> {
+pub struct Server {
     /// Its name in logs, traces and metrics.
     pub name: &'static str,
     /// Its full name in the contract, for health.
@@ -29,25 +34,47 @@ pub struct Server<J> {
     /// When it has work to do, for the test clock.
     pub next_due: NextDue,
     /// Its jobs, until the token is cancelled.
-    pub jobs: J,
+    pub jobs: Jobs,
+}
+
+/// Jobs that run until the token is cancelled.
+pub type Jobs = Box<dyn FnOnce(CancellationToken) -> LocalBoxFuture<'static, ()>>;
+
+/// Does what the command line of a service asks.
+///
+/// Boxed, so that each service is compiled once and not again in every program that starts it.
+pub fn run(
+    command: Command,
+    migrator: &'static Migrator,
+    make: fn(&Config) -> Result<Server, Box<dyn Error>>,
+) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
+    async move {
+        match command {
+            Command::Migrate {
+                migrate_database_url,
+            } => Ok(migrate(&migrate_database_url, migrator).await?),
+            Command::CheckConfig(config) => match config.faults().as_slice() {
+                [] => Ok(()),
+                faults => Err(faults.join("\n").into()),
+            },
+            Command::Serve(config) => serve(&config, make).await,
+        }
+    }
+    .boxed_local()
 }
 
 /// Serves until SIGTERM or SIGINT: what has begun is finished, nothing new is taken.
-pub async fn serve<J, F>(
+async fn serve(
     config: &Config,
-    make: impl AsyncFnOnce(CancellationToken) -> Result<Server<J>, Box<dyn Error>>,
-) -> Result<(), Box<dyn Error>>
-where
-    J: FnOnce(CancellationToken) -> F,
-    F: Future<Output = ()>,
-{
+    make: fn(&Config) -> Result<Server, Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
     if let [fault, ..] = config.faults().as_slice() {
         return Err(fault.clone().into());
     }
     crate::crash::arm(&config.crash_at);
     let stop = stop_on_signal()?;
     let keys = Keys::from_jwks(&std::fs::read_to_string(&config.auth_keys_file)?)?;
-    let server = make(stop.clone()).await?;
+    let server = make(config)?;
     let telemetry = init_telemetry(server.name, config.otlp_endpoint.as_deref())?;
 
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -4,8 +4,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgPool, PgTransaction};
+use tokio::sync::oneshot;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
@@ -200,19 +202,22 @@ pub async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
     let trip = Trip::current();
+    let (tell, told) = oneshot::channel();
     let work = async move {
-        match trip {
+        let done = match trip {
             Some(trip) => trip.scope(work).await,
             None => work.await,
-        }
+        };
+        // Nobody waits for it where the caller has left.
+        let _ = tell.send(done);
     };
     #[expect(
         clippy::disallowed_methods,
         reason = "joined at once; the caller may leave, the work may not"
     )]
-    let task = tokio::spawn(tracing::Instrument::in_current_span(work));
+    tokio::spawn(tracing::Instrument::in_current_span(work.boxed()));
     // A panic in it was logged by the hook; the caller learns nothing of it.
-    task.await.map_err(|_| internal())?
+    told.await.map_err(|_| internal())?
 }
 
 /// The account that a request is about, as far as it can be one: what cannot is refused later.
