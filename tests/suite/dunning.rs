@@ -601,10 +601,15 @@ async fn by_stripe(profile: &str, invoiced: bool, token: &str) -> (Shop, Fake, S
     (shop, fake, id, hooks)
 }
 
-/// Stripe says that the only charge of a suite is contested, or was lost, with all its money held back.
+/// Stripe says that the only charge of a suite is contested, won or lost, with all its money held back until it is won.
 async fn contested(fake: &Fake, hooks: &str, status: &str) {
     let (intent, amount, currency) = fake.only_intent();
-    let booked = json!([{"amount": -amount, "currency": currency}]);
+    let held = json!({"amount": -amount, "currency": currency});
+    let booked = if status == "won" {
+        json!([held, {"amount": amount, "currency": currency}])
+    } else {
+        json!([held])
+    };
     let dispute = json!({"id": "dp_1", "payment_intent": intent, "amount": amount, "currency": currency,
         "created": 1_772_366_400, "status": status, "reason": "fraudulent", "balance_transactions": booked});
     fake.dispute_is("dp_1", dispute);
@@ -660,6 +665,31 @@ async fn what_an_invoice_did_not_need_of_a_charge_that_is_lost_is_taken_back() {
     contested(&fake, &hooks, "lost").await;
     shop.balance_is(&id, "0.000000").await;
     assert_eq!(shop.h.count(DISPUTED).await, 0);
+}
+
+#[tokio::test]
+async fn a_contested_card_is_not_charged_by_itself_until_that_is_won() {
+    let (shop, fake, id, hooks) = by_stripe("global", true, "pm_ok_1").await;
+    shop.h.advance("2026-05-31T00:00:01Z").await;
+    contested(&fake, &hooks, "needs_response").await;
+    until(&shop, DISPUTED, 1_510_400_000).await;
+    shop.h.advance("2026-06-01T00:00:00Z").await;
+    shop.h.bill("2026-05").await;
+    let invoices = shop.h.invoices(&id).await;
+    let may = invoices.iter().find(|it| it.state() == State::Open);
+    let may = may.unwrap().invoice_id.clone();
+    shop.h.advance("2026-07-01T00:00:01Z").await;
+    assert_eq!(
+        told(&shop, &id).await.last().unwrap(),
+        "INVOICE_OVERDUE USD 1770.00 2026-07-01 METHOD_CONTESTED"
+    );
+    // One charge is all that Stripe was asked for.
+    fake.only_intent();
+    contested(&fake, &hooks, "won").await;
+    until(&shop, DISPUTED, 0).await;
+    shop.h.advance("2026-07-02T12:00:00Z").await;
+    assert_eq!(shop.invoice(&may).await.state(), State::Paid);
+    shop.reconciles().await;
 }
 
 #[tokio::test]

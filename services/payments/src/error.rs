@@ -64,6 +64,9 @@ pub enum Error {
     /// The method needs the person.
     #[error("method {0} can't be charged without the person")]
     MethodNotRecurring(String),
+    /// A charge by this method is contested, or was lost.
+    #[error("method {0} is contested by its owner: it is charged only when they ask for it")]
+    MethodContested(MethodId),
     /// The sum is below the least that the method takes.
     #[error("amount: method {method} takes at least {minimum}")]
     BelowMethodMinimum {
@@ -210,6 +213,9 @@ impl From<Error> for Status {
             }
             Error::MethodNotRecurring(code) => {
                 wrong_state("METHOD_NOT_RECURRING").with("methodCode", code)
+            }
+            Error::MethodContested(id) => {
+                wrong_state("METHOD_CONTESTED").with("paymentMethodId", id)
             }
             Error::BelowMethodMinimum { method, minimum } => bad(
                 "BELOW_METHOD_MINIMUM",

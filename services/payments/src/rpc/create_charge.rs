@@ -11,9 +11,8 @@ use crate::domain::catalogue::Situation;
 use crate::domain::movement::{State, provider_key};
 use crate::error::Error;
 use crate::ops::{ask, payer};
-use crate::store::methods;
 use crate::store::movements::{self, Attempt, Movement};
-use crate::store::{Tenant, accounts, enter, outbox};
+use crate::store::{Tenant, accounts, disputes, enter, methods, outbox};
 
 /// The longest page to return to.
 const URL_MAX: usize = 2_000;
@@ -179,6 +178,10 @@ async fn written_down(
     }
     if request.unattended && !method.recurring {
         return Err(Error::MethodNotRecurring(method.method_code));
+    }
+    if request.unattended && disputes::is_contested(db, root, method.method_id).await? {
+        let id = MethodId::from_uuid(method.method_id);
+        return Err(Error::MethodContested(id));
     }
     if let Some(minimum) = offered.minimum
         && !offered.reaches_minimum(asked.money)

@@ -63,6 +63,22 @@ pub async fn revision(
     Ok(known.unwrap_or(0))
 }
 
+/// Whether a charge by a method is contested, or was lost: its payer did not want it.
+pub async fn is_contested(db: &mut PgConnection, root: Uuid, method: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- payments.disputes.is_contested
+        SELECT EXISTS (
+            SELECT FROM payments.disputes d
+            JOIN payments.movements m ON m.root_id = d.root_id AND m.movement_id = d.charge_id
+            WHERE d.root_id = $1 AND m.method_id = $2 AND d.state IN ('OPEN', 'LOST')
+        ) AS "contested!""#,
+        root,
+        method
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// What became of a reading of the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
