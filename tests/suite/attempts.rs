@@ -199,6 +199,11 @@ const MALFORMED: &[(&str, &str)] = &[
         "billing.refunds (root_id, refund_id, intent_id, lot_id, charge_id, currency, amount_minor, fee_minor, state, due_on, created_at, updated_at)",
         "gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'USD', 1 - {n}, 0, 'CREATED', '2026-01-01', now(), now()",
     ),
+    // Out of credit, and of no lot.
+    (
+        "billing.ledger_entries (root_id, posted_at, entry_id, debit, credit, amount_micros, currency, reason)",
+        "gen_random_uuid(), now(), gen_random_uuid(), 3, 6, {n}, 'USD', 'INVOICE'",
+    ),
     (
         "billing.credit_notes",
         "gen_random_uuid(), gen_random_uuid(), 1, {n}, gen_random_uuid(), 'USD', -{n}, '', '', now()",

@@ -11,6 +11,7 @@ use crate::harness::{Harness, instant, reason};
 
 async fn grant(h: &Harness, account_id: &str, kind: Kind, amount: &str, expires: Option<&str>) {
     let request = billing::GrantCreditRequest {
+        priority: 0,
         account_id: account_id.to_owned(),
         kind: kind.into(),
         amount: Some(Amount {
@@ -142,6 +143,75 @@ async fn credit_that_was_valid_at_a_cut_off_is_left_until_the_run_has_ended() {
         (left, h.balance(&ac).await.as_str()),
         (119_350_000, "0.000000")
     );
+}
+
+#[tokio::test]
+async fn credit_of_a_lower_number_is_spent_before_all_other() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    let mut client = h.operator.billing.clone();
+    let request = |kind: Kind, priority| billing::GrantCreditRequest {
+        account_id: ac.clone(),
+        kind: kind.into(),
+        amount: Some(Amount {
+            currency_code: "USD".to_owned(),
+            amount: "300.00".to_owned(),
+        }),
+        reason: "test".to_owned(),
+        priority,
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    for (kind, priority) in [(Kind::Promo, 0), (Kind::Trial, 1), (Kind::Paid, -1)] {
+        client.grant_credit(request(kind, priority)).await.unwrap();
+    }
+    let status = client.grant_credit(request(Kind::Promo, 101)).await;
+    assert_eq!(reason(&status.unwrap_err()), "INVALID_FIELD");
+    h.change("2026-03-20T10:00:00Z", &ac, "business").await;
+    h.advance("2026-04-01T00:00:00Z").await;
+    h.bill("2026-03").await;
+    // 1,500.00 for 12 of 31 days is 580.65.
+    let request = billing::GetBalanceRequest {
+        account_id: ac.clone(),
+        read_time: None,
+    };
+    let lots = client.get_balance(request).await.unwrap().into_inner().lots;
+    let left = |it: &billing::Lot| (it.kind(), it.priority, micros(it.remaining.as_ref()));
+    assert_eq!(
+        lots.iter().map(left).collect::<Vec<_>>(),
+        [(Kind::Promo, 0, 19_350_000), (Kind::Trial, 1, 300_000_000)]
+    );
+}
+
+#[tokio::test]
+async fn entries_that_no_lot_balance_or_refund_knows_are_told_by_reconcile() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    grant(&h, &ac, Kind::Promo, "20.00", None).await;
+    for (debit, credit, lot, told) in [
+        (13, 2, "gen_random_uuid()", "lot "),
+        (4, 6, "NULL", "overdraft of "),
+        (5, 6, "NULL", "open invoices of "),
+        (8, 9, "NULL", "refunds of "),
+    ] {
+        let sql = format!(
+            "INSERT INTO billing.ledger_entries (root_id, posted_at, entry_id, debit, credit, amount_micros, currency,
+                                                 reason, lot_id)
+             VALUES (gen_random_uuid(), now(), gen_random_uuid(), {debit}, {credit}, 5, 'USD', 'TEST', {lot})"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&h.db)
+            .await
+            .unwrap();
+        let mut client = h.operator.billing.clone();
+        let request = billing::ReconcileRequest::default();
+        let differences = client.reconcile(request).await.unwrap().into_inner();
+        let differences = differences.differences;
+        assert!(
+            differences.iter().any(|it| it.starts_with(told)),
+            "{told}: {differences:?}"
+        );
+    }
 }
 
 #[tokio::test]

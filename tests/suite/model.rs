@@ -333,6 +333,7 @@ async fn operate(model: &mut Model, callers: &Callers, today: i64) {
             };
             let sum = i128::from(1 + model.dice.roll(200_000_000));
             let request = billing::GrantCreditRequest {
+                priority: 0,
                 account_id: id.clone(),
                 kind: kind.into(),
                 amount: Some(Amount {

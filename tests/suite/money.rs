@@ -632,6 +632,25 @@ async fn req_101_a_message_is_paid_by_its_parts_and_its_text_is_not_kept() {
 }
 
 #[tokio::test]
+async fn req_101_usage_sent_again_costs_what_it_cost_whatever_the_rates_are_now() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    let sent = async |event: &str, parts: &str| {
+        let event = rated(event, &id, "sms", "2026-03-01T12:00:00Z", parts);
+        shop.h.record(vec![event]).await.unwrap();
+        shop.h.balance(&id).await
+    };
+    assert_eq!(sent("one", "10").await, "998.000000");
+    let dearer = [("per_part: \"0.20\"", "per_part: \"0.25\"")];
+    shop.h.import_as("v2", &dearer).await;
+    assert_eq!(sent("two", "4").await, "997.000000", "a new one");
+    assert_eq!(sent("one", "10").await, "997.000000", "a repetition");
+    assert_eq!(sent("one", "5").await, "998.000000", "a correction");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
 async fn req_101_usage_is_rated_debited_and_runs_the_balance_dry() {
     let shop = Shop::start().await;
     let id = shop.customer("IN", "MH", "tok_ok").await;
@@ -730,8 +749,15 @@ async fn req_102_a_low_balance_is_filled_by_one_charge_up_to_the_monthly_cap() {
     assert_eq!(shop.h.balance(&off).await, "480.000000");
     let charges = "SELECT count(*) FROM billing.collections WHERE order_id IS NULL";
     assert_eq!(shop.h.count(charges).await, 1);
-    // Four more in the month, an hour apart; the sixth has to wait for April.
-    for hour in 13..17 {
+    // Low again within minutes, it waits for the end of the cool-down.
+    shop.texts(&id, at, "25000").await;
+    shop.h.advance("2026-03-01T12:04:59Z").await;
+    assert_eq!(shop.h.count(charges).await, 1);
+    shop.h.advance("2026-03-01T12:06:00Z").await;
+    shop.balance_is(&id, "5480.000000").await;
+    assert_eq!(shop.h.count(charges).await, 2);
+    // Three more in the month, an hour apart; the sixth has to wait for April.
+    for hour in 13..16 {
         shop.h.advance(&format!("2026-03-01T{hour}:00:00Z")).await;
         shop.texts(&id, at, "25000").await;
         shop.balance_is(&id, "5480.000000").await;
@@ -784,8 +810,19 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
     let stopped = get().await;
     assert!(!stopped.enabled);
     assert_eq!(stopped.disable_reason, "INSUFFICIENT_FUNDS");
-    let notices = "SELECT count(*) FROM billing.outbox WHERE kind = 'AUTO_RECHARGE_DISABLED'";
-    assert_eq!(shop.h.count(notices).await, 1);
+    let notices = async || {
+        let request = account::ListNotificationsRequest {
+            account_id: id.clone(),
+            kind_code: "AUTO_RECHARGE_OFF".to_owned(),
+            ..account::ListNotificationsRequest::default()
+        };
+        let mut client = shop.h.customer().account;
+        let listed = client.list_notifications(request).await.unwrap();
+        let listed = listed.into_inner().notifications;
+        let facts = listed.into_iter().flat_map(|it| it.facts);
+        facts.map(|fact| fact.value).collect::<Vec<_>>()
+    };
+    assert_eq!(notices().await, ["INSUFFICIENT_FUNDS"]);
     // Switched on again with a card that works, it acts at once.
     shop.card(&id, "tok_ok").await;
     shop.recharge(&id, on).await.unwrap();
@@ -796,6 +833,7 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
     assert_eq!(get().await.disable_reason, "REFUNDED");
     shop.h.advance("2026-03-11T00:00:00Z").await;
     assert_eq!(shop.h.balance(&id).await, "0.000000");
+    assert_eq!(notices().await, ["REFUNDED", "INSUFFICIENT_FUNDS"]);
 
     // A card of a country whose cards are not charged so, the default one since it was switched on.
     let abroad = shop.h.account_of("global", false).await;
@@ -920,6 +958,10 @@ async fn req_122_refunds_follow_the_profile_to_the_payments_they_came_from() {
     shop.collect(&credits(&id, "5000.00")).await.unwrap();
     let some = shop.refund(&id, inr("1000.00")).await.unwrap();
     assert_eq!(amount(&some.amount), "1121.00");
+    // Of the newest payment.
+    let left =
+        "SELECT count(*) FROM billing.lots WHERE remaining_micros IN (900000000, 4000000000)";
+    assert_eq!(shop.h.count(left).await, 2);
     shop.h.advance("2026-06-15T00:00:00Z").await;
     assert_eq!(
         refused(shop.refund(&id, None).await),
@@ -1366,6 +1408,7 @@ async fn credit_that_expires_is_told_and_fills_the_balance_where_that_is_on() {
     let shop = Shop::start().await;
     let id = shop.customer("IN", "MH", "tok_ok").await;
     let promo = billing::GrantCreditRequest {
+        priority: 0,
         account_id: id.clone(),
         kind: billing::lot::Kind::Promo.into(),
         amount: Some(Amount {
@@ -1493,4 +1536,44 @@ async fn an_invoice_is_rendered_as_pdf_on_as_many_pages_as_it_needs() {
         refused(render(&unknown).await),
         (Code::NotFound, "INVOICE_NOT_FOUND".to_owned())
     );
+}
+
+#[tokio::test]
+async fn one_recharge_is_under_way_at_a_time() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    // Its bank takes two days.
+    shop.card(&id, "tok_slow_ok").await;
+    let on = billing::AutoRecharge {
+        enabled: true,
+        ..billing::AutoRecharge::default()
+    };
+    shop.recharge(&id, on).await.unwrap();
+    let at = "2026-03-01T12:00:00Z";
+    let charges = "SELECT count(*) FROM billing.collections WHERE purpose = 'RECHARGE'";
+    for (until, parts) in [
+        ("2026-03-01T13:00:00Z", "2600"),
+        ("2026-03-02T13:00:00Z", "2000"),
+        ("2026-03-03T11:00:00Z", "2000"),
+    ] {
+        shop.texts(&id, at, parts).await;
+        shop.h.advance(until).await;
+        assert_eq!(shop.h.count(charges).await, 1, "{until}");
+    }
+    shop.h.advance("2026-03-03T14:00:00Z").await;
+    shop.balance_is(&id, "4680.000000").await;
+    assert_eq!(shop.h.count(charges).await, 1);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn req_122_holidays_of_the_profile_are_no_business_days() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    // A Friday; the next one is a holiday in India.
+    shop.h.advance("2026-09-25T12:00:00Z").await;
+    shop.collect(&credits(&id, "2000.00")).await.unwrap();
+    let refund = shop.refund(&id, None).await.unwrap();
+    assert_eq!(refund.due_date, "2026-10-12");
 }

@@ -312,6 +312,11 @@ async fn a_charge_ends_as_its_token_says_and_an_attempt_is_one_charge() {
     assert_eq!(not_sent.state(), MovementState::FailedNotSent);
     assert!(p.booked(&not_sent.provider_key).await.is_empty());
 
+    let (ac, _) = p.card("tok_duplicate").await;
+    let once = p.charge(&charge_of(&ac, "5.00")).await.unwrap();
+    assert_eq!(once.state(), MovementState::Succeeded);
+    assert_eq!(p.booked(&once.provider_key).await.len(), 1);
+
     for (token, ends) in [
         ("tok_timeout_after", MovementState::Succeeded),
         ("tok_timeout_declined", MovementState::Declined),

@@ -131,12 +131,16 @@ async fn a_thousand_intents_by_thirty_two_at_once_over_two_replicas_have_one_eff
                 }
             }
         }
+        // Whichever body was first, the other is refused.
+        assert!(
+            matches!(answers.len(), 1 | 32),
+            "{number}: {} answers",
+            answers.len()
+        );
         answers.dedup();
         assert_eq!(answers.len(), 1, "{number}: byte for byte");
     }
     println!("{answered} equal answers, {reused} refused with another body");
-    // Whichever body was first, the others are refused: 32 and 1, or 1 and 32.
-    assert_eq!(answered + reused, 33 * intents);
     let lots = "SELECT count(*) FROM billing.lots";
     assert_eq!(h.count(lots).await, i64::from(intents));
     let entries = "SELECT count(*) FROM billing.ledger_entries";

@@ -681,8 +681,14 @@ async fn a_charge_that_nobody_confirms_ends_and_can_not_be_confirmed_any_more() 
 /// Buys credit for 100.00 by billing; gives the account and the charge.
 async fn buy(shop: &Shop, seller: &Clients, token: &str) -> (String, String) {
     let (account, _) = shop.card(token).await;
+    let charge = buy_more(seller, &account).await;
+    (account, charge)
+}
+
+/// Credit of 100.00 for an account with a card; gives its charge.
+async fn buy_more(seller: &Clients, account: &str) -> String {
     let request = billing::CollectOrderRequest {
-        account_id: account.clone(),
+        account_id: account.to_owned(),
         order_id: format!("OR{}", Uuid::new_v4().simple()),
         lines: vec![billing::CollectionLine {
             kind: "CREDITS".to_owned(),
@@ -694,7 +700,7 @@ async fn buy(shop: &Shop, seller: &Clients, token: &str) -> (String, String) {
     };
     let mut client = seller.billing.clone();
     let bought = client.collect_order(request).await.unwrap().into_inner();
-    (account, bought.collection.unwrap().charge_id)
+    bought.collection.unwrap().charge_id
 }
 
 #[tokio::test]
@@ -975,6 +981,96 @@ async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is
     };
     assert_eq!(lost.state(), payments::dispute::State::Lost);
     assert_eq!(lost.withheld_amount, usd("100.00"));
+    let mut client = shop.h.operator.billing.clone();
+    let request = billing::ReconcileRequest::default();
+    let reconciled = client.reconcile(request).await.unwrap().into_inner();
+    assert_eq!(reconciled.differences, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_charge_that_is_lost_takes_its_own_credit_and_what_is_left_can_go_back() {
+    let (fake, stripe) = Fake::start().await;
+    let port = free_url();
+    let environment = [
+        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
+        ("WEBHOOK_LISTEN", port.trim_start_matches("http://")),
+    ];
+    let shop = Shop::start(&stripe, &environment).await;
+    let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
+    let seller = Clients::new(&shop.h.urls, &seller).unwrap();
+    let (account, first) = buy(&shop, &seller, "pm_ok_1").await;
+    let second = buy_more(&seller, &account).await;
+    let say = async |id: &str, charge: &str, status: &str, amount: i64| {
+        let request = payments::GetChargeRequest {
+            account_id: account.clone(),
+            charge_id: charge.to_owned(),
+        };
+        let mut client = shop.billing.payments.clone();
+        let charge = client.get_charge(request).await.unwrap().into_inner();
+        let intent = charge.charge.unwrap().provider_charge_id;
+        let dispute = json!({"id": id, "payment_intent": intent, "amount": amount, "currency": "usd",
+            "created": 1_772_366_400, "status": status, "reason": "fraudulent",
+            "balance_transactions": [{"amount": -amount, "currency": "usd"}]});
+        fake.disputes.lock().unwrap().insert(id.to_owned(), dispute);
+        let event = json!({"id": format!("evt_{id}_{status}"), "type": "charge.dispute.updated",
+            "data": {"object": {"id": id, "payment_intent": intent}}});
+        assert_eq!(send(&port, "whsec_test", &event).await, 200);
+    };
+    let until = async |sql: &'static str, expected: i64| {
+        let begun = Instant::now();
+        while shop.h.count(sql).await != expected {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{sql}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let refund = async || {
+        let request = billing::RequestRefundRequest {
+            account_id: account.clone(),
+            request_id: request_id(),
+            ..billing::RequestRefundRequest::default()
+        };
+        let mut client = seller.billing.clone();
+        client.request_refund(request).await.unwrap();
+    };
+    // The newer one is lost: the credit of the older one is whole.
+    say("dp_2", &second, "lost", 10_000).await;
+    let left = "SELECT (sum(remaining_micros) / 1000000)::bigint FROM billing.lots";
+    until(left, 100).await;
+    // Its refund waits, as a fifth of it is contested too; that is lost, and the refund with it.
+    say("dp_1", &first, "needs_response", 2_000).await;
+    until(
+        "SELECT count(*) FROM billing.disputes WHERE 0 < withheld_minor",
+        2,
+    )
+    .await;
+    refund().await;
+    until(
+        "SELECT count(*) FROM billing.refunds WHERE state = 'RETRYING'",
+        1,
+    )
+    .await;
+    say("dp_1", &first, "lost", 2_000).await;
+    until(
+        "SELECT count(*) FROM billing.refunds WHERE state = 'UNDONE'",
+        1,
+    )
+    .await;
+    // The rest can go back to where it came from.
+    refund().await;
+    until(
+        "SELECT count(*) FROM billing.refunds WHERE state = 'SUCCEEDED'",
+        1,
+    )
+    .await;
+    assert_eq!(shop.h.balance(&account).await, "0.000000");
+    let request = payments::GetChargeRequest {
+        account_id: account.clone(),
+        charge_id: first,
+    };
+    let mut client = shop.billing.payments.clone();
+    let charge = client.get_charge(request).await.unwrap().into_inner();
+    let back = charge.charge.unwrap().refunded_amount.unwrap().amount;
+    assert!(back.parse::<f64>().unwrap() <= 80.0, "{back}");
     let mut client = shop.h.operator.billing.clone();
     let request = billing::ReconcileRequest::default();
     let reconciled = client.reconcile(request).await.unwrap().into_inner();

@@ -747,6 +747,39 @@ async fn req_127_a_renewal_that_fails_is_tried_again_and_then_limits_the_account
 }
 
 #[tokio::test]
+async fn a_cycle_that_was_paid_by_another_sum_waits_for_a_person_and_the_next_one_does_not() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    shop.card(&id, "tok_wrong_amount").await;
+    h.advance("2026-05-15T12:00:00Z").await;
+    let request = payments::ListChargesRequest {
+        account_id: id.clone(),
+        ..payments::ListChargesRequest::default()
+    };
+    let mut client = h.operator.payments.clone();
+    let charges = client.list_charges(request).await.unwrap().into_inner();
+    let parked = charges.charges.first().unwrap();
+    assert_eq!(parked.state(), payments::MovementState::Parked);
+    let resolve = payments::ResolveMovementRequest {
+        account_id: id.clone(),
+        movement_id: parked.charge_id.clone(),
+        outcome: payments::resolve_movement_request::Outcome::Moved.into(),
+        amount: rupees("2360.01"),
+        provider_movement_id: "seen-in-the-book".to_owned(),
+        settle_time: Some(perdiem::connect::timestamp(instant("2026-05-15T11:00:00Z"))),
+        note: "one paisa more".to_owned(),
+        request_id: request_id(),
+    };
+    client.resolve_movement(resolve).await.unwrap();
+    shop.balance_is(&id, "3360.010000").await;
+    shop.card(&id, "tok_ok").await;
+    h.advance("2026-06-15T12:00:00Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    assert_eq!(renewals(&shop, &id).await, ["2360.00"]);
+}
+
+#[tokio::test]
 async fn req_127_a_cycle_that_is_due_is_paid_by_a_method_that_asks_its_owner() {
     let shop = Shop::start().await;
     let h = &shop.h;

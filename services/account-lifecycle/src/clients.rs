@@ -426,6 +426,7 @@ impl Ctx {
         credit: WireAmount,
     ) -> Result<(), Status> {
         let request = billing::GrantCreditRequest {
+            priority: 0,
             account_id: AccountId::from_uuid(account.account_id).to_string(),
             kind: billing::lot::Kind::Trial.into(),
             amount: Some(credit),

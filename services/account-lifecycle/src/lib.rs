@@ -40,6 +40,7 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 const GRPC_NAME: &str = "perdiem.account.v1.AccountService";
 /// The largest message that it takes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
 /// Does what the command line asks.
 pub fn run(command: Command) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
     chassis::run(command, &MIGRATOR, server)

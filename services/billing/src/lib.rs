@@ -44,6 +44,7 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 const GRPC_NAME: &str = "perdiem.billing.v1.BillingService";
 /// The largest message that it takes: 10,000 usage events.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Does what the command line asks.
 pub fn run(command: Command) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
     chassis::run(command, &MIGRATOR, server)

@@ -11,6 +11,7 @@ pub mod give_back;
 pub mod ingest;
 pub mod intake;
 pub mod rate;
+pub mod recharge;
 pub mod renewal;
 pub mod rent;
 pub mod seal;

@@ -28,6 +28,17 @@ const TOP: f32 = 90.0;
 const TEXT_WIDTH: f32 = 380.0;
 const REGULAR: &[u8] = include_bytes!("../fonts/DejaVuSans.ttf");
 const BOLD: &[u8] = include_bytes!("../fonts/DejaVuSans-Bold.ttf");
+/// The letters of India, which the others lack.
+const INDIAN: [&[u8]; 8] = [
+    include_bytes!("../fonts/NotoSansDevanagari.ttf"),
+    include_bytes!("../fonts/NotoSansBengali.ttf"),
+    include_bytes!("../fonts/NotoSansGujarati.ttf"),
+    include_bytes!("../fonts/NotoSansGurmukhi.ttf"),
+    include_bytes!("../fonts/NotoSansKannada.ttf"),
+    include_bytes!("../fonts/NotoSansMalayalam.ttf"),
+    include_bytes!("../fonts/NotoSansTamil.ttf"),
+    include_bytes!("../fonts/NotoSansTelugu.ttf"),
+];
 
 /// What stands on an invoice, as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,27 +68,33 @@ pub struct Row {
     pub amount: String,
 }
 
-/// A font and the widths of its characters.
+/// A font, and what shapes its letters.
 struct Face {
     font: Font,
-    metrics: ttf_parser::Face<'static>,
+    shaper: rustybuzz::Face<'static>,
 }
 
 impl Face {
     fn read(bytes: &'static [u8]) -> Option<Self> {
         Some(Self {
             font: Font::new(bytes.into(), 0)?,
-            metrics: ttf_parser::Face::parse(bytes, 0).ok()?,
+            shaper: rustybuzz::Face::from_slice(bytes, 0)?,
         })
     }
 
+    fn has(&self, c: char) -> bool {
+        self.shaper.glyph_index(c).is_some()
+    }
+
     fn width(&self, text: &str, size: f32) -> f32 {
-        let advance = |c: char| {
-            let glyph = self.metrics.glyph_index(c)?;
-            self.metrics.glyph_hor_advance(glyph)
-        };
-        let units: f32 = text.chars().filter_map(advance).map(f32::from).sum();
-        units * size / f32::from(self.metrics.units_per_em())
+        let mut buffer = rustybuzz::UnicodeBuffer::new();
+        buffer.push_str(text);
+        buffer.guess_segment_properties();
+        let shaped = rustybuzz::shape(&self.shaper, &[], buffer);
+        let units = shaped.glyph_positions().iter().map(|it| it.x_advance);
+        // No letter is wider than two bytes count.
+        let ems = units.map(|it| i16::try_from(it).map_or(0.0, f32::from));
+        ems.sum::<f32>() * size / i16::try_from(self.shaper.units_per_em()).map_or(1.0, f32::from)
     }
 
     /// `text` in lines no wider than `width`, cut between words, or within one that is too long.
@@ -111,11 +128,57 @@ impl Face {
     }
 }
 
-fn faces() -> Option<&'static (Face, Face)> {
-    static FACES: OnceLock<Option<(Face, Face)>> = OnceLock::new();
-    FACES
-        .get_or_init(|| Some((Face::read(REGULAR)?, Face::read(BOLD)?)))
-        .as_ref()
+/// The faces of an invoice.
+struct Faces {
+    regular: Face,
+    bold: Face,
+    indian: Vec<Face>,
+}
+
+impl Faces {
+    fn get() -> Option<&'static Self> {
+        static FACES: OnceLock<Option<Faces>> = OnceLock::new();
+        FACES
+            .get_or_init(|| {
+                Some(Self {
+                    regular: Face::read(REGULAR)?,
+                    bold: Face::read(BOLD)?,
+                    indian: INDIAN.into_iter().map(Face::read).collect::<Option<_>>()?,
+                })
+            })
+            .as_ref()
+    }
+
+    /// `text` in stretches of one face each: `face`, or the first of India that has what it lacks.
+    fn stretches<'a, 't>(&'a self, face: &'a Face, text: &'t str) -> Vec<(&'a Face, &'t str)> {
+        let mut stretches: Vec<(&Face, &str)> = Vec::new();
+        let mut begun = 0;
+        let mut current = face;
+        for (place, c) in text.char_indices() {
+            // What stands between letters, or joins them, goes with those before it.
+            if c.is_whitespace() || matches!(c, '\u{200c}' | '\u{200d}') {
+                continue;
+            }
+            let lacking = !face.has(c);
+            let other = self.indian.iter().find(|it| lacking && it.has(c));
+            let next = other.unwrap_or(face);
+            if !std::ptr::eq(next, current) {
+                let before = text.get(begun..place).filter(|it| !it.is_empty());
+                stretches.extend(before.map(|it| (current, it)));
+                (begun, current) = (place, next);
+            }
+        }
+        stretches.extend(text.get(begun..).map(|rest| (current, rest)));
+        stretches
+    }
+
+    fn width(&self, face: &Face, text: &str, size: f32) -> f32 {
+        let stretches = self.stretches(face, text);
+        stretches
+            .iter()
+            .map(|(face, it)| face.width(it, size))
+            .sum()
+    }
 }
 
 /// A row as it is set: its place on the page, and its formula in lines.
@@ -159,8 +222,8 @@ fn pages<'a>(sheet: &'a Sheet, regular: &Face) -> (Vec<Vec<Set<'a>>>, f32) {
 
 /// The pages as a PDF; `None` when the fonts or a page do not read, which is a bug.
 pub fn render(sheet: &Sheet) -> Option<Vec<u8>> {
-    let (regular, bold) = faces()?;
-    let (pages, totals_y) = pages(sheet, regular);
+    let faces = Faces::get()?;
+    let (pages, totals_y) = pages(sheet, &faces.regular);
     let count = pages.len();
     let mut document = Document::new();
     document.set_metadata(
@@ -174,7 +237,7 @@ pub fn render(sheet: &Sheet) -> Option<Vec<u8>> {
             page.surface(),
             ((number, count), rows, totals_y),
             sheet,
-            (regular, bold),
+            faces,
         );
         page.finish();
     }
@@ -186,13 +249,9 @@ fn draw_page(
     surface: Surface<'_>,
     ((number, count), rows, totals_y): ((usize, usize), &[Set<'_>], f32),
     sheet: &Sheet,
-    (regular, bold): (&Face, &Face),
+    faces: &Faces,
 ) {
-    let mut pen = Pen {
-        surface,
-        regular,
-        bold,
-    };
+    let mut pen = Pen { surface, faces };
     if number == 1 {
         pen.head(sheet);
     } else {
@@ -217,34 +276,32 @@ fn draw_page(
 /// Draws on a page.
 struct Pen<'a, 's> {
     surface: Surface<'s>,
-    regular: &'a Face,
-    bold: &'a Face,
+    faces: &'a Faces,
 }
 
 impl Pen<'_, '_> {
-    fn text(&mut self, face: &Face, (x, y): (f32, f32), size: f32, text: &str) {
-        let at = Point::from_xy(x, y);
-        self.surface.draw_text(
-            at,
-            face.font.clone(),
-            size,
-            text,
-            false,
-            TextDirection::Auto,
-        );
+    fn text(&mut self, face: &Face, (mut x, y): (f32, f32), size: f32, text: &str) {
+        for (face, stretch) in self.faces.stretches(face, text) {
+            let (at, font) = (Point::from_xy(x, y), face.font.clone());
+            let direction = TextDirection::Auto;
+            self.surface
+                .draw_text(at, font, size, stretch, false, direction);
+            x += face.width(stretch, size);
+        }
     }
 
     fn left(&mut self, at: (f32, f32), size: f32, text: &str) {
-        self.text(self.regular, at, size, text);
+        self.text(&self.faces.regular, at, size, text);
     }
 
     fn strong(&mut self, at: (f32, f32), size: f32, text: &str) {
-        self.text(self.bold, at, size, text);
+        self.text(&self.faces.bold, at, size, text);
     }
 
     fn right(&mut self, (x, y): (f32, f32), size: f32, text: &str) {
-        let width = self.regular.width(text, size);
-        self.text(self.regular, (x - width, y), size, text);
+        let regular = &self.faces.regular;
+        let width = self.faces.width(regular, text, size);
+        self.text(regular, (x - width, y), size, text);
     }
 
     fn grey(&mut self, on: bool) {
@@ -313,7 +370,7 @@ impl Pen<'_, '_> {
         y += 14.0;
         for ((name, sum), place) in sheet.totals.iter().zip(1..) {
             if place == last {
-                let width = self.bold.width(sum, 10.5);
+                let width = self.faces.width(&self.faces.bold, sum, 10.5);
                 self.strong((350.0, y), 10.5, name);
                 self.strong((RIGHT - width, y), 10.5, sum);
             } else {
@@ -348,7 +405,7 @@ mod tests {
 
     #[test]
     fn every_row_stands_on_one_page_and_none_runs_off_it() {
-        let (regular, _) = faces().unwrap();
+        let regular = &Faces::get().unwrap().regular;
         for rows in [0, 1, 12, 13, 14, 15, 100] {
             let sheet = sheet(rows);
             let (pages, totals_y) = pages(&sheet, regular);
@@ -365,17 +422,76 @@ mod tests {
     }
 
     #[test]
+    fn what_is_drawn_says_what_the_invoice_says() {
+        let sheet = Sheet {
+            sender: vec!["Perdiem India Pvt. Ltd.".to_owned()],
+            recipient: vec!["Łukasz Żółć GmbH".to_owned(), "कमल".to_owned()],
+            facts: vec![("Due".to_owned(), "31 May 2026".to_owned())],
+            ..sheet(40)
+        };
+        let pages = pdf_extract::extract_text_from_mem_by_pages(&render(&sheet).unwrap()).unwrap();
+        let [first, last] = pages.as_slice() else {
+            panic!("{} pages", pages.len());
+        };
+        for said in [
+            "india_pvt-2026-00000042",
+            "Perdiem India Pvt. Ltd.",
+            "Łukasz Żółć GmbH",
+            "कमल",
+            "31 May 2026",
+            "business, 15 to 30 April 2026",
+            "2400.00 × 16/30 days = 1280.00",
+            "₹12,34,567.50",
+            "Page 1 of 2",
+        ] {
+            assert!(first.contains(said), "{said}: {first}");
+        }
+        assert!(last.contains("Total") && last.contains("€5.00"), "{last}");
+        assert!(!first.contains("€5.00"), "the sums stand on the last page");
+        let rows = pages.iter().map(|it| it.matches("₹12,34,567.50").count());
+        assert_eq!(rows.sum::<usize>(), 40);
+    }
+
+    #[test]
     fn the_fonts_have_every_sign_that_sums_and_formulas_use() {
-        let (regular, bold) = faces().unwrap();
+        let faces = Faces::get().unwrap();
         for sign in "₹€£¥$×≤0123456789.,-%".chars() {
-            assert!(regular.metrics.glyph_index(sign).is_some(), "{sign}");
-            assert!(bold.metrics.glyph_index(sign).is_some(), "{sign}");
+            assert!(faces.regular.has(sign), "{sign}");
+            assert!(faces.bold.has(sign), "{sign}");
         }
     }
 
     #[test]
+    fn names_in_the_scripts_of_india_are_set_in_a_face_that_has_them() {
+        let faces = Faces::get().unwrap();
+        for name in [
+            "अशोक ट्रेडर्स",
+            "কলকাতা",
+            "ગુજરાત",
+            "ਪੰਜਾਬ",
+            "ಬೆಂಗಳೂರು",
+            "കൊച്ചി",
+            "சென்னை",
+            "హైదరాబాద్",
+        ] {
+            let text = format!("{name} Pvt. Ltd.");
+            let stretches = faces.stretches(&faces.regular, &text);
+            let [(own, first), (other, rest)] = stretches.as_slice() else {
+                panic!("{name}: {} stretches", stretches.len());
+            };
+            assert_eq!((first.trim_end(), *rest), (name, "Pvt. Ltd."));
+            let regular: &Face = &faces.regular;
+            assert!(std::ptr::eq(*other, regular));
+            assert!(first.chars().all(|c| own.has(c)), "{name}");
+        }
+        // Letters that join are one sign.
+        let hindi = &faces.indian[0];
+        assert!(hindi.width("क्ष", 10.0) < hindi.width("क", 10.0) + hindi.width("ष", 10.0));
+    }
+
+    #[test]
     fn a_text_is_cut_between_words_and_a_long_word_within() {
-        let (regular, _) = faces().unwrap();
+        let regular = &Faces::get().unwrap().regular;
         for text in ["a few words that need two lines or three", &"x".repeat(300)] {
             let lines = regular.wrapped(text, (9.0, 100.0));
             assert!(1 < lines.len());

@@ -5,8 +5,6 @@
 
 use values::{Currency, Money};
 
-use crate::error::Error;
-
 pub mod accounts;
 pub mod auto_recharges;
 pub mod closings;
@@ -35,15 +33,18 @@ pub mod usage_bills;
 pub mod watch_positions;
 
 /// The currency that a row names.
-pub fn currency(code: &str) -> Result<Currency, Error> {
-    code.parse().map_err(|_| Error::Stored("currency"))
+pub fn currency(code: &str) -> sqlx::Result<Currency> {
+    code.parse()
+        .map_err(|_| sqlx::Error::Decode("currency".into()))
 }
 
 /// Minor units of a row's currency in millionths.
-pub fn micros(minor: i64, code: &str) -> Result<i64, Error> {
+pub fn micros(minor: i64, code: &str) -> sqlx::Result<i64> {
     let money = Money::from_minor(minor, currency(code)?);
-    let amount = money.amount().map_err(|_| Error::Stored("sum"))?;
-    Ok(amount.micros())
+    let amount = money.amount();
+    Ok(amount
+        .map_err(|_| sqlx::Error::Decode("sum".into()))?
+        .micros())
 }
 
 /// Begins a part of the transaction that can be undone alone.

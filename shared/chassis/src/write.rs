@@ -213,7 +213,7 @@ pub async fn detached<T: Send + 'static>(
     };
     #[expect(
         clippy::disallowed_methods,
-        reason = "joined at once; the caller may leave, the work may not"
+        reason = "waited for at once; the caller may leave, the work may not"
     )]
     tokio::spawn(tracing::Instrument::in_current_span(work.boxed()));
     // A panic in it was logged by the hook; the caller learns nothing of it.

@@ -7,12 +7,13 @@ pub type Fact = (&'static str, String);
 pub fn subject(kind: &str) -> &'static str {
     match kind {
         "ACCOUNT_CLOSED" => "Your account is closed",
+        "AUTO_RECHARGE_OFF" => "Your balance is not filled by itself any more",
         "UPGRADED" => "Your upgrade is confirmed",
         "BALANCE_LOW" => "Your balance is low",
         "BALANCE_EMPTY" => "Your balance is used up",
         "CREDIT_EXPIRING" => "Your credit is about to expire",
         "INVOICE_ISSUED" => "Your invoice",
-        "INVOICE_OVERDUE" => "Your invoice is overdue",
+        "INVOICE_OVERDUE" => "Your invoice is due and not paid",
         "LIMITED" => "Your account is limited",
         "NUMBERS_AT_RISK" => "Your numbers are about to be released",
         "NUMBERS_RELEASED" => "Your numbers are released",

@@ -1,5 +1,5 @@
 //! Follows what `billing` tells of balances: an empty one suspends its account where the profile says so, and
-//! money lifts it (REQ-132, D4); and of renewals that could not be paid and of open invoices, which the owner is told of.
+//! money lifts it (REQ-132, D4); and of failed renewals, open invoices and recharging that is off, which the owner is told of.
 
 use chassis::wire;
 use chrono::{DateTime, Utc};
@@ -114,6 +114,13 @@ async fn tell(
         renewal_failed(failed, token, now)?
     } else if let Some(open) = &change.open_invoice {
         invoice_open(open, token)?
+    } else if !change.recharge_disable_reason.is_empty() {
+        News {
+            kind: "AUTO_RECHARGE_OFF",
+            event: format!("recharge {token}"),
+            facts: vec![("reason", change.recharge_disable_reason.clone())],
+            invoice: None,
+        }
     } else if change.below {
         balance_fallen(change)
     } else {

@@ -39,25 +39,44 @@ impl Unit {
     }
 }
 
+/// How many whole pulses or parts of a quantity are paid: each that has begun; `None` where it is out of range.
+fn count(unit: Unit, quantity_micros: i64, rates: &Rates) -> Option<i64> {
+    let size = match unit {
+        Unit::Seconds => rates.pulse_seconds.checked_mul(ONE)?,
+        Unit::Parts => ONE,
+    };
+    let begun = |quantity: i64| quantity.checked_add(size - 1).map(|sum| sum / size);
+    if quantity_micros < 0 {
+        Some(-begun(quantity_micros.checked_neg()?)?)
+    } else {
+        begun(quantity_micros)
+    }
+}
+
+/// The price of a quantity by that of an earlier one of the same event, whose pulses or parts cost what they cost
+/// whatever the rates are now; `None` where that does not tell.
+pub fn price_as(
+    unit: Unit,
+    (earlier_micros, earlier_price): (i64, i64),
+    quantity_micros: i64,
+    rates: &Rates,
+) -> Option<i64> {
+    let earlier = count(unit, earlier_micros, rates)?;
+    let rest = earlier_price.checked_rem(earlier)?;
+    let each = earlier_price.checked_div(earlier).filter(|_| rest == 0)?;
+    count(unit, quantity_micros, rates)?.checked_mul(each)
+}
+
 /// The price of `quantity_micros` of what `unit` counts, in millionths; `None` where it is out of range.
 ///
 /// Whole pulses and whole parts are paid: of a quantity below zero, which takes usage back, as many are
 /// given back.
 pub fn price(unit: Unit, quantity_micros: i64, rates: &Rates) -> Option<i64> {
-    let (size, price) = match unit {
-        Unit::Seconds => (
-            rates.pulse_seconds.checked_mul(ONE)?,
-            rates.per_pulse_micros,
-        ),
-        Unit::Parts => (ONE, rates.per_part_micros),
+    let each = match unit {
+        Unit::Seconds => rates.per_pulse_micros,
+        Unit::Parts => rates.per_part_micros,
     };
-    let begun = |quantity: i64| quantity.checked_add(size - 1).map(|sum| sum / size);
-    let count = if quantity_micros < 0 {
-        -begun(quantity_micros.checked_neg()?)?
-    } else {
-        begun(quantity_micros)?
-    };
-    count.checked_mul(price)
+    count(unit, quantity_micros, rates)?.checked_mul(each)
 }
 
 /// How many parts a text message has: up to 160 characters of the GSM alphabet in one part or 153
@@ -120,6 +139,21 @@ mod tests {
         assert_eq!(price(Unit::Parts, 3 * ONE, &RATES), Some(600_000));
         assert_eq!(price(Unit::Parts, i64::MAX, &RATES), None);
         assert_eq!(price(Unit::Seconds, i64::MIN, &RATES), None);
+    }
+
+    #[test]
+    fn a_correction_costs_by_the_price_of_what_it_corrects() {
+        let dearer = Rates {
+            per_part_micros: 250_000,
+            ..RATES
+        };
+        let parts = |earlier, now| price_as(Unit::Parts, earlier, now, &dearer);
+        assert_eq!(parts((3 * ONE, 600_000), 3 * ONE), Some(600_000));
+        assert_eq!(parts((3 * ONE, 600_000), 2 * ONE), Some(400_000));
+        assert_eq!(parts((-3 * ONE, -600_000), -ONE), Some(-200_000));
+        assert_eq!(parts((0, 0), 2 * ONE), None, "nothing tells a price");
+        assert_eq!(parts((3 * ONE, 500_000), 2 * ONE), None);
+        assert_eq!(parts((ONE, i64::MAX), 2 * ONE), None);
     }
 
     #[test]

@@ -10,9 +10,10 @@ use crate::ctx::Ctx;
 use crate::domain::recharge::{self, Mode, Recharge};
 use crate::error::Error;
 use crate::ops::collect::{self, Of};
+use crate::ops::recharge::switch_off;
 use crate::store::auto_recharges::{self, AutoRecharge};
 use crate::store::collections::{self, Line};
-use crate::store::{accounts, closings, ledger, outbox};
+use crate::store::{accounts, closings, ledger};
 
 /// How long after a recharge no other begins, whatever is spent.
 const COOL_DOWN: TimeDelta = TimeDelta::minutes(5);
@@ -62,8 +63,7 @@ async fn begun(
         return Ok(None);
     };
     if excluded {
-        auto_recharges::switch_off(&mut tx, root, "CARD_COUNTRY_EXCLUDED").await?;
-        outbox::recharge_disabled(&mut tx, root, now).await?;
+        switch_off(&mut tx, root, "CARD_COUNTRY_EXCLUDED", now).await?;
         tx.commit().await?;
         return Ok(None);
     }

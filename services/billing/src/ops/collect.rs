@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chassis::field_error;
-use chrono::{DateTime, Datelike as _, Days, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, Days, Utc};
 use proto::payments::v1 as payments;
 use proto::r#type::v1::Money as Sum;
 use sqlx::PgConnection;
@@ -14,24 +14,24 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, InvoiceId, MethodId, Money, MoneyError};
 
-use super::credit::{self, Credit};
+use super::credit::{self, Credit, Terms};
 use super::settle::series_of;
-use super::{dun, renewal};
+use super::{dun, recharge, renewal};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
-use crate::domain::recharge::{FAILURES_MAX, back_off};
 use crate::domain::tax::{self, TaxPolicy};
 use crate::error::Error;
 use crate::store::accounts::{Account, Billed};
-use crate::store::auto_recharges::{self, Ended};
 use crate::store::collections::{self, Collection, Line, Outcome, Tax};
 use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{self, accounts, closings, dunnings, numbers, outbox};
+use crate::store::{self, accounts, auto_recharges, closings, dunnings, numbers};
 
 /// Seconds that whoever has written a collection has to ask for its charge, before a job does.
 pub const WAIT_SECONDS: i32 = 30;
+/// Why a collection has failed whose charge was refused, and has moved after all: nothing more is charged for it.
+const CHARGE_OVERTURNED: &str = "CHARGE_OVERTURNED";
 /// Why a collection has failed whose money has arrived and is not what was asked for.
 pub const SETTLED_AMOUNT_DIFFERS: &str = "SETTLED_AMOUNT_DIFFERS";
 
@@ -238,6 +238,20 @@ fn charge_of(
     })
 }
 
+/// Whether a refusal by `payments` is of the payer's making; all others are faults of ours.
+fn is_of_the_payer(reason: &str) -> bool {
+    matches!(
+        reason,
+        "NO_PAYMENT_METHOD"
+            | "PAYMENT_METHOD_NOT_FOUND"
+            | "PAYMENT_METHOD_NOT_USABLE"
+            | "METHOD_NOT_AVAILABLE"
+            | "METHOD_NOT_RECURRING"
+            | "METHOD_CONTESTED"
+            | "BELOW_METHOD_MINIMUM"
+    )
+}
+
 /// Ends an attempt that `payments` refused: no charge was made.
 async fn decline(
     db: &mut PgConnection,
@@ -264,7 +278,11 @@ async fn decline(
         action_url: "",
     };
     collections::set_outcome(db, asked.collection_id, &outcome, now).await?;
-    attempt_ended(db, catalogue, (asked, "DECLINED", &reason, true), now).await
+    let counts = is_of_the_payer(&reason);
+    if !counts {
+        tracing::error!(collection.id = %asked.collection_id, reason, "payments takes no charge of it");
+    }
+    attempt_ended(db, catalogue, (asked, "DECLINED", &reason, counts), now).await
 }
 
 /// What follows from where an attempt has come to, by what the collection is for. A decline `counts` when
@@ -278,10 +296,10 @@ async fn attempt_ended(
     let root = collection.root_id;
     match (collection.purpose.as_str(), state) {
         ("RECHARGE", "DECLINED") if reason != SETTLED_AMOUNT_DIFFERS => {
-            recharge_declined(db, root, (reason, counts), now).await
+            recharge::declined(db, root, (reason, counts), now).await
         }
         ("RECHARGE", "SUCCEEDED" | "DECLINED") => {
-            Ok(auto_recharges::ended(db, root, &Ended::well(now)).await?)
+            Ok(auto_recharges::ended(db, root, (0, Some(now))).await?)
         }
         ("RENEWAL", "SUCCEEDED" | "INVOICED") => renewal::paid(db, collection).await,
         ("RENEWAL", "DECLINED") => {
@@ -333,10 +351,14 @@ pub async fn keep(
     let parked = collection.state == "PARKED" && !is_final(charge.state());
     if collection.state == "DECLINED"
         && collection.attempt_number == charge.attempt_number
-        && charge.overturn_time.is_some()
         && charge.state() != State::Succeeded
     {
-        return moved_after_all(db, &collection).await;
+        let known = collection.failure_reason == CHARGE_OVERTURNED;
+        return match (charge.overturn_time.is_some(), known) {
+            (true, false) => moved_after_all(db, &collection, now).await,
+            (false, true) => given_back(db, catalogue, (&collection, charge), now).await,
+            (true, true) | (false, false) => Ok(()),
+        };
     }
     if collection.is_decided() || parked || collection.attempt_number != charge.attempt_number {
         return Ok(());
@@ -372,16 +394,47 @@ pub async fn keep(
 
 /// Keeps that a charge which was refused has moved after all: nothing more is charged for the same by itself; a
 /// person gives it back. The balance is locked.
-async fn moved_after_all(db: &mut PgConnection, collection: &Collection) -> Result<(), Error> {
+async fn moved_after_all(
+    db: &mut PgConnection,
+    collection: &Collection,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     tracing::error!(collection.id = %collection.collection_id, "a charge that was refused has moved after all");
+    set_failure(db, collection, CHARGE_OVERTURNED, now).await?;
     match collection.purpose.as_str() {
         "RENEWAL" => renewal::stop(db, collection).await,
         "INVOICE" => dun::stop(db, collection).await,
-        "RECHARGE" => {
-            Ok(auto_recharges::switch_off(db, collection.root_id, "CHARGE_OVERTURNED").await?)
-        }
+        "RECHARGE" => recharge::switch_off(db, collection.root_id, CHARGE_OVERTURNED, now).await,
         _ => Ok(()),
     }
+}
+
+/// Keeps that what had moved after all was given back: its tries go on, none of which this was.
+async fn given_back(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (collection, charge): (&Collection, &payments::Charge),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let reason = charge.failure_reason.as_str();
+    set_failure(db, collection, reason, now).await?;
+    attempt_ended(db, catalogue, (collection, "DECLINED", reason, false), now).await
+}
+
+/// Notes why a collection that stays declined has failed.
+async fn set_failure(
+    db: &mut PgConnection,
+    collection: &Collection,
+    failure_reason: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let outcome = Outcome {
+        state: "DECLINED",
+        charge_id: collection.charge_id,
+        failure_reason,
+        action_url: "",
+    };
+    Ok(collections::set_outcome(db, collection.collection_id, &outcome, now).await?)
 }
 
 /// Books what an account that pays by invoice owes, a renewal or usage: an open invoice stands for it.
@@ -501,7 +554,7 @@ async fn credit_bought(
         kind: LotKind::Paid,
         source,
         micros,
-        expires_at: None,
+        terms: Terms::default(),
         word: "PURCHASE",
         reason: "PURCHASE",
         collection: Some(collection.collection_id),
@@ -555,7 +608,7 @@ async fn add_as_credit(
         kind: LotKind::Paid,
         source: LedgerAccount::Clearing,
         micros: store::micros(settled, &collection.currency)?,
-        expires_at: None,
+        terms: Terms::default(),
         word: SETTLED_AMOUNT_DIFFERS,
         reason: SETTLED_AMOUNT_DIFFERS,
         collection: Some(collection.collection_id),
@@ -599,36 +652,6 @@ async fn issue(
     invoices::insert_purchase(db, &invoice).await?;
     let issued = due_on.map(|due_on| (invoice.invoice_id, invoice.root_id, due_on));
     Ok(dunnings::insert(db, issued.as_slice(), now).await?)
-}
-
-/// Notes a recharge that was declined: after each that counts the next waits longer, and after the last
-/// there is none. One that never reached the provider does not count.
-async fn recharge_declined(
-    db: &mut PgConnection,
-    root: Uuid,
-    (reason, counts): (&str, bool),
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let Some(setting) = auto_recharges::get(db, root).await? else {
-        return Ok(());
-    };
-    let failures = setting.failures + i32::from(counts);
-    let given_up = i32::try_from(FAILURES_MAX).is_ok_and(|max| max <= failures);
-    let wait = TimeDelta::hours(back_off(u32::try_from(failures).unwrap_or(1)));
-    let ended = Ended {
-        failures,
-        not_before: (!given_up).then(|| now + wait),
-        disable_reason: match reason {
-            _ if !given_up => "",
-            "" => "DECLINED",
-            reason => reason,
-        },
-    };
-    auto_recharges::ended(db, root, &ended).await?;
-    if given_up {
-        outbox::recharge_disabled(db, root, now).await?;
-    }
-    Ok(())
 }
 
 /// The first instant of the month of `now` in the zone of a profile.

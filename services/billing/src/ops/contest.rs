@@ -1,6 +1,8 @@
 //! Contested charges, booked as `payments` tells of them: what a provider holds back leaves clearing and
 //! comes back; of one that is lost, the credit that it had paid for is taken back.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use proto::payments::v1 as payments;
 use proto::payments::v1::dispute::State;
@@ -9,16 +11,16 @@ use uuid::Uuid;
 use values::{ChargeId, DisputeId, Money, Ratio, Rounding};
 
 use super::collect::{SETTLED_AMOUNT_DIFFERS, parsed, told};
-use super::credit::{self, Credit};
-use super::give_back;
+use super::credit::{self, Credit, Terms};
 use super::spend::{self, Bill, Spending};
+use super::{give_back, recharge};
 use crate::clients::Catalogue;
 use crate::domain::lots::LotKind;
 use crate::error::Error;
 use crate::store::collections::{self, Collection};
 use crate::store::disputes::{self, Booked};
-use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{self, accounts, auto_recharges, refunds};
+use crate::store::ledger::{self, Entries, Entry, LedgerAccount, Origin};
+use crate::store::{self, accounts, refunds};
 
 /// Keeps what `payments` says of a dispute; what is booked already is not booked again.
 pub async fn keep(
@@ -56,7 +58,7 @@ pub async fn keep(
     };
     if lost || said.state() == State::Open {
         // A card that is contested is not charged by itself.
-        auto_recharges::switch_off(db, root, "DISPUTED").await?;
+        recharge::switch_off(db, root, "DISPUTED", now).await?;
     }
     let more = owed_micros - known.taken_micros;
     if 0 < more {
@@ -67,7 +69,7 @@ pub async fn keep(
             kind: LotKind::Paid,
             source: LedgerAccount::Disputed,
             micros: -more,
-            expires_at: None,
+            terms: Terms::default(),
             word: "DISPUTE_WON",
             reason: "DISPUTE_WON",
             collection: Some(collection.collection_id),
@@ -104,7 +106,7 @@ fn held_back(root: Uuid, more: i64) -> Option<Entry> {
 }
 
 /// Takes credit back: refunds of this very charge that are not on their way come first, as its payer has
-/// the money by the dispute; then the lots of the account, in their order.
+/// the money by the dispute; then what is left of what it paid for, then the other lots, in their order.
 async fn take_back(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -132,7 +134,15 @@ async fn take_back(
     };
     let purse = spend::purses(db, &[root]).await?.remove(&root);
     let mut spending = Spending::for_good(catalogue, now);
-    let purse = purse.unwrap_or_default();
+    let mut purse = purse.unwrap_or_default();
+    // What this very charge has paid for goes first: the rest can still go back to what it came from.
+    let origins: HashMap<Uuid, Origin> = ledger::lot_origins(db, root).await?.into_iter().collect();
+    for lot in &mut purse.lots {
+        let origin = origins.get(&lot.id).and_then(|it| it.collection_id);
+        if origin == Some(collection.collection_id) {
+            lot.priority = i16::MIN;
+        }
+    }
     spending.pay(&bill, purse, entries, |_| Uuid::now_v7())?;
     spending.flush(db).await
 }

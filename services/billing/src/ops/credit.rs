@@ -22,8 +22,8 @@ pub struct Credit<'a> {
     pub source: LedgerAccount,
     /// How much, above zero.
     pub micros: i64,
-    /// From when it can't be spent.
-    pub expires_at: Option<DateTime<Utc>>,
+    /// When it is spent.
+    pub terms: Terms,
     /// The word on its entries.
     pub word: &'static str,
     /// Why, on the lot.
@@ -32,6 +32,15 @@ pub struct Credit<'a> {
     pub collection: Option<Uuid>,
     /// What the ids of lot and entries follow from.
     pub seed: Uuid,
+}
+
+/// When credit is spent: with others of its kind, and for ever, unless it was said otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Credit of a lower number is spent before all other.
+    pub priority: i16,
+    /// From when it can't be spent.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Adds credit; gives the lot, where what was owed did not take all of it.
@@ -66,10 +75,10 @@ pub async fn add(
     let lot = Lot {
         id: id("lot"),
         kind: credit.kind,
-        priority: 0,
+        priority: credit.terms.priority,
         remaining_micros: rest,
         created_at: now,
-        expires_at: credit.expires_at,
+        expires_at: credit.terms.expires_at,
     };
     ledger::insert_lot(db, credit.root, &lot, (credit.reason, credit.collection)).await?;
     entries.add(

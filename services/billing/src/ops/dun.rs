@@ -7,7 +7,7 @@ use uuid::Uuid;
 use values::{AccountId, InvoiceId, Money};
 
 use super::collect::{self, Of, SETTLED_AMOUNT_DIFFERS};
-use super::credit::{self, Credit};
+use super::credit::{self, Credit, Terms};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
 use crate::domain::dunning;
@@ -23,7 +23,7 @@ use crate::store::{self, closings, outbox};
 /// How long one is put off that can't be gone on with now.
 const PUT_OFF: TimeDelta = TimeDelta::hours(1);
 
-/// The last day to pay an invoice of a profile that is issued at an instant.
+/// The day on which an invoice of a profile is due that is issued at an instant.
 pub fn due_on(profile: &Profile, issued_at: DateTime<Utc>) -> NaiveDate {
     let day = profile.zone.day(issued_at);
     day.checked_add_days(Days::new(profile.net_days))
@@ -165,7 +165,7 @@ pub async fn book(
             kind: LotKind::Paid,
             source: LedgerAccount::Clearing,
             micros: store::micros(rest, &invoice.currency)?,
-            expires_at: None,
+            terms: Terms::default(),
             word: "OVERPAID",
             reason: "OVERPAID",
             collection: Some(collection.collection_id),

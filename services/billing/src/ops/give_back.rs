@@ -9,7 +9,7 @@ use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, Money, RefundId, business_day};
 
 use super::collect::{self, parsed, told};
-use super::credit::{self, Credit};
+use super::credit::{self, Credit, Terms};
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
@@ -17,6 +17,7 @@ use crate::domain::refund::{self, Paid, Part};
 use crate::error::Error;
 use crate::store;
 use crate::store::accounts::Account;
+use crate::store::collections;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::refunds::{self, Refund};
 
@@ -59,7 +60,8 @@ pub async fn take(
     let window = TimeDelta::try_days(policy.window_days)
         .filter(|_| 0 < policy.window_days && !asked.any_time);
     let since = window.and_then(|window| now.checked_sub_signed(window));
-    let lots = refunds::refundable_lots(db, root).await?;
+    let lots =
+        refunds::refundable_lots(db, (root, profile.currency.micros_per_minor()), now).await?;
     let paid: Vec<Paid> = lots
         .into_iter()
         .filter(|lot| since.is_none_or(|since| since <= lot.created_at))
@@ -341,7 +343,7 @@ async fn came_back(
             entries.add(id("tax owed again"), &owed);
         }
         if 0 < credited {
-            let credit = returned(known, credited, id("returned"));
+            let credit = again(db, known, (RETURNED, credited), id("returned")).await?;
             credit::add(db, &credit, &mut entries, now).await?;
         }
     }
@@ -368,20 +370,29 @@ fn tax_owed_again(refund: &Refund, micros: i64) -> Option<Entry> {
     })
 }
 
-/// What of a refund is its customer's credit again, in millionths.
-const fn returned(known: &Refund, micros: i64, seed: Uuid) -> Credit<'static> {
-    Credit {
-        root: known.root_id,
+/// What of a refund is its customer's credit again, in millionths: of the same payment, it can go back another time.
+async fn again(
+    db: &mut PgConnection,
+    refund: &Refund,
+    (word, micros): (&'static str, i64),
+    seed: Uuid,
+) -> Result<Credit<'static>, Error> {
+    let paid = collections::of_charge(db, refund.charge_id).await?;
+    Ok(Credit {
+        root: refund.root_id,
         kind: LotKind::Paid,
         source: LedgerAccount::Refunds,
         micros,
-        expires_at: None,
-        word: "REFUND_RETURNED",
-        reason: "REFUND_RETURNED",
-        collection: None,
+        terms: Terms::default(),
+        word,
+        reason: word,
+        collection: paid.map(|it| it.collection_id),
         seed,
-    }
+    })
 }
+
+/// Why a part of a refund is credit again that its provider did not give back.
+const RETURNED: &str = "REFUND_RETURNED";
 
 /// Books money that has gone back. Of less than was asked for the rest is the customer's credit again;
 /// more is told, as nobody knows whose it is: `Reconcile` tells it until somebody does.
@@ -398,11 +409,8 @@ async fn paid_back(
         tracing::error!(refund.id = %known.refund_id, "more has gone back than was asked for");
     }
     if 0 < rest {
-        let credit = returned(
-            known,
-            store::micros(rest, &known.currency)?,
-            known.refund_id,
-        );
+        let rest = store::micros(rest, &known.currency)?;
+        let credit = again(db, known, (RETURNED, rest), known.refund_id).await?;
         credit::add(db, &credit, &mut entries, now).await?;
     }
     let entry = Entry {
@@ -432,17 +440,9 @@ pub async fn undo(
     if let Some(owed) = tax_owed_again(refund, store::micros(refund.tax_minor, &refund.currency)?) {
         entries.add(Uuid::new_v5(&refund.refund_id, b"tax owed again"), &owed);
     }
-    let credit = Credit {
-        root: refund.root_id,
-        kind: LotKind::Paid,
-        source: LedgerAccount::Refunds,
-        micros: store::micros(refund.amount_minor - refund.tax_minor, &refund.currency)?,
-        expires_at: None,
-        word: "REFUND_UNDONE",
-        reason: "REFUND_UNDONE",
-        collection: None,
-        seed: Uuid::new_v5(&refund.refund_id, b"undone"),
-    };
+    let micros = store::micros(refund.amount_minor - refund.tax_minor, &refund.currency)?;
+    let seed = Uuid::new_v5(&refund.refund_id, b"undone");
+    let credit = again(db, refund, ("REFUND_UNDONE", micros), seed).await?;
     credit::add(db, &credit, entries, now).await?;
     Ok(())
 }

@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use super::ingest::{Counts, Placed};
 use super::spend::{self, Costs};
 use crate::clients::Catalogue;
+use crate::domain::unit_price::{Unit, price_as};
 use crate::domain::usage::{self, Arrival, Changes, EventKey, SumKey, SumOutOfRange, Values};
 use crate::error::Error;
 use crate::store;
@@ -233,6 +234,7 @@ async fn write(
             let (Placed { event, zone, .. }, own) = (placed, count(&mut counts, *batch));
             let known = store::usage::lock_counting(db, event.key).await?;
             let values = values_of(&known);
+            let event = &as_priced_before(event, &values, catalogue);
             match usage::arrival(&event.values, Some(&values)) {
                 Arrival::New | Arrival::Repeated => own.repeated += 1,
                 Arrival::Correction => {
@@ -262,6 +264,20 @@ async fn write(
         spend::usage(db, catalogue, &costs, now).await?;
     }
     Ok(counts)
+}
+
+/// An event that is known already, by the price that it was rated by: a rate that changed since changes nothing of it.
+fn as_priced_before(event: &Event, known: &Values, catalogue: Option<&Catalogue>) -> Event {
+    let mut event = event.clone();
+    let unit = Unit::of(&event.values.category);
+    let same = event.values.rated && known.rated && unit == Unit::of(&known.category);
+    let rates = catalogue.and_then(|it| it.rates.as_ref()).zip(unit);
+    if let Some((rates, unit)) = rates.filter(|_| same) {
+        let earlier = (known.quantity_micros, known.price_micros);
+        let price = price_as(unit, earlier, event.values.quantity_micros, rates);
+        event.values.price_micros = price.unwrap_or(event.values.price_micros);
+    }
+    event
 }
 
 /// Notes what an event has cost the balance more than before.

@@ -118,7 +118,14 @@ pub async fn follow(
         // or nothing is under way.
         let ending = known.state == "ENDING";
         let free = known.collection_id.is_none() || (ending && paid);
-        if !free || first <= known.cycle_start_at || start <= known.cycle_start_at && !paid {
+        // An order that paid the difference to a cycle which has begun has not paid that cycle.
+        let day = family_of(catalogue, family)?.zone.day(start);
+        let skipped = paid && terms.anchor != day && known.cycle_start_at <= start;
+        if !free
+            || skipped
+            || first <= known.cycle_start_at
+            || start <= known.cycle_start_at && !paid
+        {
             return Ok(());
         }
     }
@@ -310,8 +317,7 @@ pub async fn paid(db: &mut PgConnection, collection: &Collection) -> Result<(), 
 }
 
 /// Notes that a cycle could not be paid: it is tried again on the next of the policy's days, or ends. A try
-/// that failed by no fault of the payer does not count. Money that arrived by another sum is credit, and
-/// waits for a person: no try could be made again.
+/// that failed by no fault of the payer does not count.
 pub async fn declined(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -327,6 +333,11 @@ pub async fn declined(
     if collection.is_attended() && known.due_at.is_some() && !differs {
         return Ok(());
     }
+    if differs {
+        tracing::error!(collection.id = %collection.collection_id, "a renewal was paid by another sum");
+        // What has arrived is credit. A person settles this cycle; the next ones go on.
+        return paid(db, collection).await;
+    }
     let counts = counts && !collection.is_attended();
     let family = family_of(catalogue, &known.family_code)?;
     let retries = usize::try_from(known.retries).unwrap_or(usize::MAX);
@@ -334,10 +345,6 @@ pub async fn declined(
     let again = dunning::next_try(start, &family.retry_days, retries);
     let tomorrow = family.zone.day(now) + Days::new(1);
     let (state, due_at) = match again {
-        _ if differs => {
-            tracing::error!(collection.id = %collection.collection_id, "a renewal was paid by another sum");
-            ("PAST_DUE", None)
-        }
         _ if !counts => ("PAST_DUE", Some(now + NOT_SENT_AGAIN)),
         // At most one a day, also where the first was decided late.
         Some(day) => {
@@ -348,7 +355,7 @@ pub async fn declined(
         None => ("ENDING", Some(now)),
     };
     let next_at = due_at.filter(|_| state == "PAST_DUE");
-    if counts || differs {
+    if counts {
         outbox::renewal_failed(db, known.root_id, (reason, next_at), now).await?;
     }
     let next = Subscription {

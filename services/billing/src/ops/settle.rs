@@ -72,7 +72,7 @@ struct Writing<'a> {
     invoices: Batch,
     entries: Entries,
     spending: Spending<'a>,
-    /// The open ones: invoice, root account, last day to pay.
+    /// The open ones: invoice, root account, the day it is due.
     open: Vec<(Uuid, Uuid, NaiveDate)>,
 }
 

@@ -6,14 +6,14 @@ use chassis::{field_error, wire};
 use chrono::TimeDelta;
 use proto::billing::v1 as pb;
 use uuid::Uuid;
-use values::{Amount, Currency, LotId};
+use values::{Amount, Currency, InvoiceId, LotId};
 
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::lots::{self, Lot, LotKind};
 use crate::error::Error;
 use crate::store;
-use crate::store::ledger;
+use crate::store::ledger::{self, Origin};
 
 /// The smallest step of an instant that is stored.
 const STEP: TimeDelta = TimeDelta::microseconds(1);
@@ -29,7 +29,9 @@ pub async fn handle(
         return Err(field_error("read_time", "an instant that is not to come").into());
     }
     let catalogue = ctx.active_catalogue().await?;
-    let mut db = ctx.db.acquire().await?;
+    let mut db = ctx.db.begin().await?;
+    // What is owed and what there is are read as of one instant.
+    ledger::read_one_snapshot(&mut db).await?;
     let account = convert::root_account(&mut db, id).await?;
     let root = account.root_id;
     let (overdraft, currency) = ledger::overdraft(&mut db, root)
@@ -50,7 +52,7 @@ pub async fn handle(
             ..pb::GetBalanceResponse::default()
         });
     }
-    let amounts: HashMap<Uuid, i64> = ledger::lot_amounts(&mut db, root)
+    let origins: HashMap<Uuid, Origin> = ledger::lot_origins(&mut db, root)
         .await?
         .into_iter()
         .collect();
@@ -64,13 +66,16 @@ pub async fn handle(
         overdraft: amount(overdraft),
         lots: own
             .iter()
-            .map(|lot| shown(lot, amounts.get(&lot.id).copied().unwrap_or(0), currency))
+            .map(|lot| {
+                let origin = origins.get(&lot.id).copied().unwrap_or_default();
+                shown(lot, origin, currency)
+            })
             .collect(),
     })
 }
 
 /// A lot as the wire shows it.
-pub fn shown(lot: &Lot, amount_micros: i64, currency: Currency) -> pb::Lot {
+pub fn shown(lot: &Lot, origin: Origin, currency: Currency) -> pb::Lot {
     let kind = match lot.kind {
         LotKind::Trial => pb::lot::Kind::Trial,
         LotKind::Promo => pb::lot::Kind::Promo,
@@ -80,9 +85,14 @@ pub fn shown(lot: &Lot, amount_micros: i64, currency: Currency) -> pb::Lot {
     pb::Lot {
         lot_id: LotId::from_uuid(lot.id).to_string(),
         kind: kind.into(),
-        amount: amount(amount_micros),
+        amount: amount(origin.amount_micros),
         remaining: amount(lot.remaining_micros),
         create_time: Some(wire::timestamp(lot.created_at)),
         expire_time: lot.expires_at.map(wire::timestamp),
+        priority: lot.priority.into(),
+        invoice_id: origin
+            .collection_id
+            .map(|id| InvoiceId::from_uuid(id).to_string())
+            .unwrap_or_default(),
     }
 }

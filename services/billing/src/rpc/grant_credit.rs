@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::{Call, Caller, Unit, field_error, wire};
+use chassis::{Call, Caller, FieldError, Unit, field_error, wire};
 use proto::billing::v1 as pb;
 use values::AccountId;
 
@@ -10,11 +10,14 @@ use super::convert;
 use super::get_balance::shown;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
-use crate::domain::lots::LotKind;
+use crate::domain::lots::{Lot, LotKind};
 use crate::error::Error;
-use crate::ops::credit::{self, Credit};
+use crate::ops::credit::{self, Credit, Terms};
 use crate::store::closings;
-use crate::store::ledger::{self, Entries, LedgerAccount};
+use crate::store::ledger::{self, Entries, LedgerAccount, Origin};
+
+/// The highest and, below zero, the lowest priority.
+const PRIORITY_MAX: i16 = 100;
 
 pub async fn handle(
     _: Ctx,
@@ -47,6 +50,7 @@ pub async fn handle(
     if expires_at.is_some_and(|expiry| expiry <= call.now) {
         return Err(field_error("expire_time", "later than now").into());
     }
+    let priority = priority(request.priority)?;
     let reason = wire::text("reason", &request.reason, 200)?;
 
     let account = convert::root_account(&mut unit.tx, id).await?;
@@ -72,7 +76,10 @@ pub async fn handle(
         kind,
         source,
         micros: amount.micros(),
-        expires_at,
+        terms: Terms {
+            priority,
+            expires_at,
+        },
         word: "GRANT",
         reason,
         collection: None,
@@ -82,6 +89,14 @@ pub async fn handle(
     let lot = credit::add(db, &credit, &mut entries, call.now).await?;
     entries.copy(db).await?;
     credit::balance_moved(db, (root, before), notify_below, call.now).await?;
-    let lot = lot.map(|lot| shown(&lot, lot.remaining_micros, amount.currency()));
+    let origin = |lot: &Lot| Origin::given(lot.remaining_micros);
+    let lot = lot.map(|lot| shown(&lot, origin(&lot), amount.currency()));
     Ok(unit.commit(pb::GrantCreditResponse { lot }).await?)
+}
+
+fn priority(sent: i32) -> Result<i16, FieldError> {
+    i16::try_from(sent)
+        .ok()
+        .filter(|it| (-PRIORITY_MAX..=PRIORITY_MAX).contains(it))
+        .ok_or_else(|| field_error("priority", "-100 to 100"))
 }

@@ -14,10 +14,10 @@ use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::give_back::{self, Asked};
-use crate::ops::{collect, credit};
+use crate::ops::{collect, credit, recharge};
 use crate::store::accounts::Account;
 use crate::store::refunds::{self, Refund};
-use crate::store::{self, auto_recharges, closings, ledger};
+use crate::store::{self, closings, ledger};
 
 pub async fn handle(
     ctx: Ctx,
@@ -138,7 +138,7 @@ async fn taken(
         return Err(Error::NothingToRefund(id));
     }
     // Who takes money back does not want it charged again.
-    auto_recharges::switch_off(db, account.root_id, "REFUNDED").await?;
+    recharge::switch_off(db, account.root_id, "REFUNDED", now).await?;
     let low = profile.notify_below_micros;
     credit::balance_moved(db, (account.root_id, before), low, now).await
 }

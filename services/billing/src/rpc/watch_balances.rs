@@ -65,6 +65,7 @@ async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalances
                     overdue: it.fell,
                     failure_reason: it.reason.clone(),
                 });
+            let recharge = it.kind == "AUTO_RECHARGE_DISABLED";
             let balance = Amount::from_micros(it.balance_micros, currency);
             let change = pb::WatchBalancesResponse {
                 account_id: convert::account_id(it.root_id),
@@ -72,6 +73,11 @@ async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalances
                 threshold_code: it.threshold_code,
                 below: crossed && it.fell,
                 open_invoice: open,
+                recharge_disable_reason: if recharge {
+                    it.reason.clone()
+                } else {
+                    String::new()
+                },
                 failed_renewal: renewal.then(|| pb::FailedRenewal {
                     failure_reason: it.reason,
                     next_attempt_time: it.next_at.map(timestamp),

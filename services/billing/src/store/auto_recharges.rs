@@ -121,48 +121,28 @@ pub async fn look_at(
     Ok(())
 }
 
-/// What became of a recharge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended<'a> {
-    /// Failures since the last success.
-    pub failures: i32,
-    /// Before when there is no other; then the balance is looked at. `None` where there is none.
-    pub not_before: Option<DateTime<Utc>>,
-    /// Why it is switched off; empty where it is not.
-    pub disable_reason: &'a str,
-}
-
-impl Ended<'_> {
-    /// It went well: the balance is looked at again.
-    pub const fn well(now: DateTime<Utc>) -> Self {
-        Self {
-            failures: 0,
-            not_before: Some(now),
-            disable_reason: "",
-        }
-    }
-}
-
-/// Notes what became of a recharge.
-pub async fn ended(db: &mut PgConnection, root: Uuid, ended: &Ended<'_>) -> sqlx::Result<()> {
+/// Notes what became of a recharge: failures since the last success, and before when there is no other; then the
+/// balance is looked at. `None` where there is none.
+pub async fn ended(
+    db: &mut PgConnection,
+    root: Uuid,
+    (failures, not_before): (i32, Option<DateTime<Utc>>),
+) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.auto_recharges.ended
-        UPDATE billing.auto_recharges
-        SET failures = $2, look_at = $3, not_before = $3, disable_reason = $4, enabled = enabled AND $4 = ''
-        WHERE root_id = $1",
+        UPDATE billing.auto_recharges SET failures = $2, look_at = $3, not_before = $3 WHERE root_id = $1",
         root,
-        ended.failures,
-        ended.not_before,
-        ended.disable_reason
+        failures,
+        not_before
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Switches it off where it is on, with why.
-pub async fn switch_off(db: &mut PgConnection, root: Uuid, reason: &str) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Switches it off, with why; gives whether it was on.
+pub async fn switch_off(db: &mut PgConnection, root: Uuid, reason: &str) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
         "-- billing.auto_recharges.switch_off
         UPDATE billing.auto_recharges SET enabled = false, disable_reason = $2 WHERE root_id = $1 AND enabled",
         root,
@@ -170,7 +150,7 @@ pub async fn switch_off(db: &mut PgConnection, root: Uuid, reason: &str) -> sqlx
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// When a balance is to be looked at next, up to `until`.

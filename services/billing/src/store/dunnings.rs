@@ -11,7 +11,7 @@ pub struct Dunning {
     pub invoice_id: Uuid,
     /// Its root account.
     pub root_id: Uuid,
-    /// The last day to pay it without being asked again.
+    /// The day on which it is charged, or asked for again.
     pub due_on: NaiveDate,
     /// ISSUED, TOLD or OVERDUE.
     pub state: String,

@@ -45,7 +45,7 @@ pub struct Invoice {
     pub charged_minor: i64,
     /// What credit notes have taken back.
     pub credited_minor: i64,
-    /// The last day to pay it; `None` where it was paid when it was issued.
+    /// The day it is due; `None` where it was paid when it was issued.
     pub due_on: Option<NaiveDate>,
 }
 

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
-use values::Currency;
 
 use super::copy::Rows;
 use crate::domain::lots::{Lot, LotKind};
@@ -250,17 +249,43 @@ pub async fn lots(
         .collect()
 }
 
-/// What each lot began with.
-pub async fn lot_amounts(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<(Uuid, i64)>> {
+/// Where a lot came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// What it began with, in millionths.
+    pub amount_micros: i64,
+    /// The collection that paid for it.
+    pub collection_id: Option<Uuid>,
+}
+
+impl Origin {
+    /// Of credit that nobody paid for.
+    pub const fn given(amount_micros: i64) -> Self {
+        Self {
+            amount_micros,
+            collection_id: None,
+        }
+    }
+}
+
+/// Where the lots with something left of a root account came from.
+pub async fn lot_origins(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<(Uuid, Origin)>> {
     let rows = sqlx::query!(
-        "-- billing.lots.amounts\nSELECT lot_id, amount_micros FROM billing.lots WHERE root_id = $1 AND 0 < remaining_micros",
+        "-- billing.lots.origins
+        SELECT lot_id, amount_micros, collection_id FROM billing.lots WHERE root_id = $1 AND 0 < remaining_micros",
         root
     )
     .fetch_all(db)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (row.lot_id, row.amount_micros))
+        .map(|row| {
+            let origin = Origin {
+                amount_micros: row.amount_micros,
+                collection_id: row.collection_id,
+            };
+            (row.lot_id, origin)
+        })
         .collect())
 }
 
@@ -568,10 +593,7 @@ pub async fn differences(
     .await?;
     let (mut currencies, mut micros) = (Vec::new(), Vec::new());
     for code in used {
-        let currency: Currency = code
-            .parse()
-            .map_err(|_| sqlx::Error::Decode("currency".into()))?;
-        micros.push(currency.micros_per_minor());
+        micros.push(super::micros(1, &code)?);
         currencies.push(code);
     }
     let differences = sqlx::query_scalar!(
@@ -591,28 +613,32 @@ pub async fn differences(
                    sum(micros) FILTER (WHERE ledger_account = 9) AS going_back
             FROM moved GROUP BY root_id
         ), going_back AS (
-            SELECT root_id, sum(amount_minor) AS minor FROM billing.refunds
+            SELECT root_id, sum(amount_minor * u.micros) AS micros
+            FROM billing.refunds r JOIN unnest($2::text[], $3::bigint[]) AS u (currency, micros) USING (currency)
             WHERE state NOT IN ('SUCCEEDED', 'UNDONE') AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
         ), due AS (
             SELECT root_id, sum((total_minor - from_balance_minor - charged_minor - credited_minor) * u.micros) AS micros
             FROM billing.invoices i JOIN unnest($2::text[], $3::bigint[]) AS u (currency, micros) USING (currency)
             WHERE state = 1 AND ($1::uuid IS NULL OR root_id = $1) GROUP BY root_id
         )
-        SELECT format('lot %s of %s: %s left, entries say %s', l.lot_id, l.root_id, l.remaining_micros, coalesce(e.micros, 0)) AS "difference!"
-        FROM billing.lots l LEFT JOIN by_lot e USING (root_id, lot_id)
-        WHERE ($1::uuid IS NULL OR l.root_id = $1) AND l.remaining_micros <> coalesce(e.micros, 0)
+        SELECT format('lot %s of %s: %s left, entries say %s', lot_id, root_id, coalesce(l.remaining_micros, 0),
+                      coalesce(e.micros, 0)) AS "difference!"
+        FROM (SELECT root_id, lot_id, remaining_micros FROM billing.lots WHERE $1::uuid IS NULL OR root_id = $1) l
+        FULL JOIN by_lot e USING (root_id, lot_id)
+        WHERE coalesce(l.remaining_micros, 0) <> coalesce(e.micros, 0)
         UNION ALL
-        SELECT format('overdraft of %s: %s, entries say %s', b.root_id, b.overdraft_micros, coalesce(e.overdraft, 0))
-        FROM billing.balances b LEFT JOIN by_account e USING (root_id)
-        WHERE ($1::uuid IS NULL OR b.root_id = $1) AND b.overdraft_micros <> coalesce(e.overdraft, 0)
+        SELECT format('overdraft of %s: %s, entries say %s', root_id, coalesce(b.overdraft_micros, 0), coalesce(e.overdraft, 0))
+        FROM (SELECT root_id, overdraft_micros FROM billing.balances WHERE $1::uuid IS NULL OR root_id = $1) b
+        FULL JOIN by_account e USING (root_id)
+        WHERE coalesce(b.overdraft_micros, 0) <> coalesce(e.overdraft, 0)
         UNION ALL
         SELECT format('open invoices of %s: %s is due, entries say %s', root_id, coalesce(d.micros, 0), coalesce(e.receivable, 0))
         FROM by_account e FULL JOIN due d USING (root_id)
         WHERE coalesce(e.receivable, 0) <> coalesce(d.micros, 0)
         UNION ALL
-        SELECT format('refunds of %s: entries say that %s is on its way back, no refund does', e.root_id, e.going_back)
-        FROM by_account e LEFT JOIN going_back g USING (root_id)
-        WHERE (coalesce(e.going_back, 0) = 0) <> (coalesce(g.minor, 0) = 0)
+        SELECT format('refunds of %s: %s is on its way back, entries say %s', root_id, coalesce(g.micros, 0), coalesce(e.going_back, 0))
+        FROM by_account e FULL JOIN going_back g USING (root_id)
+        WHERE coalesce(e.going_back, 0) <> coalesce(g.micros, 0)
         LIMIT 100"#,
         root,
         &currencies,

@@ -56,16 +56,18 @@ pub async fn balances_crossed(
     Ok(())
 }
 
-/// Tells that auto-recharge switched itself off.
+/// Tells that auto-recharge switched itself off, and why.
 pub async fn recharge_disabled(
     db: &mut PgConnection,
     root: Uuid,
+    reason: &str,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.outbox.recharge_disabled
-        INSERT INTO billing.outbox (root_id, kind, created_at) VALUES ($1, 'AUTO_RECHARGE_DISABLED', $2)",
+        INSERT INTO billing.outbox (root_id, kind, reason, created_at) VALUES ($1, 'AUTO_RECHARGE_DISABLED', $2, $3)",
         root,
+        reason,
         now
     )
     .execute(db)
@@ -140,7 +142,7 @@ pub struct Told {
     pub position: i64,
     /// The root account.
     pub root_id: Uuid,
-    /// `BALANCE_CROSSED`, `RENEWAL_FAILED` or `OPEN_INVOICE`.
+    /// `BALANCE_CROSSED`, `RENEWAL_FAILED`, `OPEN_INVOICE` or `AUTO_RECHARGE_DISABLED`.
     pub kind: String,
     /// The balance then, in millionths; 0 for other news.
     pub balance_micros: i64,
@@ -152,7 +154,7 @@ pub struct Told {
     pub fell: bool,
     /// The open invoice.
     pub invoice_id: Option<Uuid>,
-    /// Why a renewal or an invoice could not be paid.
+    /// Why a renewal or an invoice could not be paid, or recharging was switched off.
     pub reason: String,
     /// When it is tried again; `None` for not any more.
     pub next_at: Option<DateTime<Utc>>,
@@ -173,7 +175,7 @@ pub async fn of_accounts(
                coalesce(o.threshold_code, '') AS "threshold_code!", coalesce(o.fell, false) AS "fell!", o.reason, o.next_at,
                o.invoice_id
         FROM billing.outbox o JOIN billing.balances b ON b.root_id = o.root_id
-        WHERE o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE')
+        WHERE o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE', 'AUTO_RECHARGE_DISABLED')
           AND o.written_by >= pg_snapshot_xmin($1::text::pg_snapshot)
           AND NOT pg_visible_in_snapshot(o.written_by, $1::text::pg_snapshot)
           AND pg_visible_in_snapshot(o.written_by, $2::text::pg_snapshot) AND $3 < o.position

@@ -190,22 +190,41 @@ pub async fn next_due(
 
 /// The lots of paid credit of a root account that a charge has paid for, with something left, newest
 /// first: each with what is left, its charge, and the tax and the net sum that were booked with it.
-pub async fn refundable_lots(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<Refundable>> {
+///
+/// What its payer has had back of a charge, by refunds or disputes, is not there to go back again: a lot is left out
+/// that the rest of its charge does not cover. `per_minor` are the millionths in a minor unit.
+pub async fn refundable_lots(
+    db: &mut PgConnection,
+    (root, per_minor): (Uuid, i64),
+    now: DateTime<Utc>,
+) -> sqlx::Result<Vec<Refundable>> {
     sqlx::query_as!(
         Refundable,
         r#"-- billing.lots.refundable
-        SELECT l.lot_id, l.remaining_micros, l.created_at, c.charge_id AS "charge_id!",
-               CASE WHEN c.state = 'SUCCEEDED' THEN
-                   (SELECT coalesce(sum(t.amount_minor), 0)::bigint FROM billing.collection_taxes t
-                    WHERE t.collection_id = c.collection_id)
-               ELSE 0 END AS "tax_minor!",
-               (SELECT coalesce(sum(n.amount_minor), 0)::bigint FROM billing.collection_lines n
-                WHERE n.collection_id = c.collection_id) AS "net_minor!"
-        FROM billing.lots l JOIN billing.collections c ON c.collection_id = l.collection_id
+        SELECT l.lot_id, l.remaining_micros, l.created_at, c.charge_id AS "charge_id!", paid.tax AS "tax_minor!",
+               paid.net AS "net_minor!"
+        FROM billing.lots l
+        JOIN billing.collections c ON c.collection_id = l.collection_id
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN c.state = 'SUCCEEDED' THEN
+                       (SELECT coalesce(sum(t.amount_minor), 0)::bigint FROM billing.collection_taxes t
+                        WHERE t.collection_id = c.collection_id)
+                   ELSE 0 END AS tax,
+                   (SELECT coalesce(sum(n.amount_minor), 0)::bigint FROM billing.collection_lines n
+                    WHERE n.collection_id = c.collection_id) AS net,
+                   (SELECT coalesce(sum(r.amount_minor), 0) FROM billing.refunds r
+                    WHERE r.charge_id = c.charge_id AND r.state <> 'UNDONE')
+                   + (SELECT coalesce(sum(d.withheld_minor), 0) FROM billing.disputes d
+                      WHERE d.collection_id = c.collection_id AND 0 < d.taken_micros) AS gone
+        ) paid
         WHERE l.root_id = $1 AND l.kind = 3 AND 0 < l.remaining_micros AND c.charge_id IS NOT NULL
-          AND NOT EXISTS (SELECT FROM billing.disputes d WHERE d.collection_id = c.collection_id AND 0 < d.taken_micros)
+          AND (l.expires_at IS NULL OR $2 < l.expires_at)
+          AND (paid.gone = 0 OR l.remaining_micros * (paid.net + paid.tax)::numeric
+                                <= (c.total_minor - paid.gone) * paid.net * $3::bigint)
         ORDER BY l.created_at DESC, l.lot_id DESC"#,
-        root
+        root,
+        now,
+        per_minor
     )
     .fetch_all(db)
     .await

@@ -30,6 +30,7 @@ const SETTLED_AFTER: TimeDelta = TimeDelta::days(2);
 /// | `tok_fails_N…` | is declined N times, then succeeds |
 /// | `tok_3ds_ok…`, `tok_3ds_failed…` | waits a minute for the person |
 /// | `tok_slow_ok…`, `tok_slow_bounced…` | waits two days |
+/// | `tok_duplicate…` | succeeds, and arrives twice: it is booked once |
 /// | `tok_timeout_after…` | succeeds, and nobody is told |
 /// | `tok_timeout_declined…` | is declined, and nobody is told |
 /// | `tok_timeout_before…` | is lost on its way; asked again, it succeeds |
@@ -264,12 +265,13 @@ impl Provider for Sandbox {
         _: Uuid,
     ) -> BoxFuture<'a, Result<Instrument, NotAttached>> {
         async move {
-            const KNOWN: [&str; 9] = [
+            const KNOWN: [&str; 10] = [
                 "tok_ok",
                 "tok_declined_",
                 "tok_fails_",
                 "tok_3ds_",
                 "tok_slow_",
+                "tok_duplicate",
                 "tok_timeout_",
                 "tok_wrong_amount",
                 "tok_down",
@@ -295,9 +297,14 @@ impl Provider for Sandbox {
             if token.starts_with("tok_down") {
                 return Answer::NotSent;
             }
-            self.ask(Kind::Charge, (order.reference, None), token, order.money)
-                .await
-                .unwrap_or(Answer::Unknown)
+            let ask = || self.ask(Kind::Charge, (order.reference, None), token, order.money);
+            let first = ask().await;
+            let answer = if token.starts_with("tok_duplicate") {
+                ask().await
+            } else {
+                first
+            };
+            answer.unwrap_or(Answer::Unknown)
         }
         .boxed()
     }

@@ -160,7 +160,9 @@ async fn written_down(
     if asked.money.currency() != profile.currency {
         return Err(Error::CurrencyDiffers(profile.currency.to_string()));
     }
-    if !asked.plan.is_empty() && !catalogue.plans.iter().any(|it| it == asked.plan) {
+    // A renewal may be of a plan that is not sold any more.
+    let sold = !request.unattended && !asked.plan.is_empty();
+    if sold && !catalogue.plans.iter().any(|it| it == asked.plan) {
         return Err(Error::PlanNotFound(asked.plan.to_owned()));
     }
     if method.removed_at.is_some() || method.is_expired(call.now) {
@@ -179,7 +181,7 @@ async fn written_down(
     if request.unattended && !method.recurring {
         return Err(Error::MethodNotRecurring(method.method_code));
     }
-    if request.unattended && disputes::is_contested(db, root, method.method_id).await? {
+    if request.unattended && disputes::method_contested(db, root, method.method_id).await? {
         let id = MethodId::from_uuid(method.method_id);
         return Err(Error::MethodContested(id));
     }

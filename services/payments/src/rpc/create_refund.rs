@@ -160,7 +160,7 @@ async fn written_down(
     if !asked.by_hand && charge.provider_code.is_empty() {
         return Err(Error::MethodNotRefundable(charge.method_code));
     }
-    if disputes::contested(db, charge_id).await? {
+    if disputes::is_open(db, charge_id).await? {
         return Err(Error::ChargeDisputed(asked.charge));
     }
     // What its payer has by a dispute, nobody pays back once more.

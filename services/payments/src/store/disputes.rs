@@ -64,9 +64,13 @@ pub async fn revision(
 }
 
 /// Whether a charge by a method is contested, or was lost: its payer did not want it.
-pub async fn is_contested(db: &mut PgConnection, root: Uuid, method: Uuid) -> sqlx::Result<bool> {
+pub async fn method_contested(
+    db: &mut PgConnection,
+    root: Uuid,
+    method: Uuid,
+) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        r#"-- payments.disputes.is_contested
+        r#"-- payments.disputes.method_contested
         SELECT EXISTS (
             SELECT FROM payments.disputes d
             JOIN payments.movements m ON m.root_id = d.root_id AND m.movement_id = d.charge_id
@@ -168,9 +172,9 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Dispute
 }
 
 /// Whether it is still open what becomes of money of a charge that the provider holds back.
-pub async fn contested(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<bool> {
+pub async fn is_open(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        r#"-- payments.disputes.contested
+        r#"-- payments.disputes.is_open
         SELECT EXISTS (SELECT FROM payments.disputes WHERE charge_id = $1 AND state = 'OPEN') AS "any!""#,
         charge
     )

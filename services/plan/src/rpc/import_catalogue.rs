@@ -24,7 +24,7 @@ pub async fn handle(
     if text.is_empty() || DOCUMENT_BYTES_MAX < text.len() {
         return Err(field_error("document", "1 to 200000 bytes of YAML").into());
     }
-    let catalogue = document::read(text).map_err(Error::CatalogueInvalid)?;
+    let catalogue = document::read_new(text).map_err(Error::CatalogueInvalid)?;
     let digest = Sha256::digest(text.as_bytes())
         .iter()
         .fold(String::new(), |mut hex, byte| {
