@@ -545,7 +545,7 @@ async fn close(model: &mut Model, callers: &Callers, today: i64) -> bool {
 
 /// Where the ledger does not agree with itself, or with the book of the provider.
 async fn reconciled(h: &Harness) -> Vec<String> {
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
     let mut client = h.operator.billing.clone();
     let request = billing::ReconcileRequest::default();
     let answer = client.reconcile(request).await.unwrap().into_inner();

@@ -51,11 +51,6 @@ impl Zone {
         }
         local.and_utc()
     }
-
-    /// The first instant after `day` here.
-    pub fn end_of(self, day: NaiveDate) -> DateTime<Utc> {
-        self.start_of(day.checked_add_days(Days::new(1)).unwrap_or(day))
-    }
 }
 
 #[cfg(test)]
