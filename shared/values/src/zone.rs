@@ -1,8 +1,6 @@
 //! Time zones: which instant is which day.
 
-use chrono::{
-    DateTime, Days, MappedLocalTime, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc,
-};
+use chrono::{DateTime, MappedLocalTime, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use thiserror::Error;
 
