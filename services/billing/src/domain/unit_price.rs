@@ -61,6 +61,9 @@ pub fn price_as(
     quantity_micros: i64,
     rates: &Rates,
 ) -> Option<i64> {
+    if quantity_micros == earlier_micros {
+        return Some(earlier_price);
+    }
     let earlier = count(unit, earlier_micros, rates)?;
     let rest = earlier_price.checked_rem(earlier)?;
     let each = earlier_price.checked_div(earlier).filter(|_| rest == 0)?;
@@ -153,6 +156,7 @@ mod tests {
         assert_eq!(parts((-3 * ONE, -600_000), -ONE), Some(-200_000));
         assert_eq!(parts((0, 0), 2 * ONE), None, "nothing tells a price");
         assert_eq!(parts((3 * ONE, 500_000), 2 * ONE), None);
+        assert_eq!(parts((3 * ONE, 500_000), 3 * ONE), Some(500_000));
         assert_eq!(parts((ONE, i64::MAX), 2 * ONE), None);
     }
 
