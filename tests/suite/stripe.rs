@@ -999,6 +999,8 @@ async fn a_charge_that_is_lost_takes_its_own_credit_and_what_is_left_can_go_back
     let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
     let seller = Clients::new(&shop.h.urls, &seller).unwrap();
     let (account, first) = buy(&shop, &seller, "pm_ok_1").await;
+    // Else chance would say which is the older.
+    shop.h.advance("2026-03-01T13:00:00Z").await;
     let second = buy_more(&seller, &account).await;
     let say = async |id: &str, charge: &str, status: &str, amount: i64| {
         let request = payments::GetChargeRequest {
