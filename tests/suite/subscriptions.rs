@@ -747,6 +747,19 @@ async fn req_127_a_renewal_that_fails_is_tried_again_and_then_limits_the_account
 }
 
 #[tokio::test]
+async fn req_135_a_plan_that_is_not_sold_any_more_is_renewed_for_who_has_it() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    h.import_as("v2", &[("  starter:", "  basic:")]).await;
+    h.advance("2026-05-15T12:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await, ["2360.00"]);
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    h.advance("2026-06-15T12:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await, ["2360.00", "2360.00"]);
+}
+
+#[tokio::test]
 async fn a_cycle_that_was_paid_by_another_sum_waits_for_a_person_and_the_next_one_does_not() {
     let shop = Shop::start().await;
     let id = subscriber(&shop, "tok_ok").await;
