@@ -216,6 +216,13 @@ fn credits(id: &str, amount: &str) -> billing::CollectOrderRequest {
     }
 }
 
+fn switched_on() -> billing::AutoRecharge {
+    billing::AutoRecharge {
+        enabled: true,
+        ..billing::AutoRecharge::default()
+    }
+}
+
 pub fn rated(
     id: &str,
     account: &str,
@@ -719,10 +726,7 @@ async fn req_102_a_low_balance_is_filled_by_one_charge_up_to_the_monthly_cap() {
     for id in [&id, &off] {
         shop.collect(&credits(id, "1000.00")).await.unwrap();
     }
-    let on = billing::AutoRecharge {
-        enabled: true,
-        ..billing::AutoRecharge::default()
-    };
+    let on = switched_on();
     let low = billing::AutoRecharge {
         threshold: inr("99.99"),
         ..on.clone()
@@ -779,10 +783,7 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
     let id = shop.customer("IN", "MH", "tok_ok").await;
     shop.collect(&credits(&id, "1000.00")).await.unwrap();
     shop.card(&id, "tok_declined_insufficient_funds").await;
-    let on = billing::AutoRecharge {
-        enabled: true,
-        ..billing::AutoRecharge::default()
-    };
+    let on = switched_on();
     shop.recharge(&id, on.clone()).await.unwrap();
     shop.texts(&id, "2026-03-01T12:00:00Z", "4000").await;
     let tries =
@@ -839,10 +840,7 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
     let abroad = shop.h.account_of("global", false).await;
     shop.live_in(&abroad, "US", "", false).await;
     shop.card(&abroad, "tok_ok").await;
-    let on = billing::AutoRecharge {
-        enabled: true,
-        ..billing::AutoRecharge::default()
-    };
+    let on = switched_on();
     let request = payments::AddPaymentMethodRequest {
         account_id: abroad.clone(),
         method_code: "CARD".to_owned(),
@@ -1419,10 +1417,7 @@ async fn credit_that_expires_is_told_and_fills_the_balance_where_that_is_on() {
     };
     let mut client = shop.h.operator.billing.clone();
     client.grant_credit(promo).await.unwrap();
-    let on = billing::AutoRecharge {
-        enabled: true,
-        ..billing::AutoRecharge::default()
-    };
+    let on = switched_on();
     shop.recharge(&id, on).await.unwrap();
     shop.h.advance("2026-03-04T23:00:00Z").await;
     assert_eq!(shop.h.balance(&id).await, "900.000000");
@@ -1541,10 +1536,7 @@ async fn one_recharge_is_under_way_at_a_time() {
     shop.collect(&credits(&id, "1000.00")).await.unwrap();
     // Its bank takes two days.
     shop.card(&id, "tok_slow_ok").await;
-    let on = billing::AutoRecharge {
-        enabled: true,
-        ..billing::AutoRecharge::default()
-    };
+    let on = switched_on();
     shop.recharge(&id, on).await.unwrap();
     let at = "2026-03-01T12:00:00Z";
     let charges = "SELECT count(*) FROM billing.collections WHERE purpose = 'RECHARGE'";

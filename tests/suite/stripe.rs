@@ -678,6 +678,20 @@ async fn a_charge_that_nobody_confirms_ends_and_can_not_be_confirmed_any_more() 
     assert_eq!(status, "canceled");
 }
 
+/// A suite that Stripe sends webhooks to, their address, and who sells.
+async fn with_webhooks() -> (Fake, String, Shop, Clients) {
+    let (fake, stripe) = Fake::start().await;
+    let port = free_url();
+    let environment = [
+        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
+        ("WEBHOOK_LISTEN", port.trim_start_matches("http://")),
+    ];
+    let shop = Shop::start(&stripe, &environment).await;
+    let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
+    let seller = Clients::new(&shop.h.urls, &seller).unwrap();
+    (fake, port, shop, seller)
+}
+
 /// Buys credit for 100.00 by billing; gives the account and the charge.
 async fn buy(shop: &Shop, seller: &Clients, token: &str) -> (String, String) {
     let (account, _) = shop.card(token).await;
@@ -705,15 +719,7 @@ async fn buy_more(seller: &Clients, account: &str) -> String {
 
 #[tokio::test]
 async fn a_refund_that_comes_back_is_paid_out_by_a_bank_transfer() {
-    let (fake, stripe) = Fake::start().await;
-    let port = free_url();
-    let environment = [
-        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
-        ("WEBHOOK_LISTEN", port.trim_start_matches("http://")),
-    ];
-    let shop = Shop::start(&stripe, &environment).await;
-    let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
-    let seller = Clients::new(&shop.h.urls, &seller).unwrap();
+    let (fake, port, shop, seller) = with_webhooks().await;
     let (account, charge_id) = buy(&shop, &seller, "pm_ok_1").await;
     let request = billing::RequestRefundRequest {
         account_id: account.clone(),
@@ -830,15 +836,7 @@ async fn a_refund_that_comes_back_is_paid_out_by_a_bank_transfer() {
 
 #[tokio::test]
 async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is_lost() {
-    let (fake, stripe) = Fake::start().await;
-    let port = free_url();
-    let environment = [
-        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
-        ("WEBHOOK_LISTEN", port.trim_start_matches("http://")),
-    ];
-    let shop = Shop::start(&stripe, &environment).await;
-    let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
-    let seller = Clients::new(&shop.h.urls, &seller).unwrap();
+    let (fake, port, shop, seller) = with_webhooks().await;
     let buy = async |token: &str| buy(&shop, &seller, token).await;
     let mut sent = 0;
     // The bank says something of the dispute, and Stripe sends word of it.
@@ -989,27 +987,22 @@ async fn a_contested_charge_is_held_back_and_its_credit_is_taken_back_when_it_is
 
 #[tokio::test]
 async fn a_charge_that_is_lost_takes_its_own_credit_and_what_is_left_can_go_back() {
-    let (fake, stripe) = Fake::start().await;
-    let port = free_url();
-    let environment = [
-        ("STRIPE_WEBHOOK_SECRET", "whsec_test"),
-        ("WEBHOOK_LISTEN", port.trim_start_matches("http://")),
-    ];
-    let shop = Shop::start(&stripe, &environment).await;
-    let seller = shop.h.suite.keys.service("account-lifecycle").unwrap();
-    let seller = Clients::new(&shop.h.urls, &seller).unwrap();
+    let (fake, port, shop, seller) = with_webhooks().await;
     let (account, first) = buy(&shop, &seller, "pm_ok_1").await;
     // Else chance would say which is the older.
     shop.h.advance("2026-03-01T13:00:00Z").await;
     let second = buy_more(&seller, &account).await;
-    let say = async |id: &str, charge: &str, status: &str, amount: i64| {
+    let get = async |charge: &str| {
         let request = payments::GetChargeRequest {
             account_id: account.clone(),
             charge_id: charge.to_owned(),
         };
         let mut client = shop.billing.payments.clone();
-        let charge = client.get_charge(request).await.unwrap().into_inner();
-        let intent = charge.charge.unwrap().provider_charge_id;
+        let found = client.get_charge(request).await.unwrap().into_inner();
+        found.charge.unwrap()
+    };
+    let say = async |id: &str, charge: &str, status: &str, amount: i64| {
+        let intent = get(charge).await.provider_charge_id;
         let dispute = json!({"id": id, "payment_intent": intent, "amount": amount, "currency": "usd",
             "created": 1_772_366_400, "status": status, "reason": "fraudulent",
             "balance_transactions": [{"amount": -amount, "currency": "usd"}]});
@@ -1065,13 +1058,7 @@ async fn a_charge_that_is_lost_takes_its_own_credit_and_what_is_left_can_go_back
     )
     .await;
     assert_eq!(shop.h.balance(&account).await, "0.000000");
-    let request = payments::GetChargeRequest {
-        account_id: account.clone(),
-        charge_id: first,
-    };
-    let mut client = shop.billing.payments.clone();
-    let charge = client.get_charge(request).await.unwrap().into_inner();
-    let back = charge.charge.unwrap().refunded_amount.unwrap().amount;
+    let back = get(&first).await.refunded_amount.unwrap().amount;
     assert!(back.parse::<f64>().unwrap() <= 80.0, "{back}");
     let mut client = shop.h.operator.billing.clone();
     let request = billing::ReconcileRequest::default();

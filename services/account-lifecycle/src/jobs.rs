@@ -42,23 +42,18 @@ pub async fn run(ctx: &Ctx, stop: &CancellationToken) {
         stop,
     };
     tokio::join!(
-        often.repeat("open_accounts", async || open_accounts::step(ctx).await),
-        often.repeat("finish_orders", async || finish_orders::step(ctx).await),
-        often.repeat("tell_billing_details", async || tell_billing_details::step(
-            ctx
-        )
-        .await),
-        often.repeat("follow_timelines", async || follow_timelines::step(ctx)
-            .await),
-        often.repeat("limit_accounts", async || limit_accounts::step(ctx).await),
-        often.repeat("follow_balances", async || follow_balances::step(ctx).await),
-        often.repeat("finish_closings", async || finish_closings::step(ctx).await),
-        often.repeat("send_notifications", async || send_notifications::step(ctx)
-            .await),
-        often.repeat("erase_accounts", async || erase_accounts::step(ctx).await),
-        often.repeat("give_back", async || give_back::step(ctx).await),
-        often.repeat("release_numbers", async || release_numbers::step(ctx).await),
-        often.repeat("warn_owners", async || warn_owners::step(ctx).await),
+        often.repeat("open_accounts", ctx, open_accounts::step),
+        often.repeat("finish_orders", ctx, finish_orders::step),
+        often.repeat("tell_billing_details", ctx, tell_billing_details::step),
+        often.repeat("follow_timelines", ctx, follow_timelines::step),
+        often.repeat("limit_accounts", ctx, limit_accounts::step),
+        often.repeat("follow_balances", ctx, follow_balances::step),
+        often.repeat("finish_closings", ctx, finish_closings::step),
+        often.repeat("send_notifications", ctx, send_notifications::step),
+        often.repeat("erase_accounts", ctx, erase_accounts::step),
+        often.repeat("give_back", ctx, give_back::step),
+        often.repeat("release_numbers", ctx, release_numbers::step),
+        often.repeat("warn_owners", ctx, warn_owners::step),
         chassis::keep_house(ctx, stop),
     );
 }

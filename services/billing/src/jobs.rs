@@ -38,22 +38,20 @@ pub async fn run(ctx: &Ctx, workers: usize, stop: &CancellationToken) {
         wake: &ctx.wake,
         stop,
     };
-    let worker = |_| often.repeat("work_runs", async || work_runs::step(ctx).await);
+    let worker = |_| often.repeat("work_runs", ctx, work_runs::step);
     tokio::join!(
         join_all((0..workers).map(worker)),
-        often.repeat("finish_runs", async || finish_runs::step(ctx).await),
-        often.repeat("expire_lots", async || expire_lots::step(ctx).await),
-        often.repeat("follow_movements", async || follow_movements::step(ctx)
-            .await),
-        often.repeat("ask_payments", async || ask_payments::step(ctx).await),
-        often.repeat("recharge", async || recharge::step(ctx).await),
-        often.repeat("follow_timelines", async || follow_timelines::step(ctx)
-            .await),
-        often.repeat("renew", async || renew::step(ctx).await),
-        often.repeat("destroy_keys", async || destroy_keys::step(ctx).await),
-        often.repeat("charge_rentals", async || charge_rentals::step(ctx).await),
-        often.repeat("dun", async || dun::step(ctx).await),
-        often.repeat("invoice_usage", async || invoice_usage::step(ctx).await),
+        often.repeat("finish_runs", ctx, finish_runs::step),
+        often.repeat("expire_lots", ctx, expire_lots::step),
+        often.repeat("follow_movements", ctx, follow_movements::step),
+        often.repeat("ask_payments", ctx, ask_payments::step),
+        often.repeat("recharge", ctx, recharge::step),
+        often.repeat("follow_timelines", ctx, follow_timelines::step),
+        often.repeat("renew", ctx, renew::step),
+        often.repeat("destroy_keys", ctx, destroy_keys::step),
+        often.repeat("charge_rentals", ctx, charge_rentals::step),
+        often.repeat("dun", ctx, dun::step),
+        often.repeat("invoice_usage", ctx, invoice_usage::step),
         chassis::keep_house(ctx, stop),
     );
 }

@@ -38,15 +38,12 @@ pub async fn run(ctx: &Ctx, webhooks: Option<SocketAddr>, stop: &CancellationTok
         ..often
     };
     tokio::join!(
-        often.repeat("decide_sandbox", async || decide_sandbox::step(ctx).await),
-        often.repeat("look_up_movements", async || look_up_movements::step(ctx)
-            .await),
-        often.repeat("process_webhooks", async || process_webhooks::step(ctx)
-            .await),
-        often.repeat("tell_overdue", async || tell_overdue::step(ctx).await),
-        seldom.repeat("look_for_disputes", async || look_for_disputes::step(ctx)
-            .await),
-        seldom.repeat("erase_methods", async || erase_methods::step(ctx).await),
+        often.repeat("decide_sandbox", ctx, decide_sandbox::step),
+        often.repeat("look_up_movements", ctx, look_up_movements::step),
+        often.repeat("process_webhooks", ctx, process_webhooks::step),
+        often.repeat("tell_overdue", ctx, tell_overdue::step),
+        seldom.repeat("look_for_disputes", ctx, look_for_disputes::step),
+        seldom.repeat("erase_methods", ctx, erase_methods::step),
         listen(ctx, webhooks, stop),
         chassis::keep_house(ctx, stop),
     );

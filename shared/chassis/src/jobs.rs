@@ -44,21 +44,22 @@ pub struct Pace<'a> {
 }
 
 impl Pace<'_> {
-    /// Calls `step` until it is stopped: again at once while it finds work, else after the pause or when woken.
+    /// Calls `step` with `ctx` until it is stopped: again at once while it finds work, else after the pause or when woken.
     /// After a failure it always waits.
     ///
     /// A step that has begun is finished before this returns. A step that fails or panics is logged and
     /// tried again after the pause: its transaction is undone, and the other jobs go on.
-    pub async fn repeat<E: Error + 'static>(
+    pub async fn repeat<C, E: Error + 'static>(
         &self,
         job: &str,
-        step: impl AsyncFn() -> Result<usize, E>,
+        ctx: &C,
+        step: impl AsyncFn(&C) -> Result<usize, E>,
     ) {
         while !self.stop.is_cancelled() {
             // From here on: what is announced during the step is not missed.
             let mut woken = pin!(self.wake.notified());
             woken.as_mut().enable();
-            let found = match AssertUnwindSafe(step()).catch_unwind().await {
+            let found = match AssertUnwindSafe(step(ctx)).catch_unwind().await {
                 Ok(Ok(found)) => Some(found),
                 Ok(Err(error)) => {
                     tracing::error!(job, error = %Chain(&error), "a step failed");
@@ -91,9 +92,8 @@ pub async fn keep_house<C: Owned>(ctx: &C, stop: &CancellationToken) {
     };
     let (hour, minute) = (every(HOUR), every(MINUTE));
     tokio::join!(
-        hour.repeat("forget_answers", async || requests::forget_answers(ctx)
-            .await),
-        minute.repeat("anchor_audit", async || audit::anchor_audit(ctx).await),
+        hour.repeat("forget_answers", ctx, requests::forget_answers),
+        minute.repeat("anchor_audit", ctx, audit::anchor_audit),
     );
 }
 
@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn a_step_that_panics_is_tried_again() {
         let (tries, stop, wake) = (Cell::new(0), CancellationToken::new(), Notify::new());
-        let step = async || {
+        let step = async |(): &()| {
             tries.set(tries.get() + 1);
             wake.notify_waiters();
             assert!(1 < tries.get(), "the first try panics");
@@ -119,7 +119,7 @@ mod tests {
             wake: &wake,
             stop: &stop,
         };
-        pace.repeat("test", step).await;
+        pace.repeat("test", &(), step).await;
         assert_eq!(tries.get(), 2);
         assert!(
             Duration::from_millis(80) <= begun.elapsed(),
@@ -130,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn a_step_begins_when_there_is_news_and_not_only_after_the_pause() {
         let (tries, stop, wake) = (Cell::new(0), CancellationToken::new(), Notify::new());
-        let step = async || {
+        let step = async |(): &()| {
             tries.set(tries.get() + 1);
             // News that comes during a step is not missed.
             wake.notify_waiters();
@@ -144,7 +144,7 @@ mod tests {
             wake: &wake,
             stop: &stop,
         };
-        tokio::time::timeout(Duration::from_secs(5), pace.repeat("test", step))
+        tokio::time::timeout(Duration::from_secs(5), pace.repeat("test", &(), step))
             .await
             .unwrap();
         assert_eq!(tries.get(), 2);

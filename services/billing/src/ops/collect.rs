@@ -14,7 +14,7 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, InvoiceId, MethodId, Money, MoneyError};
 
-use super::credit::{self, Credit, Terms};
+use super::credit::{self, Credit, LotTerms};
 use super::settle::series_of;
 use super::{dun, recharge, renewal};
 use crate::clients::{Catalogue, Profile};
@@ -365,7 +365,7 @@ pub async fn keep(
     }
     let (state, reason) = match charge.state() {
         State::Succeeded => {
-            let settled = told(charge.settled_amount.as_ref(), &collection.currency)?.minor();
+            let settled = parsed_sum(charge.settled_amount.as_ref(), &collection.currency)?.minor();
             if settled == collection.total_minor {
                 book(db, catalogue, (&collection, true), now).await?;
                 ("SUCCEEDED", "")
@@ -456,7 +456,7 @@ pub async fn invoice(
 }
 
 /// A sum that `payments` tells of, which must be in the currency `code`.
-pub fn told(sum: Option<&Sum>, code: &str) -> Result<Money, Error> {
+pub fn parsed_sum(sum: Option<&Sum>, code: &str) -> Result<Money, Error> {
     let currency = store::currency(code)?;
     sum.filter(|sum| sum.currency_code == code)
         .and_then(|sum| Money::parse(&sum.amount, currency).ok())
@@ -554,7 +554,7 @@ async fn credit_bought(
         kind: LotKind::Paid,
         source,
         micros,
-        terms: Terms::default(),
+        terms: LotTerms::default(),
         word: "PURCHASE",
         reason: "PURCHASE",
         collection: Some(collection.collection_id),
@@ -608,7 +608,7 @@ async fn add_as_credit(
         kind: LotKind::Paid,
         source: LedgerAccount::Clearing,
         micros: store::micros(settled, &collection.currency)?,
-        terms: Terms::default(),
+        terms: LotTerms::default(),
         word: SETTLED_AMOUNT_DIFFERS,
         reason: SETTLED_AMOUNT_DIFFERS,
         collection: Some(collection.collection_id),

@@ -10,8 +10,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{ChargeId, DisputeId, Money, Ratio, Rounding};
 
-use super::collect::{SETTLED_AMOUNT_DIFFERS, parsed, told};
-use super::credit::{self, Credit, Terms};
+use super::collect::{SETTLED_AMOUNT_DIFFERS, parsed, parsed_sum};
+use super::credit::{self, Credit, LotTerms};
 use super::spend::{self, Bill, Spending};
 use super::{give_back, recharge};
 use crate::clients::Catalogue;
@@ -43,7 +43,7 @@ pub async fn keep(
         withheld_minor: 0,
         taken_micros: 0,
     });
-    let withheld = told(said.withheld_amount.as_ref(), &collection.currency)?;
+    let withheld = parsed_sum(said.withheld_amount.as_ref(), &collection.currency)?;
     let mut entries = Entries::new(&collection.currency, now);
     let more = withheld.minor() - known.withheld_minor;
     let more_micros = store::micros(more, &collection.currency)?;
@@ -69,7 +69,7 @@ pub async fn keep(
             kind: LotKind::Paid,
             source: LedgerAccount::Disputed,
             micros: -more,
-            terms: Terms::default(),
+            terms: LotTerms::default(),
             word: "DISPUTE_WON",
             reason: "DISPUTE_WON",
             collection: Some(collection.collection_id),

@@ -23,7 +23,7 @@ pub struct Credit<'a> {
     /// How much, above zero.
     pub micros: i64,
     /// When it is spent.
-    pub terms: Terms,
+    pub terms: LotTerms,
     /// The word on its entries.
     pub word: &'static str,
     /// Why, on the lot.
@@ -36,7 +36,7 @@ pub struct Credit<'a> {
 
 /// When credit is spent: with others of its kind, and for ever, unless it was said otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct LotTerms {
     /// Credit of a lower number is spent before all other.
     pub priority: i16,
     /// From when it can't be spent.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use values::{AccountId, InvoiceId, Money};
 
 use super::collect::{self, Of, SETTLED_AMOUNT_DIFFERS};
-use super::credit::{self, Credit, Terms};
+use super::credit::{self, Credit, LotTerms};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
 use crate::domain::dunning;
@@ -165,7 +165,7 @@ pub async fn book(
             kind: LotKind::Paid,
             source: LedgerAccount::Clearing,
             micros: store::micros(rest, &invoice.currency)?,
-            terms: Terms::default(),
+            terms: LotTerms::default(),
             word: "OVERPAID",
             reason: "OVERPAID",
             collection: Some(collection.collection_id),

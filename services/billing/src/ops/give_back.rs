@@ -8,8 +8,8 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, Money, RefundId, business_day};
 
-use super::collect::{self, parsed, told};
-use super::credit::{self, Credit, Terms};
+use super::collect::{self, parsed, parsed_sum};
+use super::credit::{self, Credit, LotTerms};
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
@@ -317,7 +317,7 @@ async fn came_back(
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let settled = told(said.settled_amount.as_ref(), &known.currency)?.minor();
+    let settled = parsed_sum(said.settled_amount.as_ref(), &known.currency)?.minor();
     let micros = store::micros(settled, &known.currency)?;
     let id = |what: &str| {
         let of_attempt = format!("{what} {}", known.attempt_number);
@@ -343,7 +343,7 @@ async fn came_back(
             entries.add(id("tax owed again"), &owed);
         }
         if 0 < credited {
-            let credit = again(db, known, (RETURNED, credited), id("returned")).await?;
+            let credit = credited_again(db, known, (RETURNED, credited), id("returned")).await?;
             credit::add(db, &credit, &mut entries, now).await?;
         }
     }
@@ -371,7 +371,7 @@ fn tax_owed_again(refund: &Refund, micros: i64) -> Option<Entry> {
 }
 
 /// What of a refund is its customer's credit again, in millionths: of the same payment, it can go back another time.
-async fn again(
+async fn credited_again(
     db: &mut PgConnection,
     refund: &Refund,
     (word, micros): (&'static str, i64),
@@ -383,7 +383,7 @@ async fn again(
         kind: LotKind::Paid,
         source: LedgerAccount::Refunds,
         micros,
-        terms: Terms::default(),
+        terms: LotTerms::default(),
         word,
         reason: word,
         collection: paid.map(|it| it.collection_id),
@@ -402,7 +402,7 @@ async fn paid_back(
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let settled = told(said.settled_amount.as_ref(), &known.currency)?.minor();
+    let settled = parsed_sum(said.settled_amount.as_ref(), &known.currency)?.minor();
     let mut entries = Entries::new(&known.currency, now);
     let rest = known.amount_minor.saturating_sub(settled);
     if rest < 0 {
@@ -410,7 +410,7 @@ async fn paid_back(
     }
     if 0 < rest {
         let rest = store::micros(rest, &known.currency)?;
-        let credit = again(db, known, (RETURNED, rest), known.refund_id).await?;
+        let credit = credited_again(db, known, (RETURNED, rest), known.refund_id).await?;
         credit::add(db, &credit, &mut entries, now).await?;
     }
     let entry = Entry {
@@ -442,7 +442,7 @@ pub async fn undo(
     }
     let micros = store::micros(refund.amount_minor - refund.tax_minor, &refund.currency)?;
     let seed = Uuid::new_v5(&refund.refund_id, b"undone");
-    let credit = again(db, refund, ("REFUND_UNDONE", micros), seed).await?;
+    let credit = credited_again(db, refund, ("REFUND_UNDONE", micros), seed).await?;
     credit::add(db, &credit, entries, now).await?;
     Ok(())
 }

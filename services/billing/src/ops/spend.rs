@@ -215,7 +215,7 @@ async fn give_back(
             kind: lots::LotKind::Paid,
             source: LedgerAccount::Revenue,
             micros: rest,
-            terms: credit::Terms::default(),
+            terms: credit::LotTerms::default(),
             word: "USAGE_CORRECTED",
             reason: "USAGE_CORRECTED",
             collection: None,

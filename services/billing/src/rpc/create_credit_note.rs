@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::domain::credit::{Split, split};
 use crate::domain::lots::LotKind;
 use crate::error::Error;
-use crate::ops::credit::{self, Credit, Terms};
+use crate::ops::credit::{self, Credit, LotTerms};
 use crate::ops::{collect, end_invoice, settle};
 use crate::store::credit_notes::{self, CreditNote};
 use crate::store::invoices::{self, Invoice, OPEN, PAID};
@@ -123,7 +123,7 @@ async fn post(
                 kind: LotKind::Promo,
                 source,
                 micros: micros(balance)?,
-                terms: Terms::default(),
+                terms: LotTerms::default(),
                 word: "CREDIT_NOTE",
                 reason: "CREDIT_NOTE",
                 collection: None,

@@ -12,7 +12,7 @@ use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::lots::{Lot, LotKind};
 use crate::error::Error;
-use crate::ops::credit::{self, Credit, Terms};
+use crate::ops::credit::{self, Credit, LotTerms};
 use crate::store::closings;
 use crate::store::ledger::{self, Entries, LedgerAccount, Origin};
 
@@ -76,7 +76,7 @@ pub async fn handle(
         kind,
         source,
         micros: amount.micros(),
-        terms: Terms {
+        terms: LotTerms {
             priority,
             expires_at,
         },
