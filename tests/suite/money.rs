@@ -1565,3 +1565,42 @@ async fn req_122_holidays_of_the_profile_are_no_business_days() {
     let refund = shop.refund(&id, None).await.unwrap();
     assert_eq!(refund.due_date, "2026-10-12");
 }
+
+#[tokio::test]
+async fn a_balance_is_read_as_of_one_instant() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let given = |amount: &str| billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Promo.into(),
+        amount: Some(Amount {
+            currency_code: "INR".to_owned(),
+            amount: amount.to_owned(),
+        }),
+        reason: "a test".to_owned(),
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.grant_credit(given("100.00")).await.unwrap();
+    // 150.00 are used of 100.00 and given again, in turn: the balance is never anything between.
+    let changes = async {
+        let mut client = shop.h.operator.billing.clone();
+        for _ in 0..150 {
+            shop.texts(&id, "2026-03-01T12:00:00Z", "750").await;
+            client.grant_credit(given("150.00")).await.unwrap();
+        }
+    };
+    let read = async || -> std::convert::Infallible {
+        loop {
+            let balance = shop.h.balance(&id).await;
+            let known = ["100.000000", "-50.000000"].contains(&balance.as_str());
+            assert!(known, "{balance}");
+        }
+    };
+    let readers = futures::future::join_all([(); 4].map(|()| read()));
+    tokio::select! {
+        () = changes => {}
+        _ = readers => {}
+    }
+}
