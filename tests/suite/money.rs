@@ -1604,3 +1604,33 @@ async fn a_balance_is_read_as_of_one_instant() {
         _ = readers => {}
     }
 }
+
+#[tokio::test]
+async fn credit_that_has_expired_does_not_go_back_while_a_run_keeps_it() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let by_approval = [(
+        "run_approval: {SUPPORT: NOT_REQUIRED}",
+        "run_approval: {SUPPORT: REQUIRED}",
+    )];
+    h.import_as("v2", &by_approval).await;
+    let billed = h.account().await;
+    h.change("2026-03-20T10:00:00Z", &billed, "business").await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    h.advance("2026-04-01T00:00:00Z").await;
+    h.bill("2026-03").await;
+    // It expires while the run waits for its approval: nothing is forfeited until then.
+    sqlx::query("UPDATE billing.lots SET expires_at = '2026-04-02T00:00:00Z'")
+        .execute(&h.db)
+        .await
+        .unwrap();
+    h.advance("2026-04-04T00:00:00Z").await;
+    let kept = "SELECT count(*) FROM billing.lots WHERE 0 < remaining_micros";
+    assert_eq!(h.count(kept).await, 1);
+    assert_eq!(h.balance(&id).await, "0.000000");
+    assert_eq!(
+        refused(shop.refund(&id, None).await),
+        (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
+    );
+}
