@@ -13,14 +13,17 @@ use prost_types::FileDescriptorSet;
 use prost_types::field_descriptor_proto::Type;
 
 /// The contracts that reflection shows.
-const PUBLIC: [&str; 4] = [
+const PUBLIC: [&str; 5] = [
     "perdiem/plan/v1/plan.proto",
     "perdiem/billing/v1/billing.proto",
     "perdiem/account/v1/account.proto",
+    "perdiem/account/v1/customer.proto",
     "perdiem/payments/v1/payments.proto",
 ];
 /// The contract that it does not show.
 const CLOCK: &str = "perdiem/clock/v1/clock.proto";
+/// The reasons that all of them share, which none of them imports.
+const REASONS: &str = "perdiem/type/v1/reason.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=perdiem");
@@ -29,10 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     fs::write(out.join("descriptors.bin"), compiled(&root, &PUBLIC)?)?;
-    let everything = [PUBLIC.as_slice(), &[CLOCK]].concat();
+    let everything = [PUBLIC.as_slice(), &[CLOCK, REASONS]].concat();
     let bytes = compiled(&root, &everything)?;
     let set = FileDescriptorSet::decode(bytes.as_slice())?;
     fs::write(out.join("mutations.rs"), mutations(&set))?;
+    fs::write(out.join("listings.rs"), listings(&set))?;
 
     tonic_prost_build::configure()
         .codec_path("crate::Codec")
@@ -54,12 +58,7 @@ fn compiled(root: &Path, files: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
 fn mutations(set: &FileDescriptorSet) -> String {
     let mut code = String::new();
     for file in &set.file {
-        let module = file
-            .package()
-            .split('.')
-            .skip(1)
-            .collect::<Vec<_>>()
-            .join("::");
+        let module = module(file.package());
         for message in &file.message_type {
             let has = |name: &str| {
                 message
@@ -73,27 +72,74 @@ fn mutations(set: &FileDescriptorSet) -> String {
             let scope = ["account_id", "parent_account_id", "payer_account_id"];
             let scope = scope.into_iter().find(|name| has(name));
             let scope = scope.map_or("\"\"".to_owned(), |name| format!("&self.{name}"));
-            let method = message.name().trim_end_matches("Request");
+            let (package, name) = (file.package(), message.name());
+            let method = name.trim_end_matches("Request");
             let has_formulas = message
                 .field
                 .iter()
                 .any(|f| f.type_name().ends_with(".CollectionLine"));
-            // Words come and go with versions: a retry by another one is of the same intent.
+            let tells_of_closing = message.field.iter().any(|f| f.name() == "after_closing");
+            // Words come and go with versions: a retry by another one is of the same intent. So is one that comes
+            // after the account was closed.
             let words = if has_formulas {
                 "for line in &mut self.lines { line.formula.clear(); }"
+            } else if tells_of_closing {
+                "self.after_closing = false;"
             } else {
                 ""
             };
+            let after_closing = if tells_of_closing {
+                "self.after_closing"
+            } else {
+                "false"
+            };
             let _ = write!(
                 code,
-                "impl crate::Mutation for crate::{module}::{} {{\n\
+                "impl crate::Mutation for crate::{module}::{name} {{\n\
+                 const NAME: &'static str = \"{package}.{name}\";\n\
                  const METHOD: &'static str = \"{method}\";\n\
                  fn request_id(&self) -> &str {{ &self.request_id }}\n\
                  fn account_scope(&self) -> &str {{ {scope} }}\n\
-                 fn clear_request_id(&mut self) {{ self.request_id.clear(); {words} }}\n}}\n",
-                message.name()
+                 fn after_closing(&self) -> bool {{ {after_closing} }}\n\
+                 fn clear_request_id(&mut self) {{ self.request_id.clear(); {words} }}\n}}\n"
             );
         }
     }
     code
+}
+
+/// An implementation of `Listing` for each request for a page, and of `Listed` for each page.
+fn listings(set: &FileDescriptorSet) -> String {
+    let mut code = String::new();
+    for file in &set.file {
+        let module = module(file.package());
+        for message in &file.message_type {
+            let name = message.name();
+            let has = |field: &str| message.field.iter().any(|f| f.name() == field);
+            if has("page_token") && has("page_size") {
+                let _ = write!(
+                    code,
+                    "impl crate::Listing for crate::{module}::{name} {{\n\
+                     const NAME: &'static str = \"{}.{name}\";\n\
+                     fn page_token(&mut self) -> &mut String {{ &mut self.page_token }}\n\
+                     fn page_size(&mut self) -> &mut i32 {{ &mut self.page_size }}\n}}\n",
+                    file.package()
+                );
+            }
+            if has("next_page_token") {
+                let _ = write!(
+                    code,
+                    "impl crate::Listed for crate::{module}::{name} {{\n\
+                     fn next_page_token(&mut self) -> &mut String {{ &mut self.next_page_token }}\n}}\n"
+                );
+            }
+        }
+    }
+    code
+}
+
+/// The module of a package: `perdiem.plan.v1` is in `plan::v1`.
+fn module(package: &str) -> String {
+    let parts: Vec<&str> = package.split('.').skip(1).collect();
+    parts.join("::")
 }

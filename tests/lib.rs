@@ -1,3 +1,8 @@
 //! Tests across services: journeys, conformance, faults, hostile input, and the rules of the tree.
 //!
-//! All of it is in `suite/`, one test binary; `bench/` measures, `sample/` makes the sample.
+//! The tests are in `suite/`, one test binary; `bench/` measures, `attack/` attacks, `load/` loads, `faults/` breaks,
+//! `sample/` makes the sample.
+
+pub mod hostile;
+pub mod open_loop;
+pub mod victim;

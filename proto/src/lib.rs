@@ -1,4 +1,8 @@
 //! The contracts of the suite, compiled: messages, clients, servers and their descriptors.
+#![allow(
+    clippy::doc_lazy_continuation,
+    reason = "lists in comments of the contracts, as the generator indents them"
+)]
 
 use std::marker::PhantomData;
 
@@ -55,19 +59,43 @@ mod mutations {
     include!(concat!(env!("OUT_DIR"), "/mutations.rs"));
 }
 
+mod listings {
+    include!(concat!(env!("OUT_DIR"), "/listings.rs"));
+}
+
 /// The descriptors of every contract that reflection shows, with comments.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// A request that changes something, and so names its intent.
 pub trait Mutation: Message + Default + Clone + 'static {
+    /// The message's full name.
+    const NAME: &'static str;
     /// The method's name.
     const METHOD: &'static str;
     /// The UUID of the intent, as sent.
     fn request_id(&self) -> &str;
     /// The account that it is about, as sent; empty where it names none.
     fn account_scope(&self) -> &str;
+    /// Whether it says itself that it follows the closing of its account, so that this does not shut it out.
+    fn after_closing(&self) -> bool;
     /// Leaves the request without its id, and without words of ours: what two requests of one intent must agree in.
     fn clear_request_id(&mut self);
+}
+
+/// A request for a page of a list.
+pub trait Listing: Message + Default + Clone {
+    /// The message's full name.
+    const NAME: &'static str;
+    /// Where the page starts.
+    fn page_token(&mut self) -> &mut String;
+    /// How many rows it holds.
+    fn page_size(&mut self) -> &mut i32;
+}
+
+/// A page of a list.
+pub trait Listed: Message {
+    /// Where the next page starts; empty for the last page.
+    fn next_page_token(&mut self) -> &mut String;
 }
 
 /// Protobuf by prost; what does not decode is the sender's fault and tells no internals.

@@ -28,7 +28,15 @@ const CHANGED: &[(&str, &str)] = &[
     ("billing.run_shards", "*"),
     ("billing.parked_accounts", "*"),
     ("billing.watch_positions", "*"),
+    (
+        "billing.unposted_events",
+        "reason set_aside_at attempt_count try_at posted_at",
+    ),
     ("billing.auto_recharges", "*"),
+    ("billing.job_claims", "*"),
+    ("account.job_claims", "*"),
+    ("plan.job_claims", "*"),
+    ("payments.job_claims", "*"),
     ("billing.subscriptions", "*"),
     (
         "billing.closings",
@@ -42,18 +50,27 @@ const CHANGED: &[(&str, &str)] = &[
     (
         "billing.collections",
         "state method_id intent_id attempt_number charge_id failure_reason action_url updated_at try_at \
-         overpaid_minor",
+         overpaid_minor look_at chosen_method_id paid_method_id",
     ),
     (
         "billing.refunds",
-        "state attempt_number refusals manual payments_refund_id updated_at try_at",
+        "state attempt_number refusals manual payments_refund_id updated_at try_at look_at",
     ),
+    ("account.payout_details", "*"),
+    // What operators wrote, which is erased with the account.
+    ("billing.credit_notes", "reason"),
+    ("billing.invoices_ended", "reason"),
+    ("billing.voided_credits", "reason"),
+    ("billing.collection_lines", "start_on end_on"),
     ("payments.requests", "*"),
     ("payments.test_clock", "*"),
     ("payments.accounts", "country_code erased_at"),
+    // How an account stands, as its owner tells (D37).
+    ("payments.roots", "standings standing_revision limited_at"),
     (
         "payments.methods",
-        "is_default removed_at provider_code provider_token network_code bank_code app_code last_four expiry_month",
+        "is_default removed_at provider_code provider_token network_code bank_code app_code last_four expiry_month \
+         off_session_allowed kept_for_refund",
     ),
     (
         "payments.movements",
@@ -70,7 +87,10 @@ const CHANGED: &[(&str, &str)] = &[
     ("billing.usage_bills", "next_at look_at"),
     ("billing.rentals", "month_count next_at ended_at look_at"),
     ("billing.disputes", "withheld_minor taken_micros"),
-    ("billing.recipients", "recipient"),
+    (
+        "billing.recipients",
+        "recipient country_code state_code export_supply",
+    ),
     // It stands for a provider's book, outside.
     ("payments.sandbox_book", "*"),
     (
@@ -81,11 +101,16 @@ const CHANGED: &[(&str, &str)] = &[
 
 /// The only tables that a service deletes from.
 const DELETED: &[&str] = &[
+    "account.job_claims",
+    "billing.job_claims",
+    "payments.job_claims",
+    "plan.job_claims",
     "billing.requests",
     "billing.run_outcomes",
     "billing.parked_accounts",
     "billing.subscriptions",
     "billing.usage_bills",
+    "billing.overdue_periods",
     // What a deletion takes away, and what is kept for some years.
     "billing.usage_events",
     "billing.usage_days",
@@ -208,6 +233,20 @@ const MALFORMED: &[(&str, &str)] = &[
         "billing.credit_notes",
         "gen_random_uuid(), gen_random_uuid(), 1, {n}, gen_random_uuid(), 'USD', -{n}, '', '', now()",
     ),
+    // Voided numbers that are none, or end before they begin.
+    (
+        "billing.voided_numbers",
+        "1, 1 - {n}, 1, gen_random_uuid(), 'x', now()",
+    ),
+    (
+        "billing.voided_numbers",
+        "1, {n} + 1, {n}, gen_random_uuid(), 'x', now()",
+    ),
+    // Numbers that are not their payers'.
+    (
+        "billing.number_blocks",
+        "gen_random_uuid(), 0, 0, 1, 1, {n}, '{}'",
+    ),
     (
         "billing.runs (run_id, family_code, period_start, period_end, dry_run, phase, state, shard_count, expected_count, currency, cut_off_at, created_at)",
         "gen_random_uuid(), 'SUPPORT', '2026-01-01', '2026-02-01', false, 'SETTLE', 'ANY{n}', 1, 0, 'USD', now(), now()",
@@ -268,6 +307,174 @@ async fn a_thousand_attempts_on_the_books_are_refused_by_the_database() {
     }
     println!("{refused} statements refused");
     assert!(1_000 <= refused, "{refused}");
+}
+
+/// What each service may not do to what it may otherwise change: the schema, the statement, and the code it is refused
+/// with. `{ac}` is a root account.
+const FINAL: &[(&str, &str, &str)] = &[
+    // A catalogue's version never changes.
+    ("plan", "UPDATE plan.catalogues SET document = ''", "42501"),
+    (
+        "plan",
+        "UPDATE plan.catalogues SET digest = repeat('0', 64)",
+        "42501",
+    ),
+    ("plan", "UPDATE plan.catalogues SET version = 'v0'", "42501"),
+    ("plan", "UPDATE plan.contracts SET plan_code = ''", "42501"),
+    (
+        "plan",
+        "UPDATE plan.contract_members SET joined_at = now()",
+        "42501",
+    ),
+    (
+        "payments",
+        "UPDATE payments.catalogues SET document = ''",
+        "42501",
+    ),
+    // What is closed or erased stays so.
+    (
+        "plan",
+        "UPDATE plan.accounts SET closed_at = NULL WHERE account_id = '{ac}'",
+        "23514",
+    ),
+    (
+        "billing",
+        "UPDATE billing.accounts SET closed_at = NULL WHERE account_id = '{ac}'",
+        "23514",
+    ),
+    (
+        "billing",
+        "UPDATE billing.accounts SET erased_at = NULL WHERE account_id = '{ac}'",
+        "23514",
+    ),
+    (
+        "payments",
+        "UPDATE payments.accounts SET erased_at = NULL WHERE account_id = '{ac}'",
+        "23514",
+    ),
+    (
+        "account",
+        "UPDATE account.accounts SET closed_at = NULL WHERE account_id = '{ac}'",
+        "23514",
+    ),
+    (
+        "account",
+        "UPDATE account.accounts SET closed_at = now() WHERE account_id = '{ac}'",
+        "23514",
+    ),
+    // What is set aside for refunds is not given out twice.
+    (
+        "payments",
+        "SET CONSTRAINTS ALL IMMEDIATE; UPDATE payments.movements SET refunded_minor = 0 WHERE kind = 'CHARGE'",
+        "23514",
+    ),
+    // What the tokens of lists are sealed with is nobody's to choose.
+    (
+        "plan",
+        "UPDATE plan.page_keys SET key = sha256('')",
+        "42501",
+    ),
+    (
+        "billing",
+        "UPDATE billing.page_keys SET key = sha256('')",
+        "42501",
+    ),
+    (
+        "account",
+        "UPDATE account.page_keys SET key = sha256('')",
+        "42501",
+    ),
+    (
+        "payments",
+        "UPDATE payments.page_keys SET key = sha256('')",
+        "42501",
+    ),
+];
+
+/// What no service may do to the end of a chain of its audit, in each schema.
+const HEADS: &[&str] = &[
+    "UPDATE {schema}.audit_heads SET sequence = sequence - 1",
+    "UPDATE {schema}.audit_heads SET sequence = sequence + 2",
+    "UPDATE {schema}.audit_heads SET entry_hash = sha256('')",
+    "UPDATE {schema}.audit_heads SET anchored_sequence = sequence + 1",
+    "UPDATE {schema}.audit_heads SET key = sha256('')",
+    "INSERT INTO {schema}.audit_heads (root_id, sequence) VALUES (gen_random_uuid(), 7)",
+];
+
+#[tokio::test]
+async fn what_is_final_stays_as_it_is_whatever_a_service_says() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    let ac = uuid::Uuid::try_parse(&ac[2..]).unwrap().to_string();
+    for sql in [
+        "UPDATE plan.accounts SET closed_at = now()",
+        "UPDATE billing.accounts SET closed_at = now(), erased_at = now()",
+        "UPDATE payments.accounts SET erased_at = now()",
+        "UPDATE account.accounts SET closed_at = now() - interval '1 day'",
+    ] {
+        h.db.execute(sql).await.unwrap();
+    }
+    let moved = format!(
+        "WITH charge AS (
+            INSERT INTO payments.movements (root_id, movement_id, kind, subject_id, refund_key, attempt_number, currency,
+                amount_minor, settled_minor, refunded_minor, purpose, plan_code, cycle_code, method_id, method_code,
+                provider_code, provider_key, unattended, return_url, state, created_at, updated_at, settled_at)
+            VALUES ('{ac}', gen_random_uuid(), 'CHARGE', gen_random_uuid(), '', 1, 'USD', 1000, 1000, 400, 'CREDITS', '', '',
+                gen_random_uuid(), 'CARD', '', gen_random_uuid(), false, '', 'SUCCEEDED', now(), now(), now())
+            RETURNING root_id, movement_id)
+         INSERT INTO payments.movements (root_id, movement_id, kind, subject_id, refund_key, attempt_number, currency,
+                amount_minor, settled_minor, refunded_minor, purpose, plan_code, cycle_code, method_id, method_code,
+                provider_code, provider_key, unattended, return_url, state, created_at, updated_at, settled_at)
+         SELECT root_id, gen_random_uuid(), 'REFUND', movement_id, 'r', 1, 'USD', 400, 400, 0, 'CREDITS', '', '',
+                gen_random_uuid(), 'CARD', '', gen_random_uuid(), false, '', 'SUCCEEDED', now(), now(), now() FROM charge"
+    );
+    h.db.execute(AssertSqlSafe(moved)).await.unwrap();
+    for schema in ["plan", "billing", "payments", "account"] {
+        let url = h.suite.database.url(&format!("{schema}_service"));
+        let role = PgPool::connect(&url).await.unwrap();
+        for sql in HEADS {
+            is_refused(&role, &sql.replace("{schema}", schema), &["23514"]).await;
+        }
+        for (_, sql, code) in FINAL.iter().filter(|(of, ..)| *of == schema) {
+            is_refused(&role, &sql.replace("{ac}", &ac), &[*code]).await;
+        }
+        // R17: also for who connects as the service without being it.
+        for (setting, time) in [
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "5s"),
+            ("idle_in_transaction_session_timeout", "5s"),
+        ] {
+            let shown: String = sqlx::query_scalar("SELECT current_setting($1)")
+                .bind(setting)
+                .fetch_one(&role)
+                .await
+                .unwrap();
+            assert_eq!(shown, time, "{schema} {setting}");
+        }
+    }
+    // News of a tenant and messages of providers are not seen before a tenant was entered.
+    let url = h.suite.database.url("account_service");
+    let role = PgPool::connect(&url).await.unwrap();
+    let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM account.outbox")
+        .fetch_one(&role)
+        .await
+        .unwrap();
+    assert_eq!(seen, 0);
+    assert!(0 < h.count("SELECT count(*) FROM account.outbox").await);
+    let url = h.suite.database.url("checker");
+    let checker = PgPool::connect(&url).await.unwrap();
+    for view in [
+        "plan_check.account",
+        "account_check.account",
+        "account_check.transition",
+    ] {
+        let sql = format!("SELECT count(*) FROM {view}");
+        let seen: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_one(&checker)
+            .await
+            .unwrap();
+        assert!(0 < seen, "{view}");
+    }
 }
 
 /// Whether a service may change a column.

@@ -8,7 +8,7 @@ use proto::{billing::v1 as billing, payments::v1 as payments, plan::v1 as plan};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::closing::{close, dollars, granted};
-use crate::harness::Harness;
+use crate::harness::{Harness, PATIENCE};
 use crate::money::Shop;
 use crate::subscriptions::bought;
 
@@ -183,45 +183,93 @@ async fn an_edit_a_deletion_an_exchange_and_a_cut_tail_are_found_where_they_are(
             }
         }
         assert!(verified(&shop.h, schema, &id).await.0, "put right again");
-        // The tail and the head that knows of it, by somebody who may change the database: the file outside knows.
-        let service = if schema == "account" {
-            "account-lifecycle"
-        } else {
-            schema
-        };
-        shop.h.suite.kill(service).await;
-        shop.h.suite.spawn(service, &[]).unwrap();
-        shop.h.suite.wait_for(service).await.unwrap();
-        let begun = std::time::Instant::now();
-        let anchored =
-            format!("SELECT anchored_sequence FROM {schema}.audit_heads WHERE root_id = '{uuid}'");
-        loop {
-            let at: i64 = sqlx::query_scalar(AssertSqlSafe(anchored.clone()))
-                .fetch_one(&shop.h.db)
-                .await
-                .unwrap();
-            if at == count {
-                break;
-            }
-            assert!(begun.elapsed().as_secs() < 30);
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        let last = count - 1;
-        for sql in [
-            format!("DELETE FROM {of} > {last}"),
-            format!(
-                "UPDATE {schema}.audit_heads SET sequence = {last}, anchored_sequence = {last}, entry_hash = coalesce(
-                    (SELECT entry_hash FROM {of} = {last}), '') WHERE root_id = '{uuid}'"
-            ),
-        ] {
-            shop.h.db.execute(AssertSqlSafe(sql)).await.unwrap();
-        }
-        assert_eq!(verified(&shop.h, schema, &id).await, (false, count, last));
+        cut(&mut shop, schema, (&uuid, count)).await;
+        assert_eq!(
+            verified(&shop.h, schema, &id).await,
+            (false, count, count - 1)
+        );
         found += 1;
         shop.h.db.execute("DROP TABLE kept").await.unwrap();
     }
     println!("{found} changes found");
     assert!(100 < found);
+}
+
+/// Cuts off the tail of an anchored chain and the head that knows of it, as somebody who may change the database does: the
+/// file outside knows.
+async fn cut(shop: &mut Shop, schema: &str, (uuid, count): (&str, i64)) {
+    let service = if schema == "account" {
+        "account-lifecycle"
+    } else {
+        schema
+    };
+    // A service that starts writes the ends of its chains to the file.
+    shop.h.suite.kill(service).await;
+    shop.h.suite.spawn(service, &[]).unwrap();
+    shop.h.suite.wait_for(service).await.unwrap();
+    let begun = std::time::Instant::now();
+    let anchored =
+        format!("SELECT anchored_sequence FROM {schema}.audit_heads WHERE root_id = '{uuid}'");
+    loop {
+        let at: i64 = sqlx::query_scalar(AssertSqlSafe(anchored.clone()))
+            .fetch_one(&shop.h.db)
+            .await
+            .unwrap();
+        if at == count {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let last = count - 1;
+    let of = format!("{schema}.audit_entries WHERE root_id = '{uuid}' AND sequence");
+    for sql in [
+        format!("DELETE FROM {of} > {last}"),
+        format!(
+            "UPDATE {schema}.audit_heads SET sequence = {last}, anchored_sequence = {last}, entry_hash = coalesce(
+                (SELECT entry_hash FROM {of} = {last}), '') WHERE root_id = '{uuid}'"
+        ),
+    ] {
+        shop.h.db.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_concerns_no_account_has_a_chain_that_is_verified_and_anchored_as_the_others() {
+    let mut shop = Shop::start().await;
+    // A catalogue was imported, and a user created; billing makes a run.
+    perdiem::run::create(&shop.h.operator, "SUPPORT", "2026-03", true)
+        .await
+        .unwrap();
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    for schema in SCHEMAS {
+        let (valid, broken, count) = verified(&shop.h, schema, "").await;
+        assert!(valid && broken == 0 && 0 < count, "{schema}: {count}");
+        for (change, sound) in [("actor || 'x'", false), ("rtrim(actor, 'x')", true)] {
+            let edit = format!(
+                "UPDATE {schema}.audit_entries SET actor = {change}
+                 WHERE root_id = '{nobody}' AND sequence = {count}"
+            );
+            shop.h.db.execute(AssertSqlSafe(edit)).await.unwrap();
+            let found = verified(&shop.h, schema, "").await;
+            let expected = if sound {
+                (true, 0, count)
+            } else {
+                (false, count, count - 1)
+            };
+            assert_eq!(found, expected, "{schema}");
+        }
+        cut(&mut shop, schema, (nobody, count)).await;
+        assert_eq!(
+            verified(&shop.h, schema, "").await,
+            (false, count, count - 1),
+            "{schema}"
+        );
+    }
+    // It is nothing for customers.
+    let request = account::VerifyAuditRequest::default();
+    let asked = shop.h.customer().account.verify_audit(request).await;
+    assert_eq!(crate::harness::reason(&asked.unwrap_err()), "INVALID_FIELD");
 }
 
 #[tokio::test]
@@ -243,5 +291,28 @@ async fn a_chain_still_verifies_when_the_account_is_deleted_and_its_key_is_gone(
     assert!(4 <= before.difference(&after).count(), "one a service");
     for schema in SCHEMAS {
         assert!(verified(h, schema, &id).await.0, "{schema}");
+    }
+}
+
+#[tokio::test]
+async fn the_database_keys_hashes_as_hmac_sha256_does() {
+    let shop = Shop::start().await;
+    lived(&shop).await;
+    let h = &shop.h;
+    for schema in SCHEMAS {
+        let sql = format!(
+            "SELECT h.key, r.request_hash, e.request_hash FROM {schema}.audit_entries e
+             JOIN {schema}.audit_heads h USING (root_id)
+             JOIN {schema}.requests r ON (r.caller, r.method, r.request_id) = (e.actor, e.method, e.request_id)"
+        );
+        let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = sqlx::query_as(AssertSqlSafe(sql))
+            .fetch_all(&h.db)
+            .await
+            .unwrap();
+        assert!(!rows.is_empty(), "{schema}");
+        for (key, hash, keyed) in rows {
+            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
+            assert!(ring::hmac::verify(&key, &hash, &keyed).is_ok(), "{schema}");
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! A proxy between the services of a suite: it passes each call on, but spoils the next ones of one method.
+//! A proxy between the services of a suite: it passes each call on, but spoils the next ones of one method, or holds the
+//! next one back.
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -51,12 +53,30 @@ struct Spoiling {
     hits: u32,
 }
 
+/// A method whose next call waits until others of it were answered.
+struct Holding {
+    method: &'static str,
+    /// Whether that call has come.
+    holds: bool,
+    /// How many others are still to be answered.
+    left: u32,
+    /// Whether it was passed on after them.
+    outlasted: bool,
+}
+
+/// Whether a path, such as `/perdiem.plan.v1.PlanService/ApplyChange`, is of a method, such as `plan.ApplyChange`.
+fn is_of(path: &str, method: &str) -> bool {
+    let (service, method) = method.split_once('.').unwrap();
+    path.starts_with(&format!("/perdiem.{service}.")) && path.ends_with(&format!("/{method}"))
+}
+
 /// The proxy: all services are called at one address.
 #[derive(Clone)]
 pub struct Between {
     pub url: String,
     to: Arc<OnceLock<Urls>>,
     spoiling: Arc<Mutex<Option<Spoiling>>>,
+    holding: Arc<Mutex<Option<Holding>>>,
     client: Client<HttpConnector, Body>,
 }
 
@@ -67,6 +87,7 @@ impl Between {
             url: free_url(),
             to: Arc::default(),
             spoiling: Arc::default(),
+            holding: Arc::default(),
             client: Client::builder(TokioExecutor::new())
                 .http2_only(true)
                 .build_http(),
@@ -99,14 +120,58 @@ impl Between {
         spoiling.as_ref().map_or(0, |it| it.hits)
     }
 
+    /// Holds the next call of a method, such as `payments.CreateCharge`, until so many others of it were answered.
+    pub fn hold(&self, method: &'static str, others: u32) {
+        let holding = Holding {
+            method,
+            holds: false,
+            left: others,
+            outlasted: false,
+        };
+        *self.holding.lock().unwrap() = Some(holding);
+    }
+
+    /// Whether the call that was held was passed on after the others: who made it had not given up before.
+    pub fn outlasted(&self) -> bool {
+        let holding = self.holding.lock().unwrap();
+        holding.as_ref().is_some_and(|it| it.outlasted)
+    }
+
+    /// Whether a call is the one to be held.
+    fn is_held(&self, path: &str) -> bool {
+        let mut holding = self.holding.lock().unwrap();
+        let found = holding.as_mut();
+        found.is_some_and(|it| is_of(path, it.method) && !std::mem::replace(&mut it.holds, true))
+    }
+
+    /// Waits until the others were answered.
+    async fn held(&self) {
+        loop {
+            if let Some(it) = self.holding.lock().unwrap().as_mut()
+                && it.left == 0
+            {
+                it.outlasted = true;
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Notes that a call was answered.
+    fn answered(&self, path: &str) {
+        let mut holding = self.holding.lock().unwrap();
+        if let Some(it) = holding.as_mut()
+            && is_of(path, it.method)
+        {
+            it.left = it.left.saturating_sub(1);
+        }
+    }
+
     /// How this call is to be spoiled.
     fn fault_of(&self, path: &str) -> Option<Fault> {
         let mut spoiling = self.spoiling.lock().unwrap();
         let found = spoiling.as_mut()?;
-        // `/perdiem.plan.v1.PlanService/ApplyChange`
-        let (service, method) = found.method.split_once('.').unwrap();
-        let fits = path.starts_with(&format!("/perdiem.{service}."))
-            && path.ends_with(&format!("/{method}"));
+        let fits = is_of(path, found.method);
         (fits && found.hits < found.fault.calls()).then(|| {
             found.hits += 1;
             found.fault
@@ -136,6 +201,17 @@ impl Between {
 }
 
 async fn pass(State(between): State<Between>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    if between.is_held(&path) {
+        between.held().await;
+        return between.forward(request).await;
+    }
+    let answer = spoiled(&between, request).await;
+    between.answered(&path);
+    answer
+}
+
+async fn spoiled(between: &Between, request: Request) -> Response {
     let Some(fault) = between.fault_of(request.uri().path()) else {
         return between.forward(request).await;
     };

@@ -1,6 +1,7 @@
 //! Closing and what follows from it, by the services that decide it: who may, what is settled, what goes back,
 //! and what stays as it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,12 @@ use proto::account::v1::closing::Option as Way;
 use proto::account::v1::create_order_request::Kind;
 use proto::billing::v1 as billing;
 use proto::payments::v1 as payments;
+use proto::plan::v1 as plan;
 use proto::r#type::v1::{Amount, Money};
 use tokio::sync::Barrier;
 use tonic::{Code, Status};
 
-use crate::harness::{Harness, instant};
+use crate::harness::{Harness, PATIENCE, instant};
 use crate::money::Shop;
 use crate::subscriptions::{bought, change, get, refused, renewals, subscriber};
 
@@ -155,6 +157,7 @@ async fn req_061_req_062_req_063_req_067_what_is_owed_is_settled_and_the_rest_go
     for invoice in &invoices {
         let request = billing::RenderInvoiceRequest {
             invoice_id: invoice.invoice_id.clone(),
+            ..billing::RenderInvoiceRequest::default()
         };
         let pdf = h
             .operator
@@ -171,6 +174,161 @@ async fn req_061_req_062_req_063_req_067_what_is_owed_is_settled_and_the_rest_go
     assert_eq!(h.invoices(&id).await.len(), 2);
     assert_eq!(h.balance(&id).await, "0.000000");
     // What is used afterwards is recorded, and nobody pays for it (D14).
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn what_a_closing_tells_is_what_it_does_at_the_instant_of_a_purchase_too() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance("2026-04-01T08:00:00Z").await;
+    for (bought_at, settled) in [
+        ("2026-04-01T09:00:00Z", None),
+        ("2026-04-01T10:00:00Z", dollars("80.00")),
+    ] {
+        let id = h.account().await;
+        shop.card(&id, "tok_ok").await;
+        buys(&shop, &id, "500.00").await;
+        h.used(&id, "2026-04-01T08:30:00Z", "40000.00").await;
+        h.change(bought_at, &id, "business").await;
+        if settled.is_some() {
+            h.advance("2026-04-01T10:00:01Z").await;
+        }
+        let request = account::GetCloseOptionsRequest {
+            account_id: id.clone(),
+        };
+        let told = h.customer().account.get_close_options(request).await;
+        let told = told.unwrap().into_inner();
+        let how = close(&h.customer(), &id).await.unwrap().closing.unwrap();
+        assert_eq!(told.estimated_settlement_amount, settled, "{bought_at}");
+        assert_eq!(how.settlement_amount, settled, "{bought_at}");
+        assert_eq!(told.estimated_refund_amount, how.refund_amount);
+    }
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn paid_credit_that_no_charge_brought_is_work_for_whoever_makes_transfers() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = h.account().await;
+    granted(h, &id, billing::lot::Kind::Paid, "200.00").await;
+    let request = account::GetCloseOptionsRequest {
+        account_id: id.clone(),
+    };
+    let told = h.customer().account.get_close_options(request).await;
+    assert_eq!(
+        told.unwrap().into_inner().estimated_refund_amount,
+        dollars("200.00")
+    );
+    let how = close(&h.customer(), &id).await.unwrap().closing.unwrap();
+    assert_eq!(how.refund_amount, dollars("200.00"));
+    assert_eq!(how.refund_ids.len(), 1);
+    assert_eq!(h.balance(&id).await, "0.000000");
+    let request = payments::ListRefundsRequest {
+        account_id: id.clone(),
+        ..payments::ListRefundsRequest::default()
+    };
+    let mut client = h.operator.payments.clone();
+    let found = client.list_refunds(request).await.unwrap().into_inner();
+    let refund = found.refunds[0].clone();
+    assert_eq!(refund.state(), payments::MovementState::Parked);
+    assert_eq!(
+        (refund.parked_reason.as_str(), refund.charge_id.as_str()),
+        ("MANUAL_BANK_TRANSFER", "")
+    );
+    consistent(h).await;
+    // Its owner says where to, also after the closing, and whoever makes the transfer reads it.
+    let given = account::SetPayoutDetailsRequest {
+        account_id: id.clone(),
+        holder_name: "Ann Example".to_owned(),
+        account_number: "DE02120300000000202051".to_owned(),
+        bank_code: "BYLADEM1001".to_owned(),
+        request_id: request_id(),
+    };
+    let mut owner = h.customer().account;
+    owner.set_payout_details(given.clone()).await.unwrap();
+    let asked = account::GetPayoutDetailsRequest {
+        account_id: id.clone(),
+    };
+    let mut clerk = h.operator_with("BILLING").account;
+    let read = clerk.get_payout_details(asked.clone()).await.unwrap();
+    assert_eq!(read.into_inner().account_number, given.account_number);
+    let open = "SELECT count(*) FROM account.payout_details
+                WHERE position('DE021203'::bytea IN sealed) > 0";
+    assert_eq!(h.count(open).await, 0, "it is sealed");
+    let request = payments::ResolveMovementRequest {
+        account_id: id.clone(),
+        movement_id: refund.refund_id,
+        outcome: payments::resolve_movement_request::Outcome::Moved.into(),
+        amount: dollars("200.00"),
+        provider_movement_id: "TRANSFER-1".to_owned(),
+        settle_time: Some(timestamp(instant("2026-03-01T12:00:00Z"))),
+        note: "sent by the bank".to_owned(),
+        request_id: request_id(),
+    };
+    client.resolve_movement(request).await.unwrap();
+    let paid = "SELECT count(*) FROM billing.refunds WHERE state = 'SUCCEEDED'";
+    let begun = Instant::now();
+    while h.count(paid).await != 1 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    consistent(h).await;
+    // With the last refund they go, and none are taken any more.
+    h.advance("2026-03-01T14:00:00Z").await;
+    let kept = "SELECT count(*) FROM account.payout_details";
+    while h.count(kept).await != 0 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let none = clerk.get_payout_details(asked).await;
+    assert_eq!(refused(none).1, "PAYOUT_DETAILS_NOT_FOUND");
+    let late = account::SetPayoutDetailsRequest {
+        request_id: request_id(),
+        ..given
+    };
+    let late = owner.set_payout_details(late).await;
+    assert_eq!(
+        refused(late),
+        (Code::FailedPrecondition, "NOTHING_DUE".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn what_is_forfeited_is_told_before_by_the_closing_and_by_mail() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let of_600 = [
+        ("fee_bps: 0 ", "fee_bps: 2000 "),
+        ("minimum: \"0.01\"", "minimum: \"500.00\""),
+    ];
+    h.import_as("v2", &of_600).await;
+    let id = h.account().await;
+    shop.card(&id, "tok_ok").await;
+    buys(&shop, &id, "600.00").await;
+    let request = account::GetCloseOptionsRequest {
+        account_id: id.clone(),
+    };
+    let told = h.customer().account.get_close_options(request).await;
+    let told = told.unwrap().into_inner();
+    assert_eq!(told.estimated_refund_amount, None);
+    let lost = told.estimated_forfeited_amount.unwrap();
+    assert_eq!(lost.amount, "600.000000");
+    let how = close(&h.customer(), &id).await.unwrap().closing.unwrap();
+    assert_eq!(how.refund_amount, None);
+    assert_eq!(how.forfeited_amount.unwrap().amount, "600.000000");
+    assert_eq!(h.balance(&id).await, "0.000000", "nothing stays");
+    let request = account::ListNotificationsRequest {
+        account_id: id.clone(),
+        kind_code: "ACCOUNT_CLOSED".to_owned(),
+        ..account::ListNotificationsRequest::default()
+    };
+    let notices = h.customer().account.list_notifications(request).await;
+    let notices = notices.unwrap().into_inner().notifications;
+    let facts = notices[0].facts.iter();
+    let lost: Vec<_> = facts.filter(|it| it.name == "forfeited_amount").collect();
+    assert_eq!(lost[0].value, "USD 600.00");
     consistent(h).await;
 }
 
@@ -519,6 +677,23 @@ async fn req_068_req_069_the_newest_payment_goes_back_first_and_none_beyond_what
         .map(|(amount, _)| amount.as_str())
         .collect();
     assert_eq!(paid, ["50.00", "75.81"]);
+    // The closing names the refunds that paid, not the attempts that failed.
+    let request = payments::ListRefundsRequest {
+        account_id: id.clone(),
+        ..payments::ListRefundsRequest::default()
+    };
+    let found = h.operator.payments.clone().list_refunds(request).await;
+    let found = found.unwrap().into_inner().refunds;
+    let paid: BTreeSet<&str> = found
+        .iter()
+        .filter(|it| it.state() == payments::MovementState::Succeeded)
+        .map(|it| it.refund_id.as_str())
+        .collect();
+    let named = get(h, &id).await.closing.unwrap().refund_ids;
+    let named: BTreeSet<&str> = named.iter().map(String::as_str).collect();
+    assert_eq!((named.len(), &named), (2, &paid));
+    let at_closing: BTreeSet<&str> = how.refund_ids.iter().map(String::as_str).collect();
+    assert_ne!(named, at_closing);
     consistent(h).await;
 }
 
@@ -599,8 +774,9 @@ async fn req_073_closing_ends_renewals_recharges_and_pending_changes() {
         .await
         .unwrap();
     let how = close(&h.customer(), &id).await.unwrap().closing.unwrap();
-    // 1,000.00 less 5 %, and its tax; the window of refunds does not count here.
-    assert_eq!(how.refund_amount.unwrap().amount, "1121.00");
+    // 1,000.00 less 5 % is less than is paid out (D32).
+    assert_eq!(how.refund_amount, None);
+    assert_eq!(how.forfeited_amount.unwrap().amount, "1000.000000");
     let charges = h
         .count("SELECT count(*) FROM payments.movements WHERE kind = 'CHARGE'")
         .await;
@@ -626,10 +802,7 @@ async fn req_037_req_132_an_empty_balance_suspends_and_money_lifts_it() {
     let until = async |standing: Standing| {
         let begun = Instant::now();
         while get(h, &id).await.status() != standing {
-            assert!(
-                begun.elapsed() < Duration::from_secs(10),
-                "not {standing:?}"
-            );
+            assert!(begun.elapsed() < PATIENCE, "not {standing:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -638,6 +811,18 @@ async fn req_037_req_132_an_empty_balance_suspends_and_money_lifts_it() {
     assert_eq!(reasons, [i32::from(SuspensionReason::Balance)]);
     buys(&shop, &id, "500.00").await;
     until(Standing::Active).await;
+    // What was told long ago and is told again suspends nobody: the balance is not empty.
+    let suspended = "SELECT count(*) FROM account.transitions WHERE transition_code = 'SUSPENDED'";
+    assert_eq!(h.count(suspended).await, 1);
+    let again =
+        "UPDATE account.watch_positions SET resume_token = '' WHERE source = 'billing.balances'";
+    sqlx::query(again).execute(&h.db).await.unwrap();
+    h.advance("2026-04-02T06:00:01Z").await;
+    let told = "SELECT count(*) FROM account.watch_positions
+                WHERE source = 'billing.balances' AND resume_token <> ''";
+    assert_eq!(h.count(told).await, 1);
+    assert_eq!(h.count(suspended).await, 1);
+    assert_eq!(get(h, &id).await.status(), Standing::Active);
     close(&h.customer(), &id).await.unwrap();
 }
 
@@ -672,11 +857,11 @@ async fn a_closing_cut_short_anywhere_is_finished_and_refunds_once() {
                 Ok(closed) if closed.status() == Standing::Closed => break,
                 Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
             }
-            assert!(begun.elapsed() < Duration::from_mins(1));
+            assert!(begun.elapsed() < PATIENCE);
         }
         while refunds(&shop, id).await != [("10.00".to_owned(), payments::MovementState::Succeeded)]
         {
-            assert!(begun.elapsed() < Duration::from_mins(1));
+            assert!(begun.elapsed() < PATIENCE);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(shop.h.balance(id).await, "0.000000");
@@ -733,7 +918,7 @@ async fn a_closing_waits_for_payments_and_what_was_given_up_is_not_begun_again()
     assert_ne!(order.unwrap().state(), account::order::State::Completed);
     assert_eq!(
         refused(close(&h.customer(), &id).await),
-        (Code::FailedPrecondition, "ORDER_UNDER_WAY".to_owned())
+        (Code::Aborted, "ORDER_UNDER_WAY".to_owned())
     );
     let prepare = async |at: &str| {
         let request = billing::PrepareClosingRequest {
@@ -746,8 +931,8 @@ async fn a_closing_waits_for_payments_and_what_was_given_up_is_not_begun_again()
     };
     // Billing refuses by itself: a charge without an order may be under way too.
     assert_eq!(
-        refused(prepare("2026-03-01T12:00:00Z").await).1,
-        "PAYMENT_UNDER_WAY"
+        refused(prepare("2026-03-01T12:00:00Z").await),
+        (Code::Aborted, "PAYMENT_UNDER_WAY".to_owned())
     );
     h.advance("2026-03-04T12:00:00Z").await;
     assert_eq!(h.balance(&id).await, "50.000000");
@@ -790,6 +975,39 @@ async fn a_closing_waits_for_payments_and_what_was_given_up_is_not_begun_again()
 }
 
 #[tokio::test]
+async fn sums_of_a_closing_are_shown_to_whom_the_balance_is_shown() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = h.account().await;
+    shop.card(&id, "tok_ok").await;
+    buys(&shop, &id, "600.00").await;
+    let sums = async |who: &Clients| {
+        let request = account::GetCloseOptionsRequest {
+            account_id: id.clone(),
+        };
+        let told = who.account.clone().get_close_options(request).await;
+        let told = told.unwrap().into_inner();
+        [
+            told.estimated_settlement_amount.map(|it| it.amount),
+            told.estimated_refund_amount.map(|it| it.amount),
+            told.estimated_forfeited_amount.map(|it| it.amount),
+        ]
+    };
+    let [_, refund, _] = sums(&h.customer()).await;
+    assert!(refund.is_some());
+    // A developer may look at the account, and not at its money.
+    let user = h.user("developer").await;
+    let request = account::GrantRoleRequest {
+        account_id: id.clone(),
+        user_id: user.clone(),
+        role_code: "DEVELOPER".to_owned(),
+        request_id: request_id(),
+    };
+    h.customer().account.grant_role(request).await.unwrap();
+    assert_eq!(sums(&h.person(&user)).await, [None, None, None]);
+}
+
+#[tokio::test]
 async fn a_closing_waits_for_a_run_that_is_under_way() {
     let h = Harness::start().await;
     let by_hand = (
@@ -806,22 +1024,100 @@ async fn a_closing_waits_for_a_run_that_is_under_way() {
         watched.state(),
         billing::billing_run::State::AwaitingApproval
     );
-    let waits = refused(close(&h.customer(), &id).await);
-    assert_eq!(
-        waits,
-        (Code::FailedPrecondition, "RUN_UNDER_WAY".to_owned())
-    );
-    assert_eq!(get(&h, &id).await.status(), Standing::Active);
-    let approve = billing::ApproveBillingRunRequest {
-        billing_run_id: run.clone(),
-        request_id: request_id(),
+    let request = closing(&id, Way::DeleteAllDataAndSettings);
+    let close = async || {
+        let mut client = h.customer().account;
+        client.close_account(request.clone()).await
     };
-    let mut client = h.operator.billing.clone();
-    client.approve_billing_run(approve).await.unwrap();
+    // As a run that was halted while it issues invoices.
+    let halted = "UPDATE billing.runs SET phase = 'SETTLE', state = 'HALTED'";
+    sqlx::query(halted).execute(&h.db).await.unwrap();
+    let request_of = account::GetCloseOptionsRequest {
+        account_id: id.clone(),
+    };
+    let told = h.customer().account.get_close_options(request_of).await;
+    let told = told.unwrap().into_inner().close_blockers;
+    let told: Vec<_> = told
+        .iter()
+        .map(|it| {
+            (
+                it.reason.as_str(),
+                it.resource.as_str(),
+                it.remedy_code.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(told, [("RUN_UNDER_WAY", "SUPPORT", "WAIT")]);
+    let waits = refused(close().await);
+    assert_eq!(waits, (Code::Aborted, "RUN_UNDER_WAY".to_owned()));
+    assert_eq!(get(&h, &id).await.status(), Standing::Active);
+    let begun = "SELECT count(*) FROM account.closings";
+    assert_eq!(h.count(begun).await, 0, "it is given up");
+    let waiting = "UPDATE billing.runs SET phase = 'RATE', state = 'AWAITING_APPROVAL'";
+    sqlx::query(waiting).execute(&h.db).await.unwrap();
+    perdiem::run::approve(&h.operator, &run).await.unwrap();
     perdiem::run::watch(&h.operator, &run, true).await.unwrap();
     h.advance("2026-04-01T00:00:01Z").await;
-    let closed = close(&h.customer(), &id).await.unwrap();
+    // The same request, which has no final answer yet.
+    let closed = close().await.unwrap().into_inner().account.unwrap();
     assert_eq!(closed.status(), Standing::Closed);
+}
+
+#[tokio::test]
+async fn req_039_a_run_that_waits_for_its_approval_keeps_nobody() {
+    let h = Harness::start().await;
+    let by_hand = (
+        "run_approval: {SUPPORT: NOT_REQUIRED}",
+        "run_approval: {SUPPORT: REQUIRED}",
+    );
+    h.import_as("v2", &[by_hand]).await;
+    let (leaves, stays) = (h.account().await, h.account().await);
+    for id in [&leaves, &stays] {
+        h.change("2026-03-02T00:00:00Z", id, "business").await;
+    }
+    h.advance("2026-04-01T06:00:00Z").await;
+    let run = perdiem::run::create(&h.operator, "SUPPORT", "2026-03", false);
+    let run = run.await.unwrap().billing_run_id;
+    let watched = perdiem::run::watch(&h.operator, &run, true).await.unwrap();
+    assert_eq!(
+        watched.state(),
+        billing::billing_run::State::AwaitingApproval
+    );
+    // As if the run had not been able to rate it.
+    let parked = "INSERT INTO billing.parked_accounts (run_id, root_id, reason, detail, parked_at)
+                  SELECT run_id, root_id, 'SEGMENTS', 'it does not add up', now() FROM billing.runs, billing.accounts";
+    sqlx::query(parked).execute(&h.db).await.unwrap();
+    let request = account::GetCloseOptionsRequest {
+        account_id: leaves.clone(),
+    };
+    let told = h.customer().account.get_close_options(request).await;
+    let told = told.unwrap().into_inner();
+    assert!(told.close_blockers.is_empty(), "{:?}", told.close_blockers);
+    let closed = close(&h.customer(), &leaves).await.unwrap();
+    let released = "DELETE FROM billing.parked_accounts";
+    sqlx::query(released).execute(&h.db).await.unwrap();
+    assert_eq!(closed.status(), Standing::Closed);
+    let how = closed.closing.unwrap();
+    assert_eq!(how.settlement_amount, told.estimated_settlement_amount);
+    assert!(how.settlement_amount.is_some(), "March is owed");
+    let of_march = async |id: &str| {
+        let invoices = h.invoices(id).await.into_iter();
+        invoices
+            .filter(|it| it.period_start_date == "2026-03-01")
+            .map(|it| it.total.unwrap().amount)
+            .collect::<Vec<_>>()
+    };
+    let billed = of_march(&leaves).await;
+    assert_eq!(billed.len(), 1, "by the closing");
+    assert_eq!(of_march(&stays).await.len(), 0, "the run has billed nobody");
+
+    // Approved at last, the run bills whoever is left, as much for the same days, and nobody twice.
+    perdiem::run::approve(&h.operator, &run).await.unwrap();
+    let done = perdiem::run::watch(&h.operator, &run, true).await.unwrap();
+    assert_eq!(done.state(), billing::billing_run::State::Completed);
+    assert_eq!(of_march(&leaves).await, billed);
+    assert_eq!(of_march(&stays).await, billed);
+    consistent(&h).await;
 }
 
 #[tokio::test]
@@ -894,7 +1190,7 @@ async fn req_075_a_contract_goes_on_without_the_member_that_closes() {
     h.advance("2026-04-10T00:00:00Z").await;
     h.used(&ids[1], "2026-04-09T12:00:00Z", "10000.00").await;
     close(&h.operator_with("SALES"), &ids[1]).await.unwrap();
-    // Its usage up to its closing counts; the others stay on the plan, and the payer pays.
+    // Its usage counts on its days in the pool; the others stay on the plan, and the payer pays.
     for id in [&ids[0], &ids[2]] {
         let plan = h.plan_at(id, "2026-04-20T00:00:00Z").await.unwrap();
         assert_eq!(plan.plan_code, "business");
@@ -904,12 +1200,176 @@ async fn req_075_a_contract_goes_on_without_the_member_that_closes() {
     h.advance("2026-05-02T06:00:00Z").await;
     h.bill("2026-04").await;
     let lines = h.lines(&ids[0]).await;
+    let line = |days, amount: &str| ("business".to_owned(), days, amount.to_owned());
     assert_eq!(
         lines,
-        [("business".to_owned(), 30, "2400.00".to_owned())],
-        "6 % of 40,000.00"
+        [line(9, "720.00"), line(21, "1260.00")],
+        "6 % of 40,000.00 for 9 days, then of 30,000.00"
     );
     assert!(h.invoices(&ids[1]).await.is_empty());
     assert!(h.invoices(&ids[2]).await.is_empty());
     consistent(h).await;
+}
+
+#[tokio::test]
+async fn req_075_a_day_of_a_contract_has_one_payer_also_when_a_member_closes_on_it() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance("2026-04-01T00:00:00Z").await;
+    let ids = [h.account().await, h.account().await, h.account().await];
+    let contract = h.contract("business", &[&ids[0], &ids[1], &ids[2]]).await;
+    h.used(&ids[0], "2026-04-01T01:00:00Z", "30000.00").await;
+    h.used(&ids[2], "2026-04-01T01:00:00Z", "30000.00").await;
+    // One closes in the morning; in the evening another pays.
+    h.advance("2026-04-16T08:00:00Z").await;
+    close(&h.operator_with("SALES"), &ids[2]).await.unwrap();
+    h.advance("2026-04-16T18:00:00Z").await;
+    let request = plan::SetContractPayerRequest {
+        contract_id: contract.contract_id,
+        payer_account_id: ids[1].clone(),
+        request_id: request_id(),
+    };
+    let mut plan = h.operator.plan.clone();
+    plan.set_contract_payer(request).await.unwrap();
+    h.advance("2026-05-02T06:00:00Z").await;
+    h.bill("2026-04").await;
+    let line = |days, amount: &str| ("business".to_owned(), days, amount.to_owned());
+    assert_eq!(
+        h.lines(&ids[0]).await,
+        [line(15, "1800.00")],
+        "3,600.00 x 15/30"
+    );
+    assert_eq!(
+        h.lines(&ids[1]).await,
+        [line(1, "120.00"), line(14, "840.00")],
+        "60,000.00 on the last day of the one that closed, then 30,000.00"
+    );
+    assert!(h.invoices(&ids[2]).await.is_empty());
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn an_account_that_pays_by_invoice_is_closed_by_its_owner_where_the_profile_says_so() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.import_as("v2", &[("invoiced: OPERATOR_ONLY", "invoiced: OWNER")])
+        .await;
+    let invoiced = h.account_of("global", true).await;
+    let closed = close(&h.customer(), &invoiced).await.unwrap();
+    assert_eq!(closed.status(), Standing::Closed);
+}
+
+/// Two accounts under one contract: the first used 20,000 and paid until the 16th, the second used 40,000 and pays from
+/// then on; the first closes on the 20th.
+async fn payer_that_closes(shop: &Shop) -> [String; 2] {
+    let h = &shop.h;
+    h.advance("2026-04-01T00:00:00Z").await;
+    let ids = [h.account().await, h.account().await];
+    // What the first one owes is paid from its balance as it closes.
+    shop.card(&ids[0], "tok_ok").await;
+    buys(shop, &ids[0], "2000.00").await;
+    let contract = h.contract("business", &[&ids[0], &ids[1]]).await;
+    h.used(&ids[0], "2026-04-01T01:00:00Z", "20000.00").await;
+    h.used(&ids[1], "2026-04-01T01:00:00Z", "40000.00").await;
+    h.advance("2026-04-16T08:00:00Z").await;
+    let request = plan::SetContractPayerRequest {
+        contract_id: contract.contract_id,
+        payer_account_id: ids[1].clone(),
+        request_id: request_id(),
+    };
+    let mut plan = h.operator.plan.clone();
+    plan.set_contract_payer(request).await.unwrap();
+    h.advance("2026-04-20T10:00:00Z").await;
+    close(&h.operator_with("SALES"), &ids[0]).await.unwrap();
+    h.advance("2026-04-20T10:00:01Z").await;
+    let line = ("business".to_owned(), 15, "1800.00".to_owned());
+    assert_eq!(
+        h.lines(&ids[0]).await,
+        [line],
+        "6 % of 60,000.00 is 3,600.00, x 15/30"
+    );
+    ids
+}
+
+#[tokio::test]
+async fn req_016_what_a_payer_that_closes_and_the_next_one_pay_adds_up_to_the_month() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let ids = payer_that_closes(&shop).await;
+    h.advance("2026-05-02T06:00:00Z").await;
+    h.bill("2026-04").await;
+    // 3,600.00 for the 20 days of both, and 6 % of 40,000.00 for the 10 days of one: 2,400.00 + 800.00 in all.
+    let line = |days, amount: &str| ("business".to_owned(), days, amount.to_owned());
+    assert_eq!(
+        h.lines(&ids[0]).await,
+        [line(15, "1800.00")],
+        "the run bills nothing of it again"
+    );
+    assert_eq!(
+        h.lines(&ids[1]).await,
+        [line(5, "600.00"), line(10, "800.00")],
+        "the closing day is the last of both"
+    );
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn usage_after_the_closing_of_a_payer_counts_for_the_days_of_the_next_one() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let ids = payer_that_closes(&shop).await;
+    // Within the hours of grace, after which the month is billed by itself.
+    h.advance("2026-05-01T06:00:00Z").await;
+    h.used(&ids[1], "2026-04-25T00:00:00Z", "30000.00").await;
+    h.bill("2026-04").await;
+    let line = |days, amount: &str| ("business".to_owned(), days, amount.to_owned());
+    assert_eq!(
+        h.lines(&ids[0]).await,
+        [line(15, "1800.00")],
+        "what is settled stays settled"
+    );
+    assert_eq!(
+        h.lines(&ids[1]).await,
+        [line(5, "900.00"), line(10, "1400.00")],
+        "6 % of 90,000.00 x 5/30, then of 70,000.00 x 10/30"
+    );
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn invoices_are_listed_newest_first_page_by_page_too() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = h.account().await;
+    shop.card(&id, "tok_ok").await;
+    // Two of one instant: the higher number is the newer one.
+    for (at, amount) in [
+        ("2026-03-02T00:00:00Z", "50.00"),
+        ("2026-03-02T00:00:00Z", "60.00"),
+        ("2026-03-02T01:00:00Z", "70.00"),
+    ] {
+        h.advance(at).await;
+        buys(&shop, &id, amount).await;
+    }
+    let newest_first = ["70.00", "60.00", "50.00"];
+    for account_id in [id.clone(), String::new()] {
+        let mut request = billing::ListInvoicesRequest {
+            account_id,
+            page_size: 1,
+            ..billing::ListInvoicesRequest::default()
+        };
+        let mut totals = Vec::new();
+        loop {
+            let mut client = h.operator.billing.clone();
+            let page = client.list_invoices(request.clone()).await;
+            let page = page.unwrap().into_inner();
+            let shown = page.invoices.into_iter();
+            totals.extend(shown.map(|it| it.total.unwrap().amount));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        assert_eq!(totals, newest_first);
+    }
 }

@@ -5,15 +5,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use perdiem::connect::request_id;
 use proto::account::v1 as account;
+use proto::account::v1::closing::Option as Way;
 use proto::account::v1::create_order_request::Kind;
 use proto::account::v1::number_purchase::Purpose;
+use proto::billing::v1 as billing;
 use proto::payments::v1 as payments;
+use proto::plan::v1 as plan;
 
 use crate::between::{Between, Fault};
-use crate::closing::{close, consistent, dollars};
-use crate::harness::Harness;
+use crate::closing::{close, closing, consistent, dollars};
+use crate::harness::{Harness, persisting};
 use crate::money::Shop;
 use crate::purchases::whatsapp;
 use crate::subscriptions::{approved, bought, get, quote, trial, upgrade};
@@ -150,7 +154,9 @@ const CLOSE: Points = &[
             "close.ending",
             "close.plans_ended",
             "close.closed",
+            "close.recorded",
             "close.settled",
+            "close.told",
             "close.done",
         ],
     ),
@@ -159,6 +165,10 @@ const CLOSE: Points = &[
         &[
             "billing.PrepareClosing.before",
             "billing.PrepareClosing.after",
+            "billing.RecordClosing.step.before",
+            "billing.RecordClosing.step.after",
+            "billing.RecordClosing.before",
+            "billing.RecordClosing.after",
             "billing.SettleClosing.step.before",
             "billing.SettleClosing.step.after",
             "billing.SettleClosing.after",
@@ -176,6 +186,33 @@ const CLOSE: Points = &[
     (
         "plan",
         &["plan.CloseAccount.before", "plan.CloseAccount.after"],
+    ),
+];
+
+const SOFT_CLOSE: Points = &[
+    (
+        "account-lifecycle",
+        &[
+            "account.CloseAccount.step.before",
+            "account.CloseAccount.step.after",
+            "soft_close.dormant",
+            "soft_close.ended",
+            "account.CloseAccount.before",
+            "account.CloseAccount.after",
+        ],
+    ),
+    (
+        "plan",
+        &[
+            "plan.CancelSubscription.before",
+            "plan.CancelSubscription.after",
+            "plan.RemoveAddOn.before",
+            "plan.RemoveAddOn.after",
+        ],
+    ),
+    (
+        "billing",
+        &["billing.EndRental.before", "billing.EndRental.after"],
     ),
 ];
 
@@ -210,6 +247,7 @@ enum Saga {
     AddOn,
     Refund,
     Close,
+    SoftClose,
     Erase,
 }
 
@@ -225,7 +263,8 @@ enum Asks {
     Open(account::CreateAccountRequest),
     Order(account::CommitOrderRequest),
     Close,
-    Time,
+    SoftClose(account::CloseAccountRequest),
+    Time(DateTime<Utc>),
 }
 
 impl Saga {
@@ -237,6 +276,7 @@ impl Saga {
             Self::AddOn => "ADD_ON",
             Self::Refund => "REFUND",
             Self::Close => "CLOSE",
+            Self::SoftClose => "SOFT_CLOSE",
             Self::Erase => "ERASE",
         }
     }
@@ -249,6 +289,7 @@ impl Saga {
             Self::AddOn => ADD_ON,
             Self::Refund => REFUND,
             Self::Close => CLOSE,
+            Self::SoftClose => SOFT_CLOSE,
             Self::Erase => ERASE,
         }
     }
@@ -272,8 +313,14 @@ impl Saga {
             Self::Close => &[
                 "billing.PrepareClosing",
                 "plan.CloseAccount",
+                "billing.RecordClosing",
                 "billing.SettleClosing",
                 "payments.CreateRefund",
+            ],
+            Self::SoftClose => &[
+                "plan.CancelSubscription",
+                "plan.RemoveAddOn",
+                "billing.EndRental",
             ],
             Self::Erase => &[
                 "plan.EraseAccount",
@@ -287,7 +334,7 @@ impl Saga {
         let h = &shop.h;
         let id = match self {
             Self::Open => String::new(),
-            Self::Upgrade | Self::Number | Self::AddOn | Self::Refund => {
+            Self::Upgrade | Self::Number | Self::AddOn | Self::Refund | Self::SoftClose => {
                 trial(shop, "tok_ok").await
             }
             Self::Close | Self::Erase => h.account().await,
@@ -306,7 +353,13 @@ impl Saga {
             }
             Self::Number | Self::AddOn | Self::Refund => {
                 approved(h, &id).await;
-                bought(h, &h.customer(), &id, starter()).await.unwrap();
+                // Of 1,000.00 less than the least sum would go back.
+                let first = if self == Self::Refund {
+                    Kind::Upgrade(upgrade("starter", "MONTHLY", "2000.00"))
+                } else {
+                    starter()
+                };
+                bought(h, &h.customer(), &id, first).await.unwrap();
                 let kind = if self == Self::Number {
                     number()
                 } else if self == Self::AddOn {
@@ -326,9 +379,20 @@ impl Saga {
                 bought(h, &h.customer(), &id, kind).await.unwrap();
                 Asks::Close
             }
+            Self::SoftClose => {
+                approved(h, &id).await;
+                let first = Kind::Upgrade(upgrade("starter", "MONTHLY", "3000.00"));
+                for kind in [first, number(), whatsapp()] {
+                    bought(h, &h.customer(), &id, kind).await.unwrap();
+                }
+                Asks::SoftClose(closing(&id, Way::KeepAccountData))
+            }
             Self::Erase => {
-                close(&h.customer(), &id).await.unwrap();
-                Asks::Time
+                // The clock has jumped over a month, whose run may be under way.
+                let customer = h.customer();
+                persisting(|| close(&customer, &id)).await.unwrap();
+                let now = perdiem::clock::now(&h.urls).await.unwrap();
+                Asks::Time(now + chrono::TimeDelta::days(31))
             }
         };
         Ready {
@@ -409,6 +473,9 @@ impl Saga {
                 "SELECT count(*) FROM account.transitions WHERE transition_code = 'ERASED'"
             }
             Self::AddOn => "SELECT count(*) FROM billing.rentals WHERE kind = 'ADD_ON'",
+            Self::SoftClose => {
+                "SELECT count(*) FROM account.transitions WHERE transition_code = 'SOFT_CLOSED'"
+            }
             Self::Upgrade | Self::Number | Self::Refund | Self::Close => {
                 return consistent(h).await;
             }
@@ -426,7 +493,9 @@ impl Ready {
             Asks::Open(create) => {
                 let mut request = tonic::Request::new(create.clone());
                 request.set_timeout(PATIENCE);
-                tokio::spawn(async move { who.account.clone().create_account(request).await });
+                // A person opens three; here there are more.
+                let mut client = h.operator.account.clone();
+                tokio::spawn(async move { client.create_account(request).await });
             }
             Asks::Order(commit) => {
                 let mut request = tonic::Request::new(commit.clone());
@@ -436,10 +505,14 @@ impl Ready {
             Asks::Close => {
                 tokio::spawn(async move { tokio::time::timeout(PATIENCE, close(&who, &id)).await });
             }
-            Asks::Time => {
-                let now = perdiem::clock::now(&h.urls).await.unwrap();
-                let due = now + chrono::TimeDelta::days(31);
-                h.set_clock(&due.to_rfc3339()).await;
+            Asks::SoftClose(close) => {
+                let mut request = tonic::Request::new(close.clone());
+                request.set_timeout(PATIENCE);
+                tokio::spawn(async move { who.account.clone().close_account(request).await });
+            }
+            Asks::Time(due) => {
+                // What an earlier erasure repeats may have ended the service already.
+                let _ = perdiem::clock::set(&h.urls, *due).await;
             }
         }
     }
@@ -454,13 +527,17 @@ impl Ready {
                     Saga::Upgrade => upgraded(h, &self.id, at).await,
                     Saga::Number => has_its_number(h, &self.id, &order.resource_id, at).await,
                     Saga::AddOn => assert_eq!(h.balance(&self.id).await, "1.000000", "{at}"),
-                    Saga::Open | Saga::Refund | Saga::Close | Saga::Erase => {
+                    Saga::Open | Saga::Refund | Saga::Close | Saga::SoftClose | Saga::Erase => {
                         refunded(h, &self.id, at).await;
                     }
                 }
             }
             Asks::Close => closed(h, &self.id, at).await,
-            Asks::Time => erased(h, &self.id, at).await,
+            Asks::SoftClose(close) => softly_closed(h, close, at).await,
+            Asks::Time(due) => {
+                perdiem::clock::set(&h.urls, *due).await.unwrap();
+                erased(h, &self.id, at).await;
+            }
         }
     }
 }
@@ -530,7 +607,7 @@ async fn committed(h: &Harness, request: &account::CommitOrderRequest, at: &str)
 }
 
 async fn opened(h: &Harness, create: &account::CreateAccountRequest, at: &str) {
-    let who = h.customer();
+    let who = &h.operator;
     let made = until(at, async || {
         let made = who.account.clone().create_account(create.clone()).await;
         made.ok()?.into_inner().account
@@ -609,6 +686,56 @@ async fn refunded(h: &Harness, id: &str, at: &str) {
     assert_eq!(h.balance(id).await, "0.000000", "{at}");
 }
 
+/// Dormant with nothing that goes on, or normal with all of it: which is asked for again, and only then. What was begun
+/// ends without being asked for.
+async fn softly_closed(h: &Harness, close: &account::CloseAccountRequest, at: &str) {
+    let who = h.customer();
+    let id = close.account_id.as_str();
+    // The next account has its own: what is counted below is of one.
+    if get(h, id).await.mode() == account::account::Mode::Normal {
+        assert_eq!(going_on(h, id).await, (2, 1, 1), "{at}");
+        let again = async || who.account.clone().close_account(close.clone()).await.ok();
+        until(at, again).await;
+    }
+    until(at, async || {
+        (going_on(h, id).await == (0, 0, 0)).then_some(())
+    })
+    .await;
+    let left = "SELECT count(*) FROM account.accounts WHERE soft_close_by_operator IS NOT NULL";
+    until(at, async || (h.count(left).await == 0).then_some(())).await;
+    // Whoever asks again hears that it is done.
+    let again = async || who.account.clone().close_account(close.clone()).await.ok();
+    let told = until(at, again).await.into_inner().account.unwrap();
+    assert_eq!(told.mode(), account::account::Mode::Dormant, "{at}");
+}
+
+/// What an account has going on: rentals, numbers, and plans that are renewed.
+async fn going_on(h: &Harness, id: &str) -> (usize, usize, usize) {
+    let request = billing::ListRentalsRequest {
+        account_id: id.to_owned(),
+        ..billing::ListRentalsRequest::default()
+    };
+    let rentals = h.operator.billing.clone().list_rentals(request).await;
+    let rentals = rentals.unwrap().into_inner().rentals;
+    let request = account::ListResourcesRequest {
+        account_id: id.to_owned(),
+        kind_code: "PHONE_NUMBER".to_owned(),
+        ..account::ListResourcesRequest::default()
+    };
+    let numbers = h.operator.account.clone().list_resources(request).await;
+    let request = plan::ListSegmentsRequest {
+        account_id: id.to_owned(),
+        family_code: "PLATFORM".to_owned(),
+    };
+    let segments = h.operator.plan.clone().list_segments(request).await;
+    let segments = segments.unwrap().into_inner().segments;
+    (
+        rentals.iter().filter(|it| it.end_time.is_none()).count(),
+        numbers.unwrap().into_inner().resources.len(),
+        segments.iter().filter(|it| it.end_time.is_none()).count(),
+    )
+}
+
 async fn erased(h: &Harness, id: &str, at: &str) {
     let who = h.customer();
     let told = until(at, async || {
@@ -681,6 +808,16 @@ async fn a_closing_killed_at_any_step_closes_and_refunds_once() {
 #[tokio::test]
 async fn a_closing_spoiled_at_any_step_closes_and_refunds_once() {
     Saga::Close.spoiled_at_each_step().await;
+}
+
+#[tokio::test]
+async fn a_soft_close_killed_at_any_step_ends_all_that_goes_on_or_nothing() {
+    Saga::SoftClose.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn a_soft_close_spoiled_at_any_step_ends_all_that_goes_on_or_nothing() {
+    Saga::SoftClose.spoiled_at_each_step().await;
 }
 
 #[tokio::test]

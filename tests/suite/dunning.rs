@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::Barrier;
 use tonic::{Code, Status};
 
+use crate::harness::{BY_HAND, PATIENCE};
 use crate::money::{Shop, amount, rated, refused, taxes};
 use crate::stripe::{Fake, send};
 
@@ -29,6 +30,7 @@ fn dollars(amount: &str) -> Option<Money> {
 /// An account that pays by invoice, in India where tax is asked, with an open invoice of April over 1,280.00 and tax.
 async fn owing(shop: &Shop) -> (String, billing::Invoice) {
     let h = &shop.h;
+    h.import_as("by-hand", &[BY_HAND]).await;
     let id = h.account_of("global", true).await;
     shop.live_in(&id, "IN", "KA", false).await;
     h.change("2026-04-15T10:00:00Z", &id, "business").await;
@@ -192,6 +194,7 @@ async fn an_open_invoice_has_its_taxes_and_is_due_by_the_terms_of_the_profile() 
         amount: dollars("151.04"),
         reason: "a day".to_owned(),
         request_id: request_id(),
+        ..billing::CreateCreditNoteRequest::default()
     };
     client.create_credit_note(note).await.unwrap();
     assert_eq!((to(6).await, to(7).await), (1_152_000_000, 207_360_000));
@@ -387,6 +390,40 @@ async fn money_received_outside_is_recorded_once_and_never_beyond_what_is_due() 
 }
 
 #[tokio::test]
+async fn a_credit_note_gives_back_no_more_than_the_charge_had_paid() {
+    let shop = Shop::start().await;
+    let (id, invoice) = owing(&shop).await;
+    record(&shop, &wire(&invoice, "510.40", "W1"))
+        .await
+        .unwrap();
+    let card = shop.card(&id, "tok_ok").await;
+    let order = paid(&shop, &id, (&invoice.invoice_id, &card)).await;
+    assert_eq!(amount(&order.unwrap().total), "1000.00");
+    let note = async |of: &str| {
+        let request = billing::CreateCreditNoteRequest {
+            invoice_id: invoice.invoice_id.clone(),
+            amount: dollars(of),
+            reason: "most of it was down".to_owned(),
+            request_id: request_id(),
+            refund_to_charge: true,
+        };
+        let mut client = shop.h.operator.billing.clone();
+        client.create_credit_note(request).await.map(|_| ())
+    };
+    let exceeds = (Code::FailedPrecondition, "CREDIT_EXCEEDS_CHARGE".to_owned());
+    assert_eq!(refused(note("1000.01").await), exceeds);
+    note("600.00").await.unwrap();
+    assert_eq!(refused(note("400.01").await), exceeds);
+    // What a bank took back of it is gone, too.
+    let lost = "INSERT INTO billing.disputes (root_id, dispute_id, collection_id, withheld_minor, taken_micros)
+                SELECT root_id, gen_random_uuid(), collection_id, 39999, 0 FROM billing.collections
+                WHERE purpose = 'INVOICE' AND state = 'SUCCEEDED'";
+    sqlx::query(lost).execute(&shop.h.db).await.unwrap();
+    assert_eq!(refused(note("0.02").await), exceeds);
+    note("0.01").await.unwrap();
+}
+
+#[tokio::test]
 async fn of_many_who_pay_one_invoice_at_once_its_due_is_taken_once() {
     let shop = Arc::new(Shop::start().await);
     let (id, invoice) = owing(&shop).await;
@@ -441,13 +478,13 @@ async fn money_for_an_invoice_that_was_undone_meanwhile_is_credit() {
     // No other payment begins, and none is recorded, while one is under way.
     assert_eq!(
         refused(record(&shop, &wire(&invoice, "1.00", "W1")).await),
-        (Code::FailedPrecondition, "PAYMENT_UNDER_WAY".to_owned())
+        (Code::Aborted, "PAYMENT_UNDER_WAY".to_owned())
     );
     // Nor is it undone or written off: the money would arrive as credit for what stood open.
     for void in [true, false] {
         assert_eq!(
             refused(end(&shop, &invoice.invoice_id, void).await),
-            (Code::FailedPrecondition, "PAYMENT_UNDER_WAY".to_owned())
+            (Code::Aborted, "PAYMENT_UNDER_WAY".to_owned())
         );
     }
     let note = billing::CreateCreditNoteRequest {
@@ -455,6 +492,7 @@ async fn money_for_an_invoice_that_was_undone_meanwhile_is_credit() {
         amount: dollars("510.40"),
         reason: "goodwill".to_owned(),
         request_id: request_id(),
+        ..billing::CreateCreditNoteRequest::default()
     };
     let mut client = shop.h.operator.billing.clone();
     client.create_credit_note(note).await.unwrap();
@@ -635,10 +673,7 @@ async fn until(shop: &Shop, sql: &'static str, expected: i64) {
         if count == expected {
             return;
         }
-        assert!(
-            begun.elapsed().as_secs() < 20,
-            "{count}, not {expected}: {sql}"
-        );
+        assert!(begun.elapsed() < PATIENCE, "{count}, not {expected}: {sql}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
@@ -663,6 +698,7 @@ async fn what_an_invoice_did_not_need_of_a_charge_that_is_lost_is_taken_back() {
         amount: dollars("1510.40"),
         reason: "all of it".to_owned(),
         request_id: request_id(),
+        ..billing::CreateCreditNoteRequest::default()
     };
     let mut client = shop.h.operator.billing.clone();
     client.create_credit_note(note).await.unwrap();
@@ -710,7 +746,7 @@ async fn tax_of_a_refund_that_a_lost_charge_undoes_is_owed_again() {
             kind: "CREDITS".to_owned(),
             amount: Some(Money {
                 currency_code: "INR".to_owned(),
-                amount: "1000.00".to_owned(),
+                amount: "2000.00".to_owned(),
             }),
             ..billing::CollectionLine::default()
         }],
@@ -721,9 +757,9 @@ async fn tax_of_a_refund_that_a_lost_charge_undoes_is_owed_again() {
     client.collect_order(request).await.unwrap();
     let tax = "SELECT coalesce(sum(CASE WHEN credit = 7 THEN amount_micros ELSE -amount_micros END), 0)::bigint
                        FROM billing.ledger_entries WHERE 7 IN (debit, credit)";
-    assert_eq!(shop.h.count(tax).await, 180_000_000);
+    assert_eq!(shop.h.count(tax).await, 360_000_000);
     contested(&fake, &hooks, "needs_response").await;
-    until(&shop, DISPUTED, 1_180_000_000).await;
+    until(&shop, DISPUTED, 2_360_000_000).await;
     let request = billing::RequestRefundRequest {
         account_id: id.clone(),
         request_id: request_id(),
@@ -731,7 +767,11 @@ async fn tax_of_a_refund_that_a_lost_charge_undoes_is_owed_again() {
     };
     client.request_refund(request).await.unwrap();
     assert_eq!(shop.h.balance(&id).await, "0.000000");
-    assert_eq!(shop.h.count(tax).await, 9_000_000, "with 950.00 go 171.00");
+    assert_eq!(
+        shop.h.count(tax).await,
+        18_000_000,
+        "with 1,900.00 go 342.00"
+    );
     contested(&fake, &hooks, "lost").await;
     until(
         &shop,
@@ -740,11 +780,17 @@ async fn tax_of_a_refund_that_a_lost_charge_undoes_is_owed_again() {
     )
     .await;
     // Its payer has all from the bank: the credit is gone, the fee of the refund is owed, and so is the tax.
-    shop.balance_is(&id, "-50.000000").await;
-    assert_eq!(shop.h.count(tax).await, 180_000_000);
+    shop.balance_is(&id, "-100.000000").await;
+    let disputed = "SELECT sum(disputed_micros)::bigint FROM billing.balances";
+    assert_eq!(
+        shop.h.count(disputed).await,
+        100_000_000,
+        "owed, and on no invoice"
+    );
+    assert_eq!(shop.h.count(tax).await, 360_000_000);
     assert_eq!(
         shop.h.count(DISPUTED).await,
-        180_000_000,
+        360_000_000,
         "the tax is our loss"
     );
 }
@@ -765,9 +811,16 @@ async fn req_037_usage_of_an_account_that_pays_by_invoice_is_on_one_each_month()
     assert_eq!(h.balance(&id).await, "-2.639013");
     h.advance("2026-03-31T18:29:59Z").await;
     assert!(h.invoices(&id).await.is_empty());
+    // What a dispute took back is owed, too, until it is paid: nothing was used for it.
+    let owe = async |sql: &'static str| sqlx::query(sql).execute(&h.db).await.unwrap();
+    owe("UPDATE billing.balances SET overdraft_micros = overdraft_micros + 7000000, disputed_micros = 7000000").await;
     h.advance("2026-04-02T00:00:00Z").await;
     let invoice = h.invoices(&id).await.remove(0);
-    assert_eq!(amount(&invoice.total), "3.10", "with 18 % of tax");
+    assert_eq!(
+        amount(&invoice.total),
+        "3.11",
+        "2.63, and twice 9 % of it (D33)"
+    );
     assert_eq!(invoice.lines[0].kind_code, "USAGE");
     assert_eq!(
         invoice.lines[0].explanation,
@@ -778,6 +831,7 @@ async fn req_037_usage_of_an_account_that_pays_by_invoice_is_on_one_each_month()
         (State::Open, "2026-04-16"),
         "the first of its terms"
     );
+    owe("UPDATE billing.balances SET overdraft_micros = overdraft_micros - 7000000, disputed_micros = 0").await;
     assert_eq!(h.balance(&id).await, "-0.009013", "parts of a paisa");
     shop.reconciles().await;
     // A month without usage has none.

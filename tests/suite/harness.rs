@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use cluster::{Cluster, Durability};
@@ -16,21 +17,49 @@ use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
 use proto::r#type::v1::Amount;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+/// How long a test waits for what is to come at once: minutes, since a machine may be busy. What takes longer has failed.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The answer to a call that is sent again, as it is, where it is told to be, with patience: another holds what it needs, or
+/// the machine is busy.
+pub async fn persisting<T, F: Future<Output = Result<T, Status>>>(
+    call: impl Fn() -> F,
+) -> Result<T, Status> {
+    const AGAIN: [Code; 4] = [
+        Code::Aborted,
+        Code::Unavailable,
+        Code::ResourceExhausted,
+        Code::DeadlineExceeded,
+    ];
+    let begun = std::time::Instant::now();
+    loop {
+        match call().await {
+            Err(status) if AGAIN.contains(&status.code()) && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
 
 static CLUSTER: OnceCell<(Cluster, PathBuf)> = OnceCell::const_new();
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// The cluster of this test binary. It stops, and its folder goes, when the binary has ended,
 /// however it ended.
-async fn cluster() -> &'static (Cluster, PathBuf) {
+pub async fn cluster() -> &'static (Cluster, PathBuf) {
     CLUSTER
         .get_or_init(|| async {
             let folder = tempfile::Builder::new().prefix("perdiem-tests-").tempdir().unwrap().keep();
             let cluster = Cluster::open(&folder.join("pg"), Durability::ThrownAway).unwrap();
-            let script = "while kill -0 $0 2>/dev/null; do sleep 1; done; kill -INT $1; sleep 2; rm -rf \"$2\"";
+            let script = "while kill -0 $0 2>/dev/null; do sleep 1; done
+                          kill -INT $1; for second in $(seq 60); do kill -0 $1 2>/dev/null || break; sleep 1; done
+                          rm -rf \"$2\"";
             Command::new("sh")
                 .args(["-c", script])
                 .arg(std::process::id().to_string())
@@ -95,11 +124,37 @@ pub async fn database() -> (Database, PathBuf) {
     (Database::of(cluster, &name), home)
 }
 
+/// A migrated database in a cluster of its own: for a test that others would disturb, or that would disturb them.
+pub struct Alone {
+    pub database: Database,
+    /// Stops before its folder goes.
+    _cluster: Cluster,
+    pub folder: TempDir,
+}
+
+impl Alone {
+    pub async fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("perdiem-").tempdir();
+        let folder = folder.unwrap();
+        let cluster = Cluster::open(&folder.path().join("pg"), Durability::ThrownAway).unwrap();
+        let database = Database::of(&cluster, "alone");
+        database.prepare().await.unwrap();
+        Self {
+            database,
+            _cluster: cluster,
+            folder,
+        }
+    }
+}
+
 /// The services' program: as built with the tests, or where `PERDIEM_SUITE_SERVICE` says, as CI does with its release.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let built = || env!("CARGO_BIN_EXE_suite-service").into();
     std::env::var_os("PERDIEM_SUITE_SERVICE").map_or_else(built, PathBuf::from)
 }
+
+/// Has runs made by the tests themselves, and no other: for those that are about the very runs they make.
+pub const BY_HAND: (&str, &str) = ("run_schedule: AUTOMATIC", "run_schedule: MANUAL");
 
 impl Harness {
     /// A suite at noon of 1 March 2026 with the shipped catalogue in force.
@@ -120,7 +175,15 @@ impl Harness {
 
     /// A suite without catalogue, with more of the environment.
     pub async fn with(environment: &[(&str, &str)]) -> Self {
-        let (database, folder) = database().await;
+        Self::on(database().await, environment, true).await
+    }
+
+    /// A suite without catalogue on a database, with more of the environment; by a test clock or the machine's.
+    pub async fn on(
+        (database, folder): (Database, PathBuf),
+        environment: &[(&str, &str)],
+        test_clock: bool,
+    ) -> Self {
         let urls = Urls {
             plan_url: free_url(),
             billing_url: free_url(),
@@ -132,7 +195,7 @@ impl Harness {
             program: program(),
             folder,
             urls: urls.clone(),
-            test_clock: true,
+            test_clock,
             metrics: false,
             environment: environment
                 .iter()
@@ -165,7 +228,11 @@ impl Harness {
     pub fn operator_with(&self, role: &str) -> Clients {
         Clients::new(
             &self.urls,
-            &self.suite.keys.operator("one", &[role.to_owned()]).unwrap(),
+            &self
+                .suite
+                .keys
+                .operator("one", &[role.parse().unwrap()])
+                .unwrap(),
         )
         .unwrap()
     }

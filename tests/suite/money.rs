@@ -12,10 +12,12 @@ use proto::payments::v1 as payments;
 use proto::r#type::v1::{Amount, Money};
 use tokio::sync::Barrier;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
+use crate::between::Between;
 use crate::deletion::found;
-use crate::harness::{Harness, reason};
+use crate::harness::{Harness, PATIENCE, persisting, reason};
 
 /// A suite, and the clients of the service that sells.
 pub struct Shop {
@@ -31,7 +33,11 @@ impl Shop {
     }
 
     pub async fn start_with(environment: &[(&str, &str)]) -> Self {
-        let h = Harness::start_with(environment).await;
+        Self::of(Harness::start_with(environment).await)
+    }
+
+    /// The same on a suite that runs.
+    pub fn of(h: Harness) -> Self {
         let token = h.suite.keys.service("account-lifecycle").unwrap();
         let seller = Clients::new(&h.urls, &token).unwrap();
         Self { h, seller }
@@ -45,24 +51,23 @@ impl Shop {
         id
     }
 
+    /// Has an account taxed in a country and state, whatever its KYC says.
     pub async fn live_in(&self, id: &str, country: &str, state: &str, export: bool) {
-        let facts = billing::UpdateAccountFactsRequest {
+        let details = account::UpdateBillingDetailsRequest {
             account_id: id.to_owned(),
-            country_code: country.to_owned(),
-            state_code: state.to_owned(),
-            export_supply: Some(export),
+            billing_details: Some(account::BillingDetails {
+                recipient_name: "A customer".to_owned(),
+                country_code: country.to_owned(),
+                state_code: state.to_owned(),
+                export_supply: export,
+                ..account::BillingDetails::default()
+            }),
+            country_reason: "a test".to_owned(),
             request_id: request_id(),
-            ..billing::UpdateAccountFactsRequest::default()
+            ..account::UpdateBillingDetailsRequest::default()
         };
-        let mut client = self.seller.billing.clone();
-        client.update_account_facts(facts).await.unwrap();
-        let facts = payments::UpdateAccountFactsRequest {
-            account_id: id.to_owned(),
-            country_code: country.to_owned(),
-            request_id: request_id(),
-        };
-        let mut client = self.seller.payments.clone();
-        client.update_account_facts(facts).await.unwrap();
+        let mut client = self.h.operator.account.clone();
+        client.update_billing_details(details).await.unwrap();
     }
 
     pub async fn card(&self, id: &str, token: &str) -> String {
@@ -79,7 +84,28 @@ impl Shop {
         added.into_inner().payment_method.unwrap().payment_method_id
     }
 
-    async fn collect(
+    /// A card by a sandbox token, and no other payment method.
+    pub async fn only_card(&self, id: &str, token: &str) -> String {
+        let added = self.card(id, token).await;
+        let mut client = self.seller.payments.clone();
+        let request = payments::ListPaymentMethodsRequest {
+            account_id: id.to_owned(),
+            ..payments::ListPaymentMethodsRequest::default()
+        };
+        let listed = client.list_payment_methods(request).await.unwrap();
+        let listed = listed.into_inner().payment_methods.into_iter();
+        for other in listed.filter(|it| it.payment_method_id != added) {
+            let request = payments::RemovePaymentMethodRequest {
+                account_id: id.to_owned(),
+                payment_method_id: other.payment_method_id,
+                request_id: request_id(),
+            };
+            client.remove_payment_method(request).await.unwrap();
+        }
+        added
+    }
+
+    pub async fn collect(
         &self,
         request: &billing::CollectOrderRequest,
     ) -> Result<billing::Collection, Status> {
@@ -98,7 +124,7 @@ impl Shop {
     }
 
     /// The collection once it is in a state.
-    async fn until(&self, it: &billing::Collection, state: State) -> billing::Collection {
+    pub async fn until(&self, it: &billing::Collection, state: State) -> billing::Collection {
         let begun = Instant::now();
         loop {
             let now = self.get(it).await;
@@ -106,7 +132,7 @@ impl Shop {
                 return now;
             }
             let waited = begun.elapsed();
-            assert!(waited < Duration::from_secs(20), "still {:?}", now.state());
+            assert!(waited < PATIENCE, "still {:?}", now.state());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -120,10 +146,7 @@ impl Shop {
                 return;
             }
             let waited = begun.elapsed();
-            assert!(
-                waited < Duration::from_secs(20),
-                "{balance}, not {expected}"
-            );
+            assert!(waited < PATIENCE, "{balance}, not {expected}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -206,7 +229,7 @@ fn line(kind: &str, amount: &str) -> billing::CollectionLine {
 }
 
 /// A new order of credits, charged to the default method.
-fn credits(id: &str, amount: &str) -> billing::CollectOrderRequest {
+pub fn credits(id: &str, amount: &str) -> billing::CollectOrderRequest {
     billing::CollectOrderRequest {
         account_id: id.to_owned(),
         order_id: format!("OR{}", Uuid::new_v4().simple()),
@@ -314,9 +337,33 @@ async fn req_128_tax_is_shown_apart_and_does_not_become_credit() {
         taxes(&invoice.taxes),
         [("CGST", 900, "900.00"), ("SGST", 900, "900.00")]
     );
-    assert_eq!(invoice.number, "india_pvt-2025-00000001");
+    assert_eq!(invoice.number, "IN-25-00000001");
     assert_eq!(invoice.lines[0].kind_code, "CREDITS");
     assert_eq!(shop.h.invoices(&id).await[0].invoice_id, bought.invoice_id);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn each_half_of_a_split_tax_is_its_own_rate_on_the_taxable_value() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "KA", "tok_ok").await;
+    let bought = shop.collect(&credits(&id, "1000.05")).await.unwrap();
+    assert_eq!(amount(&bought.amount), "1180.05");
+    let invoice = shop.invoice(&bought.invoice_id).await;
+    assert_eq!(
+        taxes(&invoice.taxes),
+        [("CGST", 900, "90.00"), ("SGST", 900, "90.00")]
+    );
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn what_is_sold_before_a_country_is_known_is_taxed_where_its_issuer_is() {
+    let shop = Shop::start().await;
+    let id = shop.h.account_of("india", false).await;
+    shop.card(&id, "tok_ok").await;
+    let bought = shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    assert_eq!(taxes(&bought.taxes), [("IGST", 1800, "180.00")]);
     shop.reconciles().await;
 }
 
@@ -336,7 +383,7 @@ async fn req_130_a_payment_told_twice_or_by_many_is_booked_once() {
         }
         calls.push(tokio::spawn(async move {
             barrier.wait().await;
-            shop.collect(&order).await
+            persisting(|| shop.collect(&order)).await
         }));
     }
     for call in calls {
@@ -495,6 +542,47 @@ async fn every_outcome_that_nobody_was_told_of_is_booked_as_the_provider_s_book_
 }
 
 #[tokio::test]
+async fn what_arrives_by_a_charge_that_was_refused_is_credit() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_slow_ok").await;
+    let order = credits(&id, "1000.00");
+    let waiting = shop.collect(&order).await.unwrap();
+    assert_eq!(waiting.state(), State::AwaitingSettlement);
+    // As if `payments` had said that it takes no charge of it.
+    sqlx::query(
+        "UPDATE billing.collections SET state = 'DECLINED', charge_id = NULL, failure_reason = 'METHOD_CONTESTED'",
+    )
+    .execute(&shop.h.db)
+    .await
+    .unwrap();
+    shop.h.advance("2026-03-04T12:00:00Z").await;
+    shop.balance_is(&id, "1180.000000").await;
+    let ended = shop.get(&waiting).await;
+    assert_eq!(ended.state(), State::Declined);
+    assert_eq!(ended.failure_reason, "SETTLED_AMOUNT_DIFFERS");
+    assert_eq!(ended.charge_id, waiting.charge_id);
+    // Told once more it is not credited again, and it is not asked for again.
+    let again = billing::CollectOrderRequest {
+        request_id: request_id(),
+        ..order
+    };
+    assert_eq!(shop.collect(&again).await.unwrap(), ended);
+    sqlx::query(
+        "UPDATE billing.watch_positions
+         SET resume_token = '900000000:900000000:/900000000:900000000:/50000/1-00000001'
+         WHERE source = 'payments.movements'",
+    )
+    .execute(&shop.h.db)
+    .await
+    .unwrap();
+    shop.h.advance("2026-03-05T12:00:00Z").await;
+    assert_eq!(shop.h.balance(&id).await, "1180.000000");
+    shop.reconciles().await;
+    let refund = shop.refund(&id, None).await.unwrap();
+    assert_eq!(amount(&refund.amount), "1121.00", "and can go back");
+}
+
+#[tokio::test]
 async fn collections_survive_kills_of_billing_and_each_is_booked_once() {
     let mut shop = Shop::start_with(&[("LOOK_UP_SECONDS", "1")]).await;
     let mut customers = Vec::new();
@@ -528,7 +616,7 @@ async fn collections_survive_kills_of_billing_and_each_is_booked_once() {
         let ended = loop {
             match shop.collect(order).await {
                 Ok(collection) => break collection,
-                Err(status) => assert!(begun.elapsed() < Duration::from_mins(1), "{status:?}"),
+                Err(status) => assert!(begun.elapsed() < PATIENCE, "{status:?}"),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
@@ -579,11 +667,19 @@ async fn req_133_trial_credit_is_forfeited_by_the_first_purchase() {
     let forfeited =
         "SELECT sum(amount_micros)::bigint FROM billing.ledger_entries WHERE credit = 10";
     assert_eq!(shop.h.count(forfeited).await, 400_000_000);
+    // 950.00 would be paid out, which is less than 1,000.00 (D32).
+    let below = shop.refund(&id, None).await.unwrap_err();
+    assert_eq!(reason(&below), "NOTHING_TO_REFUND");
+    assert!(
+        below.message().contains("less than INR 1000.00"),
+        "{below:?}"
+    );
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
     let refund = shop.refund(&id, None).await.unwrap();
     assert_eq!(
         (amount(&refund.amount), amount(&refund.fee)),
-        ("1121.00", "50.00"),
-        "950.00 of the 1,000.00 and its tax of 18 %; nothing of the subscription"
+        ("2242.00", "100.00"),
+        "950.00 of each 1,000.00 and its tax of 18 %; nothing of the subscription"
     );
     shop.reconciles().await;
 }
@@ -777,6 +873,157 @@ async fn req_102_a_low_balance_is_filled_by_one_charge_up_to_the_monthly_cap() {
     shop.reconciles().await;
 }
 
+/// How many recharges were charged, and the highest charge, in minor units.
+async fn recharged(shop: &Shop) -> (i64, i64) {
+    let made = "SELECT count(*) FROM billing.collections WHERE purpose = 'RECHARGE'";
+    let most =
+        "SELECT coalesce(max(total_minor), 0) FROM billing.collections WHERE purpose = 'RECHARGE'";
+    (shop.h.count(made).await, shop.h.count(most).await)
+}
+
+#[tokio::test]
+async fn an_automatic_charge_is_never_more_than_was_agreed_to_and_pauses_after_three_in_an_hour() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let at = "2026-03-01T12:00:00Z";
+    for _ in 0..5 {
+        shop.texts(&id, at, "29000").await;
+    }
+    assert_eq!(shop.h.balance(&id).await, "-29000.000000");
+    // 5,000.00 were agreed to: that and its tax, not the 35,400.00 that would close the gap.
+    shop.recharge(&id, switched_on()).await.unwrap();
+    shop.balance_is(&id, "-24000.000000").await;
+    assert_eq!(recharged(&shop).await, (1, 5_900_00));
+    // The rest waits for the next ones, after each cool-down.
+    shop.h.advance("2026-03-01T12:05:00Z").await;
+    shop.balance_is(&id, "-19000.000000").await;
+    shop.h.advance("2026-03-01T12:10:00Z").await;
+    shop.balance_is(&id, "-14000.000000").await;
+
+    // Three within an hour: it pauses for the profile's day, and its owner is told.
+    let setting = async || {
+        let request = billing::GetAutoRechargeRequest {
+            account_id: id.clone(),
+        };
+        let mut client = shop.seller.billing.clone();
+        let answer = client.get_auto_recharge(request).await.unwrap();
+        answer.into_inner().auto_recharge.unwrap()
+    };
+    let paused = setting().await;
+    let until = crate::harness::instant("2026-03-02T12:10:00Z");
+    assert!(paused.enabled);
+    assert_eq!(
+        paused.pause_end_time,
+        Some(perdiem::connect::timestamp(until))
+    );
+    shop.h.advance("2026-03-02T12:09:59Z").await;
+    assert_eq!(recharged(&shop).await, (3, 5_900_00));
+    let told = account::ListNotificationsRequest {
+        account_id: id.clone(),
+        kind_code: "AUTO_RECHARGE_PAUSED".to_owned(),
+        ..account::ListNotificationsRequest::default()
+    };
+    let listed = shop.h.customer().account.list_notifications(told).await;
+    let facts: Vec<_> = listed
+        .unwrap()
+        .into_inner()
+        .notifications
+        .into_iter()
+        .flat_map(|it| it.facts)
+        .map(|fact| (fact.name, fact.value))
+        .collect();
+    let told = ("pause_end_time".to_owned(), until.to_rfc3339());
+    assert_eq!(facts, [told]);
+    shop.h.advance("2026-03-02T12:10:00Z").await;
+    shop.balance_is(&id, "-9000.000000").await;
+    assert_eq!(setting().await.pause_end_time, None);
+    assert_eq!(recharged(&shop).await, (4, 5_900_00));
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn a_pause_of_recharging_ends_when_its_owner_sets_it_again() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let at = "2026-03-01T12:00:00Z";
+    for _ in 0..4 {
+        shop.texts(&id, at, "25000").await;
+    }
+    shop.recharge(&id, switched_on()).await.unwrap();
+    shop.h.advance("2026-03-01T12:20:00Z").await;
+    assert_eq!(recharged(&shop).await, (3, 5_900_00));
+    let again = shop.recharge(&id, switched_on()).await.unwrap();
+    assert_eq!(again.pause_end_time, None);
+    shop.balance_is(&id, "0.000000").await;
+    // The three of before are agreed to: the fourth is the first of the next three.
+    shop.h.advance("2026-03-01T12:25:00Z").await;
+    shop.balance_is(&id, "5000.000000").await;
+    assert_eq!(recharged(&shop).await, (5, 5_900_00));
+}
+
+#[tokio::test]
+async fn a_sum_that_the_method_takes_no_charge_of_is_refused_when_it_is_set() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let by = |amount: &str| billing::AutoRecharge {
+        amount: inr(amount),
+        ..switched_on()
+    };
+    let field = |status: &Status| {
+        let bad = status.get_details_bad_request().unwrap();
+        bad.field_violations[0].field.clone()
+    };
+    // A card is charged 1,000.00 or more.
+    let low = shop.recharge(&id, by("999.99")).await.unwrap_err();
+    assert_eq!(low.code(), Code::InvalidArgument);
+    assert_eq!(field(&low), "auto_recharge.amount.amount");
+    let exact = shop.recharge(&id, by("1000.00")).await.unwrap();
+    assert_eq!(amount(&exact.amount), "1000.00");
+    let bound = billing::AutoRecharge {
+        maximum_amount: inr("5000.00"),
+        ..switched_on()
+    };
+    let bound = shop.recharge(&id, bound).await.unwrap_err();
+    assert_eq!(field(&bound), "auto_recharge.maximum_amount");
+
+    // Filled up to 200.00, by at most 50.00 at once.
+    let global = shop.h.account_of("global", false).await;
+    shop.live_in(&global, "US", "", false).await;
+    shop.card(&global, "tok_ok").await;
+    let usd = |amount: &str| {
+        Some(Money {
+            currency_code: "USD".to_owned(),
+            amount: amount.to_owned(),
+        })
+    };
+    let up_to = billing::AutoRecharge {
+        threshold: usd("60.00"),
+        amount: usd("200.00"),
+        ..switched_on()
+    };
+    let free = shop.recharge(&global, up_to.clone()).await;
+    // What is asked for without a maximum is the balance to reach, at most.
+    assert_eq!(amount(&free.unwrap().maximum_amount), "200.00");
+    shop.balance_is(&global, "200.000000").await;
+    let other = shop.h.account_of("global", false).await;
+    shop.live_in(&other, "US", "", false).await;
+    shop.card(&other, "tok_ok").await;
+    let none = billing::AutoRecharge {
+        maximum_amount: usd("0.00"),
+        ..up_to.clone()
+    };
+    let none = shop.recharge(&other, none).await.unwrap_err();
+    assert_eq!(field(&none), "auto_recharge.maximum_amount.amount");
+    let bound = billing::AutoRecharge {
+        maximum_amount: usd("50.00"),
+        ..up_to
+    };
+    shop.recharge(&other, bound).await.unwrap();
+    shop.balance_is(&other, "50.000000").await;
+    shop.h.advance("2026-03-01T12:05:00Z").await;
+    shop.balance_is(&other, "100.000000").await;
+}
+
 #[tokio::test]
 async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
     let shop = Shop::start().await;
@@ -954,14 +1201,14 @@ async fn req_122_refunds_follow_the_profile_to_the_payments_they_came_from() {
         (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
     );
     shop.collect(&credits(&id, "5000.00")).await.unwrap();
-    let some = shop.refund(&id, inr("1000.00")).await.unwrap();
-    assert_eq!(amount(&some.amount), "1121.00");
+    let some = shop.refund(&id, inr("2000.00")).await.unwrap();
+    assert_eq!(amount(&some.amount), "2242.00");
     shop.h.advance("2026-06-15T00:00:00Z").await;
     assert_eq!(
         refused(shop.refund(&id, None).await),
         (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
     );
-    assert_eq!(shop.h.balance(&id).await, "4900.000000");
+    assert_eq!(shop.h.balance(&id).await, "3900.000000");
     shop.reconciles().await;
 }
 
@@ -1015,10 +1262,92 @@ async fn req_061_usage_that_cost_less_goes_back_to_the_credit_that_paid_for_it()
 }
 
 #[tokio::test]
+async fn what_a_gift_had_paid_never_becomes_money_and_transfers_are_one_piece_of_work() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let given = async |kind: billing::lot::Kind, amount: &str, until: Option<&str>| {
+        let request = billing::GrantCreditRequest {
+            account_id: id.clone(),
+            kind: kind.into(),
+            amount: Some(Amount {
+                currency_code: "INR".to_owned(),
+                amount: amount.to_owned(),
+            }),
+            expire_time: until.map(|at| perdiem::connect::timestamp(crate::harness::instant(at))),
+            reason: "a test".to_owned(),
+            request_id: request_id(),
+            ..billing::GrantCreditRequest::default()
+        };
+        let mut client = shop.h.operator.billing.clone();
+        client.grant_credit(request).await.unwrap();
+    };
+    let promo = billing::lot::Kind::Promo;
+    given(promo, "5000.00", Some("2026-03-10T00:00:00Z")).await;
+    let sent = async |event: &str, parts: &str| {
+        let event = rated(event, &id, "sms", "2026-03-01T12:00:00Z", parts);
+        shop.h.record(vec![event]).await.unwrap();
+    };
+    let event = request_id();
+    sent(&event, "20000").await;
+    assert_eq!(shop.h.balance(&id).await, "1000.000000");
+    shop.h.advance("2026-03-10T00:00:00Z").await;
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    // It turns out to have been nothing: the gift would have been lost at its expiry.
+    sent(&event, "0").await;
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    let forfeited =
+        "SELECT sum(amount_micros)::bigint FROM billing.ledger_entries WHERE credit = 10";
+    assert_eq!(shop.h.count(forfeited).await, 5_000_000_000);
+    assert_eq!(
+        refused(shop.refund(&id, None).await),
+        (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
+    );
+    // What was owed and settled by a purchase since is credit again, of no payment that is known.
+    let event = request_id();
+    sent(&event, "10000").await;
+    shop.collect(&credits(&id, "2000.00")).await.unwrap();
+    sent(&event, "0").await;
+    assert_eq!(shop.h.balance(&id).await, "2000.000000");
+    assert_eq!(
+        refused(shop.refund(&id, None).await),
+        (Code::FailedPrecondition, "NOTHING_TO_REFUND".to_owned())
+    );
+    // Money that an operator recorded goes back, in one transfer.
+    let paid = billing::lot::Kind::Paid;
+    given(paid, "1500.00", None).await;
+    given(paid, "1000.00", None).await;
+    let refund = shop.refund(&id, None).await.unwrap();
+    assert_eq!(
+        (amount(&refund.amount), amount(&refund.fee)),
+        ("2375.00", "125.00")
+    );
+    let transfers = "SELECT count(*) FROM billing.refunds WHERE manual AND amount_minor = 237500";
+    assert_eq!(shop.h.count(transfers).await, 1);
+    // Closed, it does not stay: somebody had paid it, and whoever makes the transfer finds out who.
+    let request = account::GetCloseOptionsRequest {
+        account_id: id.clone(),
+    };
+    let told = shop.h.customer().account.get_close_options(request).await;
+    let told = told.unwrap().into_inner();
+    assert_eq!(amount(&told.estimated_refund_amount), "1900.00");
+    let closed = crate::closing::close(&shop.h.customer(), &id).await;
+    let how = closed.unwrap().closing.unwrap();
+    assert_eq!(amount(&how.refund_amount), "1900.00", "2,000.00 less 5 %");
+    assert_eq!(how.refund_ids.len(), 1);
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    let transfers = "SELECT count(*) FROM billing.refunds WHERE manual AND amount_minor = 190000";
+    assert_eq!(shop.h.count(transfers).await, 1);
+    let mut client = shop.h.operator.billing.clone();
+    let request = billing::ReconcileRequest::default();
+    let answer = client.reconcile(request).await.unwrap().into_inner();
+    assert_eq!(answer.differences, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn req_062_a_refund_that_is_not_paid_out_in_time_raises_one_alert() {
     let shop = Shop::start().await;
     let id = shop.customer("IN", "MH", "tok_refund_expired").await;
-    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    shop.collect(&credits(&id, "2000.00")).await.unwrap();
     let refund = shop.refund(&id, None).await.unwrap();
     assert_eq!(
         refund.due_date, "2026-03-13",
@@ -1053,9 +1382,9 @@ async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
     let untold = shop.customer("IN", "MH", "tok_refund_timeout").await;
     let never = shop.customer("IN", "MH", "tok_refund_fails_9").await;
     for id in [&again, &expired, &untold, &never] {
-        shop.collect(&credits(id, "1000.00")).await.unwrap();
+        shop.collect(&credits(id, "2000.00")).await.unwrap();
         let refund = shop.refund(id, None).await.unwrap();
-        assert_eq!(amount(&refund.amount), "1121.00");
+        assert_eq!(amount(&refund.amount), "2242.00");
         assert_eq!(shop.h.balance(id).await, "0.000000");
     }
     let state = async |id: &str| -> String {
@@ -1069,7 +1398,7 @@ async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
         let begun = Instant::now();
         while state(id).await != expected {
             let waited = begun.elapsed();
-            assert!(waited < Duration::from_secs(20), "{}", state(id).await);
+            assert!(waited < PATIENCE, "{}", state(id).await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -1100,7 +1429,7 @@ async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
         account_id: expired.clone(),
         movement_id: parked.refunds[0].refund_id.clone(),
         outcome: payments::resolve_movement_request::Outcome::Moved.into(),
-        amount: inr("1100.00"),
+        amount: inr("2221.00"),
         provider_movement_id: "UTR-1".to_owned(),
         settle_time: Some(perdiem::connect::timestamp(crate::harness::instant(
             "2026-03-03T10:00:00Z",
@@ -1119,6 +1448,228 @@ async fn a_refund_is_tried_again_and_waits_for_a_bank_transfer_in_the_end() {
 }
 
 #[tokio::test]
+async fn an_issuer_under_another_code_goes_on_with_the_numbers_of_its_prefix() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    let renamed = ("  india_pvt:", "  india_ltd:");
+    shop.h.import_as("v2", &[renamed]).await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    let invoices = shop.h.invoices(&id).await;
+    let mut numbers: Vec<_> = invoices.iter().map(|it| it.number.as_str()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, ["IN-25-00000001", "IN-25-00000002"]);
+    // Nor can a series be made that would print them again.
+    let again = "INSERT INTO billing.invoice_series (issuer_code, fiscal_year, number_prefix) VALUES ('other', 2025, 'IN')";
+    let refused = sqlx::query(again).execute(&shop.h.db).await.unwrap_err();
+    let refused = refused.as_database_error().unwrap();
+    assert_eq!(refused.constraint(), Some("invoice_series_prefix"));
+}
+
+#[tokio::test]
+async fn trial_credit_outlasts_the_first_purchase_where_the_profile_keeps_it() {
+    let shop = Shop::start().await;
+    // The first replacement is that of the profile `global`, the second that of `india`.
+    let keep = ("trial_on_upgrade: FORFEIT", "trial_on_upgrade: KEEP");
+    shop.h.import_as("v2", &[keep, keep]).await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let trial = billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Trial.into(),
+        amount: Some(Amount {
+            currency_code: "INR".to_owned(),
+            amount: "400.00".to_owned(),
+        }),
+        reason: "trial".to_owned(),
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.grant_credit(trial).await.unwrap();
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "1400.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn an_account_that_pays_by_invoice_has_auto_recharge_where_its_profile_offers_it() {
+    let shop = Shop::start().await;
+    let id = shop.h.account_of("global", true).await;
+    let off = billing::AutoRecharge::default;
+    assert_eq!(
+        refused(shop.recharge(&id, off()).await),
+        (Code::FailedPrecondition, "INVOICED_ACCOUNT".to_owned())
+    );
+    let offered = ("invoiced: false", "invoiced: true");
+    shop.h.import_as("v2", &[offered]).await;
+    shop.recharge(&id, off()).await.unwrap();
+}
+
+#[tokio::test]
+async fn granted_credit_is_neither_sold_nor_refunded_and_the_answer_says_so() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    // A purchase can't bring credit that nobody pays for.
+    for kind in ["PROMO", "TRIAL"] {
+        let mut order = credits(&id, "1000.00");
+        order.lines.push(line(kind, "100.00"));
+        let status = shop.collect(&order).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        for part in ["lines[1].kind", "GrantCredit"] {
+            assert!(status.message().contains(part), "{status:?}");
+        }
+    }
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    let grant = billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Promo.into(),
+        amount: Some(Amount {
+            currency_code: "INR".to_owned(),
+            amount: "5000.00".to_owned(),
+        }),
+        reason: "goodwill".to_owned(),
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.grant_credit(grant).await.unwrap();
+    let status = shop.refund(&id, inr("100.00")).await.unwrap_err();
+    assert_eq!(reason(&status), "NOTHING_TO_REFUND");
+    let told = "granted credit is never refunded";
+    assert!(status.message().contains(told), "{status:?}");
+    // What was paid goes back, and what was granted stays.
+    shop.collect(&credits(&id, "3000.00")).await.unwrap();
+    shop.refund(&id, None).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "5000.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn granted_credit_is_voided_with_a_reason_and_never_into_a_debt() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let grant = billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Promo.into(),
+        amount: Some(Amount {
+            currency_code: "INR".to_owned(),
+            amount: "500.00".to_owned(),
+        }),
+        reason: "by mistake".to_owned(),
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    let mut client = shop.h.operator.billing.clone();
+    let given = client.grant_credit(grant).await.unwrap().into_inner();
+    let given = given.lot.unwrap();
+    shop.texts(&id, "2026-03-01T12:00:00Z", "500").await;
+    assert_eq!(shop.h.balance(&id).await, "400.000000");
+    let void = async |lot: &str, amount: Option<&str>| {
+        let request = billing::VoidCreditRequest {
+            account_id: id.clone(),
+            lot_id: lot.to_owned(),
+            amount: amount.map(|amount| Amount {
+                currency_code: "INR".to_owned(),
+                amount: amount.to_owned(),
+            }),
+            reason: "it was another account's".to_owned(),
+            request_id: request_id(),
+        };
+        let mut client = shop.h.operator.billing.clone();
+        let answer = client.void_credit(request).await?;
+        Ok::<_, Status>(answer.into_inner().lot.unwrap().remaining.unwrap().amount)
+    };
+    assert_eq!(
+        refused(void(&given.lot_id, Some("400.01")).await),
+        (Code::FailedPrecondition, "CREDIT_EXCEEDED".to_owned())
+    );
+    let left = void(&given.lot_id, Some("150.00")).await.unwrap();
+    assert_eq!(left, "250.000000");
+    assert_eq!(void(&given.lot_id, None).await.unwrap(), "0.000000");
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    assert_eq!(
+        refused(void(&given.lot_id, None).await),
+        (Code::NotFound, "CREDIT_NOT_FOUND".to_owned())
+    );
+    // What was paid for goes back by a refund.
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    let request = billing::GetBalanceRequest {
+        account_id: id.clone(),
+        read_time: None,
+    };
+    let bought = client.get_balance(request).await.unwrap().into_inner();
+    assert_eq!(
+        refused(void(&bought.lots[0].lot_id, None).await),
+        (Code::FailedPrecondition, "CREDIT_WAS_PAID".to_owned())
+    );
+    // Nor what came of a correction: nobody granted it. It had been owed, and a purchase settled it.
+    let event = request_id();
+    let sent = async |parts: &str| {
+        let event = rated(&event, &id, "sms", "2026-03-01T12:00:00Z", parts);
+        shop.h.record(vec![event]).await.unwrap();
+    };
+    sent("10000").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    sent("0").await;
+    let request = billing::GetBalanceRequest {
+        account_id: id.clone(),
+        read_time: None,
+    };
+    let made = client.get_balance(request).await.unwrap().into_inner();
+    let paid = billing::lot::Kind::Paid;
+    let mut made = made.lots.iter();
+    let made = made.find(|it| it.kind() == paid && it.invoice_id.is_empty());
+    assert_eq!(
+        refused(void(&made.unwrap().lot_id, None).await),
+        (Code::FailedPrecondition, "CREDIT_NOT_GRANTED".to_owned())
+    );
+    let noted =
+        "SELECT count(*) FROM billing.voided_credits WHERE reason = 'it was another account''s'";
+    assert_eq!(shop.h.count(noted).await, 2);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn a_credit_note_goes_back_to_the_charge_that_paid_its_invoice() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let mut order = credits(&id, "1000.00");
+    order.lines = vec![billing::CollectionLine {
+        plan_code: "starter".to_owned(),
+        billing_cycle_code: "MONTHLY".to_owned(),
+        ..line("SUBSCRIPTION", "2000.00")
+    }];
+    let bought = shop.collect(&order).await.unwrap();
+    assert_eq!(amount(&bought.amount), "2360.00");
+    let request = billing::CreateCreditNoteRequest {
+        invoice_id: bought.invoice_id.clone(),
+        amount: inr("1180.00"),
+        reason: "half of it was down".to_owned(),
+        request_id: request_id(),
+        refund_to_charge: true,
+    };
+    let mut client = shop.h.operator.billing.clone();
+    client.create_credit_note(request).await.unwrap();
+    assert_eq!(shop.h.balance(&id).await, "0.000000", "not to the balance");
+    let paid = "SELECT count(*) FROM billing.refunds
+                WHERE state = 'SUCCEEDED' AND amount_minor = 118000 AND tax_minor = 18000 AND lot_id IS NULL";
+    let begun = Instant::now();
+    while shop.h.count(paid).await != 1 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let request = payments::GetChargeRequest {
+        account_id: id.clone(),
+        charge_id: bought.charge_id.clone(),
+    };
+    let mut client = shop.seller.payments.clone();
+    let charge = client.get_charge(request).await.unwrap().into_inner();
+    let charge = charge.charge.unwrap();
+    assert_eq!(amount(&charge.refunded_amount), "1180.00");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
 async fn a_credit_note_takes_back_what_was_earned_and_never_more() {
     let shop = Shop::start().await;
     let note = async |invoice: &str, currency: &str, amount: &str| {
@@ -1130,6 +1681,7 @@ async fn a_credit_note_takes_back_what_was_earned_and_never_more() {
             }),
             reason: "goodwill".to_owned(),
             request_id: request_id(),
+            ..billing::CreateCreditNoteRequest::default()
         };
         let mut client = shop.h.operator.billing.clone();
         let answer = client.create_credit_note(request).await?;
@@ -1152,7 +1704,51 @@ async fn a_credit_note_takes_back_what_was_earned_and_never_more() {
         )
     );
     let first = note(&bought.invoice_id, "INR", "1180.00").await.unwrap();
-    assert_eq!(first.number, "india_pvt-CN-2025-00000001");
+    assert_eq!(first.number, "INC-25-00000001");
+    // Rule 53: what a credit note says.
+    let invoice = shop.invoice(&bought.invoice_id).await;
+    let [paper] = invoice.credit_notes.as_slice() else {
+        panic!("{:?}", invoice.credit_notes);
+    };
+    assert_eq!(
+        (&paper.number, &paper.invoice_number, &paper.issue_time),
+        (&first.number, &invoice.number, &first.issue_time)
+    );
+    assert_eq!(taxes(&paper.taxes), [("IGST", 1800, "180.00")]);
+    let said = paper.particulars.clone().unwrap();
+    assert_eq!(said.title, "Credit note");
+    assert_eq!(said.supplier.unwrap().tax_id, "29AAAAA0000A1Z5");
+    assert_eq!(said.recipient.unwrap().display_name, "A customer");
+    assert_eq!(said.place_of_supply, "27 Maharashtra");
+    assert_eq!(amount(&said.taxable_value), "1000.00");
+    assert_eq!(
+        said.total_in_words,
+        "Rupees one thousand one hundred eighty only"
+    );
+    assert_ne!(said.signature_note, "");
+    let render = async |note: &str| {
+        let request = billing::RenderInvoiceRequest {
+            invoice_id: bought.invoice_id.clone(),
+            credit_note_id: note.to_owned(),
+        };
+        let answer = shop
+            .h
+            .operator
+            .billing
+            .clone()
+            .render_invoice(request)
+            .await?;
+        Ok::<_, Status>(answer.into_inner().pdf)
+    };
+    let pdf = render(&first.credit_note_id).await.unwrap();
+    assert!(pdf.starts_with(b"%PDF-"));
+    assert_ne!(pdf, render("").await.unwrap());
+    let unknown = format!("CN{}", Uuid::nil().simple());
+    assert_eq!(
+        refused(render(&unknown).await).0,
+        Code::InvalidArgument,
+        "a credit note of another invoice"
+    );
     assert_eq!(shop.h.balance(&id).await, "2180.000000");
     let tax = "SELECT sum(CASE WHEN credit = 7 THEN amount_micros ELSE -amount_micros END)::bigint
                FROM billing.ledger_entries WHERE 7 IN (debit, credit)";
@@ -1211,10 +1807,7 @@ async fn a_credit_note_takes_back_what_was_earned_and_never_more() {
         .iter()
         .map(|it| it.number.as_str())
         .collect();
-    assert_eq!(
-        numbers,
-        ["global_inc-CN-2026-00000002", "global_inc-CN-2026-00000001"]
-    );
+    assert_eq!(numbers, ["GLC-26-00000002", "GLC-26-00000001"]);
     shop.reconciles().await;
 }
 
@@ -1429,24 +2022,170 @@ async fn credit_that_expires_is_told_and_fills_the_balance_where_that_is_on() {
 }
 
 #[tokio::test]
-async fn news_that_can_not_be_booked_is_set_aside_and_others_are_booked() {
+async fn the_months_of_a_rental_are_those_of_the_profile_s_zone() {
     let shop = Shop::start().await;
-    let (bad, good) = (
+    // 1 May, 00:30 in India, and 30 April in UTC.
+    shop.h.advance("2026-04-30T19:00:00Z").await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "5000.00")).await.unwrap();
+    let request = billing::StartRentalRequest {
+        account_id: id.clone(),
+        rental: Some(billing::Rental {
+            rental_id: format!("RL{}", Uuid::new_v4().simple()),
+            kind: billing::rental::Kind::AddOn.into(),
+            code: "whatsapp".to_owned(),
+            monthly_price: Some(Amount {
+                currency_code: "INR".to_owned(),
+                amount: "500.00".to_owned(),
+            }),
+            ..billing::Rental::default()
+        }),
+        request_id: request_id(),
+    };
+    let mut client = shop.seller.billing.clone();
+    let begun = client.start_rental(request).await.unwrap().into_inner();
+    let next = begun.rental.unwrap().next_charge_time.unwrap();
+    // 1 June in India; the month of UTC would end on 31 May there.
+    let expected = crate::harness::instant("2026-05-31T18:30:00Z");
+    assert_eq!(next, perdiem::connect::timestamp(expected));
+    assert_eq!(shop.h.balance(&id).await, "4500.000000");
+}
+
+#[tokio::test]
+async fn two_replicas_send_one_mail_for_each_of_twenty_accounts() {
+    let mut shop = Shop::start().await;
+    let free = || {
+        let url = crate::harness::free_url();
+        url.trim_start_matches("http://").to_owned()
+    };
+    let environment = [("LISTEN", free()), ("TEST_CLOCK_LISTEN", free())];
+    shop.h
+        .suite
+        .spawn("account-lifecycle", &environment)
+        .unwrap();
+    for _ in 0..20 {
+        let id = shop.customer("IN", "MH", "tok_ok").await;
+        let promo = billing::GrantCreditRequest {
+            priority: 0,
+            account_id: id,
+            kind: billing::lot::Kind::Promo.into(),
+            amount: Some(Amount {
+                currency_code: "INR".to_owned(),
+                amount: "900.00".to_owned(),
+            }),
+            expire_time: Some(perdiem::connect::timestamp(crate::harness::instant(
+                "2026-03-05T00:00:00Z",
+            ))),
+            reason: "promo".to_owned(),
+            request_id: request_id(),
+        };
+        let mut client = shop.h.operator.billing.clone();
+        client.grant_credit(promo).await.unwrap();
+    }
+    shop.h.advance("2026-03-05T00:00:00Z").await;
+    let told = "SELECT count(*) FROM account.notifications WHERE kind_code = 'BALANCE_EMPTY'";
+    let begun = Instant::now();
+    while shop.h.count(told).await < 20 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Told once more from the beginning, as to a replica that has just begun.
+    sqlx::query(
+        "UPDATE account.watch_positions SET resume_token = '' WHERE source = 'billing.balances'",
+    )
+    .execute(&shop.h.db)
+    .await
+    .unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(shop.h.count(told).await, 20, "one for each account");
+    let all = "SELECT count(*) - count(DISTINCT account_id) FROM account.notifications
+               WHERE kind_code = 'BALANCE_EMPTY'";
+    assert_eq!(shop.h.count(all).await, 0);
+}
+
+#[tokio::test]
+async fn an_event_that_can_not_be_posted_is_set_aside_shown_and_posted_once_that_is_mended() {
+    let shop = Shop::start().await;
+    let (first, second, good) = (
+        shop.customer("IN", "MH", "tok_slow_ok").await,
         shop.customer("IN", "MH", "tok_slow_ok").await,
         shop.customer("IN", "MH", "tok_slow_ok").await,
     );
-    shop.collect(&credits(&bad, "1000.00")).await.unwrap();
-    shop.collect(&credits(&good, "1000.00")).await.unwrap();
-    // As if a bug or a hand had taken the balance away.
-    sqlx::query("DELETE FROM billing.balances WHERE root_id = $1")
-        .bind(bad.parse::<values::AccountId>().unwrap().uuid())
+    for id in [&first, &second, &good] {
+        shop.collect(&credits(id, "1000.00")).await.unwrap();
+    }
+    let root = |id: &str| id.parse::<values::AccountId>().unwrap().uuid();
+    // As if a bug or a hand had taken the balances away.
+    for id in [&first, &second] {
+        sqlx::query("DELETE FROM billing.balances WHERE root_id = $1")
+            .bind(root(id))
+            .execute(&shop.h.db)
+            .await
+            .unwrap();
+    }
+    shop.h.advance("2026-03-04T12:00:00Z").await;
+    shop.balance_is(&good, "1000.000000").await;
+    let waiting = perdiem::event::list(&shop.h.operator, "", false).await;
+    let waiting = waiting.unwrap();
+    let of = |id: &str| waiting.iter().find(|it| it.account_id == *id).unwrap();
+    assert_eq!(waiting.len(), 2, "{waiting:?}");
+    assert!(of(&first).subject_id.starts_with("CH"), "{waiting:?}");
+    assert_ne!(of(&first).reason, "");
+
+    let again = billing::RetryUnpostedEventRequest {
+        account_id: first.clone(),
+        subject_id: of(&first).subject_id.clone(),
+        request_id: request_id(),
+    };
+    let mut client = shop.h.operator.billing.clone();
+    let refused = refused(client.retry_unposted_event(again.clone()).await);
+    assert_eq!(
+        refused,
+        (Code::FailedPrecondition, "STILL_UNPOSTED".to_owned())
+    );
+    // A look at their charges in between sets them aside again: they wait as long as before.
+    for sql in [
+        "UPDATE billing.unposted_events
+         SET attempt_count = 4, try_at = clock_timestamp() + interval '1 day', reason = 'before'",
+        "UPDATE billing.collections SET look_at = clock_timestamp()",
+    ] {
+        sqlx::query(sql).execute(&shop.h.db).await.unwrap();
+    }
+    let looked_at = "SELECT count(*) FROM billing.unposted_events WHERE reason <> 'before'";
+    let begun = Instant::now();
+    while shop.h.count(looked_at).await < 2 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let waiting_on = "SELECT count(*) FROM billing.unposted_events
+                      WHERE attempt_count = 4 AND clock_timestamp() + interval '12 hours' < try_at";
+    assert_eq!(shop.h.count(waiting_on).await, 2);
+    for id in [&first, &second] {
+        sqlx::query("INSERT INTO billing.balances (root_id, currency) VALUES ($1, 'INR')")
+            .bind(root(id))
+            .execute(&shop.h.db)
+            .await
+            .unwrap();
+    }
+    // One by an operator, and once however often; the other by itself, at its next try.
+    for _ in 0..2 {
+        let again = billing::RetryUnpostedEventRequest {
+            request_id: request_id(),
+            ..again.clone()
+        };
+        let answer = client.retry_unposted_event(again).await.unwrap();
+        let posted = answer.into_inner().unposted_event.unwrap();
+        assert!(posted.post_time.is_some(), "{posted:?}");
+    }
+    assert_eq!(shop.h.balance(&first).await, "1000.000000");
+    sqlx::query("UPDATE billing.unposted_events SET try_at = clock_timestamp()")
         .execute(&shop.h.db)
         .await
         .unwrap();
-    shop.h.advance("2026-03-04T12:00:00Z").await;
-    shop.balance_is(&good, "1000.000000").await;
-    let aside = "SELECT count(*) FROM billing.unbooked_news WHERE subject_id LIKE 'CH%'";
-    assert_eq!(shop.h.count(aside).await, 1);
+    shop.balance_is(&second, "1000.000000").await;
+    let waiting = perdiem::event::list(&shop.h.operator, "", false).await;
+    assert!(waiting.unwrap().is_empty());
+    shop.reconciles().await;
 
     let huge = credits(&good, "9300000000000.00");
     let status = shop.collect(&huge).await.unwrap_err();
@@ -1455,11 +2194,300 @@ async fn news_that_can_not_be_booked_is_set_aside_and_others_are_booked() {
 }
 
 #[tokio::test]
+async fn news_of_a_restored_cluster_is_told_anew_and_what_was_missed_is_asked_for() {
+    let shop = Shop::start().await;
+    let first = shop.customer("IN", "MH", "tok_slow_ok").await;
+    let second = shop.customer("IN", "MH", "tok_slow_ok").await;
+    let waiting = shop.collect(&credits(&first, "1000.00")).await.unwrap();
+    assert_eq!(waiting.state(), State::AwaitingSettlement);
+    shop.h.advance("2026-03-01T12:00:01Z").await;
+    let token = "SELECT count(*) FROM billing.watch_positions
+                 WHERE source = 'payments.movements' AND resume_token LIKE '%/%/%/%-%'";
+    assert_eq!(shop.h.count(token).await, 1, "a token has its cluster");
+    // As after a cluster was restored that has far fewer transactions, and far fewer news, than the one that the token is
+    // of: what is told next has a number that was used before.
+    sqlx::query(
+        "UPDATE billing.watch_positions
+         SET resume_token = '900000000:900000000:/900000000:900000000:/50000/1-00000001'
+         WHERE source = 'payments.movements'",
+    )
+    .execute(&shop.h.db)
+    .await
+    .unwrap();
+    shop.h.advance("2026-03-04T12:00:00Z").await;
+    shop.until(&waiting, State::Succeeded).await;
+    shop.balance_is(&first, "1000.000000").await;
+
+    // As if what was told of the second charge were lost.
+    let waiting = shop.collect(&credits(&second, "1000.00")).await.unwrap();
+    shop.h.advance("2026-03-04T12:00:01Z").await;
+    sqlx::query(
+        "UPDATE billing.watch_positions SET resume_token = '900000000:900000000:/900000000:900000000:/1/'
+             || split_part(resume_token, '/', 4) WHERE source = 'payments.movements'",
+    )
+    .execute(&shop.h.db)
+    .await
+    .unwrap();
+    shop.h.advance("2026-03-08T12:00:00Z").await;
+    assert_eq!(
+        shop.get(&waiting).await.state(),
+        State::AwaitingSettlement,
+        "nothing was told"
+    );
+    let compared = async || {
+        let at = |text| Some(perdiem::connect::timestamp(crate::harness::instant(text)));
+        let request = billing::ReconcileRequest {
+            start_time: at("2026-03-01T00:00:00Z"),
+            end_time: at("2026-03-09T00:00:00Z"),
+            ..billing::ReconcileRequest::default()
+        };
+        let mut client = shop.h.operator.billing.clone();
+        let answer = client.reconcile(request).await.unwrap();
+        answer.into_inner().differences
+    };
+    let told = compared().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told.iter().all(|it| it.contains(&second)), "{told:?}");
+    sqlx::query("UPDATE billing.collections SET look_at = clock_timestamp()")
+        .execute(&shop.h.db)
+        .await
+        .unwrap();
+    shop.until(&waiting, State::Succeeded).await;
+    shop.balance_is(&second, "1000.000000").await;
+    assert_eq!(compared().await, Vec::<String>::new());
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn a_refund_of_which_nothing_was_told_is_a_difference_and_is_asked_for() {
+    let shop = Shop::start_with(&[("LOOK_UP_SECONDS", "1")]).await;
+    let id = shop.customer("IN", "MH", "tok_refund_timeout").await;
+    shop.collect(&credits(&id, "2000.00")).await.unwrap();
+    shop.balance_is(&id, "2000.000000").await;
+    shop.h.advance("2026-03-01T12:00:01Z").await;
+    // What is told from here on is lost, as it may be after a restore.
+    sqlx::raw_sql(
+        "CREATE FUNCTION payments.lost() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER lost BEFORE INSERT ON payments.outbox FOR EACH ROW EXECUTE FUNCTION payments.lost()",
+    )
+    .execute(&shop.h.db)
+    .await
+    .unwrap();
+    shop.refund(&id, None).await.unwrap();
+    let until = async |sql: &'static str| {
+        let begun = Instant::now();
+        while shop.h.count(sql).await != 1 {
+            assert!(begun.elapsed() < PATIENCE, "{sql}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until("SELECT count(*) FROM payments.movements WHERE kind = 'REFUND' AND state = 'SUCCEEDED'")
+        .await;
+    shop.h.advance("2026-03-01T12:00:02Z").await;
+    let waits = "SELECT count(*) FROM billing.refunds WHERE state = 'PROCESSING'";
+    assert_eq!(shop.h.count(waits).await, 1, "nothing was told");
+    let compared = async || {
+        let at = |text| Some(perdiem::connect::timestamp(crate::harness::instant(text)));
+        let request = billing::ReconcileRequest {
+            start_time: at("2026-03-01T00:00:00Z"),
+            end_time: at("2026-03-02T00:00:00Z"),
+            ..billing::ReconcileRequest::default()
+        };
+        let mut client = shop.h.operator.billing.clone();
+        let answer = client.reconcile(request).await.unwrap();
+        answer.into_inner().differences
+    };
+    let told = compared().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("refund RF") && told[0].contains(&id),
+        "{told:?}"
+    );
+    sqlx::query("UPDATE billing.refunds SET look_at = clock_timestamp()")
+        .execute(&shop.h.db)
+        .await
+        .unwrap();
+    until("SELECT count(*) FROM billing.refunds WHERE state = 'SUCCEEDED'").await;
+    assert_eq!(compared().await, Vec::<String>::new());
+    shop.reconciles().await;
+
+    // As if `payments` had lost it by a restore.
+    sqlx::query("UPDATE billing.refunds SET payments_refund_id = gen_random_uuid()")
+        .execute(&shop.h.db)
+        .await
+        .unwrap();
+    let told = compared().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("payments has no such refund"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_booking_takes_no_number_of_an_identity_that_ends() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    // As after two billion bookings: the series is there, and its identity has come to its end.
+    sqlx::query("SELECT setval('billing.invoice_series_series_id_seq', 2147483647)")
+        .execute(&shop.h.db)
+        .await
+        .unwrap();
+    let paid = shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    assert_eq!(shop.until(&paid, State::Succeeded).await.failure_reason, "");
+    assert_eq!(shop.h.balance(&id).await, "2000.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn each_line_of_an_indian_invoice_has_its_hsn_or_sac_code() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "MH", "tok_ok").await;
+    let codes = async |invoice: &str| -> Vec<(String, String)> {
+        let lines = shop.invoice(invoice).await.lines.into_iter();
+        lines.map(|it| (it.kind_code, it.hsn_sac_code)).collect()
+    };
+    let coded = |kind: &str, code: &str| (kind.to_owned(), code.to_owned());
+    let mut order = credits(&id, "1000.00");
+    order.lines.push(billing::CollectionLine {
+        family_code: "PLATFORM".to_owned(),
+        plan_code: "starter".to_owned(),
+        billing_cycle_code: "MONTHLY".to_owned(),
+        ..line("SUBSCRIPTION", "2000.00")
+    });
+    let first = shop.collect(&order).await.unwrap();
+    let expected = [coded("CREDITS", "998419"), coded("SUBSCRIPTION", "998315")];
+    assert_eq!(codes(&first.invoice_id).await, expected);
+    // Another catalogue has others; what was issued keeps those of its own.
+    let changed = [("CREDITS: \"998419\"", "CREDITS: \"9984\"")];
+    shop.h.import_as("v2", &changed).await;
+    let later = shop.collect(&credits(&id, "1000.00")).await.unwrap();
+    assert_eq!(codes(&later.invoice_id).await, [coded("CREDITS", "9984")]);
+    assert_eq!(codes(&first.invoice_id).await, expected);
+}
+
+#[tokio::test]
+async fn an_indian_invoice_has_each_field_of_rule_46() {
+    let shop = Shop::start().await;
+    let id = shop.customer("IN", "KA", "tok_ok").await;
+    let details = account::UpdateBillingDetailsRequest {
+        account_id: id.clone(),
+        billing_details: Some(account::BillingDetails {
+            recipient_name: "Kaveri Tea".to_owned(),
+            address: "7 Residency Road\nBengaluru".to_owned(),
+            country_code: "IN".to_owned(),
+            state_code: "KA".to_owned(),
+            tax_id: "29BBBBB0000B1Z5".to_owned(),
+            ..account::BillingDetails::default()
+        }),
+        country_reason: "a test".to_owned(),
+        request_id: request_id(),
+        ..account::UpdateBillingDetailsRequest::default()
+    };
+    let mut client = shop.h.operator.account.clone();
+    client.update_billing_details(details).await.unwrap();
+    let mut order = credits(&id, "8000.00");
+    order.lines.push(billing::CollectionLine {
+        family_code: "PLATFORM".to_owned(),
+        plan_code: "starter".to_owned(),
+        billing_cycle_code: "MONTHLY".to_owned(),
+        ..line("SUBSCRIPTION", "2000.00")
+    });
+    let bought = shop.collect(&order).await.unwrap();
+    let invoice = shop.invoice(&bought.invoice_id).await;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'/';
+    assert!(invoice.number.len() <= 16 && invoice.number.bytes().all(fits));
+    let said = invoice.particulars.clone().unwrap();
+    assert_eq!(said.title, "Tax invoice");
+    assert_eq!(
+        said.supplier,
+        Some(billing::Party {
+            display_name: "Perdiem Example Pvt. Ltd.".to_owned(),
+            address_lines: vec!["1 MG Road, Bengaluru".to_owned()],
+            tax_id: "29AAAAA0000A1Z5".to_owned(),
+            tax_id_label: "GSTIN".to_owned(),
+        })
+    );
+    assert_eq!(
+        said.recipient,
+        Some(billing::Party {
+            display_name: "Kaveri Tea".to_owned(),
+            address_lines: vec!["7 Residency Road".to_owned(), "Bengaluru".to_owned()],
+            tax_id: "29BBBBB0000B1Z5".to_owned(),
+            tax_id_label: "GSTIN".to_owned(),
+        })
+    );
+    assert_eq!(said.place_of_supply, "29 Karnataka");
+    assert_eq!(
+        said.reverse_charge_note,
+        "Tax payable on reverse charge: No"
+    );
+    assert_eq!(said.export_statement, "");
+    assert!(said.signature_note.contains("needs no signature"));
+    assert_eq!(amount(&said.taxable_value), "10000.00");
+    assert_eq!(
+        said.total_in_words,
+        "Rupees eleven thousand eight hundred only"
+    );
+    assert_eq!(said.payment_terms, "Paid at issue");
+    assert_eq!(
+        taxes(&invoice.taxes),
+        [("CGST", 900, "900.00"), ("SGST", 900, "900.00")]
+    );
+    let [credit, plan] = invoice.lines.as_slice() else {
+        panic!("{:?}", invoice.lines);
+    };
+    assert_eq!(credit.description, "Prepaid credit");
+    let start = "Platform plan Starter, monthly";
+    assert!(plan.description.starts_with(start), "{}", plan.description);
+    for line in [credit, plan] {
+        assert_eq!(line.quantity, "1");
+        assert_eq!(line.unit_price, line.amount);
+        assert_ne!(line.hsn_sac_code, "");
+    }
+
+    // What was issued stays; an export says that it is one, and where it goes.
+    shop.h.advance("2026-03-01T18:00:00Z").await;
+    for (country, place) in [("IN", "29 Karnataka"), ("SG", "SG")] {
+        shop.live_in(&id, country, "KA", country == "IN").await;
+        let export = shop.collect(&credits(&id, "1000.00")).await.unwrap();
+        let export = shop.invoice(&export.invoice_id).await;
+        assert!(export.taxes.is_empty());
+        let said = export.particulars.unwrap();
+        assert_eq!(said.place_of_supply, place);
+        assert!(said.export_statement.contains("without payment"));
+    }
+    assert_eq!(shop.invoice(&bought.invoice_id).await, invoice);
+}
+
+#[tokio::test]
+async fn an_invoice_paid_by_overdraft_says_so_in_words_that_a_customer_understands() {
+    let shop = Shop::start().await;
+    let id = shop.h.account().await;
+    assert_eq!(shop.h.balance(&id).await, "0.000000");
+    shop.h.change("2026-03-20T10:00:00Z", &id, "business").await;
+    shop.h.advance("2026-04-01T00:00:00Z").await;
+    shop.h.bill("2026-03").await;
+    let invoice = shop.h.invoices(&id).await.remove(0);
+    assert_eq!(amount(&invoice.paid_from_balance), "580.65");
+    assert_eq!(amount(&invoice.paid_by_overdraft), "580.65");
+    let described = invoice.lines.iter().map(|it| it.description.as_str());
+    let expected = "Support plan Business, 20 to 31 March 2026, 12 of 31 days";
+    assert!(described.clone().any(|it| it == expected), "{invoice:?}");
+    let said = invoice.particulars.unwrap();
+    assert_eq!(said.title, "Invoice");
+    assert_eq!(said.place_of_supply, "");
+    let [note] = said.notes.as_slice() else {
+        panic!("{:?}", said.notes);
+    };
+    assert!(note.starts_with("$580.65 of this invoice was paid by overdraft"));
+}
+
+#[tokio::test]
 async fn an_invoice_is_rendered_as_pdf_on_as_many_pages_as_it_needs() {
     let shop = Shop::start().await;
     let render = async |id: &str| {
         let request = billing::RenderInvoiceRequest {
             invoice_id: id.to_owned(),
+            ..billing::RenderInvoiceRequest::default()
         };
         let mut client = shop.h.operator.billing.clone();
         let answer = client.render_invoice(request).await?;
@@ -1552,6 +2580,101 @@ async fn one_recharge_is_under_way_at_a_time() {
     shop.h.advance("2026-03-03T14:00:00Z").await;
     shop.balance_is(&id, "4680.000000").await;
     assert_eq!(shop.h.count(charges).await, 1);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn one_charge_that_is_not_answered_holds_up_no_recharge_of_the_others() {
+    const OTHERS: u32 = 12;
+    let between = Between::start();
+    let environment = [
+        ("PAYMENTS_URL", between.url.as_str()),
+        ("DEADLINE_SECONDS", "60"),
+    ];
+    let shop = Shop::start_with(&environment).await;
+    between.to(shop.h.urls.clone());
+    let mut ids = Vec::new();
+    for _ in 0..=OTHERS {
+        ids.push(shop.customer("IN", "MH", "tok_ok").await);
+    }
+    // The first charge is not answered before all others are.
+    between.hold("payments.CreateCharge", OTHERS);
+    for id in &ids {
+        shop.recharge(id, switched_on()).await.unwrap();
+    }
+    for id in &ids {
+        shop.balance_is(id, "5000.000000").await;
+    }
+    assert!(between.outlasted(), "they waited for the first");
+    let charges = "SELECT count(*) FROM payments.movements WHERE kind = 'CHARGE'";
+    assert_eq!(shop.h.count(charges).await, i64::from(OTHERS) + 1);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn two_replicas_that_follow_from_one_position_take_each_piece_of_news_once() {
+    const ACCOUNTS: i64 = 20;
+    let mut shop = Shop::start().await;
+    let address = |url: String| url.trim_start_matches("http://").to_owned();
+    let second = crate::harness::free_url();
+    let environment = [
+        ("LISTEN", address(second.clone())),
+        ("TEST_CLOCK_LISTEN", address(crate::harness::free_url())),
+    ];
+    shop.h.suite.spawn("billing", &environment).unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..ACCOUNTS {
+        let id = shop.customer("IN", "MH", "tok_slow_ok").await;
+        shop.collect(&credits(&id, "1000.00")).await.unwrap();
+        ids.push(id);
+    }
+    // The second answers, and so follows.
+    let urls = perdiem::connect::Urls {
+        billing_url: second,
+        ..shop.h.urls.clone()
+    };
+    let replica = Clients::new(&urls, &shop.h.suite.keys.any_operator().unwrap()).unwrap();
+    let begun = Instant::now();
+    let request = billing::GetBalanceRequest {
+        account_id: ids[0].clone(),
+        ..billing::GetBalanceRequest::default()
+    };
+    while let Err(status) = replica.billing.clone().get_balance(request.clone()).await {
+        assert!(begun.elapsed() < PATIENCE, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    shop.h.advance("2026-03-01T12:00:01Z").await;
+    // Each position that either of them comes to is written down in the transaction of its effect.
+    let first = shop
+        .h
+        .count("SELECT max(position) FROM payments.outbox")
+        .await;
+    for sql in [
+        "CREATE TABLE public.taken (token text)",
+        "CREATE FUNCTION public.note_taken() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+         BEGIN INSERT INTO public.taken VALUES (NEW.resume_token); RETURN NULL; END $$",
+        "CREATE TRIGGER note_taken AFTER INSERT OR UPDATE ON billing.watch_positions FOR EACH ROW
+         WHEN (NEW.source = 'payments.movements') EXECUTE FUNCTION public.note_taken()",
+    ] {
+        sqlx::query(sql).execute(&shop.h.db).await.unwrap();
+    }
+    shop.h.advance("2026-03-04T12:00:00Z").await;
+    for id in &ids {
+        shop.balance_is(id, "1000.000000").await;
+    }
+    let taken: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT o.position, count(t.token) FROM payments.outbox o
+         LEFT JOIN public.taken t ON split_part(t.token, '/', 3)::bigint = o.position
+         WHERE $1 < o.position GROUP BY o.position ORDER BY o.position",
+    )
+    .bind(first)
+    .fetch_all(&shop.h.db)
+    .await
+    .unwrap();
+    assert!(ids.len() <= taken.len(), "{taken:?}");
+    assert!(taken.iter().all(|(_, times)| *times == 1), "{taken:?}");
+    let lots = "SELECT count(*) FROM billing.lots WHERE kind = 3";
+    assert_eq!(shop.h.count(lots).await, ACCOUNTS);
     shop.reconciles().await;
 }
 

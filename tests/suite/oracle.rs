@@ -3,6 +3,8 @@
 
 mod naive;
 
+use std::collections::BTreeSet;
+
 use billing::domain::charge::{Charge, Terms, Tier};
 use billing::domain::rating::{self, Span, Used};
 use uuid::Uuid;
@@ -78,7 +80,7 @@ fn random_terms(random: &mut Random) -> Vec<naive::Terms> {
     terms
 }
 
-/// Up to four members, of whom those after the first may join or leave one contract.
+/// Up to four members, who may join or leave one contract.
 fn random_members(random: &mut Random, first_day: i64, days: i64) -> Vec<naive::Member> {
     let start = first_day * DAY;
     (0..=u32::try_from(random.below(4)).unwrap())
@@ -103,6 +105,9 @@ fn random_members(random: &mut Random, first_day: i64, days: i64) -> Vec<naive::
                 } else {
                     random.below(3) == 0
                 };
+                if in_contract && history.last().unwrap().2.is_some() {
+                    continue; // Who is in a contract can't join it.
+                }
                 let plan = if in_contract {
                     2
                 } else {
@@ -134,56 +139,151 @@ fn root(id: u32) -> Uuid {
     Uuid::from_u128(u128::from(id))
 }
 
-/// The engine's input for one payer: the whole timelines of those it pays for.
+fn one_of(random: &mut Random, present: &BTreeSet<u32>) -> u32 {
+    let place = random.below(i64::try_from(present.len()).unwrap());
+    *present.iter().nth(usize::try_from(place).unwrap()).unwrap()
+}
+
+/// Who pays for the contract, from when: first whoever is the first member; then another now and
+/// then, and always before a payer leaves. Left by all it is over: nobody joins it again.
+fn random_payers(random: &mut Random, members: &mut [naive::Member]) -> Vec<(i64, u32)> {
+    // When, whether under the contract from then on, and who. Who leaves comes before who joins.
+    let mut events: Vec<(i64, bool, u32)> = Vec::new();
+    for member in members.iter() {
+        for (start, _, contract) in &member.history {
+            events.push((*start, contract.is_some(), member.id));
+        }
+        events.extend(member.end.map(|end| (end, false, member.id)));
+    }
+    events.sort_unstable();
+    let mut payers: Vec<(i64, u32)> = Vec::new();
+    let mut present: BTreeSet<u32> = BTreeSet::new();
+    let mut before = 0;
+    for (at, joins, id) in events {
+        let gap = at - before;
+        if !present.is_empty() && 2 < gap && random.below(3) == 0 {
+            let named = before + 1 + random.below(gap - 2);
+            payers.push((named, one_of(random, &present)));
+        }
+        if joins {
+            if present.is_empty() {
+                payers.push((at, id));
+            }
+            present.insert(id);
+        } else if present.remove(&id) {
+            if present.is_empty() {
+                let later = members.iter_mut().flat_map(|member| &mut member.history);
+                for entry in later.filter(|entry| at <= entry.0) {
+                    entry.2 = None;
+                }
+                break;
+            }
+            if payers.last().is_some_and(|(_, payer)| *payer == id) {
+                payers.push((at - 1, one_of(random, &present)));
+            }
+        }
+        before = at;
+    }
+    payers
+}
+
+/// A stretch of a timeline in seconds: which plan, under which contract, paid by whom.
+struct Stretch {
+    start: i64,
+    end: Option<i64>,
+    plan: usize,
+    contract: Option<u32>,
+    payer: u32,
+}
+
+/// A member's timeline as `plan` keeps it: a stretch under the contract ends where another payer is
+/// named, and the next begins.
+fn stretches(member: &naive::Member, payers: &[(i64, u32)]) -> Vec<Stretch> {
+    let mut stretches = Vec::new();
+    for (place, (start, plan, contract)) in member.history.iter().enumerate() {
+        let next = member.history.get(place + 1).map(|it| it.0);
+        let end = match (next, member.end) {
+            (Some(next), Some(end)) => Some(next.min(end)),
+            (next, end) => next.or(end),
+        };
+        let within = |at: i64| *start < at && end.is_none_or(|end| at < end);
+        let named = payers.iter().map(|it| it.0);
+        let cuts: BTreeSet<i64> = named
+            .filter(|at| contract.is_some() && within(*at))
+            .collect();
+        let starts = std::iter::once(*start).chain(cuts.iter().copied());
+        let ends = cuts.iter().copied().map(Some).chain([end]);
+        for (start, end) in starts.zip(ends) {
+            let last = payers.iter().rfind(|(named, _)| *named <= start);
+            stretches.push(Stretch {
+                start,
+                end,
+                plan: *plan,
+                contract: *contract,
+                payer: contract.map_or(member.id, |_| last.unwrap().1),
+            });
+        }
+    }
+    stretches
+}
+
+/// The engine's input for one payer: the whole timelines of those it pays for, and of those in the
+/// contract if it pays for that.
 fn engine(
     payer: u32,
     members: &[naive::Member],
+    payers: &[(i64, u32)],
     terms: &[Terms],
     (first_day, days): (i64, i64),
 ) -> Vec<(u32, Option<u32>, usize, u32, u32, i64, i64)> {
-    let pays =
-        |member: &naive::Member, contract: Option<u32>| contract.map_or(member.id, |_| 1) == payer;
+    let month = first_day * DAY..(first_day + days) * DAY;
+    let touches = |it: &Stretch| {
+        it.start < month.end && it.end.is_none_or(|end| month.start < end && it.start < end)
+    };
+    let timelines = members.iter().map(|member| {
+        let mut timeline = stretches(member, payers);
+        timeline.retain(touches);
+        (member, timeline)
+    });
+    let timelines: Vec<_> = timelines.collect();
+    let all = timelines.iter().flat_map(|(_, timeline)| timeline);
+    let pays_contract = all
+        .filter(|it| it.contract.is_some())
+        .any(|it| it.payer == payer);
     let mut spans = Vec::new();
     let mut used = Vec::new();
-    for member in members {
-        let mut timeline = Vec::new();
-        for (place, (start, plan, contract)) in member.history.iter().enumerate() {
-            let next = member.history.get(place + 1).map(|it| it.0);
-            let end = match (next, member.end) {
-                (Some(next), Some(end)) => Some(next.min(end)),
-                (next, end) => next.or(end),
-            };
-            let ended_before = end.is_some_and(|end| end <= first_day * DAY || end <= *start);
-            if ended_before || (first_day + days) * DAY <= *start {
-                continue;
-            }
-            let day = |at: i64| at.div_euclid(DAY) - first_day;
-            let end_day = end.map_or(i64::from(i32::MAX), |end| {
+    for (member, timeline) in &timelines {
+        let shared = timeline.iter().any(|it| it.contract.is_some());
+        let paid = timeline.iter().any(|it| it.payer == payer);
+        let needed = paid || (pays_contract && shared);
+        if !needed {
+            continue;
+        }
+        let day = |at: i64| at.div_euclid(DAY) - first_day;
+        for it in timeline {
+            let end_day = it.end.map_or(i64::from(i32::MAX), |end| {
                 if end % DAY == 0 {
                     day(end)
                 } else {
                     day(end) + 1
                 }
             });
-            timeline.push(Span {
+            spans.push(Span {
                 root: root(member.id),
-                terms: *plan,
-                contract: contract.map(|id| Uuid::from_u128(u128::from(id) << 64)),
-                paid_elsewhere: !pays(member, *contract),
-                start_day: i32::try_from(day(*start).max(-1)).unwrap(),
+                terms: it.plan,
+                contract: it.contract.map(|id| Uuid::from_u128(u128::from(id) << 64)),
+                payer: root(it.payer),
+                start_day: i32::try_from(day(it.start).max(-1)).unwrap(),
                 end_day: i32::try_from(end_day).unwrap(),
             });
         }
-        if timeline.iter().any(|span| !span.paid_elsewhere) {
-            used.extend(member.usage.iter().map(|(day, micros)| Used {
-                root: root(member.id),
-                day: i32::try_from(day - first_day).unwrap(),
-                micros: *micros,
-            }));
-            spans.extend(timeline);
-        }
+        used.extend(member.usage.iter().map(|(_, micros)| Used {
+            root: root(member.id),
+            micros: *micros,
+        }));
     }
-    let lines = rating::rate(&spans, &used, terms, u32::try_from(days).unwrap()).unwrap();
+    let days = u32::try_from(days).unwrap();
+    let lines = rating::rate(root(payer), &spans, &used, terms, days).unwrap();
     lines
         .into_iter()
         .map(|line| {
@@ -212,8 +312,12 @@ fn the_engine_and_the_naive_oracle_agree_on_random_histories() {
     for number in 0..histories {
         let (year, month, first_day, days) = MONTHS[usize::try_from(number % 4).unwrap()];
         let naive_terms = random_terms(&mut random);
-        let members = random_members(&mut random, first_day, days);
-        let contracts = [naive::Contract { id: 7, payer: 1 }];
+        let mut members = random_members(&mut random, first_day, days);
+        let payers = random_payers(&mut random, &mut members);
+        let contracts = [naive::Contract {
+            id: 7,
+            payers: payers.clone(),
+        }];
         let terms: Vec<Terms> = naive_terms.iter().map(engine_terms).collect();
 
         let mut expected: Vec<_> = naive::month(&naive_terms, &members, &contracts, year, month)
@@ -232,13 +336,13 @@ fn the_engine_and_the_naive_oracle_agree_on_random_histories() {
             .collect();
         let mut got: Vec<_> = members
             .iter()
-            .flat_map(|member| engine(member.id, &members, &terms, (first_day, days)))
+            .flat_map(|member| engine(member.id, &members, &payers, &terms, (first_day, days)))
             .collect();
         expected.sort_unstable();
         got.sort_unstable();
         assert_eq!(
             got, expected,
-            "history {number}: {members:?} {naive_terms:?}"
+            "history {number}: {members:?} {payers:?} {naive_terms:?}"
         );
         lines += got.len();
     }

@@ -13,7 +13,7 @@ use tokio::sync::Barrier;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::harness::{Harness, instant, reason};
+use crate::harness::{Harness, PATIENCE, instant, reason};
 
 /// A suite with clients of the two services that call payments.
 struct Payments {
@@ -102,11 +102,7 @@ impl Payments {
             if now.state() == state {
                 return now;
             }
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "still {:?}",
-                now.state()
-            );
+            assert!(begun.elapsed() < PATIENCE, "still {:?}", now.state());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -207,6 +203,18 @@ async fn req_103_req_104_req_105_methods_by_network_and_country() {
         .await
         .unwrap();
     p.add(&indian, "UPI", "tok_ok_upi", app).await.unwrap();
+    // A bank and an app that the catalogue does not list.
+    let bank_2 = |it: &mut payments::AddPaymentMethodRequest| it.bank_code = "CITI".into();
+    let app_2 = |it: &mut payments::AddPaymentMethodRequest| it.app_code = "BHIM".into();
+    let unlisted = (Code::InvalidArgument, "METHOD_NOT_AVAILABLE".to_owned());
+    assert_eq!(
+        refused(p.add(&indian, "NET_BANKING", "tok_ok_bank", bank_2).await),
+        unlisted
+    );
+    assert_eq!(
+        refused(p.add(&indian, "UPI", "tok_ok_upi", app_2).await),
+        unlisted
+    );
     assert_eq!(
         refused(p.add(&elsewhere, "NET_BANKING", "tok_ok_bank", bank).await),
         precondition("METHOD_NOT_AVAILABLE")
@@ -585,10 +593,16 @@ async fn one_intent_has_one_effect_and_one_answer_to_thirty_two_at_once() {
             let (p, request, barrier) = (p.clone(), request.clone(), barrier.clone());
             tokio::spawn(async move {
                 barrier.wait().await;
-                // A twin may be told to send the same again.
+                // A twin may be told to send the same again, and whoever calls a busy machine too.
+                let again = [
+                    Code::Aborted,
+                    Code::Unavailable,
+                    Code::ResourceExhausted,
+                    Code::DeadlineExceeded,
+                ];
                 loop {
                     match p.charge(&request).await {
-                        Err(status) if status.code() == Code::Aborted => {}
+                        Err(status) if again.contains(&status.code()) => {}
                         other => return prost::Message::encode_to_vec(&other.unwrap()),
                     }
                 }
@@ -771,6 +785,15 @@ async fn slow_money_is_pending_until_its_day_and_another_amount_waits_for_a_pers
         .unwrap();
     let settled = p.get(&parked).await;
     assert_eq!(settled.settled_amount, usd("9.01"));
+    // What an operator has settled is what the book should have.
+    let compare = payments::ReconcileRequest {
+        start_time: Some(timestamp(instant("2026-03-01T00:00:00Z"))),
+        end_time: Some(timestamp(instant("2026-03-04T00:00:00Z"))),
+        request_id: request_id(),
+        ..payments::ReconcileRequest::default()
+    };
+    let compared = p.h.operator.payments.clone().reconcile(compare).await;
+    assert_eq!(compared.unwrap().into_inner().difference_count, 0);
     p.refund(&refund_of(&settled, "all", "9.01")).await.unwrap();
 }
 
@@ -826,12 +849,19 @@ async fn news_that_was_numbered_first_and_is_visible_last_is_told_too() {
     assert_eq!(next(&mut stream).await.0, one.charge_id);
     assert_eq!(next(&mut resumed).await.0, one.charge_id);
     assert_eq!(next(&mut watch(token).await).await.0, one.charge_id);
-    // A token of before tokens had snapshots goes on after its number.
+    // A token of before tokens had a history is taken, and what it has told is told once more.
     let newest = "SELECT max(position) FROM payments.outbox";
     let newest = p.h.count(newest).await;
     let mut old = watch((newest - 1).to_string()).await;
-    assert_eq!(next(&mut old).await.0, two.charge_id);
-    assert_eq!(next(&mut old).await.0, "");
+    let mut told = Vec::new();
+    loop {
+        let (charge, _) = next(&mut old).await;
+        if charge.is_empty() {
+            break;
+        }
+        told.push(charge);
+    }
+    assert!(told.contains(&one.charge_id) && told.contains(&two.charge_id));
 }
 
 #[tokio::test]
@@ -840,8 +870,7 @@ async fn changes_are_watched_in_order_and_books_are_compared() {
     let p = Payments::start(&[("LOOK_UP_SECONDS", "3600")]).await;
     let (ac, _) = p.card("tok_timeout_after").await;
     let unknown = p.charge(&charge_of(&ac, "6.00")).await.unwrap();
-    assert_eq!(unknown.state(), MovementState::Unknown);
-    // The first look-up comes at once and finds it; a second one like it is made unknown by hand.
+    // The first look-up comes at once and finds it, sometimes before the answer; a second one like it is made unknown by hand.
     p.until(&unknown, MovementState::Succeeded).await;
     let (other, _) = p.card("tok_ok").await;
     let charge = p.charge(&charge_of(&other, "2.00")).await.unwrap();
@@ -1039,6 +1068,6 @@ async fn what_was_written_stays_whatever_becomes_of_the_default_method() {
             p.refund(&refund_of(&charge, "all", "92233720368547758.07"))
                 .await
         ),
-        precondition("REFUND_EXCEEDS_CHARGE")
+        (Code::InvalidArgument, "INVALID_FIELD".to_owned())
     );
 }

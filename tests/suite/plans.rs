@@ -7,11 +7,12 @@ use proto::account::v1::authorize_request::Capability;
 use proto::account::v1::create_order_request::Kind;
 use proto::plan::v1 as plan;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::capabilities::may;
-use crate::harness::{Harness, instant};
+use crate::harness::{Harness, data, instant, reason};
 use crate::money::Shop;
-use crate::subscriptions::{approved, bought, quote, refused, rupees, trial, upgrade};
+use crate::subscriptions::{approved, bought, get, quote, refused, rupees, trial, upgrade};
 
 /// The value of a feature under the plan in force, and whether a level of it is allowed.
 async fn has(h: &Harness, id: &str, feature: &str, level: &str) -> (String, bool) {
@@ -232,4 +233,168 @@ async fn req_079_req_080_req_095_plans_are_reviewed_and_one_is_named() {
     }
     let order = bought(h, &who, &id, unticked).await.unwrap();
     assert_eq!(order.state(), account::order::State::Completed);
+}
+
+#[tokio::test]
+async fn what_a_catalogue_says_of_support_is_shown() {
+    let h = Harness::start().await;
+    let request = plan::GetCatalogueRequest::default();
+    let shown = h.operator.plan.clone().get_catalogue(request).await;
+    let shown = shown.unwrap().into_inner().catalogue.unwrap();
+    let hours = shown.support_hours.unwrap();
+    assert_eq!(
+        (
+            hours.days_code.as_str(),
+            hours.opening_time_of_day.as_str(),
+            hours.closing_time_of_day.as_str(),
+            hours.time_zone.as_str()
+        ),
+        ("MON-FRI", "06:00", "18:00", "America/Los_Angeles")
+    );
+    let priorities: Vec<_> = shown
+        .priorities
+        .iter()
+        .map(|it| (it.priority_code.as_str(), it.production_only))
+        .collect();
+    assert_eq!(priorities, [("P1", true), ("P2", true), ("P3", false)]);
+    let mut managed = shown.plans.iter().filter(|it| it.technical_account_manager);
+    assert_eq!(managed.next().unwrap().plan_code, "personalized");
+    assert!(managed.next().is_none());
+    let india = shown.taxes.iter().find(|it| it.country_code == "IN");
+    assert_eq!(india.unwrap().display_name, "GST");
+}
+
+#[tokio::test]
+async fn each_week_of_the_hours_of_support_is_shown() {
+    let h = Harness::start().await;
+    for (version, days) in [("v2", "MON-SAT"), ("v3", "MON-SUN")] {
+        let changed = format!("days: {days}");
+        h.import_as(version, &[("days: MON-FRI", &changed)]).await;
+        let request = plan::GetCatalogueRequest::default();
+        let shown = h.operator.plan.clone().get_catalogue(request).await;
+        let shown = shown.unwrap().into_inner().catalogue.unwrap();
+        assert_eq!(shown.support_hours.unwrap().days_code, days);
+    }
+}
+
+#[tokio::test]
+async fn req_134_an_import_is_refused_with_the_path_the_line_and_the_reason_of_each_fault() {
+    let h = Harness::start().await;
+    let text = std::fs::read_to_string(data("catalogue.yaml")).unwrap();
+    let text = text
+        .replace("catalogue_version: \"v1\"", "catalogue_version: \"v2\"")
+        .replacen("mode: DAILY ", "mode: NONE_FULL_MONTH ", 1)
+        .replacen("default_on: false", "default_on: true", 1);
+    let line = |what: &str| 1 + text.lines().position(|it| it.contains(what)).unwrap();
+    let file = h.suite.settings.folder.join("faulty.yaml");
+    std::fs::write(&file, &text).unwrap();
+    let refused = perdiem::catalogue::import(&h.operator, &file, true).await;
+    let told = refused.unwrap_err().to_string();
+    let mode = line("NONE_FULL_MONTH");
+    let by_itself = line("default_on: true");
+    for expected in [
+        format!("document.families.SUPPORT.proration.mode: line {mode}: DAILY"),
+        format!(
+            "document.account_profiles.global.auto_recharge.default_on: line {by_itself}: false"
+        ),
+    ] {
+        assert!(told.contains(&expected), "{expected}\n{told}");
+    }
+    assert_eq!(told.matches(": line ").count(), 2, "{told}");
+}
+
+#[tokio::test]
+async fn a_catalogue_is_not_in_force_before_the_instant_that_it_names() {
+    let h = Harness::start().await;
+    let text = std::fs::read_to_string(data("catalogue.yaml")).unwrap();
+    let from = "effective_from: \"2026-01-01T00:00:00Z\"";
+    assert!(text.contains(from));
+    let text = text
+        .replace("catalogue_version: \"v1\"", "catalogue_version: \"v2\"")
+        .replace(from, "effective_from: \"2026-05-01T00:00:00Z\"");
+    let file = h.suite.settings.folder.join("may.yaml");
+    std::fs::write(&file, &text).unwrap();
+    let imported = perdiem::catalogue::import(&h.operator, &file, false).await;
+    let imported = imported.unwrap();
+    let activate = async || {
+        let request = plan::ActivateCatalogueRequest {
+            version: imported.version.clone(),
+            digest: imported.digest.clone(),
+            request_id: request_id(),
+        };
+        h.operator.plan.clone().activate_catalogue(request).await
+    };
+    h.advance("2026-04-30T23:59:59Z").await;
+    let refused = activate().await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "CATALOGUE_NOT_EFFECTIVE")
+    );
+    let info = refused.get_details_error_info().unwrap();
+    assert_eq!(info.metadata["effectiveTime"], "2026-05-01T00:00:00+00:00");
+    h.advance("2026-05-01T00:00:00Z").await;
+    activate().await.unwrap();
+}
+
+#[tokio::test]
+async fn req_088_recordings_are_kept_for_the_days_of_the_plan_in_force() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let (short, long) = (
+        on(&shop, "starter", "1000.00").await,
+        on(&shop, "growth", "5000.00").await,
+    );
+    let made = async |id: &str, kind: &str| {
+        let request = account::CreateResourceRequest {
+            account_id: id.to_owned(),
+            kind_code: kind.to_owned(),
+            sid: format!("{kind} of {id}"),
+            document: "{}".to_owned(),
+            request_id: request_id(),
+            ..account::CreateResourceRequest::default()
+        };
+        let made = h.customer().account.create_resource(request).await;
+        let made = made.unwrap().into_inner().resource.unwrap();
+        perdiem::connect::instant(made.create_time).unwrap()
+    };
+    let mut at = DateTime::<Utc>::MIN_UTC;
+    for id in [&short, &long] {
+        made(id, "FLOW").await;
+        at = made(id, "RECORDING").await;
+    }
+    let held = async |id: &str| -> usize {
+        let request = account::ListResourcesRequest {
+            account_id: id.to_owned(),
+            ..account::ListResourcesRequest::default()
+        };
+        let held = h.customer().account.list_resources(request).await;
+        held.unwrap().into_inner().resources.len()
+    };
+    for (days, expected) in [(30, [1, 2]), (90, [1, 1])] {
+        let expiry = at + TimeDelta::days(days);
+        let before = expiry - TimeDelta::seconds(1);
+        let earlier = [if days == 30 { 2 } else { 1 }, 2];
+        for (when, expected) in [(before, earlier), (expiry, expected)] {
+            h.advance(&when.to_rfc3339()).await;
+            let held = [held(&short).await, held(&long).await];
+            assert_eq!(held, expected, "{days} days: {when}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_limited_account_keeps_its_support_by_mail() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = trial(&shop, "tok_ok").await;
+    h.advance("2026-03-20T00:00:00Z").await;
+    let now = get(h, &id).await;
+    assert_eq!(now.mode(), account::account::Mode::Limited);
+    ticket(h, &id, "EMAIL").await.unwrap();
+    for channel in ["CHAT", "PHONE"] {
+        assert_eq!(
+            refused(ticket(h, &id, channel).await),
+            (Code::FailedPrecondition, "CHANNEL_NOT_IN_PLAN".to_owned())
+        );
+    }
 }

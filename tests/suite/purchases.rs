@@ -1,6 +1,7 @@
 //! Orders that are paid from the balance, or give of it back: numbers, add-ons, refunds, each from quote to end and
 //! through the months that follow.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use perdiem::connect::{Clients, request_id};
@@ -179,6 +180,29 @@ async fn req_078_req_082_req_111_numbers_are_bought_within_the_plan_and_rented_b
     assert!(rentals(h, &id).await.iter().all(|it| it.end_time.is_some()));
     h.advance("2026-07-16T00:00:00Z").await;
     assert_eq!(h.balance(&id).await, "-500.000000");
+}
+
+#[tokio::test]
+async fn numbers_of_a_limited_account_are_rented_on_where_the_profile_says_so() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.import_as("v2", &[("charge_rental: false", "charge_rental: true")])
+        .await;
+    let who = h.customer();
+    let id = subscriber(&shop, "tok_ok_visa").await;
+    bought(h, &who, &id, production()).await.unwrap();
+    assert_eq!(h.balance(&id).await, "500.000000");
+    let request = account::CancelSubscriptionRequest {
+        account_id: id.clone(),
+        family_code: "PLATFORM".to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = who.account.clone();
+    client.cancel_subscription(request).await.unwrap();
+    h.advance("2026-05-20T00:00:00Z").await;
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Limited);
+    assert_eq!(h.balance(&id).await, "0.000000", "the month is charged");
+    consistent(h).await;
 }
 
 #[tokio::test]
@@ -417,5 +441,98 @@ async fn numbers_are_at_risk_while_the_balance_is_empty() {
     assert_eq!(released(h, &id).await.0, 2);
     h.advance("2026-05-06T00:00:00Z").await;
     assert_eq!(released(h, &id).await.0, 0);
+    consistent(h).await;
+}
+
+/// What a soft close has to end, each of every kind that there is.
+#[tokio::test]
+async fn req_050_nothing_that_recurs_outlives_a_soft_close() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    h.advance("2026-04-15T04:00:00Z").await;
+    let id = trial(&shop, "tok_ok").await;
+    approved(h, &id).await;
+    let yearly = Kind::Upgrade(upgrade("starter", "ANNUAL", "9000.00"));
+    bought(h, &who, &id, yearly).await.unwrap();
+    h.advance("2026-04-20T06:00:00Z").await;
+
+    // Every kind of number that the catalogue rents, and every add-on that the plan sells.
+    let mut plan = h.operator.plan.clone();
+    let request = proto::plan::v1::GetCatalogueRequest::default();
+    let catalogue = plan.get_catalogue(request).await.unwrap().into_inner();
+    let rates = catalogue.catalogue.unwrap().rates.unwrap();
+    for kind in &rates.number_rentals {
+        let number = Kind::NumberPurchase(account::NumberPurchase {
+            purpose: Purpose::Production.into(),
+            number_type_code: kind.number_type_code.clone(),
+            country_code: "IN".to_owned(),
+            number: String::new(),
+        });
+        bought(h, &who, &id, number).await.unwrap();
+    }
+    let request = proto::plan::v1::ListEntitlementsRequest {
+        account_id: id.clone(),
+    };
+    let found = plan.list_entitlements(request).await.unwrap().into_inner();
+    for sold in found.entitlements.iter().filter(|it| it.value == "ADDON") {
+        let add_on = Kind::AddOnPurchase(account::AddOnPurchase {
+            add_on_code: sold.feature_code.clone(),
+            payment_method_id: String::new(),
+        });
+        bought(h, &who, &id, add_on).await.unwrap();
+    }
+    // A change that is to come, and a balance that fills itself.
+    let switch = account::SwitchBillingCycleRequest {
+        account_id: id.clone(),
+        family_code: "PLATFORM".to_owned(),
+        billing_cycle_code: "MONTHLY".to_owned(),
+        request_id: request_id(),
+    };
+    let mut agent = h.operator_with("SUPPORT_AGENT").account;
+    agent.switch_billing_cycle(switch).await.unwrap();
+    let recharge = billing::SetAutoRechargeRequest {
+        account_id: id.clone(),
+        auto_recharge: Some(billing::AutoRecharge {
+            enabled: true,
+            ..billing::AutoRecharge::default()
+        }),
+        request_id: request_id(),
+    };
+    let mut seller = shop.seller.billing.clone();
+    seller.set_auto_recharge(recharge).await.unwrap();
+
+    // A kind that comes to the contract has to come here too.
+    let pool = prost_reflect::DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
+    let kinds = pool.get_enum_by_name("perdiem.billing.v1.Rental.Kind");
+    let kinds: BTreeSet<i32> = kinds.unwrap().values().map(|it| it.number()).collect();
+    let mut rented: BTreeSet<i32> = rentals(h, &id).await.iter().map(|it| it.kind).collect();
+    rented.insert(billing::rental::Kind::Unspecified.into());
+    assert_eq!(rented, kinds);
+
+    let request = crate::closing::closing(&id, account::closing::Option::KeepAccountData);
+    let dormant = who.account.clone().close_account(request).await.unwrap();
+    let dormant = dormant.into_inner().account.unwrap();
+    assert_eq!(dormant.mode(), account::account::Mode::Dormant);
+    let left = h.balance(&id).await;
+    let charges = "SELECT count(*) FROM payments.movements WHERE kind = 'CHARGE'";
+    let charged = h.count(charges).await;
+    let ended = |rentals: Vec<billing::Rental>| rentals.iter().all(|it| it.end_time.is_some());
+    assert!(ended(rentals(h, &id).await));
+    let booked = "SELECT count(*) FROM plan.add_ons WHERE end_at IS NULL";
+    assert_eq!(h.count(booked).await, 0);
+    let request = proto::plan::v1::ListPendingChangesRequest {
+        account_id: id.clone(),
+        family_code: "PLATFORM".to_owned(),
+    };
+    let pending = plan.list_pending_changes(request).await.unwrap();
+    assert!(pending.into_inner().pending_changes.is_empty());
+
+    // A month later, and after the year: nothing is debited, charged or renewed.
+    for at in ["2026-05-20T12:00:00Z", "2027-05-01T00:00:00Z"] {
+        h.advance(at).await;
+        assert_eq!(h.balance(&id).await, left, "{at}");
+        assert_eq!(h.count(charges).await, charged, "{at}");
+    }
     consistent(h).await;
 }

@@ -173,6 +173,46 @@ async fn a_close_and_a_change_of_plan_leave_one_end_of_the_timeline() {
 }
 
 #[tokio::test]
+async fn an_order_that_many_commit_at_once_is_paid_once_and_nobody_waits_in_a_circle() {
+    const AT_ONCE: usize = 32;
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    for _ in 0..10 {
+        let id = h.account().await;
+        shop.card(&id, "tok_ok").await;
+        let order = confirmed(h, &id, credit("50.00")).await;
+        let barrier = Arc::new(Barrier::new(AT_ONCE));
+        let all: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                let (all, who, order) = (barrier.clone(), h.customer(), order.clone());
+                tokio::spawn(async move {
+                    all.wait().await;
+                    commit(who, order).await
+                })
+            })
+            .collect();
+        let mut committed = 0;
+        for one in all {
+            match one.await.unwrap() {
+                Ok(_) => committed += 1,
+                Err(status) => assert!(lost(&status), "{status}"),
+            }
+        }
+        assert!(0 < committed);
+        assert_eq!(settled(h, &id).await.status(), Standing::Active);
+        assert_eq!(moved(h, &id).await, (5_000, 0));
+        assert_eq!(h.balance(&id).await, "50.000000");
+    }
+    // What a connection has counted is told ten seconds after its last transaction, at the latest.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let deadlocks = h
+        .count("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        .await;
+    assert_eq!(deadlocks, 0);
+    consistent(h).await;
+}
+
+#[tokio::test]
 async fn a_close_and_a_charge_leave_no_money_behind() {
     let shop = Shop::start().await;
     let h = &shop.h;

@@ -14,7 +14,7 @@ use proto::r#type::v1::Amount;
 use tokio::sync::Barrier;
 use tonic::{Code, Request};
 
-use crate::harness::{Harness, free_url, reason};
+use crate::harness::{Harness, PATIENCE, free_url, reason};
 use crate::hostile::Raw;
 
 fn ann(request_id: &str, name: &str) -> account::CreateUserRequest {
@@ -98,7 +98,7 @@ async fn a_thousand_intents_by_thirty_two_at_once_over_two_replicas_have_one_eff
         .await
         .is_err()
     {
-        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(begun.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let (mut answered, mut reused) = (0, 0);
@@ -315,9 +315,10 @@ async fn more_than_there_is_room_for_is_shed_at_once_with_a_time_to_come_back() 
     let shed: Vec<_> = answers.iter().filter_map(|it| it.as_ref().err()).collect();
     assert!(!shed.is_empty() && answers.iter().any(Result::is_ok));
     for status in shed {
+        // One caller has no more than a share of the room.
         assert_eq!(
             (status.code(), reason(status).as_str()),
-            (Code::Unavailable, "OVERLOADED")
+            (Code::ResourceExhausted, "TOO_MANY_CALLS_IN_FLIGHT")
         );
         assert!(status.get_details_retry_info().is_some());
     }
@@ -359,4 +360,90 @@ async fn the_role_that_serves_may_not_touch_what_is_written_for_ever() {
         .await
         .unwrap();
     assert_eq!(seen, 0, "without a tenant no row of {ac} is seen");
+}
+
+#[tokio::test]
+async fn an_answer_is_given_again_only_to_who_may_still_call() {
+    let h = Harness::start().await;
+    let id = h.account().await;
+    let manager = h.user("manager").await;
+    let who = h.person(&manager);
+    let grant = |role: &str| account::GrantRoleRequest {
+        account_id: id.clone(),
+        user_id: manager.clone(),
+        role_code: role.to_owned(),
+        request_id: request_id(),
+    };
+    let revoke = |role: &str| account::RevokeRoleRequest {
+        account_id: id.clone(),
+        user_id: manager.clone(),
+        role_code: role.to_owned(),
+        request_id: request_id(),
+    };
+    let mut owner = h.customer().account;
+    owner.grant_role(grant("BILLING_MANAGER")).await.unwrap();
+    let ticket = account::CreateTicketRequest {
+        account_id: id.clone(),
+        channel_code: "EMAIL".to_owned(),
+        priority_code: "P3".to_owned(),
+        subject: "What nobody else reads".to_owned(),
+        request_id: request_id(),
+    };
+    let order = account::CreateOrderRequest {
+        account_id: id.clone(),
+        kind: Some(account::create_order_request::Kind::PlanChange(
+            account::PlanChange {
+                family_code: "SUPPORT".to_owned(),
+                plan_code: "business".to_owned(),
+                ..account::PlanChange::default()
+            },
+        )),
+        request_id: request_id(),
+    };
+    let mut asks = who.account.clone();
+    let first = asks.create_ticket(ticket.clone()).await.unwrap();
+    let first = first.into_inner();
+    let quoted = asks.create_order(order.clone()).await.unwrap();
+    let quoted = quoted.into_inner();
+
+    // Another role may write tickets, and not change the plan.
+    owner.grant_role(grant("DEVELOPER")).await.unwrap();
+    owner.revoke_role(revoke("BILLING_MANAGER")).await.unwrap();
+    let again = asks.create_ticket(ticket.clone()).await.unwrap();
+    assert_eq!(again.into_inner(), first);
+    let denied = asks.create_order(order.clone()).await.unwrap_err();
+    assert_eq!(
+        (denied.code(), reason(&denied).as_str()),
+        (Code::PermissionDenied, "ROLE_NOT_ALLOWED")
+    );
+    // Without any, the account does not exist, and its answers don't either.
+    owner.revoke_role(revoke("DEVELOPER")).await.unwrap();
+    for denied in [
+        asks.create_ticket(ticket.clone()).await.unwrap_err(),
+        asks.create_order(order.clone()).await.unwrap_err(),
+    ] {
+        assert_eq!(
+            (denied.code(), reason(&denied).as_str()),
+            (Code::NotFound, "ACCOUNT_NOT_FOUND")
+        );
+    }
+    // With the role, all is as it was: nothing was done twice, and nothing was forgotten. How the account stands
+    // takes no answer away.
+    owner.grant_role(grant("BILLING_MANAGER")).await.unwrap();
+    h.operator
+        .account
+        .clone()
+        .suspend_account(account::SuspendAccountRequest {
+            account_id: id.clone(),
+            suspension_reason: account::account::SuspensionReason::Fraud.into(),
+            note: "a test".to_owned(),
+            request_id: request_id(),
+        })
+        .await
+        .unwrap();
+    let again = asks.create_order(order).await.unwrap();
+    assert_eq!(again.into_inner(), quoted);
+    let again = asks.create_ticket(ticket).await.unwrap();
+    assert_eq!(again.into_inner(), first);
+    assert_eq!(h.count("SELECT count(*) FROM account.tickets").await, 1);
 }

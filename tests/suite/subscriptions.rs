@@ -6,9 +6,10 @@ use proto::account::v1 as account;
 use proto::account::v1::create_order_request::Kind;
 use proto::account::v1::current_plan::State as PlanState;
 use proto::billing::v1 as billing;
+use proto::billing::v1::invoice::State as InvoiceState;
 use proto::payments::v1 as payments;
 use proto::plan::v1 as plan;
-use proto::r#type::v1::Money;
+use proto::r#type::v1::{Amount, Money};
 use tonic::{Code, Status};
 
 use crate::harness::{Harness, instant, reason};
@@ -41,6 +42,13 @@ pub fn upgrade(plan: &str, cycle: &str, credit: &str) -> account::Upgrade {
 
 /// A trial of `india` in another state than its issuer, owned by the customer of the suite, with a card.
 pub async fn trial(shop: &Shop, token: &str) -> String {
+    let id = trial_without_method(shop).await;
+    shop.card(&id, token).await;
+    id
+}
+
+/// A trial of `india` in another state than its issuer, owned by the customer of the suite.
+async fn trial_without_method(shop: &Shop) -> String {
     let request = account::CreateAccountRequest {
         profile_code: "india".to_owned(),
         display_name: "A trial".to_owned(),
@@ -48,11 +56,11 @@ pub async fn trial(shop: &Shop, token: &str) -> String {
         request_id: request_id(),
         ..account::CreateAccountRequest::default()
     };
-    let mut client = shop.h.customer().account;
+    // A person opens three; some tests ask for more.
+    let mut client = shop.h.operator.account.clone();
     let made = client.create_account(request).await.unwrap().into_inner();
     let id = made.account.unwrap().account_id;
     shop.live_in(&id, "IN", "MH", false).await;
-    shop.card(&id, token).await;
     id
 }
 
@@ -90,7 +98,7 @@ fn document(code: &str) -> account::KycDocument {
     }
 }
 
-const DOCUMENTS: [&str; 4] = [
+pub const DOCUMENTS: [&str; 4] = [
     "BUSINESS_IDENTITY",
     "BUSINESS_ADDRESS",
     "SIGNATORY_ID",
@@ -114,7 +122,7 @@ pub async fn submit(
     Ok(answer.into_inner().kyc_submission.unwrap())
 }
 
-async fn review(
+pub async fn review(
     h: &Harness,
     kyc: &account::KycSubmission,
     action: account::review_kyc_request::Action,
@@ -158,6 +166,131 @@ pub async fn bought(
     let order = quote(who, id, kind).await?;
     h.confirm(who, &order).await?;
     h.commit(who, &order).await
+}
+
+/// Gives the billing details of an account, as its owner does.
+async fn details(
+    who: &Clients,
+    id: &str,
+    (country, reason): (&str, &str),
+) -> Result<account::BillingDetails, Status> {
+    let request = account::UpdateBillingDetailsRequest {
+        account_id: id.to_owned(),
+        billing_details: Some(account::BillingDetails {
+            recipient_name: "Chai Pvt. Ltd.".to_owned(),
+            country_code: country.to_owned(),
+            state_code: "MH".to_owned(),
+            ..account::BillingDetails::default()
+        }),
+        country_reason: reason.to_owned(),
+        request_id: request_id(),
+        ..account::UpdateBillingDetailsRequest::default()
+    };
+    let answer = who.account.clone().update_billing_details(request).await?;
+    Ok(answer.into_inner().billing_details.unwrap())
+}
+
+#[tokio::test]
+async fn an_account_that_is_taxed_says_where_before_it_buys_and_its_country_follows_its_kyc() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    h.advance(BOUGHT).await;
+    let request = account::CreateAccountRequest {
+        profile_code: "india".to_owned(),
+        display_name: "A trial".to_owned(),
+        owner_user_id: h.owner.clone(),
+        request_id: request_id(),
+        ..account::CreateAccountRequest::default()
+    };
+    let made = who.account.clone().create_account(request).await.unwrap();
+    let id = made.into_inner().account.unwrap().account_id;
+    shop.card(&id, "tok_ok").await;
+    approved(h, &id).await;
+    let asked = || Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let precondition = |reason: &str| (Code::FailedPrecondition, reason.to_owned());
+    assert_eq!(
+        refused(quote(&who, &id, asked()).await),
+        precondition("BILLING_DETAILS_REQUIRED")
+    );
+    // Another country than that of the KYC is an operator's word, with a reason.
+    assert_eq!(
+        refused(details(&who, &id, ("SG", "")).await),
+        precondition("COUNTRY_FOLLOWS_KYC")
+    );
+    assert_eq!(
+        refused(details(&who, &id, ("SG", "I say so")).await),
+        (Code::PermissionDenied, "OPERATORS_ONLY".to_owned())
+    );
+    assert_eq!(
+        refused(details(&h.operator, &id, ("SG", "")).await),
+        (Code::InvalidArgument, "INVALID_FIELD".to_owned())
+    );
+    let given = details(&who, &id, ("", "")).await.unwrap();
+    assert_eq!(given.country_code, "IN");
+    let order = quote(&who, &id, asked()).await.unwrap();
+    assert_eq!(order.total, rupees("3540.00"));
+    h.confirm(&who, &order).await.unwrap();
+    let order = h.commit(&who, &order).await.unwrap();
+    assert_eq!(order.state(), account::order::State::Completed);
+
+    details(&h.operator, &id, ("SG", "its seat has moved"))
+        .await
+        .unwrap();
+    let kept = details(&who, &id, ("SG", "")).await.unwrap();
+    assert_eq!(kept.country_code, "SG", "the owner changes the rest");
+    let credit = || {
+        Kind::CreditPurchase(account::CreditPurchase {
+            amount: rupees("1000.00"),
+            payment_method_id: String::new(),
+        })
+    };
+    let quoted = quote(&who, &id, credit()).await.unwrap();
+    assert_eq!(quoted.total, rupees("1000.00"));
+    details(&who, &id, ("IN", "")).await.unwrap();
+    let quoted = quote(&who, &id, credit()).await.unwrap();
+    assert_eq!(quoted.total, rupees("1180.00"));
+    assert_eq!(
+        refused(details(&who, &id, ("SG", "")).await),
+        precondition("COUNTRY_FOLLOWS_KYC")
+    );
+
+    // A KYC that is withdrawn, or submitted anew, does not let the country go.
+    let withdraw = account::WithdrawKycRequest {
+        account_id: id.clone(),
+        reason: "the business has moved".to_owned(),
+        request_id: request_id(),
+    };
+    h.operator_with("KYC")
+        .account
+        .withdraw_kyc(withdraw)
+        .await
+        .unwrap();
+    assert_eq!(
+        refused(details(&who, &id, ("SG", "")).await),
+        precondition("COUNTRY_FOLLOWS_KYC")
+    );
+    submit(h, &id, &DOCUMENTS).await.unwrap();
+    assert_eq!(
+        refused(details(&who, &id, ("SG", "")).await),
+        precondition("COUNTRY_FOLLOWS_KYC")
+    );
+    let given = details(&who, &id, ("", "")).await.unwrap();
+    assert_eq!(given.country_code, "IN");
+}
+
+#[tokio::test]
+async fn an_approved_kyc_moves_the_tax_country_that_was_given_before() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = trial(&shop, "tok_ok").await;
+    // What the set-up gave is an operator's word; the owner goes abroad before anybody looks.
+    details(&who, &id, ("SG", "")).await.unwrap();
+    approved(h, &id).await;
+    let asked = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let order = quote(&who, &id, asked).await.unwrap();
+    assert_eq!(order.total, rupees("3540.00"));
 }
 
 /// A trial that became a customer of `starter` on 15 April, by the month.
@@ -439,7 +572,7 @@ async fn req_097_req_127_each_cycle_is_charged_at_its_start_once() {
     let first = h.invoices(&id).await.pop().unwrap();
     assert_eq!(
         first.lines[0].explanation,
-        "starter, MONTHLY: the first cycle, 1 month at 2000.00 = 2000.00"
+        "starter, MONTHLY: first cycle, 1 month at 2000.00 = 2000.00"
     );
     h.advance("2026-06-14T18:30:00Z").await;
     h.advance("2026-07-01T00:00:00Z").await;
@@ -543,6 +676,14 @@ async fn req_118_req_119_req_123_a_change_between_paid_plans_waits_for_the_next_
         Some(perdiem::connect::timestamp(instant(RENEWED)))
     );
     assert_eq!(order.total, None, "nothing is charged today");
+    assert_eq!(order.estimated_total, rupees("11800.00"), "with tax");
+    let lost = |order: &account::Order| {
+        let codes = order.losses.iter().map(|it| it.feature_code.clone());
+        codes.collect::<Vec<_>>()
+    };
+    for gained in ["contact_center", "phone_numbers"] {
+        assert!(!lost(&order).contains(&gained.to_owned()), "{gained}");
+    }
     assert_eq!(
         pending(h, &id).await,
         [("growth".to_owned(), String::new())]
@@ -576,6 +717,14 @@ async fn req_118_req_119_req_123_a_change_between_paid_plans_waits_for_the_next_
     // REQ-123: down again, what is lost is told, and holds until then.
     let down = quote(&who, &id, change("starter", "")).await.unwrap();
     assert_eq!(down.effect(), account::order::Effect::NextCycle);
+    for gone in ["contact_center", "phone_numbers"] {
+        assert!(lost(&down).contains(&gone.to_owned()), "{:?}", down.losses);
+    }
+    assert_eq!(
+        (&down.total, &down.estimated_total),
+        (&None, &rupees("2360.00"))
+    );
+    assert!(1 < down.lines.len() && down.lines.iter().all(|it| it.estimated));
     let check = async |feature: &str, used_count: i64| {
         let request = plan::CheckEntitlementRequest {
             account_id: id.clone(),
@@ -683,7 +832,7 @@ async fn req_127_a_renewal_that_fails_is_tried_again_and_then_limits_the_account
     let shop = Shop::start().await;
     let id = subscriber(&shop, "tok_ok").await;
     let h = &shop.h;
-    shop.card(&id, "tok_declined_insufficient_funds").await;
+    shop.only_card(&id, "tok_declined_insufficient_funds").await;
     let tries = async || {
         h.count("SELECT count(*) FROM payments.movements WHERE state = 'DECLINED'")
             .await
@@ -747,6 +896,210 @@ async fn req_127_a_renewal_that_fails_is_tried_again_and_then_limits_the_account
 }
 
 #[tokio::test]
+async fn a_pending_change_is_replaced_and_withdrawn_only_where_the_policy_allows_it() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let shipped = "replaceable: true, withdrawable: true";
+    let withdraw = |id: &str| account::WithdrawChangeRequest {
+        account_id: id.to_owned(),
+        family_code: FAMILY.to_owned(),
+        request_id: request_id(),
+    };
+    let growth = [("growth".to_owned(), String::new())];
+    h.import_as(
+        "v2",
+        &[(shipped, "replaceable: false, withdrawable: false")],
+    )
+    .await;
+    let held = subscriber(&shop, "tok_ok").await;
+    bought(h, &who, &held, change("growth", "")).await.unwrap();
+    assert_eq!(
+        refused(quote(&who, &held, change("growth", "")).await),
+        (Code::FailedPrecondition, "PENDING_CHANGE_EXISTS".to_owned())
+    );
+    let mut client = who.account.clone();
+    assert_eq!(
+        refused(client.withdraw_change(withdraw(&held)).await),
+        (
+            Code::FailedPrecondition,
+            "CHANGE_NOT_WITHDRAWABLE".to_owned()
+        )
+    );
+    assert_eq!(pending(h, &held).await, growth);
+    // Where it may be, the second choice takes the place of the first.
+    h.import_as("v3", &[]).await;
+    let free = subscriber(&shop, "tok_ok").await;
+    bought(h, &who, &free, change("growth", "")).await.unwrap();
+    bought(h, &who, &free, change("growth", "")).await.unwrap();
+    assert_eq!(pending(h, &free).await, growth);
+    client.withdraw_change(withdraw(&free)).await.unwrap();
+    assert!(pending(h, &free).await.is_empty());
+    h.advance(RENEWED).await;
+    assert_eq!(plan_of(h, &held).await.plan_code, "growth");
+    assert_eq!(plan_of(h, &free).await.plan_code, "starter");
+}
+
+#[tokio::test]
+async fn a_profile_that_asks_for_no_kyc_sells_without_one() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.import_as(
+        "v2",
+        &[(
+            "kyc: {required: true, gates: [UPGRADE, BUY_PRODUCTION_NUMBER, GO_LIVE]}",
+            "kyc: {required: false}",
+        )],
+    )
+    .await;
+    h.advance(BOUGHT).await;
+    let id = trial(&shop, "tok_ok").await;
+    let asked = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let order = bought(h, &h.customer(), &id, asked).await.unwrap();
+    assert_eq!(order.state(), account::order::State::Completed);
+    assert_eq!(plan_of(h, &id).await.plan_code, "starter");
+}
+
+/// Adds a payment method that does not become the default, unless it is the first one.
+async fn method(shop: &Shop, id: &str, (code, token): (&str, &str), allowed: bool) -> String {
+    let request = payments::AddPaymentMethodRequest {
+        account_id: id.to_owned(),
+        method_code: code.to_owned(),
+        provider_token: token.to_owned(),
+        app_code: if code == "UPI" { "PHONEPE" } else { "" }.to_owned(),
+        off_session_allowed: allowed.then_some(true),
+        request_id: request_id(),
+        ..payments::AddPaymentMethodRequest::default()
+    };
+    let mut client = shop.seller.payments.clone();
+    let added = client.add_payment_method(request).await.unwrap();
+    added.into_inner().payment_method.unwrap().payment_method_id
+}
+
+/// The method of the newest charge of an account that has succeeded.
+async fn charged(shop: &Shop, id: &str) -> String {
+    let request = payments::ListChargesRequest {
+        account_id: id.to_owned(),
+        ..payments::ListChargesRequest::default()
+    };
+    let mut client = shop.h.operator.payments.clone();
+    let charges = client.list_charges(request).await.unwrap().into_inner();
+    let mut charges = charges.charges.into_iter();
+    let paid = charges.find(|it| it.state() == payments::MovementState::Succeeded);
+    paid.unwrap().payment_method_id
+}
+
+#[tokio::test]
+async fn a_renewal_takes_the_card_that_paid_the_plan_else_one_that_its_owner_allowed() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance(BOUGHT).await;
+    let id = trial_without_method(&shop).await;
+    approved(h, &id).await;
+    // UPI comes first and is the default; it asks its owner each time.
+    let upi = method(&shop, &id, ("UPI", "tok_ok_upi"), false).await;
+    let asked = |method: &str| {
+        Kind::Upgrade(account::Upgrade {
+            payment_method_id: method.to_owned(),
+            checklist_codes: vec!["FLOWS_WORKING".to_owned(), "INTEGRATION_TESTED".to_owned()],
+            ..upgrade("starter", "MONTHLY", "1000.00")
+        })
+    };
+    let who = h.customer();
+    let warned = ["NOT_RENEWED_AUTOMATICALLY"];
+    let order = quote(&who, &id, asked("")).await.unwrap();
+    assert_eq!(order.warnings, warned);
+    let card = method(&shop, &id, ("CARD", "tok_ok_visa"), false).await;
+    let order = quote(&who, &id, asked(&upi)).await.unwrap();
+    assert_eq!(order.warnings, warned, "the card was not allowed");
+    let order = quote(&who, &id, asked(&card)).await.unwrap();
+    assert!(order.warnings.is_empty(), "{:?}", order.warnings);
+    h.confirm(&who, &order).await.unwrap();
+    let done = h.commit(&who, &order).await.unwrap();
+    assert_eq!(done.state(), account::order::State::Completed);
+
+    // The card that bought the plan pays its renewal, and not the one that paid for another family since.
+    let other = method(&shop, &id, ("CARD", "tok_ok_mastercard"), false).await;
+    let support = billing::CollectOrderRequest {
+        account_id: id.clone(),
+        order_id: format!("OR{}", uuid::Uuid::new_v4().simple()),
+        payment_method_id: other.clone(),
+        lines: vec![billing::CollectionLine {
+            kind: "SUBSCRIPTION".to_owned(),
+            amount: rupees("1000.00"),
+            family_code: "SUPPORT".to_owned(),
+            ..billing::CollectionLine::default()
+        }],
+        request_id: request_id(),
+        ..billing::CollectOrderRequest::default()
+    };
+    let mut client = shop.seller.billing.clone();
+    client.collect_order(support).await.unwrap();
+    h.advance("2026-05-15T12:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await, ["2360.00"]);
+    assert_eq!(charged(&shop, &id).await, card);
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    let next = quote(&who, &id, change("growth", "")).await.unwrap();
+    assert!(!next.warnings.contains(&warned[0].to_owned()));
+
+    // Without it no other is taken that was not allowed; then one is.
+    let request = payments::RemovePaymentMethodRequest {
+        account_id: id.clone(),
+        payment_method_id: card,
+        request_id: request_id(),
+    };
+    let mut client = shop.seller.payments.clone();
+    client.remove_payment_method(request).await.unwrap();
+    let next = quote(&who, &id, change("growth", "")).await.unwrap();
+    assert!(next.warnings.contains(&warned[0].to_owned()));
+    h.advance("2026-06-15T12:00:00Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::PastDue);
+    let same = method(&shop, &id, ("CARD", "tok_ok_mastercard"), true).await;
+    assert_eq!(same, other);
+    h.advance("2026-06-16T12:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await, ["2360.00", "2360.00"]);
+    assert_eq!(charged(&shop, &id).await, other);
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn a_cancellation_ends_the_tries_of_a_cycle_that_was_not_paid() {
+    let shop = Shop::start().await;
+    let id = subscriber(&shop, "tok_ok").await;
+    let h = &shop.h;
+    shop.only_card(&id, "tok_declined_insufficient_funds").await;
+    // Half an hour into the cycle of May, which could not be paid.
+    let half_past = "2026-05-14T19:00:00Z";
+    h.advance(half_past).await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::PastDue);
+    shop.texts(&id, half_past, "500").await;
+    let request = account::CancelSubscriptionRequest {
+        account_id: id.clone(),
+        family_code: FAMILY.to_owned(),
+        request_id: request_id(),
+    };
+    let cancelled = h.customer().account.cancel_subscription(request).await;
+    let end = Some(perdiem::connect::timestamp(instant(half_past)));
+    assert_eq!(cancelled.unwrap().into_inner().end_time, end);
+    // A card that works since then is not charged the next day, nor on any other.
+    shop.card(&id, "tok_ok").await;
+    h.advance("2026-05-14T19:00:01Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Ended);
+    let limited = get(h, &id).await;
+    assert_eq!(limited.mode(), account::account::Mode::Limited);
+    assert_eq!(limited.limit_reason, "CANCELLED");
+    h.advance("2026-07-01T00:00:00Z").await;
+    assert!(renewals(&shop, &id).await.is_empty());
+    let tries =
+        "SELECT count(*) FROM billing.collections WHERE purpose = 'RENEWAL' AND attempt_number > 1";
+    assert_eq!(h.count(tries).await, 0);
+    // What was used is what is owed: 500 parts of a message at 0.20.
+    assert_eq!(h.balance(&id).await, "900.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
 async fn req_135_a_plan_that_is_not_sold_any_more_is_renewed_for_who_has_it() {
     let shop = Shop::start().await;
     let id = subscriber(&shop, "tok_ok").await;
@@ -764,7 +1117,7 @@ async fn a_cycle_that_was_paid_by_another_sum_waits_for_a_person_and_the_next_on
     let shop = Shop::start().await;
     let id = subscriber(&shop, "tok_ok").await;
     let h = &shop.h;
-    shop.card(&id, "tok_wrong_amount").await;
+    shop.only_card(&id, "tok_wrong_amount").await;
     h.advance("2026-05-15T12:00:00Z").await;
     let request = payments::ListChargesRequest {
         account_id: id.clone(),
@@ -798,6 +1151,8 @@ async fn req_127_a_cycle_that_is_due_is_paid_by_a_method_that_asks_its_owner() {
     let h = &shop.h;
     let who = h.customer();
     let id = subscriber(&shop, "tok_ok").await;
+    // The same token: the card that it has.
+    let card = shop.card(&id, "tok_ok").await;
     let upi = payments::AddPaymentMethodRequest {
         account_id: id.clone(),
         method_code: "UPI".to_owned(),
@@ -820,7 +1175,14 @@ async fn req_127_a_cycle_that_is_due_is_paid_by_a_method_that_asks_its_owner() {
         refused(nothing),
         (Code::FailedPrecondition, "NOTHING_DUE".to_owned())
     );
-    // UPI asks its owner each time: the renewal can't be paid without them.
+    // UPI asks its owner each time: without the card that paid, the renewal can't be paid without them.
+    let request = payments::RemovePaymentMethodRequest {
+        account_id: id.clone(),
+        payment_method_id: card,
+        request_id: request_id(),
+    };
+    let mut client = shop.seller.payments.clone();
+    client.remove_payment_method(request).await.unwrap();
     h.advance(RENEWED).await;
     assert_eq!(plan_of(h, &id).await.state(), PlanState::PastDue);
     assert!(renewals(&shop, &id).await.is_empty());
@@ -855,6 +1217,410 @@ async fn req_127_a_cycle_that_is_due_is_paid_by_a_method_that_asks_its_owner() {
     // The cycle day stays, and nothing is charged twice.
     h.advance("2026-06-10T00:00:00Z").await;
     assert_eq!(renewals(&shop, &id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_quote_refuses_a_method_that_the_commit_would_refuse() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance(BOUGHT).await;
+    let id = trial_without_method(&shop).await;
+    approved(h, &id).await;
+    let card = method(&shop, &id, ("CARD", "tok_ok_visa"), false).await;
+    let wire = payments::AddPaymentMethodRequest {
+        account_id: id.clone(),
+        method_code: "WIRE".to_owned(),
+        request_id: request_id(),
+        ..payments::AddPaymentMethodRequest::default()
+    };
+    let wire = shop.seller.payments.clone().add_payment_method(wire).await;
+    let wire = wire.unwrap().into_inner().payment_method.unwrap();
+    let wire = wire.payment_method_id;
+    let other = trial_without_method(&shop).await;
+    let theirs = method(&shop, &other, ("CARD", "tok_ok_mastercard"), false).await;
+    let who = h.customer();
+    let by = |method: &str| {
+        Kind::Upgrade(account::Upgrade {
+            payment_method_id: method.to_owned(),
+            ..upgrade("starter", "MONTHLY", "1000.00")
+        })
+    };
+    let unknown = "PM00000000000000000000000000000001";
+    for method in [theirs.as_str(), unknown] {
+        assert_eq!(
+            refused(quote(&who, &id, by(method)).await),
+            (Code::NotFound, "PAYMENT_METHOD_NOT_FOUND".to_owned())
+        );
+    }
+    let not_by_wire = (Code::FailedPrecondition, "METHOD_NOT_AVAILABLE".to_owned());
+    assert_eq!(refused(quote(&who, &id, by(&wire)).await), not_by_wire);
+    let order = bought(h, &who, &id, by(&card)).await.unwrap();
+    assert_eq!(order.state(), account::order::State::Completed);
+
+    // Credit alone is not bought by wire either, and a method that was removed buys nothing.
+    let credit = |method: &str| {
+        Kind::CreditPurchase(account::CreditPurchase {
+            amount: rupees("10000.00"),
+            payment_method_id: method.to_owned(),
+        })
+    };
+    assert_eq!(refused(quote(&who, &id, credit(&wire)).await), not_by_wire);
+    assert_eq!(
+        refused(quote(&who, &id, credit(&theirs)).await),
+        (Code::NotFound, "PAYMENT_METHOD_NOT_FOUND".to_owned())
+    );
+    quote(&who, &id, credit(&card)).await.unwrap();
+    let request = payments::RemovePaymentMethodRequest {
+        account_id: id.clone(),
+        payment_method_id: card.clone(),
+        request_id: request_id(),
+    };
+    let mut client = shop.seller.payments.clone();
+    client.remove_payment_method(request).await.unwrap();
+    assert_eq!(
+        refused(quote(&who, &id, credit(&card)).await),
+        (
+            Code::FailedPrecondition,
+            "PAYMENT_METHOD_NOT_USABLE".to_owned()
+        )
+    );
+}
+
+/// A subscriber whose card has been removed.
+async fn without_card(shop: &Shop) -> String {
+    let id = subscriber(shop, "tok_ok").await;
+    // The same token: the card that it has.
+    let card = shop.card(&id, "tok_ok").await;
+    let request = payments::RemovePaymentMethodRequest {
+        account_id: id.clone(),
+        payment_method_id: card,
+        request_id: request_id(),
+    };
+    let mut client = shop.seller.payments.clone();
+    client.remove_payment_method(request).await.unwrap();
+    id
+}
+
+/// A subscriber without a payment method whose cycle of May has begun, and its open invoice.
+async fn unpaid(shop: &Shop) -> (String, billing::Invoice) {
+    let h = &shop.h;
+    let id = without_card(shop).await;
+    h.advance(RENEWED).await;
+    assert_eq!(
+        plan_of(h, &id).await.state(),
+        PlanState::PastDue,
+        "D13: it keeps its plan"
+    );
+    let open = h.invoices(&id).await.remove(0);
+    assert_eq!(open.state(), InvoiceState::Open);
+    assert_eq!(open.amount_due, rupees("2360.00"));
+    assert_eq!(open.due_date, "2026-05-15");
+    assert_eq!(
+        periods(h, &id).await,
+        days(&[
+            ("INVOICE", "2026-05-15", "2026-06-15"),
+            ("SUBSCRIPTION", "2026-05-15", "2026-06-15"),
+        ])
+    );
+    shop.reconciles().await;
+    (id, open)
+}
+
+/// Invoices and balances are what the entries say. The provider knows nothing of a bank transfer.
+async fn balances(shop: &Shop) {
+    let mut client = shop.h.operator.billing.clone();
+    let answer = client.reconcile(billing::ReconcileRequest::default()).await;
+    assert_eq!(
+        answer.unwrap().into_inner().differences,
+        Vec::<String>::new()
+    );
+}
+
+/// Records a bank transfer that was received for an invoice on its first day.
+async fn transferred(shop: &Shop, invoice: &billing::Invoice, of: &str) -> billing::Invoice {
+    let request = billing::RecordInvoicePaymentRequest {
+        invoice_id: invoice.invoice_id.clone(),
+        amount: rupees(of),
+        reference: format!("NEFT {of}"),
+        received_date: "2026-05-15".to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = shop.h.operator_with("BILLING").billing;
+    let answer = client.record_invoice_payment(request).await.unwrap();
+    answer.into_inner().invoice.unwrap()
+}
+
+#[tokio::test]
+async fn req_127_a_cycle_that_no_method_can_be_charged_for_is_an_open_invoice() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let (id, open) = unpaid(&shop).await;
+    let issued = h.invoices(&id).await.len();
+    // The retry days remind of it; none of them issues or charges anything.
+    h.advance("2026-05-16T12:00:00Z").await;
+    assert_eq!(told_of(h, &id, "RENEWAL_FAILED").await.len(), 2);
+    assert_eq!(told_of(h, &id, "INVOICE_ISSUED").await.len(), 1);
+    assert!(told_of(h, &id, "INVOICE_OVERDUE").await.is_empty());
+    assert_eq!(h.invoices(&id).await.len(), issued);
+    let paid = transferred(&shop, &open, "2360.00").await;
+    assert_eq!(paid.state(), InvoiceState::Paid);
+    // The plan goes on, and its day stays: the next cycle begins on 15 June.
+    h.advance("2026-06-14T12:00:00Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    assert_eq!(get(h, &id).await.mode(), account::account::Mode::Normal);
+    assert_eq!(told_of(h, &id, "RENEWAL_FAILED").await.len(), 2);
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    h.advance("2026-06-14T18:30:00Z").await;
+    assert_eq!(h.invoices(&id).await.len(), issued + 1);
+    assert_eq!(
+        periods(h, &id).await[0],
+        days(&[("INVOICE", "2026-06-15", "2026-07-15")])[0]
+    );
+    assert!(renewals(&shop, &id).await.is_empty(), "nothing was charged");
+    balances(&shop).await;
+}
+
+#[tokio::test]
+async fn req_127_the_open_invoice_of_a_cycle_is_void_when_its_plan_ends() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let (id, open) = unpaid(&shop).await;
+    h.advance("2026-05-21T12:00:00Z").await;
+    assert_eq!(
+        shop.invoice(&open.invoice_id).await.state(),
+        InvoiceState::Open
+    );
+    h.advance("2026-05-22T12:00:00Z").await;
+    let limited = get(h, &id).await;
+    assert_eq!(limited.mode(), account::account::Mode::Limited);
+    assert_eq!(limited.limit_reason, "RENEWAL_FAILED");
+    let void = shop.invoice(&open.invoice_id).await;
+    assert_eq!(void.state(), InvoiceState::Void);
+    assert_eq!(void.amount_due, rupees("0.00"));
+    assert_eq!(told_of(h, &id, "RENEWAL_FAILED").await.len(), 4);
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    // A card that comes too late pays nothing of it.
+    let card = shop.card(&id, "tok_ok").await;
+    let asked = Kind::InvoicePayment(account::InvoicePayment {
+        invoice_id: open.invoice_id.clone(),
+        payment_method_id: card,
+    });
+    let late = quote(&h.customer(), &id, asked).await;
+    assert_eq!(
+        refused(late),
+        (Code::FailedPrecondition, "NOTHING_DUE".to_owned())
+    );
+    h.advance("2026-07-01T00:00:00Z").await;
+    assert!(renewals(&shop, &id).await.is_empty());
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn the_open_invoice_of_a_cycle_is_paid_by_a_card_that_was_added_since() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let (id, open) = unpaid(&shop).await;
+    let issued = h.invoices(&id).await.len();
+    shop.card(&id, "tok_ok").await;
+    h.advance("2026-05-16T12:00:00Z").await;
+    assert_eq!(renewals(&shop, &id).await, ["2360.00"]);
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    let paid = shop.invoice(&open.invoice_id).await;
+    assert_eq!(paid.state(), InvoiceState::Paid);
+    assert_eq!(paid.number, open.number);
+    assert_eq!(paid.paid_by_charge, rupees("2360.00"));
+    assert_eq!(h.invoices(&id).await.len(), issued, "it is the only one");
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_the_open_invoice_of_a_cycle_is_paid_by_order_and_not_charged_before() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let (id, open) = unpaid(&shop).await;
+    let part = transferred(&shop, &open, "360.00").await;
+    assert_eq!(part.amount_due, rupees("2000.00"));
+    let card = shop.card(&id, "tok_ok").await;
+    h.advance("2026-05-16T12:00:00Z").await;
+    assert!(renewals(&shop, &id).await.is_empty());
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::PastDue);
+    let asked = Kind::InvoicePayment(account::InvoicePayment {
+        invoice_id: open.invoice_id.clone(),
+        payment_method_id: card,
+    });
+    let order = bought(h, &h.customer(), &id, asked).await.unwrap();
+    assert_eq!(order.state(), account::order::State::Completed);
+    assert_eq!(order.total, rupees("2000.00"));
+    h.advance("2026-06-10T00:00:00Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Active);
+    assert!(renewals(&shop, &id).await.is_empty());
+    assert_eq!(h.balance(&id).await, "1000.000000");
+    balances(&shop).await;
+}
+
+#[tokio::test]
+async fn a_cycle_whose_open_invoice_is_voided_ends_its_plan() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let (id, open) = unpaid(&shop).await;
+    let request = billing::VoidInvoiceRequest {
+        invoice_id: open.invoice_id.clone(),
+        reason: "an error".to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = h.operator_with("BILLING").billing;
+    client.void_invoice(request).await.unwrap();
+    shop.card(&id, "tok_ok").await;
+    h.advance("2026-05-15T12:00:00Z").await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::Ended);
+    h.advance("2026-06-01T00:00:00Z").await;
+    assert!(renewals(&shop, &id).await.is_empty());
+    shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn the_open_invoice_of_a_cycle_is_not_settled_while_its_plan_is_being_ended() {
+    let shop = Shop::start().await;
+    let (id, open) = unpaid(&shop).await;
+    // As it is for as long as `plan` does not answer: its end is asked for, and the invoice is not void yet.
+    let ending =
+        "UPDATE billing.subscriptions SET state = 'ENDING', due_at = due_at + interval '1 year'";
+    sqlx::query(ending).execute(&shop.h.db).await.unwrap();
+    let pay = billing::RecordInvoicePaymentRequest {
+        invoice_id: open.invoice_id.clone(),
+        amount: rupees("2360.00"),
+        reference: "NEFT".to_owned(),
+        received_date: "2026-05-15".to_owned(),
+        request_id: request_id(),
+    };
+    let credit = billing::CreateCreditNoteRequest {
+        invoice_id: open.invoice_id.clone(),
+        amount: rupees("2360.00"),
+        reason: "an error".to_owned(),
+        request_id: request_id(),
+        refund_to_charge: false,
+    };
+    let mut client = shop.h.operator_with("BILLING").billing;
+    let paid = client.record_invoice_payment(pay.clone()).await;
+    assert_eq!(refused(paid).1, "PAYMENT_UNDER_WAY");
+    let credited = client.create_credit_note(credit).await;
+    assert_eq!(refused(credited).1, "PAYMENT_UNDER_WAY");
+    let open = shop.invoice(&open.invoice_id).await;
+    assert_eq!(open.state(), InvoiceState::Open);
+    assert_eq!(open.amount_due, rupees("2360.00"));
+    // Where the plan goes on, the same request is carried out.
+    let on =
+        "UPDATE billing.subscriptions SET state = 'PAST_DUE', due_at = due_at - interval '1 year'";
+    sqlx::query(on).execute(&shop.h.db).await.unwrap();
+    client.record_invoice_payment(pay).await.unwrap();
+    shop.h.advance("2026-05-16T12:00:00Z").await;
+    assert_eq!(plan_of(&shop.h, &id).await.state(), PlanState::Active);
+    balances(&shop).await;
+}
+
+#[tokio::test]
+async fn req_133_a_cycle_that_nobody_could_charge_leaves_the_trial_s_credit() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let id = without_card(&shop).await;
+    let trial = billing::GrantCreditRequest {
+        account_id: id.clone(),
+        kind: billing::lot::Kind::Trial.into(),
+        amount: Some(Amount {
+            currency_code: "INR".to_owned(),
+            amount: "400.00".to_owned(),
+        }),
+        reason: "trial".to_owned(),
+        request_id: request_id(),
+        ..billing::GrantCreditRequest::default()
+    };
+    let mut client = h.operator.billing.clone();
+    client.grant_credit(trial).await.unwrap();
+    h.advance(RENEWED).await;
+    assert_eq!(plan_of(h, &id).await.state(), PlanState::PastDue);
+    assert_eq!(h.balance(&id).await, "1400.000000");
+    shop.reconciles().await;
+}
+
+/// The days of the newest invoice, and of its lines: kind, first day, day after the last.
+async fn periods(h: &Harness, id: &str) -> Vec<(String, String, String)> {
+    let invoice = h.invoices(id).await.remove(0);
+    let whole = (
+        "INVOICE".to_owned(),
+        invoice.period_start_date,
+        invoice.period_end_date,
+    );
+    let lines = invoice.lines.into_iter();
+    let lines = lines.map(|it| (it.kind_code, it.start_date, it.end_date));
+    std::iter::once(whole).chain(lines).collect()
+}
+
+fn days(expected: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
+    let owned = |(kind, from, until): &(&str, &str, &str)| {
+        ((*kind).to_owned(), (*from).to_owned(), (*until).to_owned())
+    };
+    expected.iter().map(owned).collect()
+}
+
+#[tokio::test]
+async fn the_invoice_of_a_plan_shows_the_cycle_that_is_paid_for() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.advance(BOUGHT).await;
+    let id = trial(&shop, "tok_ok").await;
+    approved(h, &id).await;
+    let asked = Kind::Upgrade(upgrade("starter", "QUARTERLY", "1000.00"));
+    bought(h, &h.customer(), &id, asked).await.unwrap();
+    assert_eq!(
+        periods(h, &id).await,
+        days(&[
+            ("INVOICE", "2026-04-15", "2026-07-15"),
+            ("SUBSCRIPTION", "2026-04-15", "2026-07-15"),
+            ("CREDITS", "2026-04-15", "2026-04-16"),
+        ])
+    );
+    // A cycle of May that is paid three days late is that of May.
+    let late = subscriber(&shop, "tok_ok").await;
+    shop.only_card(&late, "tok_declined_insufficient_funds")
+        .await;
+    h.advance("2026-05-16T12:00:00Z").await;
+    assert_eq!(plan_of(h, &late).await.state(), PlanState::PastDue);
+    shop.only_card(&late, "tok_ok").await;
+    h.advance("2026-05-18T12:00:00Z").await;
+    assert_eq!(renewals(&shop, &late).await, ["2360.00"]);
+    assert_eq!(
+        periods(h, &late).await,
+        days(&[
+            ("INVOICE", "2026-05-15", "2026-06-15"),
+            ("SUBSCRIPTION", "2026-05-15", "2026-06-15"),
+        ])
+    );
+}
+
+#[tokio::test]
+async fn the_invoice_of_a_difference_shows_the_rest_of_the_running_cycle() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    h.import_as(
+        "v2",
+        &[(
+            "- {when: {direction: UPGRADE}, effect: NEXT_CYCLE}",
+            "- {when: {direction: UPGRADE}, effect: IMMEDIATE, charge: PRORATED_DIFFERENCE}",
+        )],
+    )
+    .await;
+    let id = subscriber(&shop, "tok_ok").await;
+    h.advance("2026-04-20T06:00:00Z").await;
+    let order = bought(h, &h.customer(), &id, change("growth", "")).await;
+    assert_eq!(order.unwrap().state(), account::order::State::Completed);
+    assert_eq!(
+        periods(h, &id).await,
+        days(&[
+            ("INVOICE", "2026-04-20", "2026-05-15"),
+            ("SUBSCRIPTION", "2026-04-20", "2026-05-15"),
+        ])
+    );
 }
 
 #[tokio::test]
@@ -992,7 +1758,7 @@ async fn req_127_a_success_in_between_renews_with_the_cycle_day_unchanged() {
     approved(h, &id).await;
     let asked = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
     bought(h, &h.customer(), &id, asked).await.unwrap();
-    shop.card(&id, "tok_declined_insufficient_funds").await;
+    shop.only_card(&id, "tok_declined_insufficient_funds").await;
     h.advance("2026-05-01T06:00:00Z").await;
     assert_eq!(plan_of(h, &id).await.state(), PlanState::PastDue);
     shop.card(&id, "tok_ok").await;
@@ -1051,6 +1817,26 @@ async fn req_134_an_upgrade_that_is_immediate_by_data_costs_its_difference_today
         ["11800.00"],
         "the day of the cycle stays"
     );
+}
+
+#[tokio::test]
+async fn a_family_whose_upgrades_cost_their_difference_charges_it_at_once() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let rule = "- {when: {direction: UPGRADE}, effect: NEXT_CYCLE}";
+    let at_once = "- {when: {direction: UPGRADE}, effect: IMMEDIATE}";
+    let family = "proration: {mode: NONE, UPGRADE: PRORATED_DIFFERENCE}";
+    h.import_as(
+        "v2",
+        &[(rule, at_once), ("proration: {mode: NONE}", family)],
+    )
+    .await;
+    let id = subscriber(&shop, "tok_ok").await;
+    h.advance("2026-04-20T06:00:00Z").await;
+    let order = bought(h, &h.customer(), &id, change("growth", "")).await;
+    // 8,000.00 for 25 of 30 days, and 18 %.
+    assert_eq!(order.unwrap().total, rupees("7866.67"));
+    assert_eq!(plan_of(h, &id).await.plan_code, "growth");
 }
 
 #[tokio::test]

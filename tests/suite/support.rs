@@ -2,10 +2,10 @@
 
 use proto::account::v1 as account;
 use proto::plan::v1 as plan;
-use tonic::Code;
+use tonic::{Code, Status};
 
-use crate::harness::{Harness, data, instant, reason};
-use perdiem::connect::{request_id, timestamp};
+use crate::harness::{Harness, data, event, instant, reason};
+use perdiem::connect::{Clients, request_id, timestamp};
 
 const APRIL: &str = "2026-04-01T00:00:00Z";
 const MAY: &str = "2026-05-01T00:00:00Z";
@@ -258,40 +258,148 @@ async fn req_005_req_017_one_contract_governs_several_accounts_and_pools_their_u
     );
 }
 
+/// Adds an account to a contract.
+async fn joins(h: &Harness, contract: &plan::Contract, account_id: &str) {
+    let request = plan::AddContractMemberRequest {
+        contract_id: contract.contract_id.clone(),
+        account_id: account_id.to_owned(),
+        request_id: request_id(),
+    };
+    let mut plan = h.operator.plan.clone();
+    plan.add_contract_member(request).await.unwrap();
+}
+
+/// Records the same usage on each day of April.
+async fn used_daily(h: &Harness, account_id: &str, price: &str) {
+    let events = (1..=30)
+        .map(|day| {
+            let at = format!("2026-04-{day:02}T06:00:00Z");
+            event(&request_id(), account_id, &at, price)
+        })
+        .collect();
+    h.record(events).await.unwrap();
+}
+
 #[tokio::test]
-async fn a_member_that_joins_a_contract_in_mid_month_is_billed_for_each_day_once() {
+async fn req_016_a_member_that_joins_in_mid_month_is_billed_for_each_day_once() {
     let h = Harness::start().await;
     let (payer, joiner) = (h.account().await, h.account().await);
     h.advance(APRIL).await;
     h.change(APRIL, &joiner, "production").await;
     let contract = h.contract("business", &[&payer]).await;
     h.advance("2026-04-10T15:00:00Z").await;
-    let request = plan::AddContractMemberRequest {
-        contract_id: contract.contract_id,
-        account_id: joiner.clone(),
-        request_id: request_id(),
-    };
-    h.operator
-        .plan
-        .clone()
-        .add_contract_member(request)
-        .await
-        .unwrap();
+    joins(&h, &contract, &joiner).await;
     h.advance(MAY).await;
-    h.used(&payer, "2026-04-02T00:00:00Z", "30000.00").await;
-    h.used(&joiner, "2026-04-09T00:00:00Z", "10000.00").await;
-    h.used(&joiner, "2026-04-10T00:00:00Z", "10000.00").await;
+    h.used(&payer, "2026-04-20T00:00:00Z", "30000.00").await;
+    h.used(&joiner, "2026-04-09T00:00:00Z", "7000.00").await;
+    h.used(&joiner, "2026-04-10T00:00:00Z", "5000.00").await;
     h.bill("2026-04").await;
     assert_eq!(
         h.lines(&joiner).await,
-        lines(&[("production", 9, "120.00")]),
-        "400.00 x 9/30 on its own usage"
+        lines(&[("production", 9, "144.00")]),
+        "480.00 x 9/30 on the whole month's usage"
     );
     assert_eq!(
         h.lines(&payer).await,
-        lines(&[("business", 30, "2400.00")]),
-        "40,000.00 of pool usage"
+        lines(&[("business", 9, "540.00"), ("business", 21, "1764.00")]),
+        "30,000.00 of pool usage for 9 days, then 42,000.00"
     );
+    // Each line says what it was computed from (REQ-011).
+    let invoice = h.invoices(&payer).await.remove(0);
+    assert_eq!(
+        invoice.lines[1].explanation,
+        "6% of usage, at least 1500.00 on usage of 42000.00 = 2520.00; 2520.00 × 21/30 days = 1764.00"
+    );
+}
+
+#[tokio::test]
+async fn req_016_an_own_plan_that_becomes_a_contract_is_billed_as_one_month() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    h.change(APRIL, &ac, "business").await;
+    h.advance("2026-04-16T10:00:00Z").await;
+    let contract = h.contract("business", &[&ac]).await;
+    h.advance(MAY).await;
+    used_daily(&h, &ac, "4000.00").await;
+    h.bill("2026-04").await;
+    assert_eq!(
+        h.lines(&ac).await,
+        lines(&[("business", 15, "3600.00"), ("business", 15, "3600.00")])
+    );
+    let invoice = h.invoices(&ac).await.remove(0);
+    assert_eq!(invoice.total.unwrap().amount, "7200.00");
+    let contracts = invoice.lines.iter().map(|it| it.contract_id.as_str());
+    let contracts: Vec<_> = contracts.collect();
+    assert_eq!(contracts, ["", contract.contract_id.as_str()]);
+}
+
+#[tokio::test]
+async fn req_017_each_payer_of_a_contract_pays_its_days_of_the_whole_pool() {
+    let h = Harness::start().await;
+    let (a, b) = (h.account().await, h.account().await);
+    h.advance(APRIL).await;
+    let contract = h.contract("business", &[&a, &b]).await;
+    h.advance("2026-04-16T10:00:00Z").await;
+    let request = plan::SetContractPayerRequest {
+        contract_id: contract.contract_id,
+        payer_account_id: b.clone(),
+        request_id: request_id(),
+    };
+    let mut plan = h.operator.plan.clone();
+    plan.set_contract_payer(request).await.unwrap();
+    h.advance(MAY).await;
+    used_daily(&h, &a, "3000.00").await;
+    used_daily(&h, &b, "1000.00").await;
+    h.bill("2026-04").await;
+    for ac in [&a, &b] {
+        assert_eq!(h.lines(ac).await, lines(&[("business", 15, "3600.00")]));
+    }
+}
+
+#[tokio::test]
+async fn req_017_a_contract_over_free_accounts_counts_their_whole_month() {
+    let h = Harness::start().await;
+    let (a, b) = (h.account().await, h.account().await);
+    h.advance("2026-04-16T10:00:00Z").await;
+    h.contract("business", &[&a, &b]).await;
+    h.advance(MAY).await;
+    for (ac, before, after) in [(&a, "30000.00", "10000.00"), (&b, "10000.00", "30000.00")] {
+        h.used(ac, "2026-04-05T00:00:00Z", before).await;
+        h.used(ac, "2026-04-25T00:00:00Z", after).await;
+    }
+    h.bill("2026-04").await;
+    assert_eq!(
+        h.lines(&a).await,
+        lines(&[("developer", 15, "0.00"), ("business", 15, "2400.00")]),
+        "4,800.00 x 15/30"
+    );
+    assert!(h.invoices(&b).await.is_empty());
+}
+
+#[tokio::test]
+async fn req_017_a_member_that_leaves_is_in_the_pool_on_its_days() {
+    let h = Harness::start().await;
+    let (payer, leaver) = (h.account().await, h.account().await);
+    h.advance(APRIL).await;
+    let contract = h.contract("business", &[&payer, &leaver]).await;
+    h.advance("2026-04-16T10:00:00Z").await;
+    let request = plan::RemoveContractMemberRequest {
+        contract_id: contract.contract_id,
+        account_id: leaver.clone(),
+        request_id: request_id(),
+    };
+    let mut plan = h.operator.plan.clone();
+    plan.remove_contract_member(request).await.unwrap();
+    h.advance(MAY).await;
+    h.used(&payer, "2026-04-25T00:00:00Z", "30000.00").await;
+    h.used(&leaver, "2026-04-25T00:00:00Z", "30000.00").await;
+    h.bill("2026-04").await;
+    assert_eq!(
+        h.lines(&payer).await,
+        lines(&[("business", 15, "1800.00"), ("business", 15, "900.00")]),
+        "60,000.00 of pool usage for 15 days, then 30,000.00"
+    );
+    assert!(h.invoices(&leaver).await.is_empty());
 }
 
 #[tokio::test]
@@ -531,6 +639,25 @@ async fn req_014_req_018_req_024_req_025_req_033_a_change_holds_at_once_and_tick
 }
 
 #[tokio::test]
+async fn a_plan_that_customers_may_not_buy_themselves_is_quoted_to_operators() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    let offered = ("available: false", "available: true");
+    h.import_as("v2", &[offered]).await;
+    let refused = h.quote(&h.customer(), &ac, "production_flat").await;
+    assert_eq!(reason(&refused.unwrap_err()), "PLAN_NOT_OFFERED");
+    let order = h.quote(&h.operator, &ac, "production_flat").await;
+    assert_eq!(order.unwrap().to_plan_code, "production_flat");
+    let purchase = (
+        "self_serve: {purchase: false",
+        "self_serve: {purchase: true",
+    );
+    h.import_as("v3", &[offered, purchase]).await;
+    let order = h.quote(&h.customer(), &ac, "production_flat").await;
+    assert_eq!(order.unwrap().to_plan_code, "production_flat");
+}
+
+#[tokio::test]
 async fn req_020_req_021_any_available_plan_can_be_quoted_and_a_quote_changes_nothing() {
     let h = Harness::start().await;
     let ac = h.account().await;
@@ -562,7 +689,10 @@ async fn req_020_req_021_any_available_plan_can_be_quoted_and_a_quote_changes_no
     let estimate = order
         .lines
         .iter()
-        .find(|line| line.description.starts_with("business"))
+        .find(|line| {
+            line.description
+                .starts_with("Support plan Business, 15 to 30 April 2026")
+        })
         .unwrap();
     assert_eq!(
         (
@@ -740,6 +870,51 @@ async fn req_034_a_commit_can_be_repeated_and_a_quote_does_not_live_for_ever() {
         "after a new catalogue"
     );
     assert_eq!(current(&h, &ac).await.plan_code, "business");
+}
+
+#[tokio::test]
+async fn a_quote_binds_the_day_on_which_it_takes_effect() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    let customer = h.customer();
+    h.advance("2026-04-30T23:50:00Z").await;
+    let order = h.quote(&customer, &ac, "business").await.unwrap();
+    assert_eq!(order.billing_date, "2026-05-01");
+    let estimates: Vec<_> = order.lines.iter().map(|it| it.amount.clone()).collect();
+    assert!(
+        estimates.iter().flatten().any(|it| it.amount == "50.00"),
+        "1,500.00 for one of 30 days: {estimates:?}"
+    );
+    h.confirm(&customer, &order).await.unwrap();
+    h.confirm(&customer, &order).await.unwrap();
+    h.advance("2026-05-01T00:05:00Z").await;
+    let refused = h.commit(&customer, &order).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::Aborted, "REQUOTE")
+    );
+    assert_eq!(current(&h, &ac).await.plan_code, "developer");
+    let again = h.quote(&customer, &ac, "business").await.unwrap();
+    assert_eq!(again.billing_date, "2026-06-01");
+}
+
+#[tokio::test]
+async fn a_quote_is_of_the_month_that_the_family_s_zone_has() {
+    let h = Harness::start().await;
+    let zone = ("time_zone: UTC     ", "time_zone: Asia/Kolkata");
+    h.import_as("kolkata", &[zone]).await;
+    let ac = h.account().await;
+    // In Kolkata it is May since half past six in the evening.
+    h.advance("2026-04-30T20:00:00Z").await;
+    let order = h.quote(&h.customer(), &ac, "business").await.unwrap();
+    let amounts: Vec<_> = order
+        .lines
+        .iter()
+        .filter(|line| line.description.starts_with("Support plan Business, "))
+        .map(|line| line.amount.as_ref().unwrap().amount.as_str())
+        .collect();
+    assert_eq!(amounts, ["1500.00"], "the minimum of the whole of May");
+    assert_eq!(order.billing_date, "2026-06-01");
 }
 
 #[tokio::test]
@@ -1020,4 +1195,163 @@ async fn req_135_a_running_subscription_keeps_the_price_it_was_bought_at() {
         ),
         ("v1".to_owned(), "v2".to_owned())
     );
+}
+
+#[tokio::test]
+async fn req_134_a_support_plan_that_changes_at_the_next_cycle_changes_with_the_month() {
+    let h = Harness::start().await;
+    let rules = (
+        "- {when: {}, effect: IMMEDIATE}",
+        "- {when: {direction: DOWNGRADE}, effect: NEXT_CYCLE}\n      - {when: {}, effect: IMMEDIATE}",
+    );
+    h.import_as("v2", &[rules]).await;
+    h.advance(APRIL).await;
+    let ac = h.account().await;
+    h.change(APRIL, &ac, "business").await;
+    h.advance("2026-04-05T00:00:00Z").await;
+    h.used(&ac, "2026-04-05T00:00:00Z", "25000.00").await;
+    h.change("2026-04-21T10:00:00Z", &ac, "production").await;
+    assert_eq!(current(&h, &ac).await.plan_code, "business");
+    for (at, expected) in [
+        ("2026-04-30T23:59:59.999999Z", "business"),
+        (MAY, "production"),
+    ] {
+        assert_eq!(h.plan_at(&ac, at).await.unwrap().plan_code, expected);
+    }
+    h.advance(MAY).await;
+    h.bill("2026-04").await;
+    assert_eq!(h.lines(&ac).await, lines(&[("business", 30, "1500.00")]));
+    h.used(&ac, "2026-05-01T00:00:00Z", "25000.00").await;
+    h.advance("2026-06-01T00:00:00Z").await;
+    h.bill("2026-05").await;
+    assert_eq!(h.lines(&ac).await, lines(&[("production", 31, "1000.00")]));
+}
+
+#[tokio::test]
+async fn req_036_a_subaccount_has_no_plan_before_it_is_there_nor_after_it_is_closed() {
+    let h = Harness::start().await;
+    let root = h.account().await;
+    h.advance("2026-03-10T10:00:00Z").await;
+    let sub = h.subaccount(&root).await;
+    h.advance("2026-03-20T10:00:00Z").await;
+    crate::closing::close(&h.customer(), &sub).await.unwrap();
+    h.advance("2026-03-25T10:00:00Z").await;
+    for (at, there) in [
+        ("2026-03-10T09:59:59Z", false),
+        ("2026-03-11T00:00:00Z", true),
+        ("2026-03-20T09:59:59Z", true),
+        ("2026-03-21T00:00:00Z", false),
+    ] {
+        match h.plan_at(&sub, at).await {
+            Ok(found) => assert!(there && found.plan_code == "developer", "{at}"),
+            Err(refused) => {
+                let refused = (refused.code(), reason(&refused));
+                assert!(!there, "{at}");
+                assert_eq!(refused, (Code::NotFound, "NO_PLAN_THEN".to_owned()));
+            }
+        }
+        assert!(h.plan_at(&root, at).await.is_ok());
+    }
+    let request = plan::GetEffectivePlanRequest {
+        account_id: root,
+        family_code: "PLATFORM".to_owned(),
+        effective_time: None,
+    };
+    let refused = h.operator.plan.clone().get_effective_plan(request).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "FAMILY_NOT_OFFERED")
+    );
+}
+
+#[tokio::test]
+async fn a_month_that_had_a_paid_plan_is_charged_next_whatever_is_in_force_now() {
+    let h = Harness::start().await;
+    let ac = h.account().await;
+    assert_eq!(current(&h, &ac).await.next_billing_date, "");
+    h.change("2026-03-15T10:00:00Z", &ac, "business").await;
+    h.change("2026-03-20T10:00:00Z", &ac, "developer").await;
+    assert_eq!(current(&h, &ac).await.next_billing_date, "2026-04-01");
+    h.advance(APRIL).await;
+    assert_eq!(current(&h, &ac).await.next_billing_date, "");
+}
+
+#[tokio::test]
+async fn who_changes_its_plan_or_joins_another_contract_has_left_the_one_before() {
+    let h = Harness::start().await;
+    let [a, b, c] = [h.account().await, h.account().await, h.account().await];
+    let one = h.contract("business", &[&a, &b]).await;
+    h.advance("2026-03-10T10:00:00Z").await;
+    let agent = h.operator_with("SUPPORT_AGENT");
+    let refused = h.quote(&agent, &a, "developer").await.unwrap_err();
+    assert_eq!(reason(&refused), "CONTRACT_PAYER");
+    // A member's contract is ended by the method for it, which is Support's too, and not by a change of plan (D36).
+    let refused = h.quote(&agent, &b, "developer").await.unwrap_err();
+    assert_eq!(reason(&refused), "REMOVE_CONTRACT_MEMBER");
+    removed(&agent, &one, &b).await.unwrap();
+    let members = async |contract: &plan::Contract| -> Vec<(String, bool)> {
+        let request = plan::GetContractRequest {
+            contract_id: contract.contract_id.clone(),
+        };
+        let found = h.operator.plan.clone().get_contract(request).await;
+        let found = found.unwrap().into_inner().contract.unwrap();
+        let all = found.members.into_iter();
+        all.map(|it| (it.account_id, it.leave_time.is_none()))
+            .collect()
+    };
+    assert!(members(&one).await.contains(&(b.clone(), false)));
+    h.advance("2026-03-12T10:00:00Z").await;
+    let two = h.contract("personalized", &[&c]).await;
+    joins(&h, &two, &b).await;
+    assert!(members(&two).await.contains(&(b.clone(), true)));
+    assert!(members(&one).await.contains(&(b.clone(), false)));
+    let refused = removed(&h.operator, &one, &b).await;
+    assert_eq!(reason(&refused.unwrap_err()), "NOT_A_MEMBER");
+    assert_eq!(current(&h, &b).await.plan_code, "personalized");
+}
+
+async fn removed(who: &Clients, contract: &plan::Contract, id: &str) -> Result<(), Status> {
+    let request = plan::RemoveContractMemberRequest {
+        contract_id: contract.contract_id.clone(),
+        account_id: id.to_owned(),
+        request_id: request_id(),
+    };
+    let mut client = who.plan.clone();
+    client.remove_contract_member(request).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn support_ends_a_contract_for_one_member_by_its_own_method() {
+    let h = Harness::start().await;
+    let [payer, member] = [h.account().await, h.account().await];
+    let contract = h.contract("business", &[&payer, &member]).await;
+    h.advance("2026-03-10T10:00:00Z").await;
+    let agent = h.operator_with("SUPPORT_AGENT");
+    for to in ["developer", "production"] {
+        let refused = h.quote(&agent, &member, to).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::FailedPrecondition, "REMOVE_CONTRACT_MEMBER")
+        );
+    }
+    assert_eq!(current(&h, &member).await.plan_code, "business");
+    // Others have no say in contracts, and who pays for others stays.
+    let books = h.operator_with("BILLING");
+    let refused = removed(&books, &contract, &member).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let refused = removed(&agent, &contract, &payer).await.unwrap_err();
+    assert_eq!(reason(&refused), "CONTRACT_PAYER");
+    removed(&agent, &contract, &member).await.unwrap();
+    let plan = current(&h, &member).await;
+    assert_eq!(
+        (plan.plan_code.as_str(), plan.governed_by.as_str()),
+        ("developer", "")
+    );
+    assert_eq!(current(&h, &payer).await.plan_code, "business");
+    // The last to leave ends the contract.
+    removed(&agent, &contract, &payer).await.unwrap();
+    assert_eq!(current(&h, &payer).await.plan_code, "developer");
+    let order = perdiem::demo::change(&agent, &member, "production").await;
+    assert_eq!(order.unwrap().state(), account::order::State::Completed);
 }

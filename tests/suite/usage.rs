@@ -1,11 +1,18 @@
 //! Usage: repeated, corrected, late and broken.
 
+use std::time::{Duration, Instant};
+
 use perdiem::connect::request_id;
 use perdiem::usage::{Import, OnBroken, import};
 use proto::billing::v1 as billing;
 use tonic::Code;
+use uuid::Uuid;
+use values::AccountId;
 
-use crate::harness::{Harness, data, event, instant, reason};
+use crate::closing::{close, consistent};
+use crate::harness::{BY_HAND, Harness, PATIENCE, data, event, instant, reason};
+use crate::money::{Shop, rated};
+use crate::subscriptions::subscriber;
 
 async fn sums(
     h: &Harness,
@@ -30,6 +37,51 @@ async fn sums(
     sums.into_iter()
         .map(|it| (it.date, it.price.unwrap().amount, it.event_count))
         .collect()
+}
+
+#[tokio::test]
+async fn usage_belongs_to_the_month_of_its_family_s_zone() {
+    let mut h = Harness::with(&[]).await;
+    h.set_clock("2026-02-01T12:00:00Z").await;
+    // Of the family SUPPORT only, which is the first.
+    let zone = [("time_zone: UTC ", "time_zone: America/New_York ")];
+    h.import_as("v2", &zone).await;
+    h.own("owner").await;
+    let ac = h.account().await;
+    h.change("2026-02-01T15:00:00Z", &ac, "business").await;
+    h.advance("2026-03-01T06:00:00Z").await;
+    // 28 February 21:00 and 1 March 00:00 in New York.
+    h.used(&ac, "2026-03-01T02:00:00Z", "40000.00").await;
+    h.used(&ac, "2026-03-01T05:00:00Z", "3.00").await;
+    let of = async |month| -> Vec<(String, i64)> {
+        let sums = sums(&h, &ac, month, false).await.into_iter();
+        sums.map(|(_, price, count)| (price, count)).collect()
+    };
+    assert_eq!(of("2026-02").await, [("40000.000000".to_owned(), 1)]);
+    assert_eq!(of("2026-03").await, [("3.000000".to_owned(), 1)]);
+    h.bill("2026-02").await;
+    let billed = h.lines(&ac).await;
+    assert_eq!(billed, [("business".to_owned(), 28, "2400.00".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_subaccount_s_days_are_those_of_its_root_whatever_the_catalogue_says_by_now() {
+    let h = Harness::start().await;
+    let root = h.account().await;
+    // Of the family SUPPORT only, which is the first.
+    let zone = [("time_zone: UTC ", "time_zone: America/New_York ")];
+    h.import_as("v2", &zone).await;
+    let sub = h.subaccount(&root).await;
+    let zones = "SELECT count(DISTINCT time_zone) FROM billing.accounts";
+    assert_eq!(h.count(zones).await, 1);
+    h.advance("2026-04-01T03:00:00Z").await;
+    for ac in [&root, &sub] {
+        // The evening of 31 March in New York.
+        h.used(ac, "2026-04-01T02:00:00Z", "3.00").await;
+    }
+    let april = sums(&h, &root, "2026-04", false).await;
+    let april: Vec<_> = april.into_iter().map(|it| (it.1, it.2)).collect();
+    assert_eq!(april, [("6.000000".to_owned(), 2)]);
 }
 
 #[tokio::test]
@@ -130,6 +182,49 @@ async fn usage_that_comes_after_the_run_joins_the_next_month_and_keeps_its_day()
 }
 
 #[tokio::test]
+async fn the_sums_of_a_month_are_updated_where_they_are() {
+    let h = Harness::start().await;
+    sqlx::query(
+        "INSERT INTO billing.accounts
+         SELECT md5('a' || n)::uuid, md5('a' || n)::uuid, 'global', 'UTC', 'USD', false, '2026-03-01'
+         FROM generate_series(1, 400) n",
+    )
+    .execute(&h.db)
+    .await
+    .unwrap();
+    let accounts: Vec<Uuid> = sqlx::query_scalar("SELECT account_id FROM billing.accounts")
+        .fetch_all(&h.db)
+        .await
+        .unwrap();
+    for batch in ["first", "second"] {
+        let events = accounts.iter().map(|id| {
+            let account = AccountId::from_uuid(*id).to_string();
+            let id = format!("{batch}-{account}");
+            event(&id, &account, "2026-03-01T12:00:00Z", "1.00")
+        });
+        let counts = h.record(events.collect()).await.unwrap();
+        assert_eq!(counts.recorded_count, 400);
+    }
+    // A session tells what it counted once it has been idle for a while.
+    let begun = Instant::now();
+    let in_place = loop {
+        let (updated, in_place): (i64, i64) = sqlx::query_as(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
+             WHERE schemaname = 'billing' AND relname = 'usage_months'",
+        )
+        .fetch_one(&h.db)
+        .await
+        .unwrap();
+        if 400 <= updated {
+            break in_place;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{updated} updates are told");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(360 <= in_place, "{in_place} of 400 sums stay on their page");
+}
+
+#[tokio::test]
 async fn a_batch_is_all_or_nothing_and_its_faults_are_told_by_index() {
     let h = Harness::start().await;
     let ac = h.account().await;
@@ -169,7 +264,7 @@ async fn a_batch_is_all_or_nothing_and_its_faults_are_told_by_index() {
         ])
         .await
         .unwrap_err();
-    assert_eq!(reason(&range), "AMOUNT_OUT_OF_RANGE");
+    assert_eq!(reason(&range), "INVALID_FIELD", "no sum is so large");
     assert_eq!(
         h.count("SELECT count(*) FROM billing.usage_events").await,
         0
@@ -277,6 +372,7 @@ async fn a_file_with_broken_lines_is_refused_or_its_good_lines_are_kept() {
 #[tokio::test]
 async fn a_month_that_closes_while_late_usage_joins_it_passes_it_on() {
     let h = Harness::start().await;
+    h.import_as("v2", &[BY_HAND]).await;
     let ac = h.account().await;
     h.advance("2026-05-01T00:00:00Z").await;
     let close = "INSERT INTO billing.usage_closings (profile_code, month, closed_at)
@@ -291,7 +387,7 @@ async fn a_month_that_closes_while_late_usage_joins_it_passes_it_on() {
         .unwrap();
     let late = h.record(vec![event("late", &ac, "2026-03-20T00:00:00Z", "5.00")]);
     let closing = async {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         let sql = sqlx::query(close).bind(instant("2026-04-01T00:00:00Z").date_naive());
         sql.execute(&mut *run).await.unwrap();
         run.commit().await.unwrap();
@@ -387,7 +483,7 @@ async fn batches_that_share_a_transaction_are_counted_and_refused_each_for_itsel
     });
     for (answer, n) in futures::future::join_all(calls).await.into_iter().zip(0..) {
         match n % 20 {
-            7 => assert_eq!(reason(&answer.unwrap_err()), "AMOUNT_OUT_OF_RANGE"),
+            7 => assert_eq!(reason(&answer.unwrap_err()), "INVALID_FIELD"),
             8 => {
                 let counts = answer.unwrap();
                 assert_eq!(
@@ -401,4 +497,257 @@ async fn batches_that_share_a_transaction_are_counted_and_refused_each_for_itsel
     }
     let expected = [("2026-04-01".to_owned(), "57.000000".to_owned(), 57)];
     assert_eq!(sums(&h, &ac, "2026-04", false).await, expected);
+}
+
+async fn unbilled_sums(h: &Harness, account_id: &str, month: &str) -> Vec<(String, i64)> {
+    let request = billing::SummarizeUsageRequest {
+        account_id: account_id.to_owned(),
+        month: month.to_owned(),
+        daily: false,
+    };
+    let found = h.operator.billing.clone().summarize_usage(request).await;
+    let sums = found.unwrap().into_inner().unbilled_sums;
+    sums.into_iter()
+        .map(|it| (it.price.unwrap().amount, it.event_count))
+        .collect()
+}
+
+#[tokio::test]
+async fn req_075_usage_of_a_contract_member_from_its_closing_on_is_not_in_the_pool() {
+    let h = Harness::start().await;
+    h.advance("2026-04-01T00:00:00Z").await;
+    let (payer, member) = (h.account().await, h.account().await);
+    h.contract("business", &[&payer, &member]).await;
+    h.used(&payer, "2026-04-01T01:00:00Z", "42000.00").await;
+    h.advance("2026-04-10T12:00:00Z").await;
+    close(&h.operator_with("SALES"), &member).await.unwrap();
+
+    // The very instant, the afternoon of the closing, and three days later.
+    let afternoon = [
+        event("instant", &member, "2026-04-10T12:00:00Z", "1000.00"),
+        event("afternoon", &member, "2026-04-10T15:00:00Z", "50000.00"),
+    ];
+    let answer = h.record(afternoon.to_vec()).await.unwrap();
+    assert_eq!((answer.recorded_count, answer.unbilled_count), (2, 2));
+    assert_eq!(answer.unbilled_account_ids, std::slice::from_ref(&member));
+    h.advance("2026-04-13T12:00:00Z").await;
+    let request = billing::StreamUsageRequest {
+        source: "test".to_owned(),
+        events: vec![
+            event("later", &member, "2026-04-13T12:00:00Z", "50000.00"),
+            event("afternoon", &member, "2026-04-10T15:00:00Z", "50000.00"),
+        ],
+    };
+    let stream = tokio_stream::iter([request.clone(), request]);
+    let answer = h.operator.billing.clone().stream_usage(stream).await;
+    let answer = answer.unwrap().into_inner();
+    assert_eq!((answer.recorded_count, answer.repeated_count), (1, 3));
+    assert_eq!((answer.unbilled_count, answer.rejected_count), (4, 0));
+    assert_eq!(answer.unbilled_account_ids, std::slice::from_ref(&member));
+
+    // It is kept, shown as what it is, and in no sum that is billed.
+    assert!(sums(&h, &member, "2026-04", false).await.is_empty());
+    assert!(sums(&h, &member, "2026-04", true).await.is_empty());
+    assert_eq!(
+        unbilled_sums(&h, &member, "2026-04").await,
+        [("101000.000000".to_owned(), 3)]
+    );
+    h.advance("2026-05-02T06:00:00Z").await;
+    h.bill("2026-04").await;
+    let lines = h.lines(&payer).await;
+    let cents = |it: &str| it.replace('.', "").parse::<i64>().unwrap();
+    let total: i64 = lines.iter().map(|it| cents(&it.2)).sum();
+    assert_eq!(total, 2520_00, "6 % of 42,000.00: {lines:?}");
+    consistent(&h).await;
+}
+
+#[tokio::test]
+async fn usage_of_a_subaccount_is_billed_by_when_it_was_used_and_not_by_when_it_arrives() {
+    let h = Harness::start().await;
+    let root = h.account().await;
+    let sub = h.subaccount(&root).await;
+    h.change("2026-04-01T00:00:00Z", &root, "business").await;
+    h.used(&root, "2026-04-01T01:00:00Z", "30000.00").await;
+    h.advance("2026-04-10T12:00:00Z").await;
+    close(&h.customer(), &sub).await.unwrap();
+    h.advance("2026-04-13T12:00:00Z").await;
+    let events = vec![
+        event("before", &sub, "2026-04-10T11:59:59Z", "10000.00"),
+        event("after", &sub, "2026-04-10T12:00:01Z", "20000.00"),
+        event("open", &root, "2026-04-13T00:00:00Z", "5000.00"),
+    ];
+    let answer = h.record(events).await.unwrap();
+    assert_eq!((answer.recorded_count, answer.unbilled_count), (3, 1));
+    assert_eq!(answer.unbilled_account_ids, std::slice::from_ref(&sub));
+    assert_eq!(
+        sums(&h, &root, "2026-04", false).await,
+        [("2026-04-01".to_owned(), "45000.000000".to_owned(), 3)]
+    );
+    // A correction goes by the time that it says.
+    let moved = vec![
+        event("before", &sub, "2026-04-10T12:00:00Z", "10000.00"),
+        event("after", &sub, "2026-04-10T11:00:00Z", "20000.00"),
+    ];
+    let answer = h.record(moved).await.unwrap();
+    assert_eq!((answer.corrected_count, answer.unbilled_count), (2, 1));
+    assert_eq!(
+        sums(&h, &root, "2026-04", false).await,
+        [("2026-04-01".to_owned(), "55000.000000".to_owned(), 3)]
+    );
+}
+
+#[tokio::test]
+async fn a_closing_holds_off_the_usage_of_its_own_root_and_not_of_all() {
+    let h = Harness::start().await;
+    let lock = |id: &str| {
+        let root = id.parse::<AccountId>().unwrap().uuid();
+        -1 - i32::from(root.as_bytes()[15] % 64)
+    };
+    let closing = h.account().await;
+    let mut other = h.account().await;
+    while lock(&other) == lock(&closing) {
+        other = h.account().await;
+    }
+    // As a closing that is being told of.
+    let mut told = h.db.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(7302, $1)")
+        .bind(lock(&closing))
+        .execute(&mut *told)
+        .await
+        .unwrap();
+    let at = "2026-03-01T12:00:00Z";
+    let brief = Duration::from_secs(5);
+    let goes_on = tokio::time::timeout(brief, h.used(&other, at, "1.00"));
+    assert!(goes_on.await.is_ok());
+    let brief = Duration::from_millis(500);
+    let held = h.record(vec![event("held", &closing, at, "1.00")]);
+    assert!(tokio::time::timeout(brief, held).await.is_err());
+    told.rollback().await.unwrap();
+    h.used(&closing, at, "1.00").await;
+}
+
+#[tokio::test]
+async fn messages_of_a_closed_subaccount_cost_nothing_also_when_they_came_before_billing_was_told()
+{
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let root = subscriber(&shop, "tok_ok_visa").await;
+    let sub = h.subaccount(&root).await;
+    h.advance("2026-04-20T06:00:00Z").await;
+    assert_eq!(h.balance(&root).await, "1000.000000");
+    // A source whose clock is ahead: recorded before the closing, used after it.
+    let early = rated("early", &sub, "sms", "2026-04-20T07:00:00Z", "100");
+    let before = rated("before", &sub, "sms", "2026-04-20T05:00:00Z", "50");
+    h.record(vec![early.clone(), before]).await.unwrap();
+    assert_eq!(h.balance(&root).await, "970.000000");
+    close(&h.customer(), &sub).await.unwrap();
+    assert_eq!(h.balance(&root).await, "990.000000", "20.00 came back");
+
+    h.advance("2026-04-23T06:00:00Z").await;
+    let later = rated("later", &sub, "sms", "2026-04-23T06:00:00Z", "1000");
+    let late = rated("late", &sub, "sms", "2026-04-20T05:59:59Z", "10");
+    let answer = h.record(vec![early, later, late]).await.unwrap();
+    assert_eq!(
+        (
+            answer.recorded_count,
+            answer.repeated_count,
+            answer.unbilled_count
+        ),
+        (2, 1, 2)
+    );
+    assert_eq!(answer.unbilled_account_ids, std::slice::from_ref(&sub));
+    assert_eq!(h.balance(&root).await, "988.000000", "ten that were before");
+
+    let request = billing::ListUsageRequest {
+        account_id: sub.clone(),
+        month: "2026-04".to_owned(),
+        ..billing::ListUsageRequest::default()
+    };
+    let found = h.operator.billing.clone().list_usage(request).await;
+    let records = found.unwrap().into_inner().records;
+    let shown: Vec<_> = records
+        .iter()
+        .map(|it| {
+            let event = it.event.as_ref().unwrap();
+            let price = event.price.as_ref().unwrap().amount.as_str();
+            (event.event_id.as_str(), it.revision, it.unbilled, price)
+        })
+        .collect();
+    for row in [
+        ("early", 1, false, "20.000000"),
+        ("early", 2, true, "0.000000"),
+        ("later", 1, true, "0.000000"),
+        ("late", 1, false, "2.000000"),
+        ("before", 1, false, "10.000000"),
+    ] {
+        assert!(shown.contains(&row), "{row:?} in {shown:?}");
+    }
+    let unbilled = records.iter().filter(|it| it.unbilled);
+    assert!(unbilled.clone().all(|it| it.billing_month.is_empty()));
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn d14_messages_that_arrive_after_their_closing_was_settled_are_kept_unbilled() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let root = subscriber(&shop, "tok_ok_visa").await;
+    h.advance("2026-04-20T06:00:00Z").await;
+    let early = rated("early", &root, "sms", "2026-04-20T05:00:00Z", "100");
+    h.record(vec![early.clone()]).await.unwrap();
+    close(&h.customer(), &root).await.unwrap();
+    h.advance("2026-04-23T06:00:00Z").await;
+    let late = rated("late", &root, "sms", "2026-04-20T05:30:00Z", "10");
+    let answer = h.record(vec![early, late.clone(), late.clone()]).await;
+    let answer = answer.unwrap();
+    assert_eq!(
+        (answer.recorded_count, answer.repeated_count),
+        (1, 2),
+        "what was settled stays so"
+    );
+    assert_eq!((answer.corrected_count, answer.late_count), (0, 0));
+    assert_eq!(answer.unbilled_count, 2, "each time it comes");
+    assert_eq!(answer.unbilled_account_ids, std::slice::from_ref(&root));
+    assert_eq!(
+        unbilled_sums(h, &root, "2026-04").await,
+        [("0.000000".to_owned(), 1)]
+    );
+    let again = h.record(vec![late]).await.unwrap();
+    assert_eq!((again.repeated_count, again.unbilled_count), (1, 1));
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn usage_of_an_erased_account_is_refused_event_by_event() {
+    let h = Harness::start().await;
+    let (gone, open) = (h.account().await, h.account().await);
+    let sub = h.subaccount(&gone).await;
+    close(&h.customer(), &gone).await.unwrap();
+    // The whole tree is closed, and kept for thirty days.
+    let early = event("early", &sub, "2026-03-01T13:00:00Z", "1.00");
+    let answer = h.record(vec![early]).await.unwrap();
+    assert_eq!((answer.unbilled_count, answer.rejections.len()), (1, 0));
+    h.advance("2026-04-01T12:00:00Z").await;
+    let events = vec![
+        event("of-root", &gone, "2026-03-01T11:00:00Z", "1.00"),
+        event("of-sub", &sub, "2026-04-01T11:00:00Z", "1.00"),
+        event("of-other", &open, "2026-04-01T11:00:00Z", "1.00"),
+    ];
+    let answer = h.record(events).await.unwrap();
+    assert_eq!((answer.recorded_count, answer.unbilled_count), (1, 0));
+    let refused: Vec<_> = answer
+        .rejections
+        .iter()
+        .map(|it| (it.event_id.as_str(), it.account_id.as_str(), it.reason()))
+        .collect();
+    let why = billing::usage_rejection::Reason::AccountErased;
+    assert_eq!(
+        refused,
+        [
+            ("of-root", gone.as_str(), why),
+            ("of-sub", sub.as_str(), why)
+        ]
+    );
+    let left = "SELECT count(*) FROM billing.usage_events WHERE event_id <> 'of-other'";
+    assert_eq!(h.count(left).await, 0);
 }

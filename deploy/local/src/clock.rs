@@ -10,6 +10,8 @@ use crate::connect::{Urls, clocks, instant, refused, timestamp};
 
 /// How long the suite may take to finish what is due.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How long standing clocks may take to tell their time.
+const SOON: Duration = Duration::from_secs(10);
 
 /// The standing time of the suite; an error when its services disagree.
 pub async fn now(urls: &Urls) -> Result<DateTime<Utc>, Failure> {
@@ -24,6 +26,34 @@ pub async fn now(urls: &Urls) -> Result<DateTime<Utc>, Failure> {
     }
     // Before it is set, each clock is the machine's.
     seen.iter().min().copied().ok_or_else(|| "no clock".into())
+}
+
+/// The time of this machine.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a command measures by, as the services measure by theirs"
+)]
+pub fn machine() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// The standing time of each service; none where a service has no standing clock.
+pub async fn standing(urls: &Urls) -> Option<Vec<DateTime<Utc>>> {
+    let asked = async {
+        let mut seen = Vec::new();
+        for mut clock in clocks(urls).await.ok()? {
+            let answer = clock.get_clock(pb::GetClockRequest {}).await.ok()?;
+            seen.push(instant(answer.into_inner().current_time)?);
+        }
+        Some(seen)
+    };
+    tokio::time::timeout(SOON, asked).await.ok().flatten()
+}
+
+/// The time by which the suite works: the standing one, or else the machine's.
+pub async fn current(urls: &Urls) -> DateTime<Utc> {
+    let standing = standing(urls).await.unwrap_or_default();
+    standing.into_iter().min().unwrap_or_else(machine)
 }
 
 /// Moves every clock to `to` at once, without stopping at what is due on the way.

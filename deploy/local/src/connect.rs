@@ -1,20 +1,37 @@
 //! Where the services are, and clients of them.
 
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use chassis::{PeerTls, ServiceName, TlsFiles, TrustDomain, secured};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use proto::account::v1::account_service_client::AccountServiceClient;
+use proto::account::v1::customer_service_client::CustomerServiceClient;
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::clock::v1::test_clock_service_client::TestClockServiceClient;
 use proto::payments::v1::payments_service_client::PaymentsServiceClient;
 use proto::plan::v1::plan_service_client::PlanServiceClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
+use tower::Service;
 
 use crate::Failure;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// What https needs.
+pub const NEEDED: &str =
+    "TLS needs tls_ca_file, tls_certificate_file, tls_key_file and trust_domain";
+/// The header that tells, of a response or a failure, which address was called.
+const CALLED: &str = "perdiem-called";
 
 /// Where the services listen.
 #[derive(Debug, Clone, Args)]
@@ -101,23 +118,88 @@ impl Urls {
     }
 }
 
-/// Adds a token to each request.
-#[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+/// How an address is connected to.
+pub fn endpoint(url: &str) -> Result<Endpoint, Failure> {
+    let endpoint = Endpoint::from_shared(url.to_owned());
+    let endpoint = endpoint.map_err(|error| format!("{url}: {error}"))?;
+    Ok(endpoint.connect_timeout(CONNECT).tcp_nodelay(true))
+}
 
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request
-            .metadata_mut()
-            .insert("authorization", self.0.clone());
-        Ok(request)
+/// Who a command is, by its certificate, and which services it trusts.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its certificate, its key, and the authorities of the services.
+    pub files: TlsFiles,
+    /// The trust domain of the services: `spiffe://DOMAIN/service/NAME` must answer for NAME.
+    pub trust_domain: TrustDomain,
+}
+
+/// A channel to a service that connects on first use. What is https is mutual TLS with whoever is that service by its
+/// certificate.
+pub fn channel(
+    service: ServiceName,
+    url: &str,
+    identity: Option<&Identity>,
+) -> Result<Channel, Failure> {
+    if !url.starts_with("https://") {
+        return Ok(endpoint(url)?.connect_lazy());
+    }
+    let identity = identity.ok_or_else(|| format!("{url} is https: {NEEDED}"))?;
+    let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+    let (domain, files) = (identity.trust_domain.clone(), identity.files.clone());
+    let tls = PeerTls::new(service, domain, files);
+    let tls = tls.map_err(|error| format!("TLS with {url}: {error}"))?;
+    Ok(secured(uri, tls, CONNECT)?)
+}
+
+/// A channel that adds a token to each request, and to each response and failure the address that was called.
+#[derive(Clone)]
+pub struct Authorized {
+    channel: Channel,
+    /// None for who is known by a certificate.
+    bearer: Option<HeaderValue>,
+    url: HeaderValue,
+}
+
+impl Service<Request<Body>> for Authorized {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        let ready = self.channel.poll_ready(cx);
+        ready.map_err(|error| Status::from_error(Box::new(error)))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(bearer) = &self.bearer {
+            let headers = request.headers_mut();
+            headers.insert(AUTHORIZATION, bearer.clone());
+        }
+        let (answer, url) = (self.channel.call(request), self.url.clone());
+        async move {
+            match answer.await {
+                Ok(mut response) => {
+                    response.headers_mut().insert(CALLED, url);
+                    Ok(response)
+                }
+                Err(error) => {
+                    let status = Status::from_error(Box::new(error));
+                    let called = HeaderMap::from_iter([(HeaderName::from_static(CALLED), url)]);
+                    let called = MetadataMap::from_headers(called);
+                    Err(Status::with_metadata(
+                        status.code(),
+                        status.message(),
+                        called,
+                    ))
+                }
+            }
+        }
+        .boxed()
     }
 }
 
-/// A channel with a token.
-pub type Authorized = InterceptedService<Channel, Bearer>;
-
-/// Clients of the four services, all with one token.
+/// Clients of the four services, all by one identity.
 #[derive(Clone)]
 pub struct Clients {
     /// `plan`.
@@ -126,27 +208,50 @@ pub struct Clients {
     pub billing: BillingServiceClient<Authorized>,
     /// `account-lifecycle`.
     pub account: AccountServiceClient<Authorized>,
+    /// What people do with their own money, by `account-lifecycle`.
+    pub customers: CustomerServiceClient<Authorized>,
     /// `payments`.
     pub payments: PaymentsServiceClient<Authorized>,
+    /// What they connect with where there is TLS.
+    pub(crate) identity: Option<Identity>,
 }
 
 impl Clients {
     /// Clients that show `token`; they connect on first use.
     pub fn new(urls: &Urls, token: &str) -> Result<Self, Failure> {
-        let bearer = Bearer(MetadataValue::try_from(format!("Bearer {token}"))?);
-        let to = |url: &str| -> Result<Authorized, Failure> {
-            let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
-            Ok(InterceptedService::new(
-                endpoint.connect_lazy(),
-                bearer.clone(),
-            ))
+        Self::with(urls, None, Some(token))
+    }
+
+    /// Clients that show a token, if there is one, over TLS where a URL is https.
+    pub fn with(
+        urls: &Urls,
+        identity: Option<&Identity>,
+        token: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let bearer = match token {
+            Some(token) => {
+                let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))?;
+                bearer.set_sensitive(true);
+                Some(bearer)
+            }
+            None => None,
         };
+        let to = |service: ServiceName, url: &str| -> Result<Authorized, Failure> {
+            Ok(Authorized {
+                channel: channel(service, url, identity)?,
+                bearer: bearer.clone(),
+                url: HeaderValue::try_from(url)?,
+            })
+        };
+        let account = to(ServiceName::AccountLifecycle, &urls.account_url)?;
+        let billing = to(ServiceName::Billing, &urls.billing_url)?;
         Ok(Self {
-            plan: PlanServiceClient::new(to(&urls.plan_url)?),
-            billing: BillingServiceClient::new(to(&urls.billing_url)?)
-                .max_encoding_message_size(4 << 20),
-            account: AccountServiceClient::new(to(&urls.account_url)?),
-            payments: PaymentsServiceClient::new(to(&urls.payments_url)?),
+            plan: PlanServiceClient::new(to(ServiceName::Plan, &urls.plan_url)?),
+            billing: BillingServiceClient::new(billing).max_encoding_message_size(4 << 20),
+            account: AccountServiceClient::new(account.clone()),
+            customers: CustomerServiceClient::new(account),
+            payments: PaymentsServiceClient::new(to(ServiceName::Payments, &urls.payments_url)?),
+            identity: identity.cloned(),
         })
     }
 }
@@ -155,19 +260,22 @@ impl Clients {
 pub async fn clocks(urls: &Urls) -> Result<Vec<TestClockServiceClient<Channel>>, Failure> {
     let mut clocks = Vec::new();
     for name in ["payments", "plan", "billing", "account-lifecycle"] {
-        let endpoint = Endpoint::from_shared(urls.clock_of(name).to_owned())?;
-        let channel = endpoint.connect().await.map_err(|_| {
-            format!(
-                "the test clock of {name} does not answer at {}: is `perdiem dev` running?",
-                urls.clock_of(name)
-            )
-        })?;
+        let channel = endpoint(urls.clock_of(name))?
+            .connect()
+            .await
+            .map_err(|_| {
+                format!(
+                    "the test clock of {name} does not answer at {}: is `perdiem dev` running?",
+                    urls.clock_of(name)
+                )
+            })?;
         clocks.push(TestClockServiceClient::new(channel));
     }
     Ok(clocks)
 }
 
-/// What a service refused, as an operator reads it: message, reason and the fields at fault.
+/// What a service refused, as an operator reads it: message, reason, the address that was called and the fields at
+/// fault.
 #[expect(clippy::needless_pass_by_value, reason = "what map_err gives")]
 pub fn refused(status: Status) -> Failure {
     let mut text = status.message().to_owned();
@@ -175,6 +283,10 @@ pub fn refused(status: Status) -> Failure {
         text = format!("{text} ({:?}, {})", status.code(), info.reason);
     } else {
         text = format!("{text} ({:?})", status.code());
+    }
+    let called = status.metadata().get(CALLED);
+    if let Some(url) = called.and_then(|url| url.to_str().ok()) {
+        text = format!("{text} at {url}");
     }
     for violation in status
         .get_details_bad_request()
@@ -199,4 +311,93 @@ pub fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
 /// An instant, as received.
 pub fn instant(at: Option<prost_types::Timestamp>) -> Option<DateTime<Utc>> {
     at.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::Code;
+    use tonic::transport::{Certificate, Server, ServerTlsConfig};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    use super::*;
+
+    /// Certificates of services of the trust domain `perdiem.local`.
+    const DATA: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../shared/chassis/data/tls/services"
+    );
+
+    fn identity(domain: &str) -> Identity {
+        let file = |name: &str| Path::new(DATA).join(name);
+        Identity {
+            files: TlsFiles {
+                certificate: file("billing.pem"),
+                key: file("billing.key"),
+                ca: file("ca.pem"),
+            },
+            trust_domain: domain.parse().unwrap(),
+        }
+    }
+
+    async fn ready(channel: Channel) -> Result<(), Status> {
+        let mut client = HealthClient::new(channel);
+        let answer = client.check(HealthCheckRequest::default()).await;
+        answer.map(drop)
+    }
+
+    #[tokio::test]
+    async fn over_tls_only_the_service_that_is_meant_is_called() {
+        let read = |name: &str| std::fs::read(Path::new(DATA).join(name)).unwrap();
+        let tls = ServerTlsConfig::new()
+            .identity(tonic::transport::Identity::from_pem(
+                read("plan.pem"),
+                read("plan.key"),
+            ))
+            .client_ca_root(Certificate::from_pem(read("ca.pem")));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let mut server = Server::builder().tls_config(tls).unwrap();
+        let server = server
+            .add_service(health)
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let calls = async {
+            let ours = identity("perdiem.local");
+            let meant = channel(ServiceName::Plan, &url, Some(&ours)).unwrap();
+            ready(meant).await.unwrap();
+            let elsewhere = identity("elsewhere.local");
+            for (service, identity) in [
+                (ServiceName::Billing, &ours),
+                (ServiceName::Plan, &elsewhere),
+            ] {
+                let refused = ready(channel(service, &url, Some(identity)).unwrap()).await;
+                assert_eq!(refused.unwrap_err().code(), Code::Unavailable, "{service}");
+            }
+        };
+        tokio::select! {
+            served = server => panic!("{served:?}"),
+            () = calls => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn https_without_certificates_is_refused_before_anything_is_sent() {
+        let refused = channel(ServiceName::Plan, "https://plan:8443", None).err();
+        let told = refused.unwrap().to_string();
+        assert!(told.contains("https://plan:8443"), "{told}");
+        assert!(told.contains("tls_certificate_file"), "{told}");
+        let missing = Identity {
+            files: TlsFiles {
+                ca: "/nowhere/ca.pem".into(),
+                ..identity("perdiem.local").files
+            },
+            ..identity("perdiem.local")
+        };
+        assert!(channel(ServiceName::Plan, "https://plan:8443", Some(&missing)).is_err());
+    }
 }

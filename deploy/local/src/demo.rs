@@ -168,9 +168,9 @@ pub async fn hints(suite: &Suite, data: &Path) -> Result<(), Failure> {
     show::line("\n== The suite still runs. Paste:");
     show::line(format!("export TOKEN={}", suite.keys.any_operator()?));
     for call in [
-        format!("grpcurl -plaintext {billing} list"),
+        format!("grpcurl -plaintext -H \"authorization: Bearer $TOKEN\" {billing} list"),
         format!(
-            "grpcurl -plaintext {billing} describe perdiem.billing.v1.BillingService.CreateBillingRun"
+            "grpcurl -plaintext -H \"authorization: Bearer $TOKEN\" {billing} describe perdiem.billing.v1.BillingService.CreateBillingRun"
         ),
         format!(
             "grpcurl -plaintext -H \"authorization: Bearer $TOKEN\" -d '{{\"invoice_id\":\"{invoice}\"}}' {billing} perdiem.billing.v1.BillingService/GetInvoice"

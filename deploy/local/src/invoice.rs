@@ -51,6 +51,7 @@ pub async fn newest(clients: &Clients, account_id: &str) -> Result<pb::Invoice, 
 pub async fn write_pdf(clients: &Clients, id: &str, out: Option<PathBuf>) -> Result<(), Failure> {
     let request = pb::RenderInvoiceRequest {
         invoice_id: id.to_owned(),
+        ..pb::RenderInvoiceRequest::default()
     };
     let mut client = clients.billing.clone();
     let rendered = client.render_invoice(request).await.map_err(refused)?;
@@ -110,19 +111,20 @@ pub fn print(invoice: &pb::Invoice, explain: bool, output: Output) -> Result<(),
     for tax in &invoice.taxes {
         show::line(format!("  {} {}", tax.tax_code, money(&tax.amount).amount));
     }
-    show::line(format!(
-        "  total {} {}, {} from the balance, {} by payment, {} due",
+    let paid = format!(
+        "{} {}, {} from the balance, {} by payment, {} due",
         total.amount,
         total.currency_code,
         money(&invoice.paid_from_balance).amount,
         money(&invoice.paid_by_charge).amount,
         money(&invoice.amount_due).amount
-    ));
+    );
+    show::lines(&show::labelled("  total ", &paid));
     if explain {
         for line in &invoice.lines {
-            show::line(format!(
-                "  {}. {} (rounded {})",
-                line.line_number, line.explanation, line.rounding
+            show::lines(&show::labelled(
+                &format!("  {}. ", line.line_number),
+                &format!("{} (rounded {})", line.explanation, line.rounding),
             ));
         }
     }

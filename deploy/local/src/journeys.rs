@@ -76,7 +76,7 @@ pub async fn play(suite: &Suite, data: &Path) -> Result<(), Failure> {
         .await?;
     life.told("upgraded to Starter, paid by UPI").await?;
 
-    life.method(("CARD", "tok_ok_visa", "")).await?;
+    let visa = life.method(("CARD", "tok_ok_visa", "")).await?;
     life.recharges().await?;
     life.told("a card is saved, auto-recharge is switched on")
         .await?;
@@ -109,6 +109,7 @@ pub async fn play(suite: &Suite, data: &Path) -> Result<(), Failure> {
     life.goes_to("2027-05-20T06:00:00Z").await?;
     life.method(("CARD", "tok_declined_insufficient_funds", ""))
         .await?;
+    life.without(&visa).await?;
     life.goes_to("2027-06-03T06:00:00Z").await?;
     life.told("the year is over, and the card is declined")
         .await?;
@@ -223,13 +224,14 @@ impl Life {
 
     /// The balance, which is what the ledger's entries come to.
     async fn balance(&self) -> Result<i64, Failure> {
-        let request = billing::GetBalanceRequest {
+        let request = account::GetBalanceRequest {
             account_id: self.id.clone(),
             read_time: None,
         };
-        let mut client = self.operator.billing.clone();
-        let answer = client.get_balance(request).await.map_err(refused)?;
+        let mut customer = self.owner.customers.clone();
+        let answer = customer.get_balance(request).await.map_err(refused)?;
         let balance = micros(answer.into_inner().balance)?;
+        let mut client = self.operator.billing.clone();
         let mut sum = 0;
         let mut page_token = String::new();
         loop {
@@ -356,19 +358,34 @@ impl Life {
 
     /// A payment method, which becomes the default.
     async fn method(&self, (code, token, app): (&str, &str, &str)) -> Result<String, Failure> {
-        let request = payments::AddPaymentMethodRequest {
+        let request = account::AddPaymentMethodRequest {
             account_id: self.id.clone(),
             method_code: code.to_owned(),
             provider_token: token.to_owned(),
             app_code: app.to_owned(),
             default_method: true,
             request_id: request_id(),
-            ..payments::AddPaymentMethodRequest::default()
+            ..account::AddPaymentMethodRequest::default()
         };
-        let mut client = self.operator.payments.clone();
+        let mut client = self.owner.customers.clone();
         let added = client.add_payment_method(request).await.map_err(refused)?;
         let added = added.into_inner().payment_method.ok_or("no method")?;
         Ok(added.payment_method_id)
+    }
+
+    /// Removes a payment method.
+    async fn without(&self, method: &str) -> Result<(), Failure> {
+        let request = account::RemovePaymentMethodRequest {
+            account_id: self.id.clone(),
+            payment_method_id: method.to_owned(),
+            request_id: request_id(),
+        };
+        let mut client = self.owner.customers.clone();
+        client
+            .remove_payment_method(request)
+            .await
+            .map_err(refused)?;
+        Ok(())
     }
 
     async fn upgrade(
@@ -397,7 +414,7 @@ impl Life {
     }
 
     async fn recharges(&self) -> Result<(), Failure> {
-        let request = billing::SetAutoRechargeRequest {
+        let request = account::SetAutoRechargeRequest {
             account_id: self.id.clone(),
             auto_recharge: Some(billing::AutoRecharge {
                 enabled: true,
@@ -405,7 +422,7 @@ impl Life {
             }),
             request_id: request_id(),
         };
-        let mut client = self.operator.billing.clone();
+        let mut client = self.owner.customers.clone();
         client.set_auto_recharge(request).await.map_err(refused)?;
         Ok(())
     }
@@ -444,11 +461,11 @@ impl Life {
     }
 
     async fn refunds(&self) -> Result<(), Failure> {
-        let request = payments::ListRefundsRequest {
+        let request = account::ListRefundsRequest {
             account_id: self.id.clone(),
-            ..payments::ListRefundsRequest::default()
+            ..account::ListRefundsRequest::default()
         };
-        let mut client = self.operator.payments.clone();
+        let mut client = self.owner.customers.clone();
         let listed = client.list_refunds(request).await.map_err(refused)?;
         for it in listed.into_inner().refunds {
             let amount = it.amount.clone().unwrap_or_default();

@@ -5,7 +5,9 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use chassis::Claims;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chassis::{Audience, Caller, Claims, OperatorRole};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use ring::digest;
 use ring::rand::SystemRandom;
@@ -14,15 +16,8 @@ use serde_json::json;
 
 use crate::Failure;
 
-/// Roles that the local operator has: all of them.
-pub const OPERATOR_ROLES: [&str; 6] = [
-    "CATALOGUE",
-    "SALES",
-    "SUPPORT_AGENT",
-    "BILLING",
-    "KYC",
-    "RISK",
-];
+/// The key's name, which its tokens say.
+const KEY_ID: &str = "local";
 /// How long a minted token is good, in seconds.
 const GOOD_FOR: i64 = 30 * 24 * 3600;
 
@@ -52,7 +47,7 @@ impl Keys {
         let private = fs::read(&private_file)?;
         let pair = Ed25519KeyPair::from_pkcs8(&private)
             .map_err(|_| "the key in the folder does not read")?;
-        let key = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "local", "x": base64url(pair.public_key().as_ref())});
+        let key = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": KEY_ID, "x": BASE64_URL_SAFE_NO_PAD.encode(pair.public_key())});
         fs::write(&public_file, json!({"keys": [key]}).to_string())?;
         Ok(Self {
             private,
@@ -61,92 +56,78 @@ impl Keys {
     }
 
     /// A token for an operator with these roles.
-    pub fn operator(&self, name: &str, roles: &[String]) -> Result<String, Failure> {
-        self.mint("operator", name, roles)
+    pub fn operator(&self, name: &str, roles: &[OperatorRole]) -> Result<String, Failure> {
+        let roles = roles.iter().map(ToString::to_string).collect();
+        self.signed(&Claims {
+            roles,
+            ..claims("operator", name)
+        })
     }
 
     /// A token for the operator who may do everything.
     pub fn any_operator(&self) -> Result<String, Failure> {
-        self.operator("local", &OPERATOR_ROLES.map(str::to_owned))
+        self.operator("local", OperatorRole::ALL)
     }
 
     /// A token for a service.
     pub fn service(&self, name: &str) -> Result<String, Failure> {
-        self.mint("service", name, &[])
+        self.signed(&claims("service", name))
     }
 
     /// A token for a user who has just proved who they are.
     pub fn person(&self, user_id: &str) -> Result<String, Failure> {
-        self.mint("person", user_id, &[])
+        self.signed(&claims("person", user_id))
     }
 
     /// A token for a user who has proved who they are some minutes ago.
     pub fn person_proved(&self, user_id: &str, minutes_ago: i64) -> Result<String, Failure> {
-        self.minted("person", user_id, (&[], minutes_ago))
+        let said = claims("person", user_id);
+        self.signed(&Claims {
+            auth_time: said.auth_time.map(|at| at - 60 * minutes_ago),
+            ..said
+        })
     }
 
     /// What the services sign the lines of their audit files with.
     pub fn audit_key(&self) -> String {
         let text = [b"audit".as_slice(), &self.private].concat();
-        base64url(digest::digest(&digest::SHA256, &text).as_ref())
+        BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &text))
     }
 
-    fn mint(&self, kind: &str, sub: &str, roles: &[String]) -> Result<String, Failure> {
-        self.minted(kind, sub, (roles, 0))
+    /// A token that says this, if that names somebody.
+    fn signed(&self, claims: &Claims) -> Result<String, Failure> {
+        if Caller::from_claims(claims).is_none() {
+            return Err(format!("`{}` is no {} that there can be", claims.sub, claims.kind).into());
+        }
+        self.sign(claims)
     }
 
-    fn minted(
-        &self,
-        kind: &str,
-        sub: &str,
-        (roles, minutes_ago): (&[String], i64),
-    ) -> Result<String, Failure> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "tokens are good by the machine's clock"
-        )]
-        let now = chrono::Utc::now().timestamp();
-        let claims = Claims {
-            sub: sub.to_owned(),
-            kind: kind.to_owned(),
-            roles: roles.to_vec(),
-            aud: "perdiem".to_owned(),
-            exp: now + GOOD_FOR,
-            auth_time: Some(now - 60 * minutes_ago),
+    /// A token that says this, whatever it is.
+    pub fn sign(&self, claims: &Claims) -> Result<String, Failure> {
+        let header = Header {
+            kid: Some(KEY_ID.to_owned()),
+            ..Header::new(Algorithm::EdDSA)
         };
         let key = EncodingKey::from_ed_der(&self.private);
-        Ok(jsonwebtoken::encode(
-            &Header::new(Algorithm::EdDSA),
-            &claims,
-            &key,
-        )?)
+        Ok(jsonwebtoken::encode(&header, claims, &key)?)
     }
 }
 
-/// Base64 for URLs, without padding.
-fn base64url(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let letter = |bits: u32| {
-        char::from(
-            LETTERS
-                .get(usize::try_from(bits & 63).unwrap_or(0))
-                .copied()
-                .unwrap_or(b'A'),
-        )
-    };
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let mut word = [0; 4];
-        for (to, from) in word.iter_mut().skip(1).zip(chunk) {
-            *to = *from;
-        }
-        let bits = u32::from_be_bytes(word);
-        text.extend(
-            [bits >> 18, bits >> 12, bits >> 6, bits]
-                .into_iter()
-                .map(letter)
-                .take(chunk.len() + 1),
-        );
+/// What a token says of somebody who has just proved who they are.
+pub fn claims(kind: &str, sub: &str) -> Claims {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tokens are good by the machine's clock"
+    )]
+    let now = chrono::Utc::now().timestamp();
+    Claims {
+        iss: "perdiem".to_owned(),
+        sub: sub.to_owned(),
+        kind: kind.to_owned(),
+        roles: Vec::new(),
+        aud: Audience::One("perdiem".to_owned()),
+        exp: now + GOOD_FOR,
+        nbf: None,
+        auth_time: Some(now),
     }
-    text
 }

@@ -1,17 +1,23 @@
 //! The whole suite on one machine, and the operator's command line.
 //!
 //! It has no logic of the services: it starts them as processes of their own and talks to their
-//! RPCs. Each file but `suite`, `keys`, `connect` and `show` is one command.
+//! RPCs. Each file but `suite`, `keys`, `connect`, `profile` and `show` is one command.
 
+pub mod account;
+pub mod audit;
 pub mod catalogue;
 pub mod clock;
 pub mod connect;
 pub mod demo;
+pub mod doctor;
+pub mod event;
 pub mod invoice;
 pub mod journeys;
 pub mod keys;
 pub mod mail;
 mod prepaid;
+pub mod profile;
+pub mod reconcile;
 pub mod run;
 pub mod show;
 pub mod suite;

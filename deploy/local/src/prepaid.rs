@@ -105,7 +105,7 @@ async fn open(operator: &Clients, owner: &str) -> Result<String, Failure> {
     Ok(id)
 }
 
-/// Fills the balance by itself, with the figures of the profile: below 10.00, up to 20.00.
+/// Fills the balance by itself, with the figures of the profile: below 10.00, up to 20.00, by at most 100.00.
 async fn fill(operator: &Clients, id: &str) -> Result<(), Failure> {
     let recharge = billing::SetAutoRechargeRequest {
         account_id: id.to_owned(),

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::process::{Child, Command};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::Failure;
@@ -31,7 +32,7 @@ pub const SERVICES: [(&str, &str, &str); 4] = [
         "perdiem.account.v1.AccountService",
     ),
 ];
-/// How long a service may take to answer health.
+/// How long a service may take to be ready.
 const START_PATIENCE: Duration = Duration::from_mins(1);
 /// How long a service may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -101,7 +102,7 @@ pub struct Settings {
     pub urls: Urls,
     /// Whether the standing clocks are on.
     pub test_clock: bool,
-    /// Whether Prometheus endpoints are served, at 7321 to 7324.
+    /// Whether health and metrics are served without TLS, at 7321 to 7324.
     pub metrics: bool,
     /// More of the environment, for every service.
     pub environment: Vec<(String, String)>,
@@ -207,7 +208,7 @@ impl Suite {
         Ok(())
     }
 
-    /// Waits until a service answers health.
+    /// Waits until a service is ready.
     pub async fn wait_for(&mut self, name: &str) -> Result<(), Failure> {
         let (.., full_name) = SERVICES
             .iter()
@@ -220,10 +221,8 @@ impl Suite {
             };
             loop {
                 if let Ok(channel) = Endpoint::from_shared(url.clone())?.connect().await
-                    && HealthClient::new(channel)
-                        .check(request.clone())
-                        .await
-                        .is_ok()
+                    && let Ok(health) = HealthClient::new(channel).check(request.clone()).await
+                    && health.into_inner().status() == ServingStatus::Serving
                 {
                     return Ok::<(), Failure>(());
                 }
@@ -268,6 +267,12 @@ impl Suite {
             .iter()
             .find(|(it, _)| it == name)
             .and_then(|(_, child)| child.id())
+    }
+
+    /// The process ids of all processes of the services.
+    pub fn pids(&self) -> Vec<u32> {
+        let children = self.services.iter();
+        children.filter_map(|(_, child)| child.id()).collect()
     }
 
     /// Asks every service to stop and waits until each has.

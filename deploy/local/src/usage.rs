@@ -174,15 +174,27 @@ pub fn print(file: &Path, imported: &Imported) {
         show::line(format!("  {warning}"));
     }
     show::line(format!(
-        "{}: {} rows, {} new, {} repeated, {} corrected, {} for a later month, {} left out",
+        "{}: {} rows, {} new, {} repeated, {} corrected, {} for a later month, {} unbilled, {} refused, {} left out",
         file.display(),
         imported.rows,
         answer.recorded_count,
         answer.repeated_count,
         answer.corrected_count,
         answer.late_count,
+        answer.unbilled_count,
+        answer.rejected_count,
         imported.broken.len()
     ));
+    for account in &answer.unbilled_account_ids {
+        let what = "what it used from its closing on is kept unbilled";
+        show::line(format!("  {account}: {what}"));
+    }
+    for rejection in &answer.rejections {
+        let (event, account) = (&rejection.event_id, &rejection.account_id);
+        show::line(format!(
+            "  {event} refused: the data of {account} are erased"
+        ));
+    }
 }
 
 async fn send(

@@ -1,10 +1,12 @@
-//! Calls of `plan`, `billing` and `payments`: each with an id derived from the row that asks.
+//! Calls to `plan`, `billing` and `payments`, with request ids derived from the row that causes them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use chassis::retried;
+use chassis::Clock;
 use chassis::wire::{self, timestamp};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use proto::billing::v1 as billing;
 use proto::payments::v1 as payments;
 use proto::plan::v1 as plan;
@@ -12,65 +14,76 @@ use proto::r#type::v1::{Amount as WireAmount, Money};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
-use values::{AccountId, CollectionId, InvoiceId, MethodId, OrderId, RentalId, TicketId};
+use values::{AccountId, CollectionId, InvoiceId, MethodId, OrderId, RentalId, TicketId, Zone};
 
 use crate::ctx::Ctx;
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Stands};
 use crate::domain::billing_details::BillingDetails;
 use crate::domain::closing::Closing;
-use crate::domain::order::Order;
+use crate::domain::notice::Reader;
+use crate::domain::order::{Order, OrderRefused};
 use crate::error::Error;
+
+/// For how long the catalogue that was in force is taken to be still.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What account-lifecycle needs of a profile.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// The currency of its ledger.
+    /// ISO 4217 code of the ledger's currency.
     pub currency: String,
-    /// Its roles, the owner's first.
+    /// Role codes, the owner's first.
     pub roles: Vec<String>,
-    /// Which roles may do what.
+    /// Role codes by the action that they permit.
     pub permissions: HashMap<String, Vec<String>>,
-    /// How many subaccounts a root may have; `None` for no bound.
+    /// Maximum of subaccounts per root account; `None` for no limit.
     pub max_subaccounts: Option<i64>,
-    /// Whether it has plans that are paid in advance: a trial upgrades to one first (D5).
+    /// Maximum of trial accounts per user.
+    pub max_trial_accounts: i64,
+    /// Maximum of resources per account.
+    pub max_resources: i64,
+    /// Whether it has plans that are paid in advance; a trial must upgrade to one first (D5).
     pub upgrades: bool,
-    /// The zone of its business days.
+    /// Whether the issuer taxes sales in its own country. Accounts must then give their tax country before they buy
+    /// (D33).
+    pub taxes: bool,
+    /// Time zone of its business days.
     pub time_zone: String,
-    /// Days that are no business days.
+    /// Dates that are not business days.
     pub holidays: Vec<String>,
-    /// Days that a trial lasts; `None` where it has no end.
+    /// Length of a trial in days; `None` if it does not end.
     pub trial_days: Option<i64>,
-    /// What needs an approved KYC.
+    /// Capabilities that require an approved KYC.
     pub kyc_gates: Vec<String>,
-    /// Self-checks before an upgrade.
+    /// Checklist codes to confirm before an upgrade.
     pub checklist: Vec<String>,
-    /// What is asked to be known as a customer.
+    /// KYC requirements.
     pub kyc: Option<plan::KycTerms>,
-    /// Its families.
+    /// Plan families.
     pub families: Vec<String>,
-    /// How its accounts are closed; `None` where operators only do.
+    /// Rules for closing; `None` if only operators close accounts.
     pub close: Option<plan::ClosePolicy>,
-    /// How its accounts become dormant; `None` where they do not.
+    /// Rules for soft closing; `None` if accounts can't become dormant.
     pub soft_close: Option<plan::SoftClosePolicy>,
-    /// Whether an empty balance suspends an account (REQ-132).
+    /// Whether an empty balance suspends the account (REQ-132).
     pub suspends_at_zero: bool,
-    /// What a limited account may not do.
+    /// Capabilities that a limited account does not have.
     pub limited_denies: Vec<String>,
-    /// Countries to which messages need a registration.
+    /// Countries in which messages require a DLT registration.
     pub dlt_countries: Vec<String>,
-    /// Numbers that a trial may call or text at most; `None` for no bound.
+    /// Maximum of whitelisted numbers of a trial; `None` for no limit.
     pub max_whitelisted: Option<i64>,
     /// Days without a paid plan after which paid credit expires (C-21); 0 for never.
     pub lapse_days: i64,
-    /// Days for which a limited account holds its numbers, and one with an empty balance; `None` for ever.
+    /// Days for which a limited account, and one with an empty balance, keeps its numbers; `None` for ever.
     pub hold_days: (Option<i32>, Option<i32>),
-    /// Numbers of its own that a trial has at most; `None` where its plan says.
+    /// Maximum of numbers of a trial; `None` if its plan decides.
     pub trial_numbers: Option<i64>,
-    /// The credit that a trial begins with.
+    /// Credit granted at the start of a trial.
     pub trial_credit: Option<WireAmount>,
 }
 
-/// Calls a method of a client, again while the service is away.
+/// Calls a client method, with retries while the service is unavailable.
 macro_rules! ask {
     ($client:expr, $method:ident, $request:expr) => {{
         let request = $request;
@@ -78,79 +91,163 @@ macro_rules! ask {
             let (mut client, request) = ($client.clone(), request.clone());
             async move { client.$method(request).await }
         };
-        retried(ask).await.map(tonic::Response::into_inner)
+        chassis::retried(ask).await.map(tonic::Response::into_inner)
     }};
+}
+pub(crate) use ask;
+
+/// Whether a status carries this error reason.
+fn gives(status: &Status, reason: &str) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == reason)
+}
+
+/// Whether sales in the issuer's own country are taxed.
+fn taxes(catalogue: &plan::Catalogue, issuer: &str) -> bool {
+    let mut issuers = catalogue.issuers.iter();
+    let issuer = issuers.find(|it| it.issuer_code == issuer);
+    let policy = |country: &str| {
+        let mut taxes = catalogue.taxes.iter();
+        taxes.find(|it| it.country_code == country)
+    };
+    let own = issuer.and_then(|it| policy(&it.country_code));
+    own.or_else(|| policy("")).is_some_and(|it| 0 < it.rate_bps)
+}
+
+/// Days for which the numbers of a limited account, and of one with an empty balance, are kept.
+fn hold_days(profile: &plan::Profile) -> (Option<i32>, Option<i32>) {
+    let days = |days: i32| (0 < days).then_some(days);
+    let limited = profile.limited.as_ref().map(|it| it.number_hold_days);
+    let empty = profile.balance.as_ref();
+    let empty = empty.map(|it| it.numbers_at_risk_after_days);
+    (limited.and_then(days), empty.and_then(days))
+}
+
+/// What account-lifecycle needs of the profile `code` of a catalogue.
+fn profile(catalogue: &plan::Catalogue, code: &str) -> Option<Profile> {
+    let in_advance = |code: &String| {
+        let family = catalogue.families.iter().find(|it| it.family_code == *code);
+        let mode = family.map(plan::Family::billing_mode);
+        mode == Some(plan::family::BillingMode::Advance)
+    };
+    let found = catalogue
+        .profiles
+        .iter()
+        .find(|profile| profile.profile_code == code)
+        .cloned();
+    let holidays = |issuer: &str| {
+        let found = catalogue.issuers.iter().find(|it| it.issuer_code == issuer);
+        found.map(|it| it.holiday_dates.clone()).unwrap_or_default()
+    };
+    found.map(|profile| Profile {
+        hold_days: hold_days(&profile),
+        taxes: taxes(catalogue, &profile.issuer_code),
+        upgrades: profile.family_codes.iter().any(in_advance),
+        holidays: holidays(&profile.issuer_code),
+        time_zone: profile.time_zone,
+        trial_days: profile.trial.as_ref().map(|it| i64::from(it.duration_days)),
+        max_whitelisted: profile.trial.as_ref().and_then(|it| {
+            let most = i64::from(it.max_whitelisted_numbers);
+            (0 < most).then_some(most)
+        }),
+        trial_numbers: profile.trial.as_ref().and_then(|it| {
+            let most = i64::from(it.max_trial_numbers);
+            (0 < most).then_some(most)
+        }),
+        trial_credit: profile.trial.and_then(|it| it.credit),
+        limited_denies: profile.limited.unwrap_or_default().denied_codes,
+        dlt_countries: profile.dlt_country_codes,
+        kyc_gates: profile.kyc_gate_codes,
+        checklist: profile.checklist_codes,
+        kyc: catalogue.kyc.clone(),
+        families: profile.family_codes,
+        close: profile.close,
+        soft_close: profile.soft_close,
+        lapse_days: profile
+            .balance
+            .as_ref()
+            .map_or(0, |it| i64::from(it.expire_when_not_paid_days)),
+        suspends_at_zero: profile
+            .balance
+            .is_some_and(|balance| balance.at_zero_code == "SUSPEND"),
+        currency: profile.currency_code,
+        roles: profile.role_codes,
+        permissions: profile
+            .permissions
+            .into_iter()
+            .map(|it| (it.action_code, it.role_codes))
+            .collect(),
+        max_trial_accounts: i64::from(profile.max_trial_accounts),
+        max_resources: i64::from(profile.max_resources),
+        max_subaccounts: (0 < profile.max_subaccounts)
+            .then_some(i64::from(profile.max_subaccounts)),
+    })
 }
 
 impl Ctx {
-    /// The profile `code` of the catalogue in force.
+    /// The profile `code` of the active catalogue.
     pub async fn profile(&self, code: &str) -> Result<Option<Profile>, Status> {
+        let catalogue = self.catalogue_in_force().await?;
+        Ok(profile(&catalogue, code))
+    }
+
+    /// The profile of an account by the catalogue at hand, for those who hold a transaction and may not ask:
+    /// they look at the catalogue in force before they begin.
+    pub fn profile_at_hand(&self, account: &Account) -> Result<Profile, Error> {
+        let catalogue = self.kept().map(|(_, catalogue)| catalogue);
+        let catalogue = catalogue
+            .ok_or_else(|| Status::unavailable("the catalogue in force is not known yet"))?;
+        let code = &account.profile_code;
+        profile(&catalogue, code).ok_or_else(|| Error::ProfileNotFound(code.clone()))
+    }
+
+    /// What the words of mails about an account depend on, by the catalogue that was in force when it was read last.
+    pub async fn reader(&self, account: &Account) -> Result<Reader, Error> {
+        self.look_at_catalogue().await;
+        let profile = self.profile_at_hand(account)?;
+        let zone = Zone::parse(&profile.time_zone).map_err(|_| Error::Stored("zone"))?;
+        let catalogue = self.kept().map(|(_, catalogue)| catalogue);
+        let plans = catalogue.iter().flat_map(|it| &it.plans);
+        let plans = plans.map(|it| (it.plan_code.clone(), it.display_name.clone()));
+        Ok(Reader {
+            account_id: AccountId::from_uuid(account.account_id).to_string(),
+            account_name: account.display_name.clone(),
+            zone,
+            plans: plans.collect(),
+        })
+    }
+
+    /// Has the catalogue in force at hand for [`Ctx::profile_at_hand`]. Where `plan` is away the one known last stays: an
+    /// intent that was answered is answered again, and whoever needs one that is not known says so.
+    pub async fn look_at_catalogue(&self) {
+        if let Err(status) = self.catalogue_in_force().await {
+            tracing::debug!(%status, "the catalogue in force was not read");
+        }
+    }
+
+    /// The catalogue in force, as it was within the last second. Where a test clock stands it is asked for each time.
+    pub async fn catalogue_in_force(&self) -> Result<Arc<plan::Catalogue>, Status> {
+        let standing = matches!(self.clock, Clock::Standing { .. });
+        if let Some((at, kept)) = self.kept().filter(|_| !standing)
+            && at.elapsed() < FRESH
+        {
+            return Ok(kept);
+        }
+        let asked_at = Instant::now();
         let answer = ask!(
             self.plan,
             get_catalogue,
             plan::GetCatalogueRequest::default()
         )?;
-        let catalogue = answer.catalogue.unwrap_or_default();
-        let in_advance = |code: &String| {
-            let family = catalogue.families.iter().find(|it| it.family_code == *code);
-            let mode = family.map(plan::Family::billing_mode);
-            mode == Some(plan::family::BillingMode::Advance)
-        };
-        let found = catalogue
-            .profiles
-            .iter()
-            .find(|profile| profile.profile_code == code)
-            .cloned();
-        let holidays = |issuer: &str| {
-            let found = catalogue.issuers.iter().find(|it| it.issuer_code == issuer);
-            found.map(|it| it.holiday_dates.clone()).unwrap_or_default()
-        };
-        Ok(found.map(|profile| Profile {
-            upgrades: profile.family_codes.iter().any(in_advance),
-            holidays: holidays(&profile.issuer_code),
-            time_zone: profile.time_zone,
-            trial_days: profile.trial.as_ref().map(|it| i64::from(it.duration_days)),
-            max_whitelisted: profile.trial.as_ref().and_then(|it| {
-                let most = i64::from(it.max_whitelisted_numbers);
-                (0 < most).then_some(most)
-            }),
-            trial_numbers: profile.trial.as_ref().and_then(|it| {
-                let most = i64::from(it.max_trial_numbers);
-                (0 < most).then_some(most)
-            }),
-            trial_credit: profile.trial.and_then(|it| it.credit),
-            hold_days: {
-                let days = |days: i32| (0 < days).then_some(days);
-                let limited = profile.limited.as_ref().map(|it| it.number_hold_days);
-                let empty = profile.balance.as_ref();
-                let empty = empty.map(|it| it.numbers_at_risk_after_days);
-                (limited.and_then(days), empty.and_then(days))
-            },
-            limited_denies: profile.limited.unwrap_or_default().denied_codes,
-            dlt_countries: profile.dlt_country_codes,
-            kyc_gates: profile.kyc_gate_codes,
-            checklist: profile.checklist_codes,
-            kyc: catalogue.kyc.clone(),
-            families: profile.family_codes,
-            close: profile.close,
-            soft_close: profile.soft_close,
-            lapse_days: profile
-                .balance
-                .as_ref()
-                .map_or(0, |it| i64::from(it.expire_when_not_paid_days)),
-            suspends_at_zero: profile
-                .balance
-                .is_some_and(|balance| balance.at_zero_code == "SUSPEND"),
-            currency: profile.currency_code,
-            roles: profile.role_codes,
-            permissions: profile
-                .permissions
-                .into_iter()
-                .map(|it| (it.action_code, it.role_codes))
-                .collect(),
-            max_subaccounts: (0 < profile.max_subaccounts)
-                .then_some(i64::from(profile.max_subaccounts)),
-        }))
+        let catalogue = Arc::new(answer.catalogue.unwrap_or_default());
+        if let Ok(mut kept) = self.catalogue.write() {
+            *kept = Some((asked_at, catalogue.clone()));
+        }
+        Ok(catalogue)
+    }
+
+    fn kept(&self) -> Option<(Instant, Arc<plan::Catalogue>)> {
+        self.catalogue.read().ok().and_then(|kept| kept.clone())
     }
 
     /// The profile of an account.
@@ -161,7 +258,7 @@ impl Ctx {
             .ok_or_else(|| Error::ProfileNotFound(code.clone()))
     }
 
-    /// Opens an account in the three other services (D1); safe to repeat.
+    /// Opens an account in the three other services (D1); idempotent.
     pub async fn open_elsewhere(&self, account: &Account) -> Result<(), Status> {
         let account_id = AccountId::from_uuid(account.account_id).to_string();
         let parent_account_id = account
@@ -171,49 +268,46 @@ impl Ctx {
         let profile_code = account.profile_code.clone();
         let create_time = Some(timestamp(account.created_at));
         let request_id = derived(account.account_id, "open");
-        ask!(
-            self.plan,
-            open_account,
-            plan::OpenAccountRequest {
-                account_id: account_id.clone(),
-                parent_account_id: parent_account_id.clone(),
-                profile_code: profile_code.clone(),
-                create_time,
-                request_id: request_id.clone(),
-            }
-        )?;
         let mode = if account.invoiced {
             billing::BillingMode::Invoiced
         } else {
             billing::BillingMode::Prepaid
         };
-        ask!(
-            self.billing,
-            open_account,
-            billing::OpenAccountRequest {
-                account_id: account_id.clone(),
-                parent_account_id: parent_account_id.clone(),
-                profile_code: profile_code.clone(),
-                billing_mode: mode.into(),
-                create_time,
-                request_id: request_id.clone(),
-            }
-        )?;
-        ask!(
-            self.payments,
-            open_account,
-            payments::OpenAccountRequest {
-                account_id,
-                parent_account_id,
-                profile_code,
-                create_time,
-                request_id,
-            }
-        )?;
+        let in_plan = plan::OpenAccountRequest {
+            account_id: account_id.clone(),
+            parent_account_id: parent_account_id.clone(),
+            profile_code: profile_code.clone(),
+            create_time,
+            request_id: request_id.clone(),
+        };
+        let in_billing = billing::OpenAccountRequest {
+            account_id: account_id.clone(),
+            parent_account_id: parent_account_id.clone(),
+            profile_code: profile_code.clone(),
+            billing_mode: mode.into(),
+            create_time,
+            request_id: request_id.clone(),
+        };
+        let in_payments = payments::OpenAccountRequest {
+            account_id,
+            parent_account_id,
+            profile_code,
+            create_time,
+            request_id,
+        };
+        // Side by side, as none asks another about it; each to its end, whatever becomes of the others.
+        let (plan, billing, payments) = tokio::join!(
+            async { ask!(self.plan, open_account, in_plan) },
+            async { ask!(self.billing, open_account, in_billing) },
+            async { ask!(self.payments, open_account, in_payments) },
+        );
+        plan?;
+        billing?;
+        payments?;
         Ok(())
     }
 
-    /// What a change would do.
+    /// The preview of a plan change.
     pub async fn preview_change(
         &self,
         request: plan::PreviewChangeRequest,
@@ -222,7 +316,7 @@ impl Ctx {
         answer.change.ok_or_else(chassis::internal)
     }
 
-    /// The invoice of a month as it would be with a change.
+    /// The preview of a month's invoice with a plan change.
     pub async fn preview_invoice(
         &self,
         request: billing::PreviewInvoiceRequest,
@@ -231,7 +325,7 @@ impl Ctx {
         answer.invoice.ok_or_else(chassis::internal)
     }
 
-    /// Whether the change of an order would still be what was quoted.
+    /// Whether the quote of a plan change still holds: neither the timeline nor the catalogue has changed.
     pub async fn holds(&self, order: &Order) -> Result<bool, Status> {
         let request = plan::PreviewChangeRequest {
             account_id: AccountId::from_uuid(order.account_id).to_string(),
@@ -245,8 +339,8 @@ impl Ctx {
             && change.catalogue_version == order.catalogue_version)
     }
 
-    /// Applies the change of an order, exactly as quoted; once it is paid, whatever has changed since. Safe
-    /// to repeat.
+    /// Applies the plan change of an order exactly as quoted or, once it is paid, even if the quote no longer holds.
+    /// Idempotent.
     pub async fn apply_change(&self, order: &Order, paid: bool) -> Result<plan::Segment, Status> {
         let request = plan::ApplyChangeRequest {
             account_id: AccountId::from_uuid(order.account_id).to_string(),
@@ -257,7 +351,8 @@ impl Ctx {
             timeline_etag: order.timeline_etag.clone(),
             catalogue_version: order.catalogue_version.clone(),
             order_id: OrderId::from_uuid(order.order_id).to_string(),
-            // Paid, it is put in force once whatever the request; a refusal must not be answered for ever.
+            // A paid order is applied once whatever the request id; a new id keeps a refusal from being replayed on
+            // every retry.
             request_id: if paid {
                 Uuid::now_v7().to_string()
             } else {
@@ -270,7 +365,7 @@ impl Ctx {
         answer.segment.ok_or_else(chassis::internal)
     }
 
-    /// What lines would cost, tax included.
+    /// The preview of a collection, tax included.
     pub async fn preview_collection(
         &self,
         request: billing::PreviewCollectionRequest,
@@ -278,7 +373,7 @@ impl Ctx {
         ask!(self.billing, preview_collection, request)
     }
 
-    /// Asks for the payment of an order, exactly as quoted; safe to repeat.
+    /// Requests the payment of an order exactly as quoted; idempotent.
     pub async fn collect(&self, order: &Order) -> Result<billing::Collection, Status> {
         let method = order
             .method_id
@@ -311,7 +406,45 @@ impl Ctx {
         answer.collection.ok_or_else(chassis::internal)
     }
 
-    /// How the payment of an order stands.
+    /// The usable payment methods of a root account, at most one page.
+    pub async fn payment_methods(
+        &self,
+        root: AccountId,
+    ) -> Result<Vec<payments::PaymentMethod>, Status> {
+        let request = payments::ListPaymentMethodsRequest {
+            account_id: root.to_string(),
+            page_size: 500,
+            ..payments::ListPaymentMethodsRequest::default()
+        };
+        let answer = ask!(self.payments, list_payment_methods, request)?;
+        Ok(answer.payment_methods)
+    }
+
+    /// The payment methods of a root account, also those that can't be charged any more.
+    pub async fn all_payment_methods(
+        &self,
+        root: AccountId,
+    ) -> Result<Vec<payments::PaymentMethod>, Status> {
+        let request = payments::ListPaymentMethodsRequest {
+            account_id: root.to_string(),
+            include_unusable: true,
+            page_size: 500,
+            ..payments::ListPaymentMethodsRequest::default()
+        };
+        let answer = ask!(self.payments, list_payment_methods, request)?;
+        Ok(answer.payment_methods)
+    }
+
+    /// The methods with which something can be paid.
+    pub async fn eligible_methods(
+        &self,
+        request: payments::ListEligibleMethodsRequest,
+    ) -> Result<Vec<payments::EligibleMethod>, Status> {
+        let answer = ask!(self.payments, list_eligible_methods, request)?;
+        Ok(answer.eligible_methods)
+    }
+
+    /// The collection of an order, with the state of its payment.
     pub async fn collection(&self, id: CollectionId) -> Result<billing::Collection, Status> {
         let request = billing::GetCollectionRequest {
             collection_id: id.to_string(),
@@ -320,7 +453,32 @@ impl Ctx {
         answer.collection.ok_or_else(chassis::internal)
     }
 
-    /// Tells billing and payments where an account is taxed, and whom its invoices go to; safe to repeat.
+    /// Stops waiting for the payment of an order that is settled offline; idempotent.
+    pub async fn cancel_collection(
+        &self,
+        root: Uuid,
+        id: Uuid,
+        request_id: Uuid,
+    ) -> Result<(), Error> {
+        let request = billing::CancelCollectionRequest {
+            account_id: AccountId::from_uuid(root).to_string(),
+            collection_id: CollectionId::from_uuid(id).to_string(),
+            request_id: request_id.to_string(),
+        };
+        match ask!(self.billing, cancel_collection, request) {
+            Ok(_) => Ok(()),
+            // It is being decided or was, or it is of a renewal, which is not of one order.
+            Err(status)
+                if gives(&status, "PAYMENT_UNDER_WAY")
+                    || gives(&status, "COLLECTION_NOT_FOUND") =>
+            {
+                Err(OrderRefused::UnderWay.into())
+            }
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    /// Sends an account's tax country and invoice recipient to billing and payments; idempotent.
     pub async fn tell_billing_details(
         &self,
         details: &BillingDetails,
@@ -371,7 +529,49 @@ impl Ctx {
         Ok(())
     }
 
-    /// Whether the plan in force, now or at a past instant, allows any of a feature, or one more beside `used`.
+    /// Sends the standings of an account to the other services; idempotent.
+    pub async fn tell_standing(&self, it: &Stands) -> Result<(), Status> {
+        let account_id = AccountId::from_uuid(it.account_id).to_string();
+        // Idempotent by the revision; a new request id keeps a refusal from being replayed on every retry.
+        let request_id = Uuid::now_v7().to_string();
+        let known = it.standings.iter();
+        let known = known.filter_map(|it| chassis::Standing::of_text(it));
+        let standings: Vec<i32> = known.map(|it| it.wire().into()).collect();
+        let limit_time = it.limited_at.map(timestamp);
+        let revision = it.standing_revision;
+        let in_plan = plan::SetStandingRequest {
+            account_id: account_id.clone(),
+            standings: standings.clone(),
+            limit_time,
+            revision,
+            request_id: request_id.clone(),
+        };
+        let in_billing = billing::SetStandingRequest {
+            account_id: account_id.clone(),
+            standings: standings.clone(),
+            limit_time,
+            revision,
+            request_id: request_id.clone(),
+        };
+        let in_payments = payments::SetStandingRequest {
+            account_id,
+            standings,
+            limit_time,
+            revision,
+            request_id,
+        };
+        let (plan, billing, payments) = tokio::join!(
+            async { ask!(self.plan, set_standing, in_plan) },
+            async { ask!(self.billing, set_standing, in_billing) },
+            async { ask!(self.payments, set_standing, in_payments) },
+        );
+        plan?;
+        billing?;
+        payments?;
+        Ok(())
+    }
+
+    /// Whether the plan in force, now or at a past instant, grants a feature, or one more beside `used`.
     pub async fn entitlement(
         &self,
         account: AccountId,
@@ -388,7 +588,8 @@ impl Ctx {
         ask!(self.plan, check_entitlement, request)
     }
 
-    /// What a root account can spend, or could at a past instant, less what it owed, in millionths.
+    /// The spendable balance of a root account less its debt, now or at a past instant, in millionths of the currency
+    /// unit.
     pub async fn balance(&self, root: Uuid, at: Option<DateTime<Utc>>) -> Result<i64, Error> {
         let request = billing::GetBalanceRequest {
             account_id: AccountId::from_uuid(root).to_string(),
@@ -402,24 +603,31 @@ impl Ctx {
             .micros())
     }
 
-    /// An invoice as a PDF.
+    /// An invoice rendered as a PDF.
     pub async fn rendered(&self, invoice: InvoiceId) -> Result<Vec<u8>, Status> {
         let request = billing::RenderInvoiceRequest {
             invoice_id: invoice.to_string(),
+            ..billing::RenderInvoiceRequest::default()
         };
         Ok(ask!(self.billing, render_invoice, request)?.pdf.to_vec())
     }
 
-    /// An invoice.
-    pub async fn invoice(&self, invoice: InvoiceId) -> Result<billing::Invoice, Status> {
+    /// An invoice; `InvoiceNotFound` for an unknown one.
+    pub async fn invoice(&self, invoice: InvoiceId) -> Result<billing::Invoice, Error> {
         let request = billing::GetInvoiceRequest {
             invoice_id: invoice.to_string(),
         };
-        let answer = ask!(self.billing, get_invoice, request)?;
-        answer.invoice.ok_or_else(chassis::internal)
+        match ask!(self.billing, get_invoice, request) {
+            Ok(answer) => Ok(answer.invoice.ok_or_else(chassis::internal)?),
+            // Mapped to our own error, so that it equals the refusal for another account's invoice.
+            Err(status) if gives(&status, "INVOICE_NOT_FOUND") => {
+                Err(Error::InvoiceNotFound(invoice))
+            }
+            Err(status) => Err(status.into()),
+        }
     }
 
-    /// Grants a root account the credit that its trial begins with; safe to repeat.
+    /// Grants a root account its trial credit; idempotent.
     pub async fn grant_trial_credit(
         &self,
         account: &Account,
@@ -435,30 +643,36 @@ impl Ctx {
             request_id: derived(account.account_id, "trial credit"),
         };
         match ask!(self.billing, grant_credit, request) {
-            // Granted by a try before, with the figure of then.
+            // An earlier attempt granted it, with the amount of an earlier catalogue.
             Err(status) if reason(&status) == "REQUEST_ID_REUSED" => Ok(()),
             other => other.map(|_| ()),
         }
     }
 
-    /// Stamps a ticket with the plan in force; safe to repeat.
+    /// Stamps a ticket with the plan in force; idempotent.
     pub async fn stamp_ticket(
         &self,
         account: AccountId,
         ticket: Uuid,
-        priority: &str,
-    ) -> Result<plan::TicketStamp, Status> {
+        (channel, priority): (&str, &str),
+    ) -> Result<plan::TicketStamp, Error> {
         let request = plan::StampTicketRequest {
             account_id: account.to_string(),
             ticket_id: TicketId::from_uuid(ticket).to_string(),
             priority_code: priority.to_owned(),
+            channel_code: channel.to_owned(),
             request_id: derived(ticket, "stamp"),
         };
-        let answer = ask!(self.plan, stamp_ticket, request)?;
-        answer.ticket_stamp.ok_or_else(chassis::internal)
+        match ask!(self.plan, stamp_ticket, request) {
+            Ok(answer) => Ok(answer.ticket_stamp.ok_or_else(chassis::internal)?),
+            Err(status) if gives(&status, "CHANNEL_NOT_IN_PLAN") => {
+                Err(Error::ChannelNotInPlan(channel.to_owned()))
+            }
+            Err(status) => Err(status.into()),
+        }
     }
 
-    /// The plans that an account may choose.
+    /// The plans that an account can choose from.
     pub async fn available_plans(
         &self,
         account: AccountId,
@@ -471,7 +685,7 @@ impl Ctx {
         ask!(self.plan, list_available_plans, request)
     }
 
-    /// The plan in force.
+    /// The plan in force in a family.
     pub async fn current_plan(
         &self,
         account: AccountId,
@@ -484,7 +698,7 @@ impl Ctx {
         ask!(self.plan, get_current_plan, request)
     }
 
-    /// The whole timeline of an account in a family.
+    /// The complete timeline of an account in a family.
     pub async fn segments(
         &self,
         account: AccountId,
@@ -498,7 +712,7 @@ impl Ctx {
         Ok(answer.segments)
     }
 
-    /// How the payment of a plan stands that is paid in advance; `None` where nothing is.
+    /// The subscription of an account in a family; `None` without a plan that is paid in advance.
     pub async fn subscription(
         &self,
         account: AccountId,
@@ -515,7 +729,7 @@ impl Ctx {
         }
     }
 
-    /// Switches auto-recharge on, with the profile's figures; safe to repeat.
+    /// Turns auto-recharge on with the profile's defaults; idempotent.
     pub async fn recharge_by(&self, order: &Order) -> Result<(), Status> {
         let request = billing::SetAutoRechargeRequest {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
@@ -532,7 +746,7 @@ impl Ctx {
         ask!(self.billing, set_auto_recharge, request).map(|_| ())
     }
 
-    /// Changes that have not taken effect yet.
+    /// Plan changes that have not taken effect yet.
     pub async fn pending_changes(
         &self,
         account: AccountId,
@@ -546,7 +760,7 @@ impl Ctx {
         Ok(answer.pending_changes)
     }
 
-    /// Withdraws the pending change; safe to repeat.
+    /// Withdraws the pending change; idempotent.
     pub async fn withdraw_change(
         &self,
         account: AccountId,
@@ -561,7 +775,7 @@ impl Ctx {
         ask!(self.plan, withdraw_change, request).map(|_| ())
     }
 
-    /// Takes back a cancellation; safe to repeat.
+    /// Undoes a cancellation; idempotent.
     pub async fn undo_cancellation(
         &self,
         account: AccountId,
@@ -576,7 +790,7 @@ impl Ctx {
         ask!(self.plan, undo_cancellation, request).map(|_| ())
     }
 
-    /// Switches the billing cycle from the next renewal; safe to repeat.
+    /// Switches the billing cycle at the next renewal; idempotent.
     pub async fn switch_billing_cycle(
         &self,
         account: AccountId,
@@ -593,8 +807,8 @@ impl Ctx {
         answer.pending_change.ok_or_else(chassis::internal)
     }
 
-    /// The contracts that an account is in and pays for.
-    pub async fn pays_for(&self, account: AccountId) -> Result<bool, Status> {
+    /// The contract that an account is a member and the payer of, if there is one.
+    pub async fn pays_for(&self, account: AccountId) -> Result<Option<String>, Status> {
         let request = plan::ListContractsRequest {
             account_id: account.to_string(),
             page_size: 500,
@@ -602,29 +816,29 @@ impl Ctx {
         };
         let answer = ask!(self.plan, list_contracts, request)?;
         let payer = account.to_string();
-        Ok(answer.contracts.iter().any(|it| {
+        let paid = answer.contracts.into_iter().find(|it| {
             let of = |member: &plan::contract::Member| member.account_id == payer;
             let open = it
                 .members
                 .iter()
                 .any(|it| of(it) && it.leave_time.is_none());
             it.payer_account_id == payer && open
-        }))
+        });
+        Ok(paid.map(|it| it.contract_id))
     }
 
-    /// Ends the timelines of an account; safe to repeat.
+    /// Ends the timelines of an account; idempotent.
     pub async fn close_plans(&self, closing: &Closing) -> Result<(), Status> {
         let request = plan::CloseAccountRequest {
             account_id: AccountId::from_uuid(closing.account_id).to_string(),
             close_time: Some(timestamp(closing.close_at)),
-            // Closed once whatever the request; a refusal must not be answered for ever.
+            // Idempotent by itself; a new request id keeps a refusal from being replayed on every retry.
             request_id: Uuid::now_v7().to_string(),
         };
         ask!(self.plan, close_account, request).map(|_| ())
     }
 
-    /// What closing would settle and refund; unless `dry_run` the balance stands still from here on. Safe to
-    /// repeat.
+    /// Computes what a closing would settle and refund; unless `dry_run`, also freezes the balance. Idempotent.
     pub async fn prepare_closing(
         &self,
         root: Uuid,
@@ -635,26 +849,53 @@ impl Ctx {
             account_id: AccountId::from_uuid(root).to_string(),
             close_time: Some(timestamp(close_at)),
             dry_run,
-            // The instant makes it safe to repeat; a refusal must not be answered for ever.
+            // Idempotent by the instant; a new request id keeps a refusal from being replayed on every retry.
             request_id: Uuid::now_v7().to_string(),
         };
         ask!(self.billing, prepare_closing, request)
     }
 
-    /// Settles and refunds what was prepared; safe to repeat.
+    /// Tells billing the closing time of an account, and of a root's subaccounts; idempotent.
+    pub async fn record_closing(&self, closing: &Closing) -> Result<(), Status> {
+        let request = billing::RecordClosingRequest {
+            account_id: AccountId::from_uuid(closing.account_id).to_string(),
+            close_time: Some(timestamp(closing.close_at)),
+            // The first closing time stays; a new request id keeps a refusal from being replayed on every retry.
+            request_id: Uuid::now_v7().to_string(),
+        };
+        ask!(self.billing, record_closing, request).map(|_| ())
+    }
+
+    /// Settles and refunds a prepared closing; idempotent.
     pub async fn settle_closing(
         &self,
         closing: &Closing,
     ) -> Result<billing::SettleClosingResponse, Status> {
         let request = billing::SettleClosingRequest {
             account_id: AccountId::from_uuid(closing.root_id).to_string(),
-            // Settled once whatever the request; a refusal must not be answered for ever.
+            // Idempotent by itself; a new request id keeps a refusal from being replayed on every retry.
             request_id: Uuid::now_v7().to_string(),
         };
         ask!(self.billing, settle_closing, request)
     }
 
-    /// Gives a balance free that was frozen; safe to repeat.
+    /// Counts the refunds of a root account that have not ended.
+    pub async fn open_refunds(&self, root: Uuid) -> Result<i32, Status> {
+        let request = billing::CountOpenRefundsRequest {
+            account_id: AccountId::from_uuid(root).to_string(),
+        };
+        Ok(ask!(self.billing, count_open_refunds, request)?.open_count)
+    }
+
+    /// The ids of the refunds of a root account's closing: for each, that of its latest attempt.
+    pub async fn closing_refunds(&self, root: Uuid) -> Result<Vec<String>, Status> {
+        let request = billing::CountOpenRefundsRequest {
+            account_id: AccountId::from_uuid(root).to_string(),
+        };
+        Ok(ask!(self.billing, count_open_refunds, request)?.closing_refund_ids)
+    }
+
+    /// Unfreezes the balance of an aborted closing; idempotent.
     pub async fn abort_closing(&self, closing: &Closing) -> Result<(), Status> {
         let step = format!("abort {}", closing.close_at.timestamp_micros());
         let request = billing::AbortClosingRequest {
@@ -666,14 +907,14 @@ impl Ctx {
     }
 
     /// Has the other services erase their parts of a closed account, and with a root of its subaccounts; gives what
-    /// each erased and what it keeps. Safe to repeat.
+    /// each erased and what it keeps. Safe to repeat: two of one day are one request.
     pub async fn erase_elsewhere(
         &self,
         account: Uuid,
+        today: NaiveDate,
     ) -> Result<Vec<(&'static str, (Vec<String>, Vec<String>))>, Status> {
         let account_id = AccountId::from_uuid(account).to_string();
-        // Erased once whatever the request; a refusal must not be answered for ever.
-        let request_id = Uuid::now_v7().to_string();
+        let request_id = erasure(account, today);
         let of_plan = ask!(
             self.plan,
             erase_account,
@@ -705,7 +946,7 @@ impl Ctx {
         ])
     }
 
-    /// What numbers cost a month by their kind; none where they are not priced in `currency`.
+    /// Monthly prices of numbers by type; empty if they are not priced in `currency`.
     pub async fn number_rentals(&self, currency: &str) -> Result<HashMap<String, Money>, Status> {
         let answer = ask!(
             self.plan,
@@ -719,7 +960,7 @@ impl Ctx {
         Ok(priced.collect())
     }
 
-    /// What an add-on would be; changes nothing.
+    /// The preview of an add-on; changes nothing.
     pub async fn add_on_would_be(
         &self,
         account: AccountId,
@@ -735,7 +976,7 @@ impl Ctx {
         answer.add_on.ok_or_else(chassis::internal)
     }
 
-    /// Books an add-on for an order; safe to repeat.
+    /// Adds the add-on of an order; idempotent.
     pub async fn add_add_on(
         &self,
         account: AccountId,
@@ -751,7 +992,7 @@ impl Ctx {
         ask!(self.plan, add_add_on, request).map(|_| ())
     }
 
-    /// Takes back an add-on that an order has booked; safe to repeat.
+    /// Removes the add-on that an order has added; idempotent.
     pub async fn remove_add_on(
         &self,
         account: AccountId,
@@ -766,7 +1007,7 @@ impl Ctx {
         ask!(self.plan, remove_add_on, request).map(|_| ())
     }
 
-    /// Begins to rent what an order buys; safe to repeat.
+    /// Starts the rental of what an order buys; idempotent.
     pub async fn start_rental(&self, order: &Order, rental: billing::Rental) -> Result<(), Status> {
         let request = billing::StartRentalRequest {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
@@ -776,7 +1017,7 @@ impl Ctx {
         ask!(self.billing, start_rental, request).map(|_| ())
     }
 
-    /// Ends the rental of a resource; safe to repeat.
+    /// Ends the rental of a resource; idempotent.
     pub async fn end_rental(&self, root: Uuid, resource: Uuid) -> Result<(), Status> {
         let request = billing::EndRentalRequest {
             account_id: AccountId::from_uuid(root).to_string(),
@@ -786,7 +1027,60 @@ impl Ctx {
         ask!(self.billing, end_rental, request).map(|_| ())
     }
 
-    /// What a refund would be; changes nothing.
+    /// The codes of an account's active add-ons.
+    pub async fn booked_add_ons(&self, account: AccountId) -> Result<Vec<String>, Status> {
+        let request = plan::ListAddOnsRequest {
+            account_id: account.to_string(),
+        };
+        let answer = ask!(self.plan, list_add_ons, request)?;
+        let booked = answer
+            .add_ons
+            .into_iter()
+            .filter(|it| it.end_time.is_none());
+        Ok(booked.map(|it| it.add_on_code).collect())
+    }
+
+    /// Ends an add-on; succeeds if it has already ended.
+    pub async fn end_add_on(
+        &self,
+        account: AccountId,
+        code: &str,
+        request_id: Uuid,
+    ) -> Result<(), Status> {
+        let request = plan::RemoveAddOnRequest {
+            account_id: account.to_string(),
+            add_on_code: code.to_owned(),
+            request_id: request_id.to_string(),
+        };
+        match ask!(self.plan, remove_add_on, request) {
+            Err(status) if reason(&status) == "ADD_ON_NOT_FOUND" => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// The active rentals of an account, of every kind.
+    pub async fn running_rentals(&self, account: AccountId) -> Result<Vec<RentalId>, Status> {
+        let mut running = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = billing::ListRentalsRequest {
+                account_id: account.to_string(),
+                page_size: 500,
+                page_token,
+            };
+            let answer = ask!(self.billing, list_rentals, request)?;
+            for rental in answer.rentals.iter().filter(|it| it.end_time.is_none()) {
+                let id: RentalId = rental.rental_id.parse().map_err(|_| chassis::internal())?;
+                running.push(id);
+            }
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(running);
+            }
+        }
+    }
+
+    /// The preview of a refund; changes nothing.
     pub async fn refund_would_be(
         &self,
         account: AccountId,
@@ -802,7 +1096,7 @@ impl Ctx {
         ask!(self.billing, request_refund, request)
     }
 
-    /// Gives credit back as an order quoted it, or says that it would be another sum by now; safe to repeat.
+    /// Refunds credit as quoted by an order; refused if the amount has changed since. Idempotent.
     pub async fn refund(&self, order: &Order) -> Result<(), Status> {
         let account = AccountId::from_uuid(order.root_id);
         let asked = order.item("amount");
@@ -823,7 +1117,7 @@ impl Ctx {
         ask!(self.billing, request_refund, request).map(|_| ())
     }
 
-    /// Puts a plan in force at once, as previewed; safe to repeat.
+    /// Puts a plan in force at once, as previewed; idempotent.
     pub async fn put_plan(
         &self,
         account: AccountId,
@@ -847,7 +1141,7 @@ impl Ctx {
         ask!(self.plan, apply_change, request).map(|_| ())
     }
 
-    /// Switches auto-recharge off; safe to repeat.
+    /// Turns auto-recharge off; idempotent.
     pub async fn recharge_off(&self, account: AccountId, request_id: Uuid) -> Result<(), Status> {
         let request = billing::SetAutoRechargeRequest {
             account_id: account.to_string(),
@@ -857,7 +1151,7 @@ impl Ctx {
         ask!(self.billing, set_auto_recharge, request).map(|_| ())
     }
 
-    /// Cancels a subscription; safe to repeat.
+    /// Cancels a subscription; idempotent.
     pub async fn cancel_subscription(
         &self,
         account: AccountId,
@@ -873,7 +1167,7 @@ impl Ctx {
     }
 }
 
-/// Who asks `plan` for a change.
+/// The actor of a plan change.
 pub const fn actor(by_operator: bool) -> plan::Actor {
     if by_operator {
         plan::Actor::Operator
@@ -882,13 +1176,51 @@ pub const fn actor(by_operator: bool) -> plan::Actor {
     }
 }
 
-/// The request id of a step that a row asks for.
+/// The request id of a step that a row causes, the same on every retry.
 fn derived(row: Uuid, step: &str) -> String {
     Uuid::new_v5(&row, step.as_bytes()).to_string()
+}
+
+/// The request id of erasing an account: that of a day, so that whoever begins it again waits for who is at it, and no
+/// refusal is answered for longer.
+fn erasure(account: Uuid, today: NaiveDate) -> String {
+    derived(account, &format!("erase {today}"))
+}
+
+/// Whether billing can't do it yet, as a run or a payment is under way: that passes, and whoever began something for it
+/// gives that up until it is asked again.
+pub fn passes(status: &Status) -> bool {
+    let under_way = ["RUN_UNDER_WAY", "PAYMENT_UNDER_WAY"];
+    status.code() == Code::Aborted && under_way.contains(&reason(status).as_str())
 }
 
 /// The reason of a refusal; empty for none.
 fn reason(status: &Status) -> String {
     let info = status.get_details_error_info();
     info.map(|info| info.reason).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn a_run_or_a_payment_under_way_passes_and_a_refusal_does_not() {
+        let said = |code, reason| Refusal::new(code, reason).into_status("billing", String::new());
+        assert!(passes(&said(Code::Aborted, "RUN_UNDER_WAY")));
+        assert!(passes(&said(Code::Aborted, "PAYMENT_UNDER_WAY")));
+        assert!(!passes(&said(Code::Aborted, "CONFLICT")));
+        assert!(!passes(&said(Code::FailedPrecondition, "STILL_PARKED")));
+    }
+
+    #[test]
+    fn erasing_an_account_twice_on_a_day_is_one_request() {
+        let day = |number| NaiveDate::from_ymd_opt(2026, 3, number).unwrap();
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(erasure(one, day(1)), erasure(one, day(1)));
+        assert_ne!(erasure(one, day(1)), erasure(other, day(1)));
+        assert_ne!(erasure(one, day(1)), erasure(one, day(2)), "a refusal");
+    }
 }

@@ -1,48 +1,62 @@
-//! What an RPC or a job needs besides its input.
+//! The dependencies of RPC handlers and jobs: database, clock and clients.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
-use chassis::{Anchors, Clock, Config, Owned, Peer};
+use chassis::{Anchors, Caller, Clock, Config, Database, Owned, Pages, Peer, ServiceName};
+use lettre::address::AddressError;
 use lettre::message::Mailbox;
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
 use proto::billing::v1::billing_service_client::BillingServiceClient;
 use proto::payments::v1::payments_service_client::PaymentsServiceClient;
+use proto::plan::v1::Catalogue;
 use proto::plan::v1::plan_service_client::PlanServiceClient;
-use sqlx::PgPool;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
-/// How long the mail server may take to answer.
+use crate::ops::permit;
+
+/// Time limit for one answer of the mail server.
 const SMTP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A catalogue and when it was asked for; `None` before it was.
+pub type InForce = Option<(Instant, Arc<Catalogue>)>;
 
 /// What an RPC or a job needs besides its input.
 #[derive(Clone)]
 pub struct Ctx {
-    /// The database, limited to this service's schema by its role.
-    pub db: PgPool,
-    /// The time.
+    /// The database. The connection's role sees only this service's schema.
+    pub db: Database,
+    /// The clock: system time, or the test clock.
     pub clock: Clock,
-    /// Where the newest entries of the audit go to.
+    /// Where the newest entries of the audit chain are anchored outside the database.
     pub anchors: Anchors,
-    /// The plan service.
+    /// The key that seals this service's page tokens, shared by all its processes.
+    pages: Pages,
+    /// Client of the plan service.
     pub plan: PlanServiceClient<Peer>,
-    /// The billing service.
+    /// Client of the billing service.
     pub billing: BillingServiceClient<Peer>,
-    /// The payments service.
+    /// Client of the payments service.
     pub payments: PaymentsServiceClient<Peer>,
-    /// What sends mail; `None` where mail waits.
+    /// The mail transport; `None` if no SMTP server is configured, in which case mail stays queued.
     pub mailer: Option<Mailer>,
-    /// The domain of the gateway that sends mail on as messages.
+    /// The domain of the mail-to-SMS gateway.
     pub sms_mail_domain: String,
-    /// Seconds that one step of a closing or a deletion may take before another process goes on.
+    /// Seconds a worker holds the lease on one step of a closing or a deletion before another may take over.
     pub lease_seconds: i64,
-    /// Wakes the jobs of this process when there is work; those of others look by themselves.
+    /// Wakes this process's jobs when an RPC has created work. Jobs of other processes poll.
     pub wake: Arc<Notify>,
+    /// Tells the jobs that the process stops.
+    pub stopping: CancellationToken,
+    /// The catalogue that was in force when it was asked for last.
+    pub catalogue: Arc<RwLock<InForce>>,
 }
 
 impl Ctx {
-    /// A context on `db` for a configuration.
-    pub fn new(db: PgPool, config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
+    /// Creates the context from the database and the configuration.
+    pub fn new(db: Database, config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let standing = config.test_clock_listen.is_some();
         let clock = if standing {
             Clock::Standing {
@@ -56,37 +70,56 @@ impl Ctx {
             db,
             clock,
             anchors: config.anchors(),
-            plan: PlanServiceClient::new(config.peer(&config.peers.plan_url)?),
-            billing: BillingServiceClient::new(config.peer(&config.peers.billing_url)?),
-            payments: PaymentsServiceClient::new(config.peer(&config.peers.payments_url)?),
+            pages: Pages::default(),
+            plan: PlanServiceClient::new(config.peer(ServiceName::Plan, &config.peers.plan_url)?),
+            billing: BillingServiceClient::new(
+                config.peer(ServiceName::Billing, &config.peers.billing_url)?,
+            ),
+            payments: PaymentsServiceClient::new(
+                config.peer(ServiceName::Payments, &config.peers.payments_url)?,
+            ),
             mailer: Mailer::of(config)?,
             sms_mail_domain: config.sms_mail_domain.clone(),
-            // A step asks others, each with its tries.
+            // One step makes several remote calls, each with its own retries, so it gets a longer lease.
             lease_seconds: 4 * i64::from(config.lease_seconds),
             wake: Arc::default(),
+            stopping: CancellationToken::new(),
+            catalogue: Arc::default(),
         })
+    }
+
+    /// The same for jobs that run until `stop`.
+    #[must_use]
+    pub fn until(&self, stop: &CancellationToken) -> Self {
+        Self {
+            stopping: stop.clone(),
+            ..self.clone()
+        }
     }
 }
 
-/// What sends mail.
+/// The mail transport and its sender address.
 #[derive(Clone)]
 pub struct Mailer {
-    /// The mail server.
+    /// The SMTP connection.
     pub transport: AsyncSmtpTransport<Tokio1Executor>,
-    /// Whom mail is from.
+    /// The sender address.
     pub from: Mailbox,
 }
 
 impl Mailer {
-    /// The mail server of a configuration, if it has one.
+    /// The mailer of a configuration; `None` without an SMTP URL.
     fn of(config: &Config) -> Result<Option<Self>, Box<dyn std::error::Error>> {
         if config.smtp_url.0.is_empty() {
             return Ok(None);
         }
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&config.smtp_url.0)?;
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&config.smtp_url.0);
+        let transport = transport.map_err(|error| format!("SMTP_URL: {error}"))?;
+        let from = config.mail_from.parse();
+        let from = from.map_err(|error: AddressError| format!("MAIL_FROM: {error}"))?;
         Ok(Some(Self {
             transport: transport.timeout(Some(SMTP_TIMEOUT)).build(),
-            from: config.mail_from.parse()?,
+            from,
         }))
     }
 }
@@ -94,8 +127,9 @@ impl Mailer {
 impl Owned for Ctx {
     const SCHEMA: &'static str = "account";
     const ROOTS: &'static str = "account.roots";
+    const ACCESS: &'static [chassis::Access] = crate::ACCESS;
 
-    fn db(&self) -> &PgPool {
+    fn db(&self) -> &Database {
         &self.db
     }
 
@@ -105,5 +139,13 @@ impl Owned for Ctx {
 
     fn anchors(&self) -> &Anchors {
         &self.anchors
+    }
+
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    async fn still_allowed(&self, caller: &Caller, asked: &[String]) -> Result<(), Status> {
+        Ok(permit::still_entitled(self, caller, asked).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of accounts and orders: pure functions, with no wire, database or clock.
+//! The rules of accounts and orders: pure functions without wire, database or clock.
 #![warn(clippy::missing_errors_doc)]
 
 pub mod account;
@@ -9,4 +9,5 @@ pub mod kyc;
 pub mod notice;
 pub mod order;
 pub mod permission;
+pub mod recording;
 pub mod whitelist;

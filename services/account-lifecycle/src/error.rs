@@ -1,13 +1,16 @@
-//! Everything that can go wrong in account-lifecycle, and how the wire shows it.
+//! Every error of account-lifecycle, and its form on the wire.
+
+use std::time::Duration;
 
 use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
 use tonic::{Code, Status};
 use values::{
-    AccountId, InvoiceId, KycId, OrderId, RegistrationId, ResourceId, TicketId, UserId,
+    AccountId, InvoiceId, KycId, MethodId, OrderId, RegistrationId, ResourceId, TicketId, UserId,
     WhitelistedId,
 };
 
+use crate::domain::billing_details::CountryRefused;
 use crate::domain::capability::Denial;
 use crate::domain::closing::CloseRefused;
 use crate::domain::kyc::KycRefused;
@@ -16,139 +19,171 @@ use crate::domain::whitelist::CodeRefused;
 
 const DOMAIN: &str = "account.perdiem";
 
-/// Why a request or a job of this service did not succeed.
+/// Why a request or a job of this service failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Fields of the request do not read as what they must be.
+    /// Fields of the request are missing or malformed.
     #[error("{}", said(.0))]
     Fields(Vec<FieldError>),
-    /// No such account, or not one that this caller may know of.
+    /// No such account, or one that the caller may not see.
     #[error("account {0} does not exist")]
     AccountNotFound(AccountId),
-    /// The id is another account's.
-    #[error("account {0} exists with other facts")]
+    /// The id already belongs to an account with different attributes.
+    #[error("account {0} already exists with different attributes")]
     AccountExists(AccountId),
     /// No such user.
     #[error("user {0} does not exist")]
     UserNotFound(UserId),
-    /// Support deletes users (REQ-055).
-    #[error("users are deleted by support")]
+    /// Only operators delete users (REQ-055).
+    #[error("only support can delete users; contact support")]
     UserByOperator,
-    /// An account of the user is open.
-    #[error("user {0} owns an open account")]
+    /// The user still owns an open account.
+    #[error("user {0} owns an open account; close it first")]
     UserOwnsAccount(UserId),
-    /// The address is a user's already.
-    #[error("a user with this address exists")]
+    /// The email address already belongs to a user.
+    #[error("a user with this email address already exists")]
     UserExists,
-    /// No such order, or not one that this caller may know of.
+    /// No such order, or one that the caller may not see.
     #[error("order {0} does not exist")]
     OrderNotFound(OrderId),
-    /// An operator quoted it, with powers that a person does not have.
-    #[error("order {0} was quoted by an operator, who must confirm and commit it")]
+    /// An operator quoted the order, with powers that the customer does not have.
+    #[error("order {0} was quoted by an operator; only an operator can confirm and commit it")]
     OrderOfOperator(OrderId),
-    /// A trial buys a plan before it buys credit.
-    #[error("account {0} is a trial: upgrade first")]
+    /// The account has no paid plan: a trial, or a plan that has ended. It must upgrade before it can change plans.
+    #[error("account {0} has no paid plan; place an upgrade order first")]
     UpgradeFirst(AccountId),
-    /// The account has a paid plan: it changes that, and upgrades no more.
-    #[error("account {0} has a paid plan: change it")]
+    /// The account already has a paid plan, which is changed rather than upgraded to.
+    #[error("account {0} already has a paid plan; change the plan instead")]
     AlreadyUpgraded(AccountId),
-    /// Its profile asks for an approved KYC first.
-    #[error("the KYC of account {0} is not approved")]
+    /// The profile requires an approved KYC first.
+    #[error("the KYC of account {0} is not approved; submit it or wait for the review")]
     KycNotApproved(AccountId),
-    /// Its profile asks for no KYC.
-    #[error("no KYC is asked for of account {0}")]
+    /// The profile does not require a KYC.
+    #[error("account {0} does not require a KYC")]
     KycNotRequired(AccountId),
-    /// No such submission, or not one that this caller may know of.
+    /// No such submission, or one that the caller may not see.
     #[error("KYC submission {0} does not exist")]
     KycNotFound(KycId),
-    /// Documents are missing that the catalogue asks for.
-    #[error("documents are missing: {}", .0.join(", "))]
+    /// Documents that the catalogue requires are missing.
+    #[error("required documents are missing: {}", .0.join(", "))]
     DocumentMissing(Vec<String>),
-    /// The submission does not move.
+    /// The KYC submission is in the wrong state.
     #[error(transparent)]
     Kyc(#[from] KycRefused),
-    /// Less credit than the plan's first purchase must bring (REQ-100).
-    #[error("the first credit is at least {0}")]
+    /// The profile levies tax, but the account's tax country is not known (D33).
+    #[error("account {0} has no billing details; set them with UpdateBillingDetails first")]
+    BillingDetailsRequired(AccountId),
+    /// The tax country is refused.
+    #[error(transparent)]
+    Country(#[from] CountryRefused),
+    /// The credit bought is less than the minimum of the first purchase of this plan (REQ-100).
+    #[error("the first credit purchase must be at least {0}")]
     BelowMinimum(String),
-    /// The account is closed for ever.
+    /// The account is permanently closed.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
-    /// The account is not closed by whoever asks, or not so.
+    /// The closing is refused: wrong caller, option or acknowledgements.
     #[error(transparent)]
     Close(#[from] CloseRefused),
-    /// Operators close accounts of its profile.
-    #[error("account {0} is closed by support")]
+    /// Only operators close accounts of this profile.
+    #[error("only support can close account {0}; contact support")]
     ContactSupport(AccountId),
-    /// Closing asks for a fresh proof of who the person is (REQ-057).
-    #[error("prove who you are again to close account {0}")]
+    /// Closing requires recent re-authentication (REQ-057).
+    #[error("closing account {0} requires recent authentication; authenticate again")]
     ReauthRequired(AccountId),
-    /// The account pays for a contract that goes on (D16).
-    #[error("account {0} pays for a contract: another payer must be named first")]
+    /// A new e-mail address requires recent re-authentication.
+    #[error("changing the address of user {0} requires recent authentication; authenticate again")]
+    UserReauthRequired(UserId),
+    /// The account is the payer of a contract that is still in force (D16).
+    #[error("account {0} pays for a contract; name another payer first")]
     ContractPayer(AccountId),
-    /// Plans that the customer can't leave stand in the way.
-    #[error("a soft close is not possible: {}", blocked(.0))]
+    /// The account has plans that the customer cannot leave.
+    #[error("the account cannot be made dormant: {}", blocked(.0))]
     SoftCloseBlocked(Vec<(String, String)>),
-    /// A dormant account neither buys nor changes.
-    #[error("account {0} is dormant: return to service first")]
+    /// A dormant account can neither buy nor change plans.
+    #[error("account {0} is dormant; return it to service first")]
     AccountDormant(AccountId),
-    /// Only a dormant account returns.
+    /// Only a dormant account can return to service.
     #[error("account {0} is not dormant")]
     AccountNotDormant(AccountId),
-    /// It is suspended for that reason already.
-    #[error("account {0} is suspended for that reason")]
+    /// The account is already suspended for this reason.
+    #[error("account {0} is already suspended for this reason")]
     AccountSuspended(AccountId),
-    /// It is not suspended for that reason.
-    #[error("account {0} is not suspended for that reason")]
+    /// The account is not suspended for this reason.
+    #[error("account {0} is not suspended for this reason")]
     AccountNotSuspended(AccountId),
-    /// The account may not do it now.
-    #[error("account {0} may not: {1}")]
+    /// The account does not have this capability at the moment.
+    #[error("account {0} is not permitted to do this: {1}")]
     Denied(AccountId, Denial),
-    /// No such resource, or not one that this caller may know of.
+    /// No such resource, or one that the caller may not see.
     #[error("resource {0} does not exist")]
     ResourceNotFound(ResourceId),
-    /// A resource of its kind with its sid is held.
-    #[error("a resource of this kind and sid is recorded")]
+    /// The account already holds a resource of this kind and sid.
+    #[error("a resource of this kind and sid is already recorded")]
     ResourceExists,
-    /// No such registration, or not one that this caller may know of.
+    /// No such registration, or one that the caller may not see.
     #[error("DLT registration {0} does not exist")]
     DltRegistrationNotFound(RegistrationId),
-    /// One for the country is in force.
-    #[error("a DLT registration for {0} is in force")]
+    /// A registration for the country is already in force.
+    #[error("a DLT registration for {0} is already in force; revoke it first")]
     DltRegistrationExists(String),
-    /// No such number, or not one that this caller may know of.
+    /// No such number, or one that the caller may not see.
     #[error("whitelisted number {0} does not exist")]
     WhitelistedNumberNotFound(WhitelistedId),
-    /// It is on the list.
-    #[error("the number is on the list")]
+    /// The number is already on the account's whitelist.
+    #[error("the number is already whitelisted")]
     WhitelistedNumberExists,
-    /// The trial has as many numbers as it may.
-    #[error("account {account} has {limit} whitelisted numbers, the most its trial allows")]
+    /// The trial has reached its limit of whitelisted numbers.
+    #[error("account {account} has {limit} whitelisted numbers, the maximum for its trial")]
     WhitelistLimit {
         /// The account.
         account: AccountId,
-        /// The most.
+        /// The limit.
         limit: i64,
     },
-    /// A code is neither sent nor taken.
+    /// The verification code is not sent, or not accepted.
     #[error(transparent)]
     Code(#[from] CodeRefused),
-    /// Another order of this kind is being paid.
-    #[error("account {0} has an order under way")]
+    /// Another order of this kind is still in progress.
+    #[error("account {0} has an order in progress; try again once it has ended")]
     OrderUnderWay(AccountId),
-    /// No such ticket, or not one that this caller may know of.
+    /// No such ticket, or one that the caller may not see.
     #[error("ticket {0} does not exist")]
     TicketNotFound(TicketId),
-    /// No cycle of the account is to be paid.
-    #[error("nothing of account {0} is due")]
+    /// No such work is parked.
+    #[error("no parked work {0} exists")]
+    ParkedWorkNotFound(String),
+    /// No billing cycle of the account is unpaid.
+    #[error("account {0} has no unpaid renewal")]
     NothingDue(AccountId),
-    /// No such invoice, or another account's.
+    /// The owner has not given any payout details, or they were erased after the last refund ended.
+    #[error("account {0} has no payout details")]
+    PayoutDetailsNotFound(AccountId),
+    /// No such payment method, or one of another account.
+    #[error("payment method {0} does not exist")]
+    PaymentMethodNotFound(MethodId),
+    /// The payment method is expired or removed.
+    #[error("payment method {0} is expired or removed")]
+    PaymentMethodNotUsable(MethodId),
+    /// What is bought can't be paid with the method.
+    #[error("this can't be paid with {0}")]
+    MethodNotAvailable(String),
+    /// The total is less than the minimum of the method.
+    #[error("{method} pays {minimum} or more")]
+    BelowMethodMinimum {
+        /// The method.
+        method: String,
+        /// Its minimum, with the currency.
+        minimum: String,
+    },
+    /// No such invoice, or one of another account.
     #[error("invoice {0} does not exist")]
     InvoiceNotFound(InvoiceId),
-    /// No kind of number has a price in the currency of the account.
-    #[error("numbers are not sold to account {0}")]
+    /// The price list has no number in the account's currency.
+    #[error("numbers are not sold in the currency of account {0}")]
     NumbersNotOffered(AccountId),
-    /// The account's data have not been deleted.
-    #[error("the data of account {0} have not been deleted")]
+    /// The account's data has not been deleted yet.
+    #[error("the data of account {0} has not been deleted")]
     DeletionReceiptNotFound(AccountId),
     /// No such profile.
     #[error("profile {0} does not exist")]
@@ -156,50 +191,70 @@ pub enum Error {
     /// The profile has no such role.
     #[error("role {0} does not exist")]
     RoleNotFound(String),
-    /// The person's roles do not reach.
-    #[error("none of the caller's roles in account {0} may do this")]
+    /// None of the person's roles permits the action.
+    #[error("none of the caller's roles in account {0} permits this")]
     RoleNotAllowed(AccountId),
-    /// Only an operator may ask for this.
+    /// Only operators may set this field.
     #[error("only operators may set {0}")]
     OperatorsOnly(&'static str),
-    /// The role is not held.
+    /// The user does not hold the role.
     #[error("user {0} does not hold the role")]
     MemberNotFound(UserId),
-    /// An account keeps an owner.
-    #[error("account {0} would have no owner")]
+    /// The last owner cannot be removed.
+    #[error("account {0} must keep at least one owner; grant the role to another user first")]
     LastOwner(AccountId),
-    /// Subaccounts have no subaccounts.
-    #[error("account {account} is a subaccount: use its root account {root}")]
+    /// Subaccounts cannot have subaccounts.
+    #[error("account {account} is a subaccount; use its root account {root}")]
     UseRootAccount {
         /// The subaccount.
         account: AccountId,
-        /// Its root.
+        /// The root account.
         root: AccountId,
     },
-    /// The root has as many subaccounts as its profile allows.
-    #[error("account {account} has {limit} subaccounts, the most its profile allows")]
+    /// The root account has reached its profile's limit of subaccounts.
+    #[error("account {account} has {limit} subaccounts, the maximum of its profile")]
     TooManySubaccounts {
-        /// The root.
+        /// The root account.
         account: AccountId,
-        /// The most.
+        /// The limit.
         limit: i64,
     },
-    /// The order does not move.
+    /// The user has reached the limit of trial accounts.
+    #[error("user {user} has opened {limit} trial accounts, the maximum for one user")]
+    TooManyTrials {
+        /// The person.
+        user: UserId,
+        /// The limit.
+        limit: i64,
+    },
+    /// The account has reached the limit of resources.
+    #[error("account {account} holds {limit} resources, the maximum for one account")]
+    TooManyResources {
+        /// The account.
+        account: AccountId,
+        /// The limit.
+        limit: i64,
+    },
+    /// The order is in the wrong state.
     #[error(transparent)]
     Order(#[from] OrderRefused),
-    /// The plan does not open this channel.
-    #[error("channel {0} is not in the plan")]
+    /// The plan does not include this support channel.
+    #[error("channel {0} is not included in the plan")]
     ChannelNotInPlan(String),
-    /// A stored value does not read; we wrote it, so this is a bug.
-    #[error("stored {0} does not read")]
+    /// A stored row, or a value of another service, is missing or malformed. This is a bug.
+    #[error("{0} is missing or malformed")]
     Stored(&'static str),
-    /// Another service refused or is away.
+    /// Another service refused the call or is unavailable.
     #[error("calling another service: {}", .0.message())]
     Peer(#[from] Status),
-    /// Another try of the same intent was first. Not transparent: it is looked for among causes.
-    #[error("another try was first")]
+    /// A concurrent attempt of the same request won. Not transparent: callers search the error's sources for `Twin`.
+    #[error("a concurrent attempt of the same request won")]
     Twin(#[from] Twin),
-    /// The database failed, or held what it must not.
+    /// The method is closed to the account in its present state. Not transparent: callers search the error's sources
+    /// for `NotOpen`.
+    #[error("{0}")]
+    NotOpen(#[from] chassis::NotOpen),
+    /// The database failed, or returned a value that cannot be read.
     #[error("database")]
     Database(#[from] sqlx::Error),
 }
@@ -224,8 +279,8 @@ fn said(faults: &[FieldError]) -> String {
 }
 
 impl From<Error> for Status {
-    /// The one table from errors to the wire. It has no catch-all: a new variant must choose.
-    #[expect(clippy::too_many_lines, reason = "the one table")]
+    /// The one mapping from errors to the wire. It has no catch-all arm, so that each new variant chooses its status.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive mapping")]
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let not_found = |reason| Refusal::new(Code::NotFound, reason);
@@ -263,6 +318,18 @@ impl From<Error> for Status {
                 KycRefused::NotInReview => "KYC_NOT_IN_REVIEW",
                 KycRefused::NotApproved => "KYC_NOT_APPROVED",
             }),
+            Error::BillingDetailsRequired(id) => {
+                wrong_state("BILLING_DETAILS_REQUIRED").with("accountId", id)
+            }
+            Error::Country(CountryRefused::FollowsKyc(country)) => {
+                wrong_state("COUNTRY_FOLLOWS_KYC").with("countryCode", country)
+            }
+            Error::Country(CountryRefused::ReasonMissing(_)) => {
+                let expected = "a reason why the country differs from that of the approved KYC";
+                Refusal::invalid("INVALID_FIELD")
+                    .with("field", "country_reason")
+                    .with_fields(&[chassis::field_error("country_reason", expected)])
+            }
             Error::BelowMinimum(least) => {
                 let expected = format!("at least {least}");
                 Refusal::invalid("BELOW_MINIMUM")
@@ -292,6 +359,9 @@ impl From<Error> for Status {
             Error::ContactSupport(id) => wrong_state("CONTACT_SUPPORT").with("accountId", id),
             Error::ReauthRequired(id) => {
                 Refusal::new(Code::Unauthenticated, "REAUTH_REQUIRED").with("accountId", id)
+            }
+            Error::UserReauthRequired(id) => {
+                Refusal::new(Code::Unauthenticated, "REAUTH_REQUIRED").with("userId", id)
             }
             Error::ContractPayer(id) => wrong_state("CONTRACT_PAYER").with("accountId", id),
             Error::SoftCloseBlocked(blockers) => {
@@ -335,8 +405,31 @@ impl From<Error> for Status {
             Error::Code(CodeRefused::Wrong) => wrong_state("CODE_WRONG"),
             Error::Code(CodeRefused::Expired) => wrong_state("CODE_EXPIRED"),
             Error::Code(CodeRefused::Blocked) => wrong_state("CODE_BLOCKED"),
-            Error::OrderUnderWay(id) => wrong_state("ORDER_UNDER_WAY").with("accountId", id),
+            // Retryable: the order in progress may end at any moment.
+            Error::OrderUnderWay(id) => Refusal::new(Code::Aborted, "ORDER_UNDER_WAY")
+                .with("accountId", id)
+                .retry_after(Duration::from_secs(1)),
+            Error::PaymentMethodNotFound(id) => {
+                not_found("PAYMENT_METHOD_NOT_FOUND").with("paymentMethodId", id)
+            }
+            Error::PaymentMethodNotUsable(id) => {
+                wrong_state("PAYMENT_METHOD_NOT_USABLE").with("paymentMethodId", id)
+            }
+            Error::MethodNotAvailable(code) => {
+                wrong_state("METHOD_NOT_AVAILABLE").with("methodCode", code)
+            }
+            Error::BelowMethodMinimum { method, minimum } => {
+                Refusal::invalid("BELOW_METHOD_MINIMUM")
+                    .with("methodCode", method)
+                    .with_fields(&[chassis::field_error(
+                        "payment_method_id",
+                        format!("a method that pays less than {minimum}"),
+                    )])
+            }
             Error::InvoiceNotFound(id) => not_found("INVOICE_NOT_FOUND").with("invoiceId", id),
+            Error::PayoutDetailsNotFound(id) => {
+                not_found("PAYOUT_DETAILS_NOT_FOUND").with("accountId", id)
+            }
             Error::NothingDue(id) => wrong_state("NOTHING_DUE").with("accountId", id),
             Error::NumbersNotOffered(id) => {
                 wrong_state("NUMBERS_NOT_OFFERED").with("accountId", id)
@@ -345,6 +438,7 @@ impl From<Error> for Status {
                 not_found("DELETION_RECEIPT_NOT_FOUND").with("accountId", id)
             }
             Error::TicketNotFound(id) => not_found("TICKET_NOT_FOUND").with("ticketId", id),
+            Error::ParkedWorkNotFound(id) => not_found("PARKED_WORK_NOT_FOUND").with("workId", id),
             Error::ProfileNotFound(code) => {
                 not_found("PROFILE_NOT_FOUND").with("profileCode", code)
             }
@@ -365,6 +459,16 @@ impl From<Error> for Status {
                     .with("accountId", account)
                     .with("limit", limit)
             }
+            Error::TooManyTrials { user, limit } => {
+                Refusal::new(Code::ResourceExhausted, "TOO_MANY_TRIAL_ACCOUNTS")
+                    .with("userId", user)
+                    .with("limit", limit)
+            }
+            Error::TooManyResources { account, limit } => {
+                Refusal::new(Code::ResourceExhausted, "TOO_MANY_RESOURCES")
+                    .with("accountId", account)
+                    .with("limit", limit)
+            }
             Error::Order(OrderRefused::Requote) => Refusal::new(Code::Aborted, "REQUOTE"),
             Error::Order(OrderRefused::ConfirmationMissing { required, given }) => {
                 wrong_state("CONFIRMATION_MISSING")
@@ -372,6 +476,11 @@ impl From<Error> for Status {
                     .with("given", given)
             }
             Error::Order(OrderRefused::NotQuoted) => wrong_state("ORDER_NOT_QUOTED"),
+            Error::Order(OrderRefused::NotOpen) => wrong_state("ORDER_NOT_OPEN"),
+            // It passes, as for another order of the account.
+            Error::Order(OrderRefused::UnderWay) => {
+                Refusal::new(Code::Aborted, "ORDER_UNDER_WAY").retry_after(Duration::from_secs(1))
+            }
             Error::ChannelNotInPlan(channel) => {
                 wrong_state("CHANNEL_NOT_IN_PLAN").with("channelCode", channel)
             }
@@ -379,9 +488,10 @@ impl From<Error> for Status {
                 tracing::error!(error = %Chain(&error), "request failed");
                 return chassis::internal();
             }
-            // Its refusals are ours; its faults and absences keep their codes.
+            // Refusals of another service are passed on as ours; its faults and outages keep their status codes.
             Error::Peer(status) => return status.clone(),
             Error::Twin(Twin) => Refusal::new(Code::Aborted, "CONFLICT"),
+            Error::NotOpen(not_open) => not_open.refusal(),
             Error::Database(_) => return chassis::database_status(&error),
         };
         refusal.into_status(DOMAIN, message)

@@ -1,4 +1,5 @@
-//! Sagas: an RPC begins them, and a job finishes those whose RPC was cut short.
+//! Operations that span services or are shared by RPCs and jobs. An RPC begins a saga; a job finishes it if the RPC was
+//! cut short.
 
 pub mod authorize;
 pub mod close;
@@ -9,8 +10,13 @@ pub mod hold;
 pub mod limit;
 pub mod notify;
 pub mod open_account;
+pub mod pay;
 pub mod permit;
 pub mod purchase;
+pub mod renew;
+pub mod seal;
+pub mod soft_close;
 pub mod stood;
 pub mod suspend;
 pub mod tell_details;
+pub mod tell_standing;

@@ -1,4 +1,4 @@
-//! The gRPC face of account-lifecycle: a table of contents, one file for each RPC.
+//! The gRPC interface of account-lifecycle, one file per RPC.
 
 mod ask_refund;
 mod authorize;
@@ -19,6 +19,7 @@ mod create_subaccount;
 mod create_ticket;
 mod create_user;
 mod create_whitelisted_number;
+mod customers;
 mod delete_resource;
 mod delete_user;
 mod delete_whitelisted_number;
@@ -29,6 +30,7 @@ mod get_current_plan;
 mod get_deletion_receipt;
 mod get_kyc;
 mod get_order;
+mod get_payout_details;
 mod get_resource;
 mod get_ticket;
 mod get_user;
@@ -38,11 +40,13 @@ mod list_account_history;
 mod list_accounts;
 mod list_audit_entries;
 mod list_available_plans;
+mod list_closings;
 mod list_dlt_registrations;
 mod list_kyc_submissions;
 mod list_members;
 mod list_notifications;
 mod list_orders;
+mod list_parked_work;
 mod list_pending_changes;
 mod list_resources;
 mod list_tickets;
@@ -51,11 +55,13 @@ mod list_whitelisted_numbers;
 mod pay_invoice;
 mod pay_renewal;
 mod reinstate_account;
+mod retry_parked_work;
 mod return_to_service;
 mod review_kyc;
 mod revoke_dlt_registration;
 mod revoke_role;
 mod send_whitelist_code;
+mod set_payout_details;
 mod soft_close;
 mod submit_kyc;
 mod suspend_account;
@@ -71,7 +77,7 @@ mod withdraw_kyc;
 
 use std::pin::Pin;
 
-use chassis::{Caller, detached, internal, saga, write};
+use chassis::{Caller, internal, listed, saga, write};
 use futures::Stream;
 use proto::account::v1 as pb;
 use proto::account::v1::account_service_server::AccountService;
@@ -81,20 +87,31 @@ use crate::ctx::Ctx;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// A method that reads: its file's `handle`, given the context, the caller and the message. It
-/// begins a transaction to enter its tenant, so it runs in a task that nobody cancels.
+/// A read: calls `handle` of the RPC's file with the context, the caller and the message.
 macro_rules! read {
+    ($self:ident, $request:ident, $file:ident) => {{
+        let caller = $request
+            .extensions()
+            .get::<chassis::Caller>()
+            .cloned()
+            .ok_or_else(chassis::internal)?;
+        Ok(tonic::Response::new(
+            $file::handle($self, &caller, $request.into_inner()).await?,
+        ))
+    }};
+}
+use read;
+
+/// A list: like a read, with pagination.
+macro_rules! list {
     ($self:ident, $request:ident, $file:ident) => {{
         let caller = $request
             .extensions()
             .get::<Caller>()
             .cloned()
             .ok_or_else(internal)?;
-        let ctx = $self.clone();
-        detached(async move {
-            Ok(Response::new(
-                $file::handle(&ctx, &caller, $request.into_inner()).await?,
-            ))
+        listed($self, $request.into_inner(), |message| {
+            $file::handle($self, &caller, message)
         })
         .await
     }};
@@ -127,7 +144,7 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ListAccountsRequest>,
     ) -> Result<Response<pb::ListAccountsResponse>, Status> {
-        read!(self, request, list_accounts)
+        list!(self, request, list_accounts)
     }
 
     async fn create_user(
@@ -148,7 +165,7 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ListUsersRequest>,
     ) -> Result<Response<pb::ListUsersResponse>, Status> {
-        read!(self, request, list_users)
+        list!(self, request, list_users)
     }
 
     async fn grant_role(
@@ -169,7 +186,7 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ListMembersRequest>,
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
-        read!(self, request, list_members)
+        list!(self, request, list_members)
     }
 
     async fn list_available_plans(
@@ -197,14 +214,16 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ConfirmOrderRequest>,
     ) -> Result<Response<pb::ConfirmOrderResponse>, Status> {
-        saga(self, request, confirm_order::handle).await
+        self.look_at_catalogue().await;
+        write(self, request, confirm_order::handle).await
     }
 
     async fn commit_order(
         &self,
         request: Request<pb::CommitOrderRequest>,
     ) -> Result<Response<pb::CommitOrderResponse>, Status> {
-        saga(self, request, commit_order::handle).await
+        self.look_at_catalogue().await;
+        write(self, request, commit_order::handle).await
     }
 
     async fn get_order(
@@ -218,7 +237,7 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ListOrdersRequest>,
     ) -> Result<Response<pb::ListOrdersResponse>, Status> {
-        read!(self, request, list_orders)
+        list!(self, request, list_orders)
     }
 
     async fn create_ticket(
@@ -239,7 +258,7 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ListTicketsRequest>,
     ) -> Result<Response<pb::ListTicketsResponse>, Status> {
-        read!(self, request, list_tickets)
+        list!(self, request, list_tickets)
     }
 
     async fn cancel_subscription(
@@ -323,14 +342,14 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ListKycSubmissionsRequest>,
     ) -> Result<Response<pb::ListKycSubmissionsResponse>, Status> {
-        read!(self, request, list_kyc_submissions)
+        list!(self, request, list_kyc_submissions)
     }
 
     async fn list_account_history(
         &self,
         request: Request<pb::ListAccountHistoryRequest>,
     ) -> Result<Response<pb::ListAccountHistoryResponse>, Status> {
-        read!(self, request, list_account_history)
+        list!(self, request, list_account_history)
     }
 
     async fn close_account(
@@ -368,6 +387,13 @@ impl AccountService for Ctx {
         read!(self, request, get_close_options)
     }
 
+    async fn list_closings(
+        &self,
+        request: Request<pb::ListClosingsRequest>,
+    ) -> Result<Response<pb::ListClosingsResponse>, Status> {
+        list!(self, request, list_closings)
+    }
+
     async fn authorize(
         &self,
         request: Request<pb::AuthorizeRequest>,
@@ -393,28 +419,28 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ListResourcesRequest>,
     ) -> Result<Response<pb::ListResourcesResponse>, Status> {
-        read!(self, request, list_resources)
+        list!(self, request, list_resources)
     }
 
     async fn list_dlt_registrations(
         &self,
         request: Request<pb::ListDltRegistrationsRequest>,
     ) -> Result<Response<pb::ListDltRegistrationsResponse>, Status> {
-        read!(self, request, list_dlt_registrations)
+        list!(self, request, list_dlt_registrations)
     }
 
     async fn list_whitelisted_numbers(
         &self,
         request: Request<pb::ListWhitelistedNumbersRequest>,
     ) -> Result<Response<pb::ListWhitelistedNumbersResponse>, Status> {
-        read!(self, request, list_whitelisted_numbers)
+        list!(self, request, list_whitelisted_numbers)
     }
 
     async fn list_notifications(
         &self,
         request: Request<pb::ListNotificationsRequest>,
     ) -> Result<Response<pb::ListNotificationsResponse>, Status> {
-        read!(self, request, list_notifications)
+        list!(self, request, list_notifications)
     }
 
     async fn create_resource(
@@ -487,6 +513,20 @@ impl AccountService for Ctx {
         write(self, request, delete_user::handle).await
     }
 
+    async fn set_payout_details(
+        &self,
+        request: Request<pb::SetPayoutDetailsRequest>,
+    ) -> Result<Response<pb::SetPayoutDetailsResponse>, Status> {
+        saga(self, request, set_payout_details::handle).await
+    }
+
+    async fn get_payout_details(
+        &self,
+        request: Request<pb::GetPayoutDetailsRequest>,
+    ) -> Result<Response<pb::GetPayoutDetailsResponse>, Status> {
+        read!(self, request, get_payout_details)
+    }
+
     async fn get_deletion_receipt(
         &self,
         request: Request<pb::GetDeletionReceiptRequest>,
@@ -498,7 +538,23 @@ impl AccountService for Ctx {
         &self,
         request: Request<pb::ListAuditEntriesRequest>,
     ) -> Result<Response<pb::ListAuditEntriesResponse>, Status> {
-        read!(self, request, list_audit_entries)
+        list!(self, request, list_audit_entries)
+    }
+
+    async fn list_parked_work(
+        &self,
+        request: Request<pb::ListParkedWorkRequest>,
+    ) -> Result<Response<pb::ListParkedWorkResponse>, Status> {
+        list!(self, request, list_parked_work)
+    }
+
+    async fn retry_parked_work(
+        &self,
+        request: Request<pb::RetryParkedWorkRequest>,
+    ) -> Result<Response<pb::RetryParkedWorkResponse>, Status> {
+        write(self, request, retry_parked_work::handle)
+            .await
+            .inspect(|_| self.wake.notify_waiters())
     }
 
     async fn verify_audit(

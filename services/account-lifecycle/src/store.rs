@@ -1,7 +1,7 @@
 //! The SQL of account-lifecycle: one file for each table, one function for each statement.
 //!
-//! Every function takes the caller's connection, so that the caller decides what is one
-//! transaction. Names are schema-qualified; nothing depends on `search_path`.
+//! Every function takes the caller's connection, so that the caller decides the transaction. Names are
+//! schema-qualified; nothing depends on `search_path`.
 
 pub mod accounts;
 pub mod billing_details;
@@ -11,6 +11,8 @@ pub mod kyc_submissions;
 pub mod members;
 pub mod notifications;
 pub mod orders;
+pub mod payout_details;
+pub mod recordings;
 pub mod resources;
 pub mod roots;
 pub mod tickets;

@@ -1,36 +1,42 @@
-//! Everything that can go wrong in billing, and how the wire shows it.
+//! The errors of billing and how each is returned on the wire.
+
+use std::time::Duration;
 
 use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
 use tonic::{Code, Status};
-use values::{AccountId, CollectionId, InvoiceId, RentalId, RunId};
+use values::{AccountId, CollectionId, InvoiceId, LotId, RentalId, RunId};
 
 use crate::domain::usage::SumOutOfRange;
 
 const DOMAIN: &str = "billing.perdiem";
+/// When to ask again while a run or a payment is under way.
+const UNDER_WAY: Duration = Duration::from_secs(5);
 
-/// Why a request or a job of this service did not succeed.
+/// Why a request or a job of this service failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Fields of the request do not read as what they must be.
+    /// Fields of the request are malformed or out of range.
     #[error("{}", said(.0))]
     Fields(Vec<FieldError>),
     /// No such account.
     #[error("account {0} does not exist")]
     AccountNotFound(AccountId),
-    /// The account is open with other facts.
-    #[error("account {0} exists with other facts")]
+    /// The account exists with different attributes.
+    #[error("account {0} already exists with different attributes")]
     AccountExists(AccountId),
-    /// The ledger belongs to the root account.
-    #[error("account {account} is a subaccount: use its root account {root}")]
+    /// The ledger belongs to the root account, and the request names a subaccount.
+    #[error("account {account} is a subaccount; use its root account {root}")]
     UseRootAccount {
         /// The subaccount.
         account: AccountId,
         /// Its root.
         root: AccountId,
     },
-    /// More entries than a statement holds.
-    #[error("the statement of account {0} has more than 5000 entries: list them page by page")]
+    /// The statement would hold more entries than the limit.
+    #[error(
+        "the statement of account {0} has more than 5000 entries; read them by pages with ListEntries"
+    )]
     StatementTooLong(AccountId),
     /// No such profile.
     #[error("profile {0} does not exist")]
@@ -38,7 +44,7 @@ pub enum Error {
     /// No such family.
     #[error("family {0} does not exist")]
     FamilyNotFound(String),
-    /// The account's profile does not have the family.
+    /// The account's profile does not offer the family.
     #[error("family {family} is not offered to account {account}")]
     FamilyNotOffered {
         /// The account.
@@ -46,14 +52,16 @@ pub enum Error {
         /// The family.
         family: String,
     },
-    /// The family's plans are renewed, not run (D14).
-    #[error("family {0} is billed in advance: its renewals are not runs")]
+    /// The family's plans are billed in advance by renewals and not by billing runs (D14).
+    #[error("family {0} is billed in advance by renewals and has no billing runs")]
     FamilyBilledInAdvance(String),
     /// The period has not ended.
-    #[error("month {0} has not ended")]
+    #[error("month {0} has not ended; try again after its end")]
     PeriodNotEnded(String),
-    /// The event's currency is not the account's.
-    #[error("event {event}: account {account} has a ledger in {currency}")]
+    /// The currency of an event differs from the account's.
+    #[error(
+        "event {event}: account {account} has a ledger in {currency}; send its price in {currency}"
+    )]
     CurrencyDiffers {
         /// Index of the event.
         event: usize,
@@ -65,91 +73,128 @@ pub enum Error {
     /// No such invoice.
     #[error("invoice {0} does not exist")]
     InvoiceNotFound(InvoiceId),
-    /// It is paid, undone or written off.
-    #[error("invoice {0} is not open")]
+    /// The invoice is paid, void or written off.
+    #[error("invoice {0} is not open: it is paid, void or written off")]
     InvoiceNotOpen(InvoiceId),
-    /// A part of it is paid: a credit note undoes it.
-    #[error("invoice {0} is paid in part")]
+    /// Part of the invoice is paid, so only a credit note can reverse it.
+    #[error("invoice {0} is partly paid and can't be voided; create a credit note instead")]
     InvoicePaidInPart(InvoiceId),
-    /// More is to be credited than was earned and not credited yet.
-    #[error("{left} is left to credit of invoice {invoice}")]
+    /// The credit note exceeds the invoiced revenue and tax not yet credited.
+    #[error("only {left} of invoice {invoice} is left to credit")]
     CreditExceedsInvoice {
         /// The invoice.
         invoice: InvoiceId,
         /// What is left.
         left: String,
     },
-    /// Nothing of the account is renewed in the family.
+    /// The refund to a charge exceeds what has not been refunded of it.
+    #[error("only {left} of the charge that paid invoice {invoice} is left to refund")]
+    CreditExceedsCharge {
+        /// The invoice.
+        invoice: InvoiceId,
+        /// What is left.
+        left: String,
+    },
+    /// The account has no renewing plan in the family.
     #[error("account {0} has no subscription in the family")]
     SubscriptionNotFound(AccountId),
     /// The account is closing or closed.
-    #[error("account {0} is closed")]
+    #[error("account {0} is closing or closed")]
     AccountClosed(AccountId),
-    /// No renewal of the account is to be paid, or nothing is left to pay of the invoice.
-    #[error("nothing of account {0} is due")]
+    /// No renewal of the account is due, or the invoice is settled.
+    #[error("account {0} has nothing to pay")]
     NothingDue(AccountId),
-    /// No such rental, or another account's.
+    /// No such rental of the account.
     #[error("rental {0} does not exist")]
     RentalNotFound(RentalId),
-    /// What the account has left does not cover it.
-    #[error("the balance of account {0} does not cover it")]
+    /// The balance of the account does not cover the amount.
+    #[error("the balance of account {0} does not cover the amount; add credit first")]
     InsufficientCredit(AccountId),
-    /// The account is open: nothing of it is erased.
-    #[error("account {0} is not closed")]
+    /// The account is not closed, so its data can't be erased.
+    #[error("account {0} is not closed; close it before erasing its data")]
     AccountNotClosed(AccountId),
-    /// What is charged now may succeed, and would come too late.
-    #[error("a payment of account {0} is under way")]
+    /// A charge of the account is undecided and may still succeed.
+    #[error("a payment of account {0} is under way; try again when it is decided")]
     PaymentUnderWay(AccountId),
-    /// A month of the account is billed by a run that has not ended.
-    #[error("the run of {family} for {period_start} has not ended")]
+    /// A billing run that covers a month of the account has not ended.
+    #[error(
+        "the billing run of family {family} for the month from {period_start} has not ended; try again after it"
+    )]
     RunUnderWay {
         /// The family.
         family: String,
         /// The first day of its month.
         period_start: chrono::NaiveDate,
     },
-    /// No closing is prepared.
-    #[error("no closing of account {0} is prepared")]
+    /// No closing is prepared, or a late call refers to an aborted or earlier one.
+    #[error("account {0} has no prepared closing of this time; prepare a new one")]
     NotClosing(AccountId),
     /// No such collection.
     #[error("collection {0} does not exist")]
     CollectionNotFound(CollectionId),
-    /// The order is being collected with other values.
-    #[error("collection {0} of this order exists with other values")]
+    /// The order has a collection with different values.
+    #[error("collection {0} of this order already exists with different values")]
     CollectionExists(CollectionId),
-    /// The reference was recorded with other values.
-    #[error("a payment with the reference {0} is recorded with other values")]
+    /// A payment is recorded under the reference with different values.
+    #[error("a payment with reference {0} is already recorded with different values")]
     PaymentExists(String),
-    /// It would cost another sum than was quoted.
-    #[error("the quote does not hold any more: quote again")]
+    /// The amount differs from the quote.
+    #[error("the amount differs from the quote; request a new quote")]
     Requote,
-    /// No method of the account can be charged without the person, as auto-recharge must.
-    #[error("account {0} has no such payment method that can be charged without the person")]
+    /// The account has no payment method for off-session charges, which auto-recharge needs.
+    #[error("account {0} has no such payment method that supports off-session charges")]
     NoRecurringMethod(AccountId),
-    /// An account that pays by invoice has no balance to fill.
-    #[error("account {0} pays by invoice")]
+    /// The account pays by invoice and has no balance to recharge.
+    #[error("account {0} pays by invoice and has no balance to recharge")]
     InvoicedAccount(AccountId),
     /// The profile has no auto-recharge.
     #[error("auto-recharge is not offered to accounts of profile {0}")]
     AutoRechargeNotOffered(String),
-    /// No paid credit is left, or less than the profile refunds.
-    #[error("account {0} has no paid credit that can be refunded")]
+    /// The account has no such lot, or the lot is used up.
+    #[error("credit {0} does not exist or is used up")]
+    CreditNotFound(LotId),
+    /// The credit was paid for; a refund returns it.
+    #[error("credit {0} was paid for and can't be voided; refund it instead")]
+    CreditWasPaid(LotId),
+    /// The credit comes from a correction, a credit note or a returned refund, and was not granted.
+    #[error("credit {0} was not granted and can't be voided")]
+    CreditNotGranted(LotId),
+    /// The amount to void exceeds what is left of the credit.
+    #[error("credit {0} has less left than the amount; void at most what is left")]
+    CreditExceeded(LotId),
+    /// No charge paid the invoice, so there is none to refund to.
+    #[error("invoice {0} was not paid by a charge and can't be refunded to one")]
+    InvoiceNotCharged(InvoiceId),
+    /// No paid credit is left.
+    #[error(
+        "account {0} has no paid credit that can be refunded; granted credit is never refunded"
+    )]
     NothingToRefund(AccountId),
+    /// Less would be paid out than the profile refunds.
+    #[error(
+        "less than {minimum}, the least that is refunded, would be paid out to account {account}"
+    )]
+    BelowRefundMinimum {
+        /// The account.
+        account: AccountId,
+        /// The least that is paid out.
+        minimum: String,
+    },
     /// The profile has no refunds.
     #[error("refunds are not offered to accounts of profile {0}")]
     RefundNotOffered(String),
-    /// Another try of the same intent was first. Not transparent: it is looked for among causes.
-    #[error("another try was first")]
+    /// Another attempt of the same intent was first. Not transparent: it is looked for among the causes of an error.
+    #[error("another attempt of the same intent was first; try again")]
     Twin(#[from] Twin),
     /// No such run.
     #[error("billing run {0} does not exist")]
     RunNotFound(RunId),
-    /// The run is not in the state that the operation needs.
+    /// The run is not in the required state.
     #[error("billing run {run} is not {state}")]
     RunNotInState {
         /// The run.
         run: RunId,
-        /// What it would have to be: waiting, halted, completed, running.
+        /// The required state: waiting, halted, completed, running or under way.
         state: &'static str,
     },
     /// The account is not parked in the run.
@@ -160,39 +205,46 @@ pub enum Error {
         /// The account.
         account: AccountId,
     },
-    /// What parked the account is not mended.
-    #[error("account {account} still can't be rated: {reason}, {detail}")]
+    /// The reason why the account is parked still holds.
+    #[error(
+        "account {account} still can't be rated: {reason}, {detail}; fix the cause and try again"
+    )]
     StillParked {
         /// The account.
         account: AccountId,
-        /// Why.
+        /// Why: a reason code or an error.
         reason: &'static str,
         /// Details.
         detail: String,
     },
-    /// A chunk that is done again found another number of invoices; its inputs are frozen, so this
-    /// is a bug.
-    #[error("chunk {chunk} of shard {shard}: {found} invoices, {reserved} numbers set aside")]
-    BlockMismatch {
-        /// The shard.
-        shard: i32,
-        /// The chunk.
-        chunk: i32,
-        /// Invoices found.
-        found: i64,
-        /// Numbers set aside.
-        reserved: i64,
+    /// No such work is parked.
+    #[error("no parked work {0} exists")]
+    ParkedWorkNotFound(String),
+    /// No such event is quarantined.
+    #[error("no unposted event of {0} exists")]
+    UnpostedEventNotFound(String),
+    /// The reason why an event can't be posted still holds.
+    #[error("the event of {subject} still can't be posted: {detail}; fix the cause and try again")]
+    StillUnposted {
+        /// The charge, refund or dispute that it reports.
+        subject: String,
+        /// Why: a reason code or an error.
+        detail: String,
     },
-    /// A sum left its range.
+    /// A sum overflows 64 bits.
     #[error(transparent)]
     SumOutOfRange(#[from] SumOutOfRange),
-    /// A stored value does not read; we wrote it, so this is a bug.
-    #[error("stored {0} does not read")]
+    /// A stored value is missing or invalid. Only our services write these, so this is a bug.
+    #[error("stored {0} is missing or invalid")]
     Stored(&'static str),
-    /// Another service refused or is away.
+    /// A call of another service was refused or failed.
     #[error("calling another service: {}", .0.message())]
     Peer(#[from] Status),
-    /// The database failed, or held what it must not.
+    /// The method is not open to the account in its standing. Not transparent: it is looked for among the causes of
+    /// an error.
+    #[error("{0}")]
+    NotOpen(#[from] chassis::NotOpen),
+    /// The database failed or returned a value that violates its rules.
     #[error("database")]
     Database(#[from] sqlx::Error),
 }
@@ -218,6 +270,8 @@ impl From<Error> for Status {
         let message = error.to_string();
         let not_found = |reason| Refusal::new(Code::NotFound, reason);
         let wrong_state = |reason| Refusal::new(Code::FailedPrecondition, reason);
+        // The same request may be answered otherwise once it is over.
+        let passes = |reason| Refusal::new(Code::Aborted, reason).retry_after(UNDER_WAY);
         let refusal = match &error {
             Error::Fields(faults) => {
                 let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();
@@ -260,6 +314,10 @@ impl From<Error> for Status {
             Error::CreditExceedsInvoice { invoice, left } => wrong_state("CREDIT_EXCEEDS_INVOICE")
                 .with("invoiceId", invoice)
                 .with("left", left),
+            Error::CreditExceedsCharge { invoice, left } => wrong_state("CREDIT_EXCEEDS_CHARGE")
+                .with("invoiceId", invoice)
+                .with("left", left)
+                .with("field", "amount"),
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
             Error::NothingDue(id) => wrong_state("NOTHING_DUE").with("accountId", id),
             Error::RentalNotFound(id) => not_found("RENTAL_NOT_FOUND").with("rentalId", id),
@@ -267,10 +325,8 @@ impl From<Error> for Status {
                 wrong_state("INSUFFICIENT_CREDIT").with("accountId", id)
             }
             Error::AccountNotClosed(id) => wrong_state("ACCOUNT_NOT_CLOSED").with("accountId", id),
-            Error::PaymentUnderWay(id) => wrong_state("PAYMENT_UNDER_WAY").with("accountId", id),
-            Error::RunUnderWay { family, .. } => {
-                wrong_state("RUN_UNDER_WAY").with("familyCode", family)
-            }
+            Error::PaymentUnderWay(id) => passes("PAYMENT_UNDER_WAY").with("accountId", id),
+            Error::RunUnderWay { family, .. } => passes("RUN_UNDER_WAY").with("familyCode", family),
             Error::NotClosing(id) => wrong_state("NOT_CLOSING").with("accountId", id),
             Error::SubscriptionNotFound(id) => {
                 not_found("SUBSCRIPTION_NOT_FOUND").with("accountId", id)
@@ -292,7 +348,17 @@ impl From<Error> for Status {
             Error::AutoRechargeNotOffered(code) => {
                 wrong_state("AUTO_RECHARGE_NOT_OFFERED").with("profileCode", code)
             }
+            Error::CreditNotFound(id) => not_found("CREDIT_NOT_FOUND").with("lotId", id),
+            Error::CreditWasPaid(id) => wrong_state("CREDIT_WAS_PAID").with("lotId", id),
+            Error::CreditNotGranted(id) => wrong_state("CREDIT_NOT_GRANTED").with("lotId", id),
+            Error::CreditExceeded(id) => wrong_state("CREDIT_EXCEEDED").with("lotId", id),
+            Error::InvoiceNotCharged(id) => {
+                wrong_state("INVOICE_NOT_CHARGED").with("invoiceId", id)
+            }
             Error::NothingToRefund(id) => wrong_state("NOTHING_TO_REFUND").with("accountId", id),
+            Error::BelowRefundMinimum { account, minimum } => wrong_state("NOTHING_TO_REFUND")
+                .with("accountId", account)
+                .with("minimum", minimum),
             Error::RefundNotOffered(code) => {
                 wrong_state("REFUND_NOT_OFFERED").with("profileCode", code)
             }
@@ -311,30 +377,72 @@ impl From<Error> for Status {
                 .with("accountId", account)
                 .with("cause", reason)
                 .with("detail", detail),
+            Error::ParkedWorkNotFound(id) => not_found("PARKED_WORK_NOT_FOUND").with("workId", id),
+            Error::UnpostedEventNotFound(subject) => {
+                not_found("UNPOSTED_EVENT_NOT_FOUND").with("subjectId", subject)
+            }
+            Error::StillUnposted { subject, detail } => wrong_state("STILL_UNPOSTED")
+                .with("subjectId", subject)
+                .with("detail", detail),
             Error::SumOutOfRange(SumOutOfRange) => Refusal::invalid("AMOUNT_OUT_OF_RANGE")
                 .with_fields(&[chassis::field_error(
                     "events",
                     "amounts whose sums fit 64 bits of millionths",
                 )]),
-            Error::BlockMismatch { .. } | Error::Stored(_) => {
+            Error::Stored(_) => {
                 tracing::error!(error = %Chain(&error), "request failed");
                 return chassis::internal();
             }
-            // Its refusals are ours; its faults and absences keep their codes.
+            // Refusals of a peer are passed on; its faults and absences keep their codes.
             Error::Peer(status) => return status.clone(),
             Error::Twin(Twin) => Refusal::new(Code::Aborted, "CONFLICT"),
+            Error::NotOpen(not_open) => not_open.refusal(),
             Error::Database(_) => return chassis::database_status(&error),
         };
         refusal.into_status(DOMAIN, message)
     }
 }
 
-/// The reason for a run that is not in `state`.
+/// The error reason for a run that is not in `state`.
 fn not_in(state: &str) -> &'static str {
     match state {
         "waiting" => "BILLING_RUN_NOT_WAITING",
         "halted" => "BILLING_RUN_NOT_HALTED",
         "completed" => "BILLING_RUN_NOT_COMPLETED",
+        "under way" => "BILLING_RUN_NOT_UNDER_WAY",
         _ => "BILLING_RUN_NOT_RUNNING",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt as _;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_passes_and_is_asked_for_again() {
+        let family = "SUPPORT".to_owned();
+        let period_start = chrono::NaiveDate::default();
+        for (error, reason) in [
+            (
+                Error::PaymentUnderWay(AccountId::from_uuid(Uuid::nil())),
+                "PAYMENT_UNDER_WAY",
+            ),
+            (
+                Error::RunUnderWay {
+                    family,
+                    period_start,
+                },
+                "RUN_UNDER_WAY",
+            ),
+        ] {
+            let status = Status::from(error);
+            assert_eq!(status.code(), Code::Aborted, "no final answer");
+            assert_eq!(status.get_details_error_info().unwrap().reason, reason);
+            let retry = status.get_details_retry_info().unwrap();
+            assert_eq!(retry.retry_delay, Some(UNDER_WAY));
+        }
     }
 }

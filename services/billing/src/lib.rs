@@ -1,15 +1,12 @@
-//! The billing service: what is owed, for which days, and why.
+//! The billing service: what each account owes, for which period, and why.
 //!
-//! It owns usage, rating, the ledger, invoices and billing runs. A request enters at [`rpc`], which
-//! reads the wire; `domain` decides, `store` remembers; [`jobs`] enters beside `rpc`, woken by the
-//! clock; `ops` holds the scripts that both run; `pdf` sets invoices on
-//! pages; `clients` asks `plan` and
-//! `payments`.
+//! It owns usage, rating, the ledger, invoices and billing runs. Requests enter at [`rpc`], which translates the wire
+//! format; [`jobs`] start work by the clock; `ops` holds the transaction scripts that both share. `domain` decides,
+//! `store` persists, `pdf` renders invoices, and `clients` calls `plan` and `payments`.
 //!
-//! Invariants: `domain` knows neither the wire nor the database; a ledger row is one transfer and
-//! is never changed; a payer has at most one invoice a family and period (the database refuses a
-//! second); invoice numbers have no gap; no transaction waits for another service; money moves only
-//! under the lock of its root account's balance.
+//! Invariants: `domain` depends on neither wire nor database; a ledger row is one transfer and is never changed; a
+//! payer has at most one invoice per family and period (a database constraint); invoice numbers have no gaps; no
+//! transaction waits for another service; money moves only under the lock of its root account's balance.
 
 mod access;
 mod clients;
@@ -19,6 +16,7 @@ mod error;
 mod jobs;
 mod ops;
 mod pdf;
+mod personal;
 mod rpc;
 mod store;
 
@@ -30,57 +28,72 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use proto::billing::v1::billing_service_server::BillingServiceServer;
-use sqlx::{Connection as _, PgConnection};
 use tonic::service::Routes;
 use values::AccountId;
 
 pub use access::ACCESS;
 pub use ctx::Ctx;
+pub use personal::PLACES;
 
-/// The schema of this service, as migrations.
+/// The migrations of this service's schema.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
-/// Its full name in the contract.
-const GRPC_NAME: &str = "perdiem.billing.v1.BillingService";
-/// The largest message that it takes: 10,000 usage events.
+/// The full name of the gRPC service.
+const GRPC_NAMES: &[&str] = &["perdiem.billing.v1.BillingService"];
+/// The largest accepted message in bytes, enough for 10,000 usage events.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Does what the command line asks.
+/// Jobs that run in reconcile-only mode, too. They read what `payments` knows, and post it.
+const RECONCILING: &[&str] = &[
+    "follow_movements",
+    "post_events",
+    "look_at_movements",
+    "measure",
+];
+
+/// Runs the command given on the command line.
 pub fn run(command: Command) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
-    chassis::run(command, &MIGRATOR, server)
+    chassis::run(command, &MIGRATOR, &["PLAN_URL", "PAYMENTS_URL"], server)
 }
 
-/// Whom the invoices of a deleted account went to, and since when, as far as it is kept: no RPC tells (D24).
+/// The invoice recipients of a deleted account with the time from which each applied, as far as they are retained. No
+/// RPC returns them (D24).
 pub async fn recipients(
     database_url: &str,
     account: &str,
 ) -> Result<Vec<(DateTime<Utc>, String)>, Box<dyn Error>> {
     let root = account.parse::<AccountId>()?.uuid();
-    let mut db = PgConnection::connect(database_url).await?;
+    let db = chassis::connect(database_url, "billing", 1)?;
+    let mut db = db.acquire().await?;
     let Some(kept) = store::retained::key(&mut db, root).await? else {
         return Ok(Vec::new());
     };
     let sealed = store::retained::list(&mut db, root).await?;
     let opened = sealed.into_iter().map(|(since, sealed)| {
         let text = ops::seal::opened(&kept.key, (root, since), &sealed);
-        Ok((since, text.map_err(|_| "what is sealed does not open")?))
+        Ok((
+            since,
+            text.map_err(|_| "a sealed recipient can't be decrypted with the account's key")?,
+        ))
     });
     opened.collect()
 }
 
-/// What is served.
+/// Builds the server from its configuration.
 fn server(config: &Config) -> Result<Server, Box<dyn Error>> {
     let workers = config.run_workers;
     let db = chassis::connect(&config.database_url, "billing", config.database_connections)?;
-    let ctx = Ctx::new(db, config)?;
+    let ctx = Ctx::new(db.clone(), config)?;
     let service =
         BillingServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let due = ctx.clone();
     Ok(Server {
         name: "billing",
-        grpc_name: GRPC_NAME,
+        grpc_names: GRPC_NAMES,
         routes: Routes::new(service),
         access: ACCESS,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        db,
         clock: ctx.clock.clone(),
         next_due: Arc::new(move |until| {
             let ctx = due.clone();
@@ -89,5 +102,6 @@ fn server(config: &Config) -> Result<Server, Box<dyn Error>> {
         jobs: Box::new(move |stop| {
             async move { jobs::run(&ctx, workers, &stop).await }.boxed_local()
         }),
+        reconciling: RECONCILING,
     })
 }

@@ -1,19 +1,20 @@
-//! Starts the billing service, or opens what it keeps sealed.
+//! Starts the billing service, or decrypts retained invoice recipients.
 
 use std::error::Error;
 use std::io::{Write as _, stdout};
 
 use clap::Parser;
 
-/// What billing's binary can do.
+/// Commands of the billing binary.
 #[derive(Parser)]
+#[command(version = chassis::VERSION_AND_COMMIT)]
 enum Command {
-    /// What every service can.
+    /// Commands of every service.
     #[command(flatten)]
     Service(Box<chassis::Command>),
-    /// Shows whom the invoices of a deleted account went to, for those who may ask by law (D24).
+    /// Shows the invoice recipients of a deleted account, for authorities entitled to them by law (D24).
     RevealRecipients {
-        /// The database.
+        /// The URL of the database.
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
         /// The account, `AC` and 32 hex digits.

@@ -1,7 +1,7 @@
-//! An invoice on paper: A4 pages with embedded fonts, every line with its formula in words.
+//! Renders invoices as PDF: A4 pages with embedded fonts, each line with its computation in words.
 #![expect(
     clippy::float_arithmetic,
-    reason = "places on a page; sums come as text"
+    reason = "coordinates on a page; amounts come as text"
 )]
 
 use std::sync::OnceLock;
@@ -20,15 +20,23 @@ const WIDTH: f32 = 595.0;
 const HEIGHT: f32 = 842.0;
 const LEFT: f32 = 50.0;
 const RIGHT: f32 = 545.0;
-/// Below it nothing of the table stands.
+/// Lower edge of the table.
 const BOTTOM: f32 = 780.0;
-/// Where the table begins on pages after the first.
+/// Upper edge of the table on pages after the first.
 const TOP: f32 = 90.0;
-/// How wide the text of a row may be.
+/// Width of a row's computation.
 const TEXT_WIDTH: f32 = 380.0;
+/// Width of a row's description, left of the quantity.
+const TITLE_WIDTH: f32 = 318.0;
+/// Right edge of the quantities.
+const QUANTITY: f32 = 385.0;
+/// Right edge of the unit prices.
+const UNIT_PRICE: f32 = 466.0;
+/// Height of a line of notes.
+const NOTE: f32 = 11.0;
 const REGULAR: &[u8] = include_bytes!("../fonts/DejaVuSans.ttf");
 const BOLD: &[u8] = include_bytes!("../fonts/DejaVuSans-Bold.ttf");
-/// The letters of India, which the others lack.
+/// Fonts for Indian scripts, which the others lack.
 const INDIAN: [&[u8]; 8] = [
     include_bytes!("../fonts/NotoSansDevanagari.ttf"),
     include_bytes!("../fonts/NotoSansBengali.ttf"),
@@ -40,35 +48,43 @@ const INDIAN: [&[u8]; 8] = [
     include_bytes!("../fonts/NotoSansTelugu.ttf"),
 ];
 
-/// What stands on an invoice, as text.
+/// The content of an invoice, as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sheet {
-    /// Its number.
+    /// Title, such as "Tax invoice".
+    pub title: String,
+    /// Invoice number.
     pub number: String,
-    /// Who sends it, a line each, the name first.
+    /// Sender, one line each, the name first.
     pub sender: Vec<String>,
-    /// Whom it goes to, a line each.
+    /// Recipient, one line each.
     pub recipient: Vec<String>,
-    /// Facts such as its date: name and value.
+    /// Facts such as the date: name and value.
     pub facts: Vec<(String, String)>,
-    /// Its lines.
+    /// Invoice lines.
     pub rows: Vec<Row>,
-    /// Its sums, the last one in bold: name and sum.
+    /// Totals: name and amount; the last one is set in bold.
     pub totals: Vec<(String, String)>,
+    /// Notes below the totals.
+    pub notes: Vec<String>,
 }
 
 /// A line of an invoice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
-    /// What it is for.
+    /// Description.
     pub title: String,
-    /// How it came about.
+    /// Computation in words.
     pub formula: String,
-    /// How much.
+    /// Quantity.
+    pub quantity: String,
+    /// Price of one unit.
+    pub unit_price: String,
+    /// Amount.
     pub amount: String,
 }
 
-/// A font, and what shapes its letters.
+/// A font and its shaper.
 struct Face {
     font: Font,
     shaper: rustybuzz::Face<'static>,
@@ -92,12 +108,12 @@ impl Face {
         buffer.guess_segment_properties();
         let shaped = rustybuzz::shape(&self.shaper, &[], buffer);
         let units = shaped.glyph_positions().iter().map(|it| it.x_advance);
-        // No letter is wider than two bytes count.
+        // Advances of glyphs fit 16 bits.
         let ems = units.map(|it| i16::try_from(it).map_or(0.0, f32::from));
         ems.sum::<f32>() * size / i16::try_from(self.shaper.units_per_em()).map_or(1.0, f32::from)
     }
 
-    /// `text` in lines no wider than `width`, cut between words, or within one that is too long.
+    /// Wraps `text` into lines no wider than `width`, between words, or within a word that is too long.
     fn wrapped(&self, text: &str, (size, width): (f32, f32)) -> Vec<String> {
         let mut lines = vec![String::new()];
         let mut fits = |word: &str, glue: &str| {
@@ -128,7 +144,7 @@ impl Face {
     }
 }
 
-/// The faces of an invoice.
+/// The faces used on invoices.
 struct Faces {
     regular: Face,
     bold: Face,
@@ -149,13 +165,13 @@ impl Faces {
             .as_ref()
     }
 
-    /// `text` in stretches of one face each: `face`, or the first of India that has what it lacks.
+    /// Splits `text` into runs of one face: `face`, or for characters it lacks, the first Indian face that has them.
     fn stretches<'a, 't>(&'a self, face: &'a Face, text: &'t str) -> Vec<(&'a Face, &'t str)> {
         let mut stretches: Vec<(&Face, &str)> = Vec::new();
         let mut begun = 0;
         let mut current = face;
         for (place, c) in text.char_indices() {
-            // What stands between letters, or joins them, goes with those before it.
+            // Whitespace and joiners belong to the run before them.
             if c.is_whitespace() || matches!(c, '\u{200c}' | '\u{200d}') {
                 continue;
             }
@@ -181,46 +197,67 @@ impl Faces {
     }
 }
 
-/// A row as it is set: its place on the page, and its formula in lines.
+/// A row placed on a page, with its description and computation wrapped.
 #[derive(Debug, Clone, PartialEq)]
 struct Set<'a> {
     y: f32,
     row: &'a Row,
+    title: Vec<String>,
     formula: Vec<String>,
 }
 
 impl Set<'_> {
-    fn height(formula: &[String]) -> f32 {
-        formula.iter().fold(18.0, |height, _| height + 10.0)
+    /// The position after the description.
+    fn title_end(&self) -> f32 {
+        self.title.iter().fold(self.y - 1.0, |y, _| y + 11.0)
+    }
+
+    fn end(&self) -> f32 {
+        let y = self.title_end() + 8.0;
+        self.formula.iter().fold(y, |y, _| y + 10.0)
     }
 }
 
-/// The rows on each page, and where the sums stand on the last one.
+/// The notes of a sheet, wrapped.
+fn notes(sheet: &Sheet, regular: &Face) -> Vec<String> {
+    let notes = sheet.notes.iter();
+    notes
+        .flat_map(|note| regular.wrapped(note, (8.0, RIGHT - LEFT)))
+        .collect()
+}
+
+/// Distributes the rows over pages; returns them with the position of the totals on the last page.
 fn pages<'a>(sheet: &'a Sheet, regular: &Face) -> (Vec<Vec<Set<'a>>>, f32) {
     let heads = sheet.recipient.len().max(sheet.facts.len());
     let mut y = (0..heads).fold(165.0, |y, _| y + 13.0);
     let mut pages = vec![Vec::new()];
     for row in &sheet.rows {
-        let formula = regular.wrapped(&row.formula, (7.5, TEXT_WIDTH));
-        let height = Set::height(&formula);
-        if BOTTOM < y + height {
+        let mut set = Set {
+            y,
+            row,
+            title: regular.wrapped(&row.title, (9.0, TITLE_WIDTH)),
+            formula: regular.wrapped(&row.formula, (7.5, TEXT_WIDTH)),
+        };
+        if BOTTOM < set.end() {
             pages.push(Vec::new());
-            y = TOP;
+            set.y = TOP;
         }
+        y = set.end();
         if let Some(page) = pages.last_mut() {
-            page.push(Set { y, row, formula });
+            page.push(set);
         }
-        y += height;
     }
     let sums = sheet.totals.iter().fold(12.0, |height, _| height + 15.0);
-    if BOTTOM < y + sums {
+    let notes = notes(sheet, regular);
+    let below = notes.iter().fold(sums + 10.0, |height, _| height + NOTE);
+    if BOTTOM < y + below {
         pages.push(Vec::new());
         y = TOP;
     }
     (pages, y)
 }
 
-/// The pages as a PDF; `None` when the fonts or a page do not read, which is a bug.
+/// Renders the invoice as a PDF; `None` if a font or page can't be built, which is a bug.
 pub fn render(sheet: &Sheet) -> Option<Vec<u8>> {
     let faces = Faces::get()?;
     let (pages, totals_y) = pages(sheet, &faces.regular);
@@ -228,7 +265,7 @@ pub fn render(sheet: &Sheet) -> Option<Vec<u8>> {
     let mut document = Document::new();
     document.set_metadata(
         Metadata::new()
-            .title(format!("Invoice {}", sheet.number))
+            .title(format!("{} {}", sheet.title, sheet.number))
             .language("en".to_owned()),
     );
     for (rows, number) in pages.iter().zip(1..) {
@@ -244,7 +281,7 @@ pub fn render(sheet: &Sheet) -> Option<Vec<u8>> {
     document.finish().ok()
 }
 
-/// Draws one of the pages, with its rows; the last one has the sums.
+/// Draws one page with its rows; the last page also has the totals.
 fn draw_page(
     surface: Surface<'_>,
     ((number, count), rows, totals_y): ((usize, usize), &[Set<'_>], f32),
@@ -259,6 +296,8 @@ fn draw_page(
     }
     if let Some(first) = rows.first() {
         pen.strong((LEFT, first.y - 8.0), 8.5, "Description");
+        pen.right((QUANTITY, first.y - 8.0), 8.5, "Quantity");
+        pen.right((UNIT_PRICE, first.y - 8.0), 8.5, "Unit price");
         pen.right((RIGHT, first.y - 8.0), 8.5, "Amount");
         pen.rule(first.y - 3.0);
     }
@@ -328,7 +367,7 @@ impl Pen<'_, '_> {
     }
 
     fn head(&mut self, sheet: &Sheet) {
-        self.strong((LEFT, 70.0), 22.0, "Invoice");
+        self.strong((LEFT, 70.0), 22.0, &sheet.title);
         self.left((LEFT, 88.0), 10.0, &sheet.number);
         let mut y = 62.0;
         for (line, place) in sheet.sender.iter().zip(0..) {
@@ -352,10 +391,17 @@ impl Pen<'_, '_> {
     }
 
     fn row(&mut self, set: &Set<'_>) {
-        self.left((LEFT, set.y + 10.0), 9.0, &set.row.title);
-        self.right((RIGHT, set.y + 10.0), 9.0, &set.row.amount);
+        let mut y = set.y + 10.0;
+        for line in &set.title {
+            self.left((LEFT, y), 9.0, line);
+            y += 11.0;
+        }
+        let y = set.y + 10.0;
+        self.right((QUANTITY, y), 9.0, &set.row.quantity);
+        self.right((UNIT_PRICE, y), 9.0, &set.row.unit_price);
+        self.right((RIGHT, y), 9.0, &set.row.amount);
         self.grey(true);
-        let mut y = set.y + 21.0;
+        let mut y = set.title_end() + 11.0;
         for line in &set.formula {
             self.left((LEFT, y), 7.5, line);
             y += 10.0;
@@ -379,6 +425,11 @@ impl Pen<'_, '_> {
             }
             y += 15.0;
         }
+        y += 10.0;
+        for line in notes(sheet, &self.faces.regular) {
+            self.left((LEFT, y), 8.0, &line);
+            y += NOTE;
+        }
     }
 }
 
@@ -388,12 +439,15 @@ mod tests {
 
     fn sheet(rows: usize) -> Sheet {
         Sheet {
-            number: "india_pvt-2026-00000042".to_owned(),
+            title: "Tax invoice".to_owned(),
+            number: "IN-26-00000042".to_owned(),
             recipient: vec!["Łukasz Żółć GmbH".to_owned(), "Köln".to_owned()],
             rows: vec![
                 Row {
-                    title: "business, 15 to 30 April 2026".to_owned(),
+                    title: "Support plan Business, 15 to 30 April 2026, 16 of 30 days".to_owned(),
                     formula: "6% of usage, at least 1500.00 on usage of 40000.00 = 2400.00; 2400.00 × 16/30 days = 1280.00".to_owned(),
+                    quantity: "1".to_owned(),
+                    unit_price: "₹99.00".to_owned(),
                     amount: "₹12,34,567.50".to_owned(),
                 };
                 rows
@@ -411,8 +465,7 @@ mod tests {
             let (pages, totals_y) = pages(&sheet, regular);
             assert_eq!(pages.iter().map(Vec::len).sum::<usize>(), rows);
             for set in pages.iter().flatten() {
-                let end = set.y + Set::height(&set.formula);
-                assert!(TOP <= set.y && end <= BOTTOM, "{rows} rows: {}", set.y);
+                assert!(TOP <= set.y && set.end() <= BOTTOM, "{rows}: {}", set.y);
             }
             assert!(totals_y + 27.0 <= BOTTOM, "{rows} rows");
             let pdf = render(&sheet).unwrap();
@@ -427,6 +480,7 @@ mod tests {
             sender: vec!["Perdiem India Pvt. Ltd.".to_owned()],
             recipient: vec!["Łukasz Żółć GmbH".to_owned(), "कमल".to_owned()],
             facts: vec![("Due".to_owned(), "31 May 2026".to_owned())],
+            notes: vec!["Rupees five only".to_owned()],
             ..sheet(40)
         };
         let pages = pdf_extract::extract_text_from_mem_by_pages(&render(&sheet).unwrap()).unwrap();
@@ -434,12 +488,16 @@ mod tests {
             panic!("{} pages", pages.len());
         };
         for said in [
-            "india_pvt-2026-00000042",
+            "Tax invoice",
+            "IN-26-00000042",
             "Perdiem India Pvt. Ltd.",
             "Łukasz Żółć GmbH",
             "कमल",
             "31 May 2026",
-            "business, 15 to 30 April 2026",
+            "Support plan Business, 15 to 30 April 2026, 16 of 30 days",
+            "Quantity",
+            "Unit price",
+            "₹99.00",
             "2400.00 × 16/30 days = 1280.00",
             "₹12,34,567.50",
             "Page 1 of 2",
@@ -447,7 +505,8 @@ mod tests {
             assert!(first.contains(said), "{said}: {first}");
         }
         assert!(last.contains("Total") && last.contains("€5.00"), "{last}");
-        assert!(!first.contains("€5.00"), "the sums stand on the last page");
+        assert!(last.contains("Rupees five only"), "{last}");
+        assert!(!first.contains("€5.00"), "the totals are on the last page");
         let rows = pages.iter().map(|it| it.matches("₹12,34,567.50").count());
         assert_eq!(rows.sum::<usize>(), 40);
     }
@@ -484,7 +543,7 @@ mod tests {
             assert!(std::ptr::eq(*other, regular));
             assert!(first.chars().all(|c| own.has(c)), "{name}");
         }
-        // Letters that join are one sign.
+        // Joined letters form one glyph.
         let hindi = &faces.indian[0];
         assert!(hindi.width("क्ष", 10.0) < hindi.width("क", 10.0) + hindi.width("ष", 10.0));
     }

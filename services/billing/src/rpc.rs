@@ -1,11 +1,14 @@
-//! The gRPC face of billing: a table of contents, one file for each RPC.
+//! The gRPC interface of billing: a table of contents with one file per RPC.
 
 mod abort_closing;
 mod approve_billing_run;
+mod cancel_billing_run;
+mod cancel_collection;
 mod collect_order;
 mod collect_renewal;
 mod compare_billing_runs;
 mod convert;
+mod count_open_refunds;
 mod create_billing_run;
 mod create_credit_note;
 mod end_rental;
@@ -24,35 +27,43 @@ mod list_credit_notes;
 mod list_entries;
 mod list_invoices;
 mod list_parked_accounts;
+mod list_parked_work;
 mod list_rentals;
 mod list_run_outcomes;
+mod list_unposted_events;
 mod list_usage;
 mod mark_invoice_uncollectible;
 mod open_account;
+mod particulars;
 mod prepare_closing;
 mod preview_collection;
 mod preview_invoice;
 mod reconcile;
+mod record_closing;
 mod record_invoice_payment;
 mod record_usage;
 mod release_parked_account;
 mod render_invoice;
 mod request_refund;
 mod resume_billing_run;
+mod retry_parked_work;
+mod retry_unposted_event;
 mod set_auto_recharge;
+mod set_standing;
 mod settle_closing;
 mod start_rental;
 mod stream_usage;
 mod summarize_usage;
 mod update_account_facts;
 mod verify_audit;
+mod void_credit;
 mod void_invoice;
 mod watch_balances;
 mod watch_billing_run;
 
 use std::pin::Pin;
 
-use chassis::{detached, saga, write};
+use chassis::{listed, saga, write};
 use futures::Stream;
 use proto::billing::v1 as pb;
 use proto::billing::v1::billing_service_server::BillingService;
@@ -62,12 +73,22 @@ use crate::ctx::Ctx;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// A method that reads: its file's `handle`, given the context and the message.
+/// A read method: calls its file's `handle` with context and message.
 macro_rules! read {
     ($self:ident, $request:ident, $file:ident) => {
         Ok(Response::new(
             $file::handle($self, $request.into_inner()).await?,
         ))
+    };
+}
+
+/// A list method: a read method with pages.
+macro_rules! list {
+    ($self:ident, $request:ident, $file:ident) => {
+        listed($self, $request.into_inner(), |message| {
+            $file::handle($self, message)
+        })
+        .await
     };
 }
 
@@ -113,7 +134,7 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::ListUsageRequest>,
     ) -> Result<Response<pb::ListUsageResponse>, Status> {
-        read!(self, request, list_usage)
+        list!(self, request, list_usage)
     }
 
     async fn summarize_usage(
@@ -134,18 +155,14 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::ListEntriesRequest>,
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
-        read!(self, request, list_entries)
+        list!(self, request, list_entries)
     }
 
     async fn get_statement(
         &self,
         request: Request<pb::GetStatementRequest>,
     ) -> Result<Response<pb::GetStatementResponse>, Status> {
-        // It begins a transaction: in a task of its own, nobody drops that half-way.
-        let (ctx, message) = (self.clone(), request.into_inner());
-        detached(async move { Ok(get_statement::handle(&ctx, message).await?) })
-            .await
-            .map(Response::new)
+        read!(self, request, get_statement)
     }
 
     async fn grant_credit(
@@ -159,11 +176,36 @@ impl BillingService for Ctx {
         .await
     }
 
+    async fn void_credit(
+        &self,
+        request: Request<pb::VoidCreditRequest>,
+    ) -> Result<Response<pb::VoidCreditResponse>, Status> {
+        let catalogue = self.active_catalogue().await?;
+        write(self, request, move |ctx, call, unit| {
+            void_credit::handle(ctx, call, unit, catalogue.clone())
+        })
+        .await
+    }
+
     async fn reconcile(
         &self,
         request: Request<pb::ReconcileRequest>,
     ) -> Result<Response<pb::ReconcileResponse>, Status> {
         read!(self, request, reconcile)
+    }
+
+    async fn list_unposted_events(
+        &self,
+        request: Request<pb::ListUnpostedEventsRequest>,
+    ) -> Result<Response<pb::ListUnpostedEventsResponse>, Status> {
+        list!(self, request, list_unposted_events)
+    }
+
+    async fn retry_unposted_event(
+        &self,
+        request: Request<pb::RetryUnpostedEventRequest>,
+    ) -> Result<Response<pb::RetryUnpostedEventResponse>, Status> {
+        saga(self, request, retry_unposted_event::handle).await
     }
 
     async fn preview_invoice(
@@ -184,7 +226,7 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::ListInvoicesRequest>,
     ) -> Result<Response<pb::ListInvoicesResponse>, Status> {
-        read!(self, request, list_invoices)
+        list!(self, request, list_invoices)
     }
 
     async fn void_invoice(
@@ -224,7 +266,7 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::ListBillingRunsRequest>,
     ) -> Result<Response<pb::ListBillingRunsResponse>, Status> {
-        read!(self, request, list_billing_runs)
+        list!(self, request, list_billing_runs)
     }
 
     type WatchBillingRunStream = Streamed<pb::WatchBillingRunResponse>;
@@ -261,18 +303,27 @@ impl BillingService for Ctx {
         write(self, request, halt_billing_run::handle).await
     }
 
+    async fn cancel_billing_run(
+        &self,
+        request: Request<pb::CancelBillingRunRequest>,
+    ) -> Result<Response<pb::CancelBillingRunResponse>, Status> {
+        write(self, request, cancel_billing_run::handle)
+            .await
+            .inspect(|_| self.wake.notify_waiters())
+    }
+
     async fn list_run_outcomes(
         &self,
         request: Request<pb::ListRunOutcomesRequest>,
     ) -> Result<Response<pb::ListRunOutcomesResponse>, Status> {
-        read!(self, request, list_run_outcomes)
+        list!(self, request, list_run_outcomes)
     }
 
     async fn list_parked_accounts(
         &self,
         request: Request<pb::ListParkedAccountsRequest>,
     ) -> Result<Response<pb::ListParkedAccountsResponse>, Status> {
-        read!(self, request, list_parked_accounts)
+        list!(self, request, list_parked_accounts)
     }
 
     async fn release_parked_account(
@@ -326,7 +377,7 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::ListCreditNotesRequest>,
     ) -> Result<Response<pb::ListCreditNotesResponse>, Status> {
-        read!(self, request, list_credit_notes)
+        list!(self, request, list_credit_notes)
     }
 
     async fn preview_collection(
@@ -395,11 +446,25 @@ impl BillingService for Ctx {
         saga(self, request, prepare_closing::handle).await
     }
 
+    async fn record_closing(
+        &self,
+        request: Request<pb::RecordClosingRequest>,
+    ) -> Result<Response<pb::RecordClosingResponse>, Status> {
+        saga(self, request, record_closing::handle).await
+    }
+
     async fn settle_closing(
         &self,
         request: Request<pb::SettleClosingRequest>,
     ) -> Result<Response<pb::SettleClosingResponse>, Status> {
         saga(self, request, settle_closing::handle).await
+    }
+
+    async fn count_open_refunds(
+        &self,
+        request: Request<pb::CountOpenRefundsRequest>,
+    ) -> Result<Response<pb::CountOpenRefundsResponse>, Status> {
+        read!(self, request, count_open_refunds)
     }
 
     async fn abort_closing(
@@ -414,6 +479,29 @@ impl BillingService for Ctx {
         request: Request<pb::EraseAccountRequest>,
     ) -> Result<Response<pb::EraseAccountResponse>, Status> {
         saga(self, request, erase_account::handle).await
+    }
+
+    async fn set_standing(
+        &self,
+        request: Request<pb::SetStandingRequest>,
+    ) -> Result<Response<pb::SetStandingResponse>, Status> {
+        write(self, request, set_standing::handle).await
+    }
+
+    async fn list_parked_work(
+        &self,
+        request: Request<pb::ListParkedWorkRequest>,
+    ) -> Result<Response<pb::ListParkedWorkResponse>, Status> {
+        list!(self, request, list_parked_work)
+    }
+
+    async fn retry_parked_work(
+        &self,
+        request: Request<pb::RetryParkedWorkRequest>,
+    ) -> Result<Response<pb::RetryParkedWorkResponse>, Status> {
+        write(self, request, retry_parked_work::handle)
+            .await
+            .inspect(|_| self.wake.notify_waiters())
     }
 
     async fn verify_audit(
@@ -445,7 +533,14 @@ impl BillingService for Ctx {
         &self,
         request: Request<pb::ListRentalsRequest>,
     ) -> Result<Response<pb::ListRentalsResponse>, Status> {
-        read!(self, request, list_rentals)
+        list!(self, request, list_rentals)
+    }
+
+    async fn cancel_collection(
+        &self,
+        request: Request<pb::CancelCollectionRequest>,
+    ) -> Result<Response<pb::CancelCollectionResponse>, Status> {
+        saga(self, request, cancel_collection::handle).await
     }
 
     async fn collect_renewal(

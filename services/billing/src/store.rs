@@ -12,6 +12,7 @@ pub mod collections;
 pub mod copy;
 pub mod credit_notes;
 pub mod disputes;
+pub mod due;
 pub mod dunnings;
 pub mod invoice_payments;
 pub mod invoices;
@@ -28,17 +29,19 @@ pub mod runs;
 pub mod shards;
 pub mod subscriptions;
 pub mod terms;
+pub mod unposted_events;
 pub mod usage;
 pub mod usage_bills;
+pub mod voided_credits;
 pub mod watch_positions;
 
-/// The currency that a row names.
+/// Parses the currency code of a row.
 pub fn currency(code: &str) -> sqlx::Result<Currency> {
     code.parse()
         .map_err(|_| sqlx::Error::Decode("currency".into()))
 }
 
-/// Minor units of a row's currency in millionths.
+/// Converts minor units of a row's currency to millionths.
 pub fn micros(minor: i64, code: &str) -> sqlx::Result<i64> {
     let money = Money::from_minor(minor, currency(code)?);
     let amount = money.amount();
@@ -47,19 +50,7 @@ pub fn micros(minor: i64, code: &str) -> sqlx::Result<i64> {
         .micros())
 }
 
-/// Begins a part of the transaction that can be undone alone.
-pub async fn savepoint(db: &mut sqlx::PgConnection) -> sqlx::Result<()> {
-    sqlx::query("SAVEPOINT one").execute(db).await?;
-    Ok(())
-}
-
-/// Undoes what was done since the savepoint.
-pub async fn rollback_to_savepoint(db: &mut sqlx::PgConnection) -> sqlx::Result<()> {
-    sqlx::query("ROLLBACK TO SAVEPOINT one").execute(db).await?;
-    Ok(())
-}
-
-/// The name of the constraint that refused a row.
+/// The name of the constraint that an error violated, if any.
 pub fn violated(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error()?.constraint()
 }

@@ -1,52 +1,56 @@
-//! What an RPC or a job needs besides its input.
+//! The dependencies of RPC handlers and jobs: database, clock and providers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use chassis::{Anchors, Clock, Config, Owned};
-use sqlx::{PgConnection, PgPool};
+use chassis::{Anchors, Clock, Config, Database, Owned, Pages, PgConnection};
 use tokio::sync::Notify;
 
 use crate::document;
+use crate::domain::breaker::Breaker;
 use crate::domain::catalogue::Catalogue;
 use crate::error::Error;
 use crate::providers::{Provider, Razorpay, Sandbox, Stripe};
 use crate::store::catalogues;
 use crate::store::movements::Movement;
 
-/// How long a provider is waited for, in whole seconds.
+/// Time limit for one answer of a provider, in whole seconds.
 const PATIENCE_SECONDS: i32 = 8;
 
-/// What an RPC or a job needs besides its input.
+/// The dependencies of RPC handlers and jobs. Cheap to clone.
 #[derive(Clone)]
 pub struct Ctx {
-    /// The database, limited to this service's schema by its role.
-    pub db: PgPool,
-    /// The time.
+    /// The database. The connection's role sees only this service's schema.
+    pub db: Database,
+    /// The clock: system time, or the test clock.
     pub clock: Clock,
-    /// Where the newest entries of the audit go to.
+    /// Where the newest entries of the audit chain are anchored outside the database.
     pub anchors: Anchors,
-    /// Whoever moves the money, by code.
+    /// The key that seals this service's page tokens, shared by all its processes.
+    pages: Pages,
+    /// The configured payment providers, by code.
     providers: Arc<HashMap<&'static str, Box<dyn Provider>>>,
-    /// The provider of a method whose request names none.
+    /// One circuit breaker per provider.
+    breakers: Arc<HashMap<&'static str, Mutex<Breaker>>>,
+    /// Provider of a payment method whose request names none.
     pub default_provider: &'static str,
-    /// What Stripe signs its webhooks with; empty takes none.
+    /// Secret that signs Stripe's webhooks; if empty, all are refused.
     pub stripe_webhook_secret: Arc<str>,
-    /// What Razorpay signs its webhooks with; empty takes none.
+    /// Secret that signs Razorpay's webhooks; if empty, all are refused.
     pub razorpay_webhook_secret: Arc<str>,
-    /// Seconds after which somebody else may finish what this process asks a provider.
+    /// Seconds a worker holds the lease on a movement before another may take over.
     pub lease_seconds: i32,
-    /// Seconds after which an unknown outcome is looked up first.
+    /// Seconds until the first look-up of an unknown outcome.
     pub look_up_seconds: i64,
-    /// Wakes the jobs of this process when there is work; those of others look by themselves.
+    /// Wakes this process's jobs when an RPC has created work. Jobs of other processes poll.
     pub wake: Arc<Notify>,
-    /// Catalogue versions read before: a version never changes.
+    /// Cache of catalogue versions; a version is immutable.
     catalogues: Arc<RwLock<HashMap<String, Arc<Catalogue>>>>,
 }
 
 impl Ctx {
-    /// A context on `db` for a configuration.
-    pub fn new(db: PgPool, config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
+    /// Creates the context from the database and the configuration.
+    pub fn new(db: Database, config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let clock = if config.test_clock_listen.is_some() {
             Clock::Standing {
                 db: db.clone(),
@@ -57,7 +61,7 @@ impl Ctx {
         };
         let mut providers: HashMap<&'static str, Box<dyn Provider>> = HashMap::new();
         if config.profile != "production" {
-            // It gives away what is paid for: never where there are customers.
+            // The sandbox moves no real money, so it must not exist in production.
             let sandbox = Sandbox::new(db.clone(), clock.clone());
             providers.insert("sandbox", Box::new(sandbox));
         }
@@ -81,6 +85,10 @@ impl Ctx {
             .into_iter()
             .find(|code| providers.contains_key(code))
             .unwrap_or("razorpay");
+        let breakers = providers
+            .keys()
+            .map(|code| (*code, Mutex::default()))
+            .collect();
         Ok(Self {
             default_provider,
             stripe_webhook_secret: config.stripe_webhook_secret.0.as_str().into(),
@@ -88,8 +96,10 @@ impl Ctx {
             db,
             clock,
             anchors: config.anchors(),
+            pages: Pages::default(),
+            breakers: Arc::new(breakers),
             providers: Arc::new(providers),
-            // Longer than a provider is waited for, twice.
+            // The lease outlasts two calls to a provider.
             lease_seconds: i32::try_from(config.lease_seconds)?.max(2 * PATIENCE_SECONDS),
             look_up_seconds: i64::from(config.look_up_seconds),
             wake: Arc::default(),
@@ -97,7 +107,7 @@ impl Ctx {
         })
     }
 
-    /// The provider of this code.
+    /// The provider with this code; `ProviderNotFound` if it is not configured.
     pub fn provider(&self, code: &str) -> Result<&dyn Provider, Error> {
         self.providers
             .get(code)
@@ -105,13 +115,28 @@ impl Ctx {
             .ok_or_else(|| Error::ProviderNotFound(code.to_owned()))
     }
 
-    /// The codes of all providers.
+    /// The codes of all configured providers.
     pub fn provider_codes(&self) -> impl Iterator<Item = &'static str> {
         self.providers.keys().copied()
     }
 
-    /// The provider that a movement was written down for. This process may not have it, while others have:
-    /// nothing is known of the movement then.
+    /// Applies `act` to the circuit breaker of a provider; `None` for a provider that this process does not have.
+    pub fn breaker<T>(&self, code: &str, act: impl FnOnce(&mut Breaker) -> T) -> Option<T> {
+        let breaker = self.breakers.get(code)?;
+        let mut breaker = breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(act(&mut breaker))
+    }
+
+    /// The providers whose circuit breaker is open.
+    pub fn unreachable(&self) -> Vec<String> {
+        self.provider_codes()
+            .filter(|code| self.breaker(code, |it| it.is_open()) == Some(true))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The provider of a movement; `ProviderUnavailable` if this process does not have it. Another process may have it,
+    /// so nothing may be concluded about the movement.
     pub fn asked(&self, movement: &Movement) -> Result<&dyn Provider, Error> {
         let code = movement.provider_code.as_str();
         self.providers
@@ -120,7 +145,7 @@ impl Ctx {
             .ok_or_else(|| Error::ProviderUnavailable(code.to_owned()))
     }
 
-    /// The catalogue version `version`; the one imported last when it is empty.
+    /// The catalogue version `version`, or the latest import if it is empty.
     pub async fn catalogue(
         &self,
         db: &mut PgConnection,
@@ -150,8 +175,9 @@ impl Ctx {
 impl Owned for Ctx {
     const SCHEMA: &'static str = "payments";
     const ROOTS: &'static str = "payments.roots";
+    const ACCESS: &'static [chassis::Access] = crate::ACCESS;
 
-    fn db(&self) -> &PgPool {
+    fn db(&self) -> &Database {
         &self.db
     }
 
@@ -161,5 +187,9 @@ impl Owned for Ctx {
 
     fn anchors(&self) -> &Anchors {
         &self.anchors
+    }
+
+    fn pages(&self) -> &Pages {
+        &self.pages
     }
 }

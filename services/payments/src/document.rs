@@ -1,4 +1,4 @@
-//! A catalogue document, as far as payments reads it: every fault names its path.
+//! Reads the part of a catalogue document that payments needs. Every fault names its path.
 
 use chrono::NaiveDate;
 use serde::Deserialize;
@@ -8,17 +8,17 @@ use values::{Currency, Money, Zone};
 
 use crate::domain::catalogue::{Catalogue, Method, Profile};
 
-/// Something in a document that does not read.
+/// A fault of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where, such as `payment_methods.CARD`.
+    /// Path, such as `payment_methods.CARD`.
     pub path: String,
     /// What would have been accepted.
     pub expected: String,
 }
 
 fn fault(path: impl Into<String>, expected: impl Into<String>) -> Fault {
-    // What a reader of YAML says may quote the document.
+    // The messages of the YAML parser may quote the document, so they are cut.
     let short = |text: String| text.chars().take(200).collect();
     Fault {
         path: short(path.into()),
@@ -26,7 +26,7 @@ fn fault(path: impl Into<String>, expected: impl Into<String>) -> Fault {
     }
 }
 
-/// Faults told at once.
+/// Maximum of faults reported.
 const FAULTS_MAX: usize = 20;
 
 #[derive(Deserialize)]
@@ -60,7 +60,7 @@ fn any() -> Value {
     Value::String("ANY".to_owned())
 }
 
-/// The document that `text` spells.
+/// Parses a catalogue document.
 pub fn read(text: &str) -> Result<Catalogue, Vec<Fault>> {
     let document: Mapping = serde_yaml_ng::from_str(text)
         .map_err(|error| vec![fault("", format!("YAML, a mapping: {error}"))])?;
@@ -107,7 +107,7 @@ pub fn read(text: &str) -> Result<Catalogue, Vec<Fault>> {
     Err(faults)
 }
 
-/// The entries of a part of the document, by code.
+/// The entries of a section of the document, by code.
 fn section<'d>(
     document: &'d Mapping,
     name: &str,
@@ -131,7 +131,7 @@ fn profile(document: &Mapping, code: &str, value: &Value) -> Result<Profile, (St
         currency.map_err(|_| (path("currency"), "an ISO 4217 code known here".to_owned()))?;
     let zone = Zone::parse(text("time_zone"));
     let zone = zone.map_err(|_| (path("time_zone"), "an IANA time zone".to_owned()))?;
-    // Business is done where the issuer of the profile's invoices is.
+    // The holidays are those of the country of the profile's invoice issuer.
     let issuers = document.get("issuers").and_then(Value::as_mapping);
     let serves = |issuer: &&Value| {
         let profiles = issuer.get("profiles").and_then(Value::as_sequence);
@@ -157,8 +157,8 @@ fn profile(document: &Mapping, code: &str, value: &Value) -> Result<Profile, (St
     })
 }
 
-/// Minimums of methods are said without a currency. They stand beside conditions on plans and
-/// cycles, so that they are in the currency of the family that has cycles.
+/// The currency of the methods' minimums, which the document states without one: that of the family with billing
+/// cycles, since minimums accompany conditions on plans and cycles.
 fn currency_of_minimums(document: &Mapping) -> Option<Currency> {
     let families = document.get("families")?.as_mapping()?;
     let with_cycles = families
@@ -205,7 +205,7 @@ fn part<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     serde_yaml_ng::from_value(value.clone()).map_err(|error| error.to_string())
 }
 
-/// `ANY`, or a list of codes.
+/// Parses `ANY` or a list of codes.
 fn any_or_list(name: &str, value: &Value) -> Result<Option<Vec<String>>, String> {
     if value.as_str() == Some("ANY") {
         return Ok(None);

@@ -1,7 +1,8 @@
-//! The rules: pure functions and states, without wire, database or clock.
+//! The rules of payments: pure functions and states, without wire, database or clock.
 
 #![warn(clippy::missing_errors_doc)]
 
+pub mod breaker;
 pub mod catalogue;
 pub mod movement;
 pub mod token;

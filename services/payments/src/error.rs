@@ -1,4 +1,4 @@
-//! Everything that can go wrong in payments, and how the wire shows it.
+//! Every error of payments, and its form on the wire.
 
 use chassis::{Chain, FieldError, Refusal, Twin};
 use thiserror::Error;
@@ -9,22 +9,24 @@ use crate::document::Fault;
 
 const DOMAIN: &str = "payments.perdiem";
 
-/// Why a request or a job of this service did not succeed.
+/// Why a request or a job of this service failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// A field of the request does not read as what it must be.
+    /// A field of the request is missing or malformed.
     #[error("{}: expected {}", .0.field, .0.expected)]
     Field(FieldError),
-    /// A text holds a card number (R31).
-    #[error("{0}: card numbers are not taken, only tokens of a provider")]
+    /// The text contains a card number (R31).
+    #[error("{0}: card numbers are not accepted; send a provider token")]
     CardNumber(String),
-    /// A catalogue document fails its checks.
-    #[error("the catalogue fails {} checks", .0.len())]
+    /// The catalogue document is invalid.
+    #[error("the catalogue document has {} faults", .0.len())]
     CatalogueInvalid(Vec<Fault>),
-    /// A version names another document already.
-    #[error("catalogue version {0} exists with another document")]
+    /// The version is already imported with another document.
+    #[error(
+        "catalogue version {0} already exists with another document; import the change as a new version"
+    )]
     CatalogueVersionExists(String),
-    /// No such version; empty when none was imported yet.
+    /// No such version; an empty name means that no catalogue has been imported.
     #[error("catalogue version {0:?} does not exist")]
     CatalogueVersionNotFound(String),
     /// No such profile.
@@ -33,124 +35,131 @@ pub enum Error {
     /// No such plan.
     #[error("plan {0} does not exist")]
     PlanNotFound(String),
-    /// No such provider is configured.
-    #[error("provider {0} does not exist")]
+    /// The provider is not configured.
+    #[error("provider {0} is not configured")]
     ProviderNotFound(String),
     /// No such account.
     #[error("account {0} does not exist")]
     AccountNotFound(AccountId),
-    /// The account is open with other facts.
-    #[error("account {0} exists with other facts")]
+    /// The account is already open with different attributes.
+    #[error("account {0} already exists with different attributes")]
     AccountExists(AccountId),
-    /// Root accounts pay.
-    #[error("account {account} is a subaccount: use its root account {root}")]
+    /// Only root accounts pay.
+    #[error("account {account} is a subaccount; use its root account {root}")]
     UseRootAccount {
         /// The subaccount.
         account: AccountId,
-        /// Its root.
+        /// The root account.
         root: AccountId,
     },
-    /// The catalogue has no such method, network, bank or app.
+    /// The catalogue does not offer this method, network, bank or app.
     #[error("{field}: the catalogue does not offer {value:?}")]
     NotInCatalogue {
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What it named.
+        /// Value of the field.
         value: String,
     },
-    /// A condition of the method does not hold for this account, plan, cycle or purpose.
-    #[error("method {0} is not available for this country, plan, cycle and purpose")]
+    /// The catalogue does not offer the method for this country, plan, cycle or purpose.
+    #[error("method {0} is not available for this country, plan, cycle or purpose")]
     MethodNotAvailable(String),
-    /// The method needs the person.
-    #[error("method {0} can't be charged without the person")]
+    /// The method does not support off-session charges.
+    #[error("method {0} does not support off-session charges")]
     MethodNotRecurring(String),
-    /// A charge by this method is contested, or was lost.
-    #[error("method {0} is contested by its owner: it is charged only when they ask for it")]
+    /// A charge by this method is disputed, or its dispute was lost.
+    #[error("payment method {0} has a disputed charge; it can only be charged on-session")]
     MethodContested(MethodId),
-    /// The sum is below the least that the method takes.
-    #[error("amount: method {method} takes at least {minimum}")]
+    /// The amount is below the minimum of the method.
+    #[error("amount: method {method} requires at least {minimum}")]
     BelowMethodMinimum {
-        /// The method.
+        /// The method code.
         method: String,
-        /// The least.
+        /// The minimum.
         minimum: String,
     },
-    /// No such payment method, or another account's.
+    /// No such payment method, or one of another account.
     #[error("payment method {0} does not exist")]
     PaymentMethodNotFound(MethodId),
-    /// None is named and none is the default.
-    #[error("account {0} has no default payment method")]
+    /// The request names no method and the account has no default.
+    #[error("account {0} has no default payment method; name one or set a default")]
     NoPaymentMethod(AccountId),
-    /// It has expired or was removed.
+    /// The method has expired or was removed.
     #[error("payment method {0} has expired or was removed")]
     PaymentMethodNotUsable(MethodId),
-    /// A charge by it has no final state.
-    #[error("a charge by payment method {0} is not decided yet")]
+    /// A charge by the method has not reached a terminal state.
+    #[error("a charge by payment method {0} is still undecided; try again later")]
     PaymentMethodInUse(MethodId),
-    /// The token is stored with other facts.
-    #[error("the token is payment method {0} with other facts")]
+    /// The token already belongs to a payment method with different attributes.
+    #[error("the token already belongs to payment method {0} with different attributes")]
     PaymentMethodExists(MethodId),
-    /// The provider refuses the token.
-    #[error("the provider refuses the token: {0}")]
+    /// The provider refused the token.
+    #[error("the provider refused the token: {0}")]
     ProviderTokenRefused(String),
-    /// The provider does not answer.
-    #[error("provider {0} is not available")]
+    /// The provider can't be reached.
+    #[error("provider {0} is unavailable; try again later")]
     ProviderUnavailable(String),
-    /// The sum is in another currency than the account or the charge.
+    /// The amount is in another currency than the account or the charge.
     #[error("amount: expected {0}")]
     CurrencyDiffers(String),
-    /// No such charge, or another account's.
+    /// No such charge, or one of another account.
     #[error("charge {0} does not exist")]
     ChargeNotFound(ChargeId),
-    /// No such refund, or another account's.
+    /// No such refund, or one of another account.
     #[error("refund {0} does not exist")]
     RefundNotFound(RefundId),
-    /// The attempt exists with other values.
-    #[error("the attempt is charge {0} with other values")]
+    /// This attempt exists with different values.
+    #[error("this attempt already exists as charge {0} with different values")]
     ChargeExists(ChargeId),
-    /// The attempt exists with other values.
-    #[error("the attempt is refund {0} with other values")]
+    /// This attempt exists with different values.
+    #[error("this attempt already exists as refund {0} with different values")]
     RefundExists(RefundId),
-    /// The attempt before is not refused.
-    #[error("attempt {0} is not DECLINED or FAILED_NOT_SENT")]
+    /// The previous attempt was not definitely refused.
+    #[error("attempt {0} is not DECLINED or FAILED_NOT_SENT; wait for its outcome")]
     AttemptNotDeclined(i32),
-    /// The charge has moved nothing (yet).
+    /// The charge has not moved any money, at least not yet.
     #[error("charge {0} has not succeeded")]
     ChargeNotSucceeded(ChargeId),
-    /// More than is left of the charge.
-    #[error("the refund exceeds what is left of charge {0}")]
+    /// The refund exceeds the rest of the charge.
+    #[error("the refund exceeds the refundable amount of charge {0}")]
     RefundExceedsCharge(ChargeId),
-    /// Money can't go back by the charge's method.
-    #[error("money can't go back by {0}: route it as MANUAL_BANK_TRANSFER")]
+    /// The charge's method does not support refunds.
+    #[error("method {0} does not support refunds; use the route MANUAL_BANK_TRANSFER")]
     MethodNotRefundable(String),
-    /// A provider settles it, not an operator.
-    #[error("charge {0} is settled by its provider")]
+    /// The charge is settled by its provider, not by an operator.
+    #[error("charge {0} is settled by its provider and can't be settled by an operator")]
     ChargeNotOffline(ChargeId),
-    /// It is decided already.
+    /// The charge is already decided.
     #[error("charge {0} is not pending")]
     ChargeNotPending(ChargeId),
-    /// What arrived is not the charge's amount.
+    /// The settled amount differs from the charge's amount.
     #[error("amount: expected {0}, the charge's amount")]
     AmountDiffers(String),
-    /// The reference has settled another movement.
-    #[error("reference {0:?} has settled another movement")]
+    /// The reference already belongs to another movement.
+    #[error("reference {0:?} already belongs to another movement")]
     ReferenceUsed(String),
-    /// It waits for nobody.
-    #[error("movement {0} is not parked")]
+    /// The movement does not wait for an operator.
+    #[error("movement {0} is not parked; only parked movements can be resolved")]
     MovementNotParked(String),
-    /// A stored value does not read; we wrote it, so this is a bug.
-    #[error("stored {0} does not read")]
+    /// A stored row or value is missing or malformed. This service wrote it, so this is a bug.
+    #[error("stored {0} is missing or malformed")]
     Stored(&'static str),
-    /// Another try of the same intent was first. Not transparent: it is looked for among causes.
-    #[error("another try was first")]
+    /// A concurrent attempt of the same request won. Not transparent: callers search the error's sources for `Twin`.
+    #[error("a concurrent attempt of the same request won")]
     Twin(#[from] Twin),
-    /// The provider holds the money back.
-    #[error("charge {0} is contested: its provider holds the money back")]
+    /// The charge is disputed and its provider withholds the money.
+    #[error("charge {0} is disputed and its provider withholds the money; wait for the outcome")]
     ChargeDisputed(ChargeId),
-    /// No such message of a provider.
+    /// No such webhook event.
     #[error("webhook event {0} does not exist")]
     WebhookEventNotFound(WebhookId),
-    /// The database failed, or held what it must not.
+    /// No such work is parked.
+    #[error("no parked work {0} exists")]
+    ParkedWorkNotFound(String),
+    /// The method is closed to the account in its present state. Not transparent: callers search the error's sources
+    /// for `NotOpen`.
+    #[error("{0}")]
+    NotOpen(#[from] chassis::NotOpen),
+    /// The database failed, or returned a value that cannot be read.
     #[error("database")]
     Database(#[from] sqlx::Error),
 }
@@ -162,8 +171,8 @@ impl From<FieldError> for Error {
 }
 
 impl From<Error> for Status {
-    /// The one table from errors to the wire. It has no catch-all: a new variant must choose.
-    #[expect(clippy::too_many_lines, reason = "the one table")]
+    /// The one mapping from errors to the wire. It has no catch-all arm, so that each new variant chooses its status.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive mapping")]
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let not_found = |reason| Refusal::new(Code::NotFound, reason);
@@ -205,7 +214,7 @@ impl From<Error> for Status {
             Error::NotInCatalogue { field, value } => bad(
                 "METHOD_NOT_AVAILABLE",
                 field,
-                "one that the catalogue offers",
+                "a value that the catalogue offers",
             )
             .with("value", value),
             Error::MethodNotAvailable(code) => {
@@ -281,6 +290,8 @@ impl From<Error> for Status {
             Error::WebhookEventNotFound(id) => {
                 not_found("WEBHOOK_EVENT_NOT_FOUND").with("webhookEventId", id)
             }
+            Error::ParkedWorkNotFound(id) => not_found("PARKED_WORK_NOT_FOUND").with("workId", id),
+            Error::NotOpen(not_open) => not_open.refusal(),
             Error::Database(_) => return chassis::database_status(&error),
         };
         refusal.into_status(DOMAIN, message)

@@ -1,16 +1,13 @@
-//! The payments service: was it paid.
+//! The payments service: payment methods, charges, refunds and disputes.
 //!
-//! It owns payment methods, charges and refunds. A request enters at [`rpc`], which reads the wire;
-//! `domain` decides, `store` remembers; `providers` asks whoever moves the money; [`jobs`] looks up
-//! what nobody knows yet; `ops` holds the scripts that several of them run; `webhooks`
-//! is the port that providers' messages come to; `document` reads the
-//! catalogue.
+//! A request enters at [`rpc`], which reads the wire; `domain` decides; `store` holds the SQL; `providers` calls the
+//! payment providers; [`jobs`] looks up movements whose outcome is unknown; `ops` holds the scripts shared by RPCs and
+//! jobs; `webhooks` receives the providers' webhooks; `document` reads the catalogue.
 //!
-//! Invariants: no card number is ever taken, only providers' tokens; what a provider is asked is
-//! written down before it is asked, under a reference that follows from what it is for; an outcome
-//! that nobody knows is a state, left only by the provider's own word and never by a timer; a final
-//! state is final, and no charge gives back more than it took (the database keeps both); this
-//! service calls no other.
+//! Invariants: no card number is ever accepted, only provider tokens; every request to a provider is stored before it
+//! is sent, under a reference derived from its purpose; an unknown outcome is a state that only the provider's own
+//! answer can end, never a timer; a terminal state never changes, and no charge is refunded beyond what it took (the
+//! database enforces both); this service calls no other service.
 
 mod access;
 mod ctx;
@@ -19,6 +16,7 @@ pub mod domain;
 mod error;
 mod jobs;
 mod ops;
+mod personal;
 mod providers;
 mod rpc;
 mod store;
@@ -35,37 +33,49 @@ use tonic::service::Routes;
 
 pub use access::ACCESS;
 pub use ctx::Ctx;
+pub use personal::PLACES;
 
-/// The schema of this service, as migrations.
+/// The migrations of this service's schema.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
-/// Its full name in the contract.
-const GRPC_NAME: &str = "perdiem.payments.v1.PaymentsService";
-/// The largest message that it takes: a catalogue document.
+/// Full name of the gRPC service in the contract.
+const GRPC_NAMES: &[&str] = &["perdiem.payments.v1.PaymentsService"];
+/// Largest request message accepted, in bytes: that of a catalogue document.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// Does what the command line asks.
+/// Jobs that run in reconcile-only mode, too. They read what providers know, and store it.
+const RECONCILING: &[&str] = &[
+    "decide_sandbox",
+    "look_up_movements",
+    "process_webhooks",
+    "look_for_disputes",
+    "measure",
+];
+
+/// Runs the command given on the command line.
 pub fn run(command: Command) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
-    chassis::run(command, &MIGRATOR, server)
+    chassis::run(command, &MIGRATOR, &[], server)
 }
 
-/// What is served.
+/// Assembles the server: its gRPC routes, access table, clock, jobs and webhook port.
 fn server(config: &Config) -> Result<Server, Box<dyn Error>> {
     let db = chassis::connect(
         &config.database_url,
         "payments",
         config.database_connections,
     )?;
-    let ctx = Ctx::new(db, config)?;
+    let ctx = Ctx::new(db.clone(), config)?;
     let service =
         PaymentsServiceServer::new(ctx.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let due = ctx.clone();
     let webhooks = config.webhook_listen;
     Ok(Server {
         name: "payments",
-        grpc_name: GRPC_NAME,
+        grpc_names: GRPC_NAMES,
         routes: Routes::new(service),
         access: ACCESS,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        db,
         clock: ctx.clock.clone(),
         next_due: Arc::new(move |until| {
             let ctx = due.clone();
@@ -74,5 +84,6 @@ fn server(config: &Config) -> Result<Server, Box<dyn Error>> {
         jobs: Box::new(move |stop| {
             async move { jobs::run(&ctx, webhooks, &stop).await }.boxed_local()
         }),
+        reconciling: RECONCILING,
     })
 }

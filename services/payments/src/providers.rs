@@ -1,4 +1,4 @@
-//! The port to whoever moves the money, behind one trait.
+//! The payment providers, behind one trait.
 
 mod api;
 mod razorpay;
@@ -19,65 +19,65 @@ pub use razorpay::Razorpay;
 pub use sandbox::Sandbox;
 pub use stripe::Stripe;
 
-/// The name of our reference in what a provider keeps for us.
+/// Name of the metadata field that holds our reference at a provider.
 pub const REFERENCE: &str = "perdiem_reference";
 
-/// A charge to ask for.
+/// A request for a charge.
 #[derive(Debug, Clone)]
 pub struct ChargeOrder {
-    /// Our reference, derived from what is paid for: the same for every retry (R3).
+    /// Our reference, derived from what is paid for, so that every retry has the same (R3).
     pub reference: Uuid,
-    /// What to charge.
+    /// Token of the payment method.
     pub token: Token,
-    /// How much, above zero.
+    /// Amount, above zero.
     pub money: Money,
-    /// Whether the person is not there to confirm.
+    /// Whether the charge is off-session.
     pub unattended: bool,
-    /// Where the person is sent after confirming; empty for the provider's default.
+    /// Page that the customer returns to after confirming; empty for the provider's default.
     pub return_url: String,
 }
 
-/// A refund to ask for.
+/// A request for a refund.
 #[derive(Debug, Clone)]
 pub struct RefundOrder {
     /// Our reference of the refund.
     pub reference: Uuid,
     /// Our reference of the charge.
     pub charge_reference: Uuid,
-    /// The provider's id of the charge.
+    /// Provider's id of the charge.
     pub charge_id: String,
-    /// How much, above zero.
+    /// Amount, above zero.
     pub money: Money,
 }
 
-/// A movement to look up.
+/// The keys of a look-up.
 #[derive(Debug, Clone)]
 pub struct Sought {
-    /// Whether money comes or goes.
+    /// Charge or refund.
     pub kind: Kind,
     /// Our reference.
     pub reference: Uuid,
-    /// The provider's id; empty while unknown.
+    /// Provider's id; empty until known.
     pub provider_id: String,
-    /// The provider's id of the charge that a refund gives back; empty for a charge.
+    /// Provider's id of the refunded charge; empty for a charge.
     pub charge_id: String,
-    /// What was charged; `None` where it is forgotten, and for a refund.
+    /// Token that was charged; `None` if it has been erased, and for a refund.
     pub token: Option<Token>,
-    /// How long ago the provider was asked for it.
+    /// Time since the provider was asked for it.
     pub asked_for: AskedFor,
 }
 
-/// Whether money comes or goes.
+/// The direction of a movement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// To us.
+    /// From the customer to us.
     Charge,
-    /// Back to the payer.
+    /// Back to the customer.
     Refund,
 }
 
 impl Kind {
-    /// Its name, as it is stored.
+    /// Name as stored.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Charge => "CHARGE",
@@ -86,102 +86,102 @@ impl Kind {
     }
 }
 
-/// What a provider tells of a token.
+/// A provider's description of a token.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instrument {
-    /// The card's network; empty when it has none, or does not tell.
+    /// Card network; empty if it has none or the provider does not tell.
     pub network: String,
-    /// The country that issued it; empty when it does not tell.
+    /// Issuing country; empty if the provider does not tell.
     pub country: String,
-    /// The last four digits; empty for none.
+    /// Last four digits; empty for none.
     pub last_four: String,
-    /// The last month in which it is good, such as 2028-11; empty for none.
+    /// Last valid month, such as `2028-11`; empty for none.
     pub expiry_month: String,
 }
 
 /// Why a token can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotAttached {
-    /// The provider refuses the token.
-    #[error("the provider refuses the token: {0}")]
+    /// The provider refused the token.
+    #[error("the provider refused the token: {0}")]
     Refused(String),
-    /// The provider does not answer.
-    #[error("the provider is not available")]
+    /// The provider can't be reached.
+    #[error("the provider is unavailable")]
     Unavailable,
 }
 
-/// The provider's book can't be read: nothing is concluded.
+/// The provider's book can't be read, so nothing is concluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the provider is not available")]
+#[error("the provider is unavailable")]
 pub struct Unavailable;
 
 /// A movement in a provider's book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BookEntry {
-    /// Whether money came or went.
+    /// Charge or refund.
     pub kind: Kind,
-    /// Our reference, as the book holds it.
+    /// Our reference, as the book has it.
     pub reference: Uuid,
-    /// The provider's id.
+    /// Provider's id.
     pub provider_id: String,
-    /// How much.
+    /// Amount.
     pub money: Money,
-    /// What the book says of it.
+    /// Outcome according to the book.
     pub answer: Answer,
 }
 
-/// A charge that its payer contests, in a provider's book.
+/// A dispute in a provider's book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contested {
-    /// The provider's id of the dispute.
+    /// Provider's id of the dispute.
     pub provider_id: String,
-    /// The provider's id of the charge.
+    /// Provider's id of the charge.
     pub charge_id: String,
-    /// How much is contested.
+    /// Disputed amount.
     pub money: Money,
-    /// What the provider has taken back and not returned.
+    /// Amount that the provider withholds.
     pub withheld: Money,
-    /// Why, in the provider's word.
+    /// Dispute reason in the provider's terms.
     pub reason: String,
-    /// INQUIRY, OPEN, WON, LOST or WITHDRAWN.
+    /// `INQUIRY`, `OPEN`, `WON`, `LOST` or `WITHDRAWN`.
     pub state: &'static str,
-    /// Until when evidence is taken.
+    /// Deadline for evidence.
     pub evidence_due_at: Option<DateTime<Utc>>,
     /// When it was opened.
     pub opened_at: DateTime<Utc>,
 }
 
-/// Whoever moves the money. None of these fails: what is not definite is [`Answer::Unknown`].
+/// A payment provider. Charges and refunds never fail with an error: an indefinite outcome is [`Answer::Unknown`].
 pub trait Provider: Send + Sync {
-    /// How long two requests with one reference are taken for one (R4).
+    /// How long the provider deduplicates requests with the same reference (R4).
     fn window(&self) -> TimeDelta;
 
-    /// What a token stands for; makes it usable for charges of `owner`, a root account, and of no other.
+    /// Describes a token and binds it to the root account `owner`, so that no other account can be charged with it.
     fn attach<'a>(
         &'a self,
         token: &'a Token,
         owner: Uuid,
     ) -> BoxFuture<'a, Result<Instrument, NotAttached>>;
 
-    /// Asks for a charge. Asked again with the same reference it never charges twice.
+    /// Requests a charge. A repeated request with the same reference never charges twice.
     fn charge<'a>(&'a self, order: &'a ChargeOrder) -> BoxFuture<'a, Answer>;
 
-    /// Asks for a refund. Asked again with the same reference it never refunds twice.
+    /// Requests a refund. A repeated request with the same reference never refunds twice.
     fn refund<'a>(&'a self, order: &'a RefundOrder) -> BoxFuture<'a, Answer>;
 
-    /// What the book says of a movement; `None` when it has no such one.
+    /// Looks up a movement in the book; `None` if the book does not contain it.
     fn look_up<'a>(
         &'a self,
         sought: &'a Sought,
     ) -> BoxFuture<'a, Result<Option<Answer>, Unavailable>>;
 
-    /// What the book says of a dispute by the provider's own id; `None` when it has no such one.
+    /// Looks up a dispute by the provider's id; `None` if the book does not contain it.
     fn dispute<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Contested>, Unavailable>>;
 
-    /// The provider's ids of disputes opened since an instant; more may be told.
+    /// The provider's ids of disputes opened since an instant, possibly with older ones.
     fn disputes(&self, since: DateTime<Utc>) -> BoxFuture<'_, Result<Vec<String>, Unavailable>>;
 
-    /// All that the book has of a stretch of time, oldest first.
+    /// All entries of the book within a time range, oldest first.
     fn book(
         &self,
         from: DateTime<Utc>,

@@ -1,7 +1,7 @@
-//! The gRPC face of payments: a table of contents, one file for each RPC.
+//! The gRPC interface of payments, one file per RPC.
 
 mod add_payment_method;
-mod cards;
+mod cancel_charge;
 mod convert;
 mod create_charge;
 mod create_refund;
@@ -12,6 +12,7 @@ mod import_catalogue;
 mod list_charges;
 mod list_disputes;
 mod list_eligible_methods;
+mod list_parked_work;
 mod list_payment_methods;
 mod list_refunds;
 mod list_webhook_events;
@@ -20,7 +21,9 @@ mod reconcile;
 mod remove_payment_method;
 mod replay_webhook_event;
 mod resolve_movement;
+mod retry_parked_work;
 mod set_default_payment_method;
+mod set_standing;
 mod settle_charge;
 mod update_account_facts;
 mod verify_audit;
@@ -28,7 +31,7 @@ mod watch_movements;
 
 use std::pin::Pin;
 
-use chassis::{detached, saga, write};
+use chassis::{listed, saga, write};
 use futures::Stream;
 use proto::payments::v1 as pb;
 use proto::payments::v1::payments_service_server::PaymentsService;
@@ -38,34 +41,39 @@ use crate::ctx::Ctx;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// A method that reads: its file's `handle`, given the context and the message. In a task of its own,
-/// as it begins a transaction to enter a tenant: a BEGIN dropped half-way would stay open.
+/// A read: calls `handle` of the RPC's file with the context and the message.
 macro_rules! read {
-    ($self:ident, $request:ident, $file:ident) => {{
-        cards::refuse($request.get_ref())?;
-        let (ctx, message) = ($self.clone(), $request.into_inner());
-        detached(async move { Ok($file::handle(&ctx, message).await?) })
-            .await
-            .map(Response::new)
-    }};
+    ($self:ident, $request:ident, $file:ident) => {
+        Ok(Response::new(
+            $file::handle($self, $request.into_inner()).await?,
+        ))
+    };
 }
 
-/// A method that changes something in one transaction.
+/// A list: like a read, with pagination.
+macro_rules! list {
+    ($self:ident, $request:ident, $file:ident) => {
+        listed($self, $request.into_inner(), |message| {
+            $file::handle($self, message)
+        })
+        .await
+    };
+}
+
+/// A write in a single transaction.
 macro_rules! write {
-    ($self:ident, $request:ident, $file:ident) => {{
-        cards::refuse($request.get_ref())?;
+    ($self:ident, $request:ident, $file:ident) => {
         write($self, $request, $file::handle)
             .await
             .inspect(|_| $self.wake.notify_waiters())
-    }};
+    };
 }
 
-/// A method that asks a provider between its transactions.
+/// A write that calls a provider between its transactions.
 macro_rules! saga {
-    ($self:ident, $request:ident, $file:ident) => {{
-        cards::refuse($request.get_ref())?;
+    ($self:ident, $request:ident, $file:ident) => {
         saga($self, $request, $file::handle).await
-    }};
+    };
 }
 
 #[tonic::async_trait]
@@ -102,7 +110,7 @@ impl PaymentsService for Ctx {
         &self,
         request: Request<pb::ListPaymentMethodsRequest>,
     ) -> Result<Response<pb::ListPaymentMethodsResponse>, Status> {
-        read!(self, request, list_payment_methods)
+        list!(self, request, list_payment_methods)
     }
 
     async fn remove_payment_method(
@@ -144,7 +152,7 @@ impl PaymentsService for Ctx {
         &self,
         request: Request<pb::ListChargesRequest>,
     ) -> Result<Response<pb::ListChargesResponse>, Status> {
-        read!(self, request, list_charges)
+        list!(self, request, list_charges)
     }
 
     async fn settle_charge(
@@ -152,6 +160,13 @@ impl PaymentsService for Ctx {
         request: Request<pb::SettleChargeRequest>,
     ) -> Result<Response<pb::SettleChargeResponse>, Status> {
         write!(self, request, settle_charge)
+    }
+
+    async fn cancel_charge(
+        &self,
+        request: Request<pb::CancelChargeRequest>,
+    ) -> Result<Response<pb::CancelChargeResponse>, Status> {
+        write!(self, request, cancel_charge)
     }
 
     async fn create_refund(
@@ -172,7 +187,7 @@ impl PaymentsService for Ctx {
         &self,
         request: Request<pb::ListRefundsRequest>,
     ) -> Result<Response<pb::ListRefundsResponse>, Status> {
-        read!(self, request, list_refunds)
+        list!(self, request, list_refunds)
     }
 
     async fn resolve_movement(
@@ -195,7 +210,6 @@ impl PaymentsService for Ctx {
         &self,
         request: Request<pb::WatchMovementsRequest>,
     ) -> Result<Response<Self::WatchMovementsStream>, Status> {
-        cards::refuse(request.get_ref())?;
         Ok(Response::new(watch_movements::handle(
             self,
             request.get_ref(),
@@ -206,14 +220,14 @@ impl PaymentsService for Ctx {
         &self,
         request: Request<pb::ListDisputesRequest>,
     ) -> Result<Response<pb::ListDisputesResponse>, Status> {
-        read!(self, request, list_disputes)
+        list!(self, request, list_disputes)
     }
 
     async fn list_webhook_events(
         &self,
         request: Request<pb::ListWebhookEventsRequest>,
     ) -> Result<Response<pb::ListWebhookEventsResponse>, Status> {
-        read!(self, request, list_webhook_events)
+        list!(self, request, list_webhook_events)
     }
 
     async fn replay_webhook_event(
@@ -228,6 +242,27 @@ impl PaymentsService for Ctx {
         request: Request<pb::EraseAccountRequest>,
     ) -> Result<Response<pb::EraseAccountResponse>, Status> {
         saga!(self, request, erase_account)
+    }
+
+    async fn set_standing(
+        &self,
+        request: Request<pb::SetStandingRequest>,
+    ) -> Result<Response<pb::SetStandingResponse>, Status> {
+        write!(self, request, set_standing)
+    }
+
+    async fn list_parked_work(
+        &self,
+        request: Request<pb::ListParkedWorkRequest>,
+    ) -> Result<Response<pb::ListParkedWorkResponse>, Status> {
+        list!(self, request, list_parked_work)
+    }
+
+    async fn retry_parked_work(
+        &self,
+        request: Request<pb::RetryParkedWorkRequest>,
+    ) -> Result<Response<pb::RetryParkedWorkResponse>, Status> {
+        write!(self, request, retry_parked_work)
     }
 
     async fn verify_audit(

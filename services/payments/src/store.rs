@@ -1,7 +1,7 @@
 //! The SQL of payments: one file for each table, one function for each statement.
 //!
-//! Every function takes the caller's connection, so that the caller decides what is one
-//! transaction; one that reads rows of an account needs the tenant entered before.
+//! Every function takes the caller's connection, so that the caller decides the transaction. A function that reads an
+//! account's rows requires that the tenant has been entered.
 
 pub mod accounts;
 pub mod catalogues;

@@ -1,5 +1,5 @@
-//! The port that providers' webhooks come to: verified, kept once, answered at once. What they say is
-//! a hint; what counts is looked up.
+//! The HTTP port for providers' webhooks. Events are verified, stored once and acknowledged at once. They are hints
+//! only; the facts are looked up.
 
 use std::net::SocketAddr;
 
@@ -10,42 +10,40 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use chassis::Clock;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
 use crate::providers::{self, REFERENCE};
+use crate::store::Tenant;
 use crate::store::webhooks::{self, Event};
 
-/// The largest message that is taken.
+/// Largest message accepted, in bytes.
 const BODY_MAX: usize = 256 * 1024;
-/// How far the time in a signature may lie from ours, in seconds.
+/// Maximum age of a signature, and maximum clock skew, in seconds.
 const TOLERANCE_SECONDS: i64 = 300;
-/// The longest id or type that is kept.
+/// Longest id or type that is stored.
 const TEXT_MAX: usize = 255;
 
-/// Serves until `stop`.
+/// Serves webhooks until `stop`.
 pub async fn serve(ctx: Ctx, address: SocketAddr, stop: CancellationToken) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/webhooks/stripe", post(stripe))
         .route("/webhooks/razorpay", post(razorpay))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(ctx);
-    let listener = TcpListener::bind(address).await?;
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+    chassis::serve_http(address, routes, stop).await
 }
 
-/// A message of Stripe: 400 for one that is not signed by it, 500 where it could not be kept, so that it
-/// is sent again.
+/// Receives an event of Stripe. 400 if the signature is invalid; 500 if the event could not be stored, so that Stripe
+/// sends it again.
 async fn stripe(State(ctx): State<Ctx>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let signature = headers
         .get("stripe-signature")
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    // A signature grows old by the time of the world, whatever a test clock says.
+    // The age of a signature is measured in system time, even with a test clock.
     let Ok(now) = Clock::System.now().await else {
         return StatusCode::INTERNAL_SERVER_ERROR;
     };
@@ -60,20 +58,20 @@ async fn stripe(State(ctx): State<Ctx>, headers: HeaderMap, body: Bytes) -> Stat
     taken(&ctx, read(&body)).await
 }
 
-/// A message of Razorpay, as one of Stripe. Its id is in its headers; what it signs has no time.
+/// Receives an event of Razorpay, like one of Stripe. Its signature covers no time, and its event id in the headers is
+/// not signed, so that the digest of the body identifies the event.
 async fn razorpay(State(ctx): State<Ctx>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let header = |name: &str| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default()
-    };
-    let signature = header("x-razorpay-signature");
+    let signature = headers.get("x-razorpay-signature");
+    let signature = signature
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if !providers::is_signed(&ctx.razorpay_webhook_secret, &body, signature) {
         return StatusCode::BAD_REQUEST;
     }
-    taken(&ctx, read_razorpay(header("x-razorpay-event-id"), &body)).await
+    taken(&ctx, read_razorpay(&body)).await
 }
 
-/// Keeps an event.
+/// Stores an event.
 async fn taken(ctx: &Ctx, event: Option<Event>) -> StatusCode {
     let Some(event) = event else {
         return StatusCode::BAD_REQUEST;
@@ -84,7 +82,7 @@ async fn taken(ctx: &Ctx, event: Option<Event>) -> StatusCode {
             StatusCode::OK
         }
         Err(error) => {
-            tracing::error!(error = %chassis::Chain(&error), "a webhook was not kept");
+            tracing::error!(error = %chassis::Chain(&error), "a webhook event could not be stored; the provider will send it again");
             StatusCode::INTERNAL_SERVER_ERROR
         }
     }
@@ -92,16 +90,17 @@ async fn taken(ctx: &Ctx, event: Option<Event>) -> StatusCode {
 
 async fn keep(ctx: &Ctx, event: Event) -> sqlx::Result<()> {
     let received_at = ctx.clock.now().await?;
-    let mut db = ctx.db.acquire().await?;
     let event = Event {
         received_at,
         ..event
     };
-    webhooks::receive(&mut db, &event).await
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
+    webhooks::receive(&mut tx, &event).await?;
+    tx.commit().await
 }
 
-/// Whether a body is signed by who knows `secret`: "t=SECONDS,v1=HEX", not long ago. Of several
-/// signatures, as while a secret is changed, one must fit.
+/// Whether a body is signed with `secret`: "t=SECONDS,v1=HEX" with a recent time. If there are several signatures, as
+/// during a change of secrets, one valid signature suffices.
 fn is_signed(signature: &str, body: &[u8], secret: &str, now: i64) -> bool {
     let mut time = None;
     let mut sums = Vec::new();
@@ -127,7 +126,7 @@ fn is_signed(signature: &str, body: &[u8], secret: &str, now: i64) -> bool {
         .any(|sum| providers::is_signed(secret, &signed, sum))
 }
 
-/// What an event is about, by where its body says so; `None` for what is no event.
+/// The event in a body, read from the given JSON pointers; `None` if it is not an event.
 fn about(provider: &str, id: &str, body: &Value, at: [&str; 4]) -> Option<Event> {
     let text = |pointer: &str| {
         let text = body.pointer(pointer).and_then(Value::as_str);
@@ -136,7 +135,7 @@ fn about(provider: &str, id: &str, body: &Value, at: [&str; 4]) -> Option<Event>
             .to_owned()
     };
     let [event_type, object_id, parent_id, reference] = at.map(text);
-    if id.is_empty() || TEXT_MAX < id.len() || event_type.is_empty() {
+    if id.is_empty() || TEXT_MAX < id.len() || id.contains('\0') || event_type.is_empty() {
         return None;
     }
     Some(Event {
@@ -157,7 +156,7 @@ fn about(provider: &str, id: &str, body: &Value, at: [&str; 4]) -> Option<Event>
     })
 }
 
-/// What an event of Stripe is about.
+/// The event in a Stripe webhook.
 fn read(body: &[u8]) -> Option<Event> {
     let event: Value = serde_json::from_slice(body).ok()?;
     let id = event.pointer("/id").and_then(Value::as_str)?;
@@ -171,8 +170,8 @@ fn read(body: &[u8]) -> Option<Event> {
     about("stripe", id, &event, at)
 }
 
-/// What an event of Razorpay is about: what its name begins with, or a dispute of it.
-fn read_razorpay(id: &str, body: &[u8]) -> Option<Event> {
+/// The event in a Razorpay webhook. The event name starts with the kind of object, apart from disputes of payments.
+fn read_razorpay(body: &[u8]) -> Option<Event> {
     let event: Value = serde_json::from_slice(body).ok()?;
     let name = event.pointer("/event").and_then(Value::as_str)?;
     let object = if name.starts_with("payment.dispute.") {
@@ -187,9 +186,10 @@ fn read_razorpay(id: &str, body: &[u8]) -> Option<Event> {
         format!("{entity}/notes/{REFERENCE}")
     };
     let (object_id, parent_id) = (format!("{entity}/id"), "/payload/payment/entity/id");
+    let id = format!("sha256:{}", chassis::hex(&Sha256::digest(body)));
     about(
         "razorpay",
-        id,
+        &id,
         &event,
         ["/event", &object_id, parent_id, &reference],
     )
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn only_a_recent_signature_by_the_secret_is_taken() {
-        // As `printf '1700000000.{}' | openssl dgst -sha256 -hmac whsec_test` gives it.
+        // The expected value is that of `printf '1700000000.{}' | openssl dgst -sha256 -hmac whsec_test`.
         let sum = "35495024f4ef3f94e5a93e22221544c4b75e9a42300cd965ab81cb85cd994e91";
         let known = format!("t=1700000000,v1={sum}");
         assert!(is_signed(&known, b"{}", "whsec_test", 1_700_000_000));
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn an_event_of_razorpay_says_what_it_is_about() {
-        // The samples of razorpay.com/docs/webhooks, shortened.
+        // The samples are from razorpay.com/docs/webhooks, shortened.
         let paid = br#"{"entity": "event", "event": "payment_link.paid", "contains": ["payment_link", "order", "payment"],
             "payload": {"payment_link": {"entity": {"id": "plink_1", "reference_id": "abc", "status": "paid"}},
                 "payment": {"entity": {"id": "pay_1", "notes": []}}}}"#;
@@ -275,7 +275,9 @@ mod tests {
             (refunded, "rfnd_1", "def"),
             (disputed, "disp_1", ""),
         ] {
-            let event = read_razorpay("evt_1", body).unwrap();
+            let event = read_razorpay(body).unwrap();
+            let again = read_razorpay(body).unwrap();
+            assert_eq!(event.provider_event_id, again.provider_event_id);
             assert_eq!(
                 (
                     event.object_id.as_str(),
@@ -284,8 +286,9 @@ mod tests {
                 ),
                 (object, "pay_1", reference)
             );
-            assert_eq!(read_razorpay("", body), None);
         }
-        assert_eq!(read_razorpay("evt_1", b"{}"), None);
+        assert_eq!(read_razorpay(b"{}"), None);
+        let ids = [paid.as_slice(), refunded].map(|body| read_razorpay(body).unwrap());
+        assert_ne!(ids[0].provider_event_id, ids[1].provider_event_id);
     }
 }

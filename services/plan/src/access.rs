@@ -1,27 +1,73 @@
-//! Who may call which method of this service.
+//! Which callers may call which method.
 
-use chassis::{Access, Who};
+use chassis::{Access, OperatorRole, ServiceName, Standing, Who};
 
-const ACCOUNT: Who = Who::Service("account-lifecycle");
-const BILLING: Who = Who::Service("billing");
-const READERS: &[Who] = &[ACCOUNT, BILLING, Who::AnyOperator];
+const ACCOUNT: Who = Who::Service(ServiceName::AccountLifecycle);
+const BILLING: Who = Who::Service(ServiceName::Billing);
+/// Callers that may read a customer's plans, past and present.
+const READERS: &[Who] = &[
+    ACCOUNT,
+    BILLING,
+    Who::Operator(OperatorRole::Sales),
+    Who::Operator(OperatorRole::SupportAgent),
+    Who::Operator(OperatorRole::Billing),
+    Who::Operator(OperatorRole::Risk),
+    Who::Operator(OperatorRole::Auditor),
+];
+/// Callers that may read the catalogue: every role, since it contains no customer data.
+const CATALOGUE_READERS: &[Who] = &[
+    ACCOUNT,
+    BILLING,
+    Who::Operator(OperatorRole::Catalogue),
+    Who::Operator(OperatorRole::Sales),
+    Who::Operator(OperatorRole::SupportAgent),
+    Who::Operator(OperatorRole::Billing),
+    Who::Operator(OperatorRole::Kyc),
+    Who::Operator(OperatorRole::Risk),
+    Who::Operator(OperatorRole::Auditor),
+];
+/// Callers that may change a customer's plans.
 const CUSTOMERS_WAY: &[Who] = &[
     ACCOUNT,
-    Who::Operator("SUPPORT_AGENT"),
-    Who::Operator("SALES"),
+    Who::Operator(OperatorRole::SupportAgent),
+    Who::Operator(OperatorRole::Sales),
 ];
-const CATALOGUE: &[Who] = &[Who::Operator("CATALOGUE")];
-const SALES: &[Who] = &[Who::Operator("SALES")];
+const CATALOGUE: &[Who] = &[Who::Operator(OperatorRole::Catalogue)];
+const SALES: &[Who] = &[Who::Operator(OperatorRole::Sales)];
 
-/// The table: a method without a row is refused.
+/// Barred accounts and dormant ones buy nothing.
+pub const BUYING: &[Standing] = &[
+    Standing::Erased,
+    Standing::Closed,
+    Standing::Closing,
+    Standing::Fraud,
+    Standing::Terms,
+    Standing::Parent,
+    Standing::Dormant,
+];
+/// A trial can't join a contract either, since that is paid support (D5).
+const JOINING: &[Standing] = &[
+    Standing::Erased,
+    Standing::Closed,
+    Standing::Closing,
+    Standing::Fraud,
+    Standing::Terms,
+    Standing::Parent,
+    Standing::Dormant,
+    Standing::Trial,
+];
+
+/// The access table; a method without a row is refused. Unless a row says otherwise, a method that changes something is
+/// closed to accounts that are closed or closing. `tests/data/standing.csv` gives the reason for each row.
 pub const ACCESS: &[Access] = &[
-    Access::unary("ImportCatalogue", CATALOGUE),
-    Access::unary("ActivateCatalogue", CATALOGUE),
-    Access::unary("GetCatalogue", READERS),
-    Access::unary("ListCatalogueVersions", READERS),
+    Access::unary("ImportCatalogue", CATALOGUE).always(),
+    Access::unary("ActivateCatalogue", CATALOGUE).always(),
+    Access::unary("GetCatalogue", CATALOGUE_READERS),
+    Access::unary("ListCatalogueVersions", CATALOGUE_READERS),
     Access::unary("OpenAccount", &[ACCOUNT]),
-    Access::unary("CloseAccount", &[ACCOUNT]),
-    Access::unary("ListPlans", READERS),
+    Access::unary("SetStanding", &[ACCOUNT]).always(),
+    Access::unary("CloseAccount", &[ACCOUNT]).always(),
+    Access::unary("ListPlans", CATALOGUE_READERS),
     Access::unary("ListAvailablePlans", READERS),
     Access::unary("GetCurrentPlan", READERS),
     Access::unary("GetEffectivePlan", READERS),
@@ -34,18 +80,25 @@ pub const ACCESS: &[Access] = &[
     Access::unary("UndoCancellation", CUSTOMERS_WAY),
     Access::unary(
         "SwitchBillingCycle",
-        &[ACCOUNT, Who::Operator("SUPPORT_AGENT")],
+        &[ACCOUNT, Who::Operator(OperatorRole::SupportAgent)],
     ),
-    Access::unary("EndSubscription", &[BILLING]),
-    Access::unary("AddAddOn", CUSTOMERS_WAY),
+    Access::unary("EndSubscription", &[BILLING]).always(),
+    Access::unary("AddAddOn", CUSTOMERS_WAY).shut_in(BUYING),
     Access::unary("RemoveAddOn", CUSTOMERS_WAY),
     Access::unary("ListAddOns", READERS),
-    Access::unary("CreateContract", SALES),
-    Access::unary("AddContractMember", SALES),
-    Access::unary("RemoveContractMember", SALES),
-    Access::unary("SetContractPayer", SALES),
+    Access::unary("CreateContract", SALES).shut_in(JOINING),
+    Access::unary("AddContractMember", SALES).shut_in(JOINING),
+    Access::unary(
+        "RemoveContractMember",
+        &[
+            Who::Operator(OperatorRole::Sales),
+            Who::Operator(OperatorRole::SupportAgent),
+        ],
+    ),
+    Access::unary("SetContractPayer", SALES).shut_in(JOINING),
     Access::unary("CreateContractOffer", SALES),
-    Access::unary("AcceptContractOffer", &[ACCOUNT]),
+    Access::unary("ListContractOffers", READERS),
+    Access::unary("AcceptContractOffer", &[ACCOUNT]).shut_in(BUYING),
     Access::unary("GetContract", READERS),
     Access::unary("ListContracts", READERS),
     Access::unary("CheckEntitlement", READERS),
@@ -53,6 +106,6 @@ pub const ACCESS: &[Access] = &[
     Access::unary("StampTicket", &[ACCOUNT]),
     Access::stream("StreamBillableSegments", &[BILLING]),
     Access::stream("WatchTimelines", &[ACCOUNT, BILLING]),
-    Access::unary("EraseAccount", &[ACCOUNT]),
+    Access::unary("EraseAccount", &[ACCOUNT]).always(),
     Access::unary("VerifyAudit", READERS),
 ];

@@ -1,11 +1,10 @@
-//! What an RPC needs besides its input.
+//! The dependencies of RPC handlers: database, clock and catalogues.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use chassis::{Anchors, Clock, Config, Lanes, Owned};
+use chassis::{Anchors, Clock, Config, Database, Owned, Pages, PgConnection};
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
 use values::AccountId;
 
 use crate::document;
@@ -14,24 +13,24 @@ use crate::error::Error;
 use crate::store;
 use crate::store::accounts::Account;
 
-/// What an RPC needs besides its input.
+/// The dependencies of RPC handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct Ctx {
-    /// The database, limited to this service's schema by its role.
-    pub db: PgPool,
-    /// The same database, for hot reads.
-    pub lanes: Lanes,
-    /// The time.
+    /// The database. The connection's role sees only this service's schema.
+    pub db: Database,
+    /// The clock: system time, or the test clock.
     pub clock: Clock,
-    /// Where the newest entries of the audit go to.
+    /// Where the newest entries of the audit chain are anchored outside the database.
     pub anchors: Anchors,
-    /// Versions read before: a version never changes.
+    /// The key that seals this service's page tokens, shared by all its processes.
+    pages: Pages,
+    /// Cache of catalogue versions; a version is immutable.
     catalogues: Arc<RwLock<HashMap<String, Arc<Catalogue>>>>,
 }
 
 impl Ctx {
-    /// A context on `db` for a configuration.
-    pub fn new(db: PgPool, config: &Config) -> Self {
+    /// Creates the context from the database and the configuration.
+    pub fn new(db: Database, config: &Config) -> Self {
         let clock = if config.test_clock_listen.is_some() {
             Clock::Standing {
                 db: db.clone(),
@@ -41,15 +40,15 @@ impl Ctx {
             Clock::System
         };
         Self {
-            lanes: Lanes::beside(&db),
             db,
             clock,
             anchors: config.anchors(),
+            pages: Pages::default(),
             catalogues: Arc::default(),
         }
     }
 
-    /// The catalogue version `version`.
+    /// The catalogue version `version`; `CatalogueVersionNotFound` if it is not imported.
     pub async fn catalogue(
         &self,
         db: &mut PgConnection,
@@ -74,22 +73,21 @@ impl Ctx {
         Ok(catalogue)
     }
 
-    /// Locks root accounts, whose timelines are about to change, and tells those that exist and the
-    /// instant that the changes are dated by.
+    /// Locks root accounts whose timelines are about to change. Returns those that exist, and the instant to date the
+    /// changes with.
     ///
-    /// The instant is read under the locks: what it dates is either seen by a billing run of the
-    /// period that it lies in, or lies after that period (see `segments::all_changed`).
+    /// The instant is read under the locks. A billing run of the period in which it lies therefore sees the change, or
+    /// the instant lies after that period (see `segments::all_changed`).
     pub async fn hold_timelines(
         &self,
         db: &mut PgConnection,
         roots: &[AccountId],
     ) -> Result<(Vec<(AccountId, Account)>, DateTime<Utc>), Error> {
-        let known = store::accounts::lock(db, roots).await?;
-        store::segments::hold(db).await?;
+        let known = store::accounts::hold_timelines(db, roots).await?;
         Ok((known, self.clock.now_on(db).await?))
     }
 
-    /// The catalogue version in force for new purchases.
+    /// The catalogue version that is active for new purchases.
     pub async fn active_catalogue(&self, db: &mut PgConnection) -> Result<Arc<Catalogue>, Error> {
         let version = store::catalogues::active(db)
             .await?
@@ -101,8 +99,9 @@ impl Ctx {
 impl Owned for Ctx {
     const SCHEMA: &'static str = "plan";
     const ROOTS: &'static str = "plan.accounts";
+    const ACCESS: &'static [chassis::Access] = crate::ACCESS;
 
-    fn db(&self) -> &PgPool {
+    fn db(&self) -> &Database {
         &self.db
     }
 
@@ -112,5 +111,9 @@ impl Owned for Ctx {
 
     fn anchors(&self) -> &Anchors {
         &self.anchors
+    }
+
+    fn pages(&self) -> &Pages {
+        &self.pages
     }
 }

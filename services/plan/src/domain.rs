@@ -1,4 +1,4 @@
-//! The rules of plans: pure functions of their arguments, with no wire, database or clock.
+//! The rules of plans: pure functions without wire, database or clock.
 #![warn(clippy::missing_errors_doc)]
 
 pub mod catalogue;

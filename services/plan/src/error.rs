@@ -1,7 +1,7 @@
-//! Everything that can go wrong in plan, and how the wire shows it.
+//! Every error of plan, and its form on the wire.
 
 use chassis::{Chain, FieldError, Refusal};
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use thiserror::Error;
 use tonic::{Code, Status};
 use values::{AccountId, ContractId, ContractOfferId};
@@ -12,27 +12,40 @@ use crate::domain::timeline::InThePast;
 
 const DOMAIN: &str = "plan.perdiem";
 
-/// Why a request of this service did not succeed.
+/// Why a request of this service failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// Fields of the request do not read as what they must be.
+    /// Fields of the request are missing or malformed.
     #[error("{}", said(.0))]
     Fields(Vec<FieldError>),
-    /// A catalogue document fails its checks.
-    #[error("the catalogue fails {} checks, first {}: {}", .0.len(), first(.0).path, first(.0).expected)]
+    /// The catalogue document is invalid.
+    #[error("the catalogue document has {} faults, the first at {}: {}", .0.len(), first(.0).path, first(.0).expected)]
     CatalogueInvalid(Vec<Fault>),
-    /// A version names another document already.
-    #[error("catalogue version {0} exists with another document")]
+    /// The version is already imported with another document.
+    #[error(
+        "catalogue version {0} already exists with another document; import the change as a new version"
+    )]
     CatalogueVersionExists(String),
     /// No such version.
     #[error("catalogue version {0} does not exist")]
     CatalogueVersionNotFound(String),
+    /// The document of a version says that it is in force from a later instant on.
+    #[error("catalogue version {version} is effective from {effective_at}")]
+    CatalogueNotEffective {
+        /// The version.
+        version: String,
+        /// From when on.
+        effective_at: DateTime<Utc>,
+    },
     /// No catalogue is in force.
     #[error("no catalogue is active: import one and activate it")]
     NoActiveCatalogue,
-    /// The digest is another version's.
-    #[error("catalogue version {0} has another digest")]
+    /// The version was imported with another digest.
+    #[error("catalogue version {0} has another digest; read the version and compare it")]
     DigestDiffers(String),
+    /// None of the account's plans includes the support channel.
+    #[error("channel {0} is not included in the plan")]
+    ChannelNotInPlan(String),
     /// No such profile.
     #[error("profile {0} does not exist")]
     ProfileNotFound(String),
@@ -45,10 +58,10 @@ pub enum Error {
     /// No such account.
     #[error("account {0} does not exist")]
     AccountNotFound(AccountId),
-    /// The account is open with other facts.
-    #[error("account {0} exists with other facts")]
+    /// The account is already open with different attributes.
+    #[error("account {0} already exists with different attributes")]
     AccountExists(AccountId),
-    /// The account's profile does not have the family.
+    /// The account's profile does not include the family.
     #[error("family {family} is not offered to account {account}")]
     FamilyNotOffered {
         /// The account.
@@ -56,111 +69,123 @@ pub enum Error {
         /// The family.
         family: String,
     },
-    /// No plan was in force then.
-    #[error("account {0} had no plan at that instant")]
+    /// No plan was in force at the instant.
+    #[error("account {0} has no plan in force at this time")]
     NoPlanThen(AccountId),
-    /// By our clock the period is still running.
-    #[error("the period runs until {0}")]
+    /// The period has not ended yet by our clock.
+    #[error("the period ends on {0} and can't be billed before")]
     PeriodNotEnded(NaiveDate),
     /// A subaccount has no plan of its own (REQ-036).
-    #[error("account {account} is a subaccount: use its root account {root}")]
+    #[error("account {account} is a subaccount; use its root account {root}")]
     UseRootAccount {
         /// The subaccount.
         account: AccountId,
-        /// Its root.
+        /// The root account.
         root: AccountId,
     },
     /// No such plan.
     #[error("plan {0} does not exist")]
     PlanNotFound(String),
-    /// The plan is in force already.
-    #[error("plan {0} is the current one")]
+    /// The plan is already in force.
+    #[error("plan {0} is already the current plan")]
     PlanIsCurrent(String),
-    /// The plan is not sold any more.
-    #[error("plan {0} is retired")]
+    /// The plan is no longer sold.
+    #[error("plan {0} is retired; choose another plan")]
     PlanRetired(String),
     /// The plan is not sold to customers.
     #[error("plan {0} is not offered")]
     PlanNotOffered(String),
-    /// The family's rules refuse the change; where to turn to.
+    /// The family's change rules refuse the change; with the sales or support contact.
     #[error("{0}")]
     Rejected(Rejected, String),
     /// The family has no such billing cycle.
     #[error("billing cycle {0} does not exist")]
     CycleNotFound(String),
-    /// The timeline or the catalogue has changed since the preview.
-    #[error("what was quoted does not hold any more: quote again")]
+    /// The timeline or the catalogue has changed since the quote.
+    #[error("the quote is no longer valid; preview the change again")]
     Requote,
-    /// The timeline has a later change.
+    /// The timeline already has a later change.
     #[error(transparent)]
     InThePast(#[from] InThePast),
-    /// Cancelling is choosing the free plan (REQ-029).
-    #[error("there is no cancelling in {0}: choose its free plan")]
+    /// In this family, a subscription is cancelled by choosing its free plan (REQ-029).
+    #[error("a plan of family {0} is cancelled by changing to its free plan")]
     SelectFreePlan(String),
-    /// The account is closed for ever.
+    /// A trial can't buy paid support (D5).
+    #[error("account {0} is a trial; upgrade it first")]
+    UpgradeFirst(AccountId),
+    /// The account is permanently closed.
     #[error("account {0} is closed")]
     AccountClosed(AccountId),
-    /// No add-on of that code is known, or booked.
+    /// The catalogue has no such add-on, or the account has not booked it.
     #[error("add-on {0} does not exist")]
     AddOnNotFound(String),
-    /// The plan in force does not sell it.
-    #[error("the plan in force does not sell add-on {0}")]
+    /// The plan in force does not offer the add-on.
+    #[error("the plan in force does not offer add-on {0}")]
     AddOnNotOffered(String),
-    /// The plan in force has it.
-    #[error("the plan in force includes {0}")]
+    /// The plan in force includes the feature.
+    #[error("the plan in force already includes {0}")]
     AddOnIncluded(String),
-    /// It is booked.
-    #[error("add-on {0} is booked")]
+    /// The add-on is already booked.
+    #[error("add-on {0} is already booked")]
     AddOnExists(String),
-    /// The account is open: nothing of it is erased.
-    #[error("account {0} is not closed")]
+    /// The account is still open, so nothing of it is erased.
+    #[error("account {0} is not closed; only the data of closed accounts is erased")]
     AccountNotClosed(AccountId),
-    /// The subscription ends: that is taken back before it changes.
-    #[error("the subscription of account {0} is cancelled: undo that first")]
+    /// The subscription has been cancelled. The cancellation must be undone before the plan can change.
+    #[error("the subscription of account {0} is cancelled; undo the cancellation first")]
     Cancelled(AccountId),
-    /// The change takes effect when it is paid.
-    #[error("account {0} pays for the change first")]
+    /// The change takes effect only once it is paid.
+    #[error("account {0} must pay for this change first; place an order")]
     PaymentRequired(AccountId),
-    /// A change is pending, and the family's are not replaced.
-    #[error("account {0} has a pending change: withdraw it first")]
+    /// Whoever says that a change has been paid for has not collected the payment.
+    #[error("only account-lifecycle says that a change has been paid for; leave paid out")]
+    PaidNotAllowed,
+    /// A change is pending, and the family does not replace pending changes.
+    #[error("account {0} has a pending change; withdraw it first")]
     PendingChangeExists(AccountId),
-    /// Nothing is pending.
+    /// There is no pending change.
     #[error("account {0} has no pending change")]
     NoPendingChange(AccountId),
-    /// The family's pending changes are not withdrawn.
+    /// The family does not allow pending changes to be withdrawn.
     #[error("the pending change of account {0} can't be withdrawn")]
     ChangeNotWithdrawable(AccountId),
-    /// The plan has no period that it could end with.
+    /// The plan has no billing cycle at whose end it could be cancelled.
     #[error("account {0} has no subscription to cancel")]
     NothingToCancel(AccountId),
-    /// The subscription does not end.
+    /// The subscription is not cancelled.
     #[error("the subscription of account {0} is not cancelled")]
     NotCancelled(AccountId),
-    /// No such offer, or not this account's.
+    /// No such offer, or one of another account.
     #[error("contract offer {0} does not exist")]
     ContractOfferNotFound(ContractOfferId),
-    /// The offer was not accepted in time.
-    #[error("contract offer {0} has expired")]
+    /// The offer has expired without being accepted.
+    #[error("contract offer {0} has expired; ask sales for a new one")]
     OfferExpired(ContractOfferId),
     /// No such contract.
     #[error("contract {0} does not exist")]
     ContractNotFound(ContractId),
-    /// The account is in a contract of the family.
-    #[error("account {0} is in a contract already")]
+    /// The account is already in a contract of the family.
+    #[error(
+        "account {0} is already in a contract of this family; remove it from that contract first"
+    )]
     AlreadyInContract(AccountId),
-    /// The account is not in the contract.
-    #[error("account {0} is not in the contract")]
+    /// The account is not a member of the contract.
+    #[error("account {0} is not a member of the contract")]
     NotAMember(AccountId),
-    /// The account pays for the contract.
-    #[error("account {0} pays for the contract: name another payer first")]
+    /// The account is the payer of the contract.
+    #[error("account {0} pays for the contract; name another payer first")]
     ContractPayer(AccountId),
-    /// A stored catalogue does not pass its checks; it did when it was stored, so this is a bug.
-    #[error("stored catalogue {0} does not read")]
+    /// A stored catalogue fails the checks that it passed when it was stored, so this is a bug.
+    #[error("stored catalogue {0} cannot be parsed")]
     StoredCatalogue(String),
-    /// A stored segment names a plan that its version does not have.
+    /// A stored segment names a plan that its catalogue version lacks.
     #[error("stored plan {0} is not in its catalogue")]
     StoredPlan(String),
-    /// The database failed, or held what it must not.
+    /// The method is closed to the account in its present state. Not transparent: callers search the error's sources
+    /// for `NotOpen`.
+    #[error("{0}")]
+    NotOpen(#[from] chassis::NotOpen),
+    /// The database failed, or returned a value that cannot be read.
     #[error("database")]
     Database(#[from] sqlx::Error),
 }
@@ -182,13 +207,14 @@ fn said(faults: &[FieldError]) -> String {
 fn first(faults: &[Fault]) -> Fault {
     faults.first().cloned().unwrap_or(Fault {
         path: String::new(),
+        line: None,
         expected: String::new(),
     })
 }
 
 impl From<Error> for Status {
-    /// The one table from errors to the wire. It has no catch-all: a new variant must choose.
-    #[expect(clippy::too_many_lines, reason = "the one table")]
+    /// The one mapping from errors to the wire. It has no catch-all arm, so that each new variant chooses its status.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive mapping")]
     fn from(error: Error) -> Self {
         let message = error.to_string();
         let not_found = |reason| Refusal::new(Code::NotFound, reason);
@@ -202,7 +228,11 @@ impl From<Error> for Status {
             }
             Error::CatalogueInvalid(faults) => {
                 let fault = |fault: &Fault| {
-                    chassis::field_error(format!("document.{}", fault.path), &fault.expected)
+                    let expected = match fault.line {
+                        Some(line) => format!("line {line}: {}", fault.expected),
+                        None => fault.expected.clone(),
+                    };
+                    chassis::field_error(format!("document.{}", fault.path), expected)
                 };
                 Refusal::invalid("CATALOGUE_INVALID")
                     .with_fields(&faults.iter().map(fault).collect::<Vec<_>>())
@@ -214,6 +244,12 @@ impl From<Error> for Status {
             Error::CatalogueVersionNotFound(version) => {
                 not_found("CATALOGUE_VERSION_NOT_FOUND").with("version", version)
             }
+            Error::CatalogueNotEffective {
+                version,
+                effective_at,
+            } => wrong_state("CATALOGUE_NOT_EFFECTIVE")
+                .with("version", version)
+                .with("effectiveTime", effective_at.to_rfc3339()),
             Error::NoActiveCatalogue => wrong_state("NO_ACTIVE_CATALOGUE"),
             Error::DigestDiffers(version) => {
                 Refusal::new(Code::Aborted, "CONFLICT").with("version", version)
@@ -257,6 +293,7 @@ impl From<Error> for Status {
             Error::SelectFreePlan(family) => {
                 wrong_state("SELECT_FREE_PLAN").with("familyCode", family)
             }
+            Error::UpgradeFirst(id) => wrong_state("UPGRADE_FIRST").with("accountId", id),
             Error::AccountClosed(id) => wrong_state("ACCOUNT_CLOSED").with("accountId", id),
             Error::AddOnNotFound(code) => not_found("ADD_ON_NOT_FOUND").with("addOnCode", code),
             Error::AddOnNotOffered(code) => {
@@ -269,6 +306,9 @@ impl From<Error> for Status {
             Error::AccountNotClosed(id) => wrong_state("ACCOUNT_NOT_CLOSED").with("accountId", id),
             Error::Cancelled(id) => wrong_state("SUBSCRIPTION_CANCELLED").with("accountId", id),
             Error::PaymentRequired(id) => wrong_state("PAYMENT_REQUIRED").with("accountId", id),
+            Error::PaidNotAllowed => {
+                Refusal::new(Code::PermissionDenied, "CALLER_NOT_ALLOWED").with("field", "paid")
+            }
             Error::PendingChangeExists(id) => {
                 wrong_state("PENDING_CHANGE_EXISTS").with("accountId", id)
             }
@@ -288,20 +328,25 @@ impl From<Error> for Status {
             }
             Error::NotAMember(id) => wrong_state("NOT_A_MEMBER").with("accountId", id),
             Error::ContractPayer(id) => wrong_state("CONTRACT_PAYER").with("accountId", id),
+            Error::ChannelNotInPlan(channel) => {
+                wrong_state("CHANNEL_NOT_IN_PLAN").with("channelCode", channel)
+            }
             Error::StoredCatalogue(_) | Error::StoredPlan(_) => {
                 tracing::error!(error = %Chain(&error), "request failed");
                 return chassis::internal();
             }
+            Error::NotOpen(not_open) => not_open.refusal(),
             Error::Database(_) => return chassis::database_status(&error),
         };
         refusal.into_status(DOMAIN, message)
     }
 }
 
-/// The reasons that a catalogue's rules may give, as the API spells them.
+/// The error reason for the reason of a change rule; `CHANGE_REJECTED` for an unknown one.
 fn reason(given: &str) -> &'static str {
-    const KNOWN: [&str; 4] = [
+    const KNOWN: [&str; 5] = [
         "CONTACT_SUPPORT",
+        "REMOVE_CONTRACT_MEMBER",
         "CONTACT_SALES",
         "NOT_OFFERED",
         "CONTACT_ACCOUNT_MANAGER",

@@ -1,18 +1,19 @@
-//! The plan service: what can be bought, which plan is in force when, what a change would do.
+//! The plan service: what can be bought, which plan is in force when, and what a plan change does.
 //!
-//! It owns catalogue versions, timelines of dated segments, contracts, entitlements and ticket
-//! stamps. A request enters at [`rpc`], which reads the wire and opens the transaction; `domain`
-//! decides, `store` remembers; `document` reads what people write.
+//! It owns catalogue versions, timelines of dated segments, contracts, entitlements and ticket stamps. A request enters
+//! at [`rpc`], which reads the wire and opens the transaction; `domain` decides; `store` holds the SQL; `document`
+//! parses and checks catalogue documents.
 //!
-//! Invariants: no two segments of an account and family overlap (the database refuses it); a
-//! timeline never changes before now; a segment keeps the catalogue version it was bought under;
-//! `domain` knows neither the wire nor the database; this service calls nobody.
+//! Invariants: no two segments of an account and family overlap (the database enforces it); the past of a timeline
+//! never changes; a segment keeps the catalogue version that it was bought under; `domain` knows neither the wire nor
+//! the database; this service calls no other service.
 
 mod access;
 mod ctx;
 mod document;
 mod domain;
 mod error;
+mod personal;
 mod rpc;
 mod store;
 
@@ -27,37 +28,41 @@ use tonic::service::Routes;
 
 pub use access::ACCESS;
 pub use ctx::Ctx;
+pub use personal::PLACES;
 
-/// The schema of this service, as migrations.
+/// The migrations of this service's schema.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
-/// Its full name in the contract.
-const GRPC_NAME: &str = "perdiem.plan.v1.PlanService";
-/// The largest message that it takes: a catalogue document.
+/// Full name of the gRPC service in the contract.
+const GRPC_NAMES: &[&str] = &["perdiem.plan.v1.PlanService"];
+/// Largest request message accepted, in bytes: that of a catalogue document.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// Does what the command line asks.
+/// Runs the command given on the command line.
 pub fn run(command: Command) -> LocalBoxFuture<'static, Result<(), Box<dyn Error>>> {
-    chassis::run(command, &MIGRATOR, server)
+    chassis::run(command, &MIGRATOR, &[], server)
 }
 
-/// What is served.
+/// Assembles the server: its gRPC routes, access table and clock.
 fn server(config: &Config) -> Result<Server, Box<dyn Error>> {
     let db = chassis::connect(&config.database_url, "plan", config.database_connections)?;
-    let ctx = Ctx::new(db, config);
+    let ctx = Ctx::new(db.clone(), config);
     let clock: Clock = ctx.clock.clone();
     let keeper = ctx.clone();
     let service = PlanServiceServer::new(ctx).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Ok(Server {
         name: "plan",
-        grpc_name: GRPC_NAME,
+        grpc_names: GRPC_NAMES,
         routes: Routes::new(service),
         access: ACCESS,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        db,
         clock,
-        // Timelines are functions of an instant: nothing here waits for one.
+        // Timelines are functions of an instant, so no work ever becomes due.
         next_due: Arc::new(|_| async { Ok(None) }.boxed()),
         jobs: Box::new(move |stop| {
             async move { chassis::keep_house(&keeper, &stop).await }.boxed_local()
         }),
+        reconciling: &[],
     })
 }

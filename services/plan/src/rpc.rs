@@ -1,4 +1,4 @@
-//! The gRPC face of plan: a table of contents, one file for each RPC.
+//! The gRPC interface of plan, one file per RPC.
 
 mod accept_contract_offer;
 mod activate_catalogue;
@@ -21,6 +21,7 @@ mod import_catalogue;
 mod list_add_ons;
 mod list_available_plans;
 mod list_catalogue_versions;
+mod list_contract_offers;
 mod list_contracts;
 mod list_entitlements;
 mod list_pending_changes;
@@ -31,6 +32,7 @@ mod preview_change;
 mod remove_add_on;
 mod remove_contract_member;
 mod set_contract_payer;
+mod set_standing;
 mod stamp_ticket;
 mod stream_billable_segments;
 mod switch_billing_cycle;
@@ -41,7 +43,7 @@ mod withdraw_change;
 
 use std::pin::Pin;
 
-use chassis::write;
+use chassis::{listed, write};
 use futures::Stream;
 use proto::plan::v1 as pb;
 use proto::plan::v1::plan_service_server::PlanService;
@@ -51,12 +53,22 @@ use crate::ctx::Ctx;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// A method that reads: its file's `handle`, given the context and the message.
+/// A read: calls `handle` of the RPC's file with the context and the message.
 macro_rules! read {
     ($self:ident, $request:ident, $file:ident) => {
         Ok(Response::new(
             $file::handle($self, $request.into_inner()).await?,
         ))
+    };
+}
+
+/// A list: like a read, with pagination.
+macro_rules! list {
+    ($self:ident, $request:ident, $file:ident) => {
+        listed($self, $request.into_inner(), |message| {
+            $file::handle($self, message)
+        })
+        .await
     };
 }
 
@@ -87,7 +99,7 @@ impl PlanService for Ctx {
         &self,
         request: Request<pb::ListCatalogueVersionsRequest>,
     ) -> Result<Response<pb::ListCatalogueVersionsResponse>, Status> {
-        read!(self, request, list_catalogue_versions)
+        list!(self, request, list_catalogue_versions)
     }
 
     async fn open_account(
@@ -192,7 +204,14 @@ impl PlanService for Ctx {
         &self,
         request: Request<pb::ListContractsRequest>,
     ) -> Result<Response<pb::ListContractsResponse>, Status> {
-        read!(self, request, list_contracts)
+        list!(self, request, list_contracts)
+    }
+
+    async fn list_contract_offers(
+        &self,
+        request: Request<pb::ListContractOffersRequest>,
+    ) -> Result<Response<pb::ListContractOffersResponse>, Status> {
+        list!(self, request, list_contract_offers)
     }
 
     async fn check_entitlement(
@@ -319,6 +338,13 @@ impl PlanService for Ctx {
         request: Request<pb::ListAddOnsRequest>,
     ) -> Result<Response<pb::ListAddOnsResponse>, Status> {
         read!(self, request, list_add_ons)
+    }
+
+    async fn set_standing(
+        &self,
+        request: Request<pb::SetStandingRequest>,
+    ) -> Result<Response<pb::SetStandingResponse>, Status> {
+        write(self, request, set_standing::handle).await
     }
 
     async fn verify_audit(

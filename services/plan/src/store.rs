@@ -1,7 +1,7 @@
 //! The SQL of plan: one file for each table, one function for each statement.
 //!
-//! Every function takes the caller's connection, so that the caller decides what is one
-//! transaction. Names are schema-qualified; nothing depends on `search_path`.
+//! Every function takes the caller's connection, so that the caller decides the transaction. Names are
+//! schema-qualified; nothing depends on `search_path`.
 
 pub mod accounts;
 pub mod add_ons;

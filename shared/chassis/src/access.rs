@@ -1,19 +1,37 @@
-//! Who may call what: a table a service, default deny.
+//! Who may call which method, and for which accounts: one table for each service; what it does not allow is denied
+//! (D36, D37).
 
-use crate::Caller;
+use crate::{Caller, OperatorRole, ServiceName, Standing};
 
-/// A kind of caller.
+/// A kind of caller. Operators are listed by role; no entry means "any operator", so an operator without a role can
+/// call nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// The service of this name.
-    Service(&'static str),
+    /// This service.
+    Service(ServiceName),
     /// An operator who holds this role.
-    Operator(&'static str),
-    /// Any operator.
-    AnyOperator,
+    Operator(OperatorRole),
     /// A person of an account; which account, the handler checks.
     Person,
 }
+
+/// Every identified caller: a person, each service, and an operator with any role.
+pub const ANYONE: &[Who] = &[
+    Who::Person,
+    Who::Service(ServiceName::Plan),
+    Who::Service(ServiceName::Billing),
+    Who::Service(ServiceName::AccountLifecycle),
+    Who::Service(ServiceName::Payments),
+    Who::Service(ServiceName::Gateway),
+    Who::Service(ServiceName::Usage),
+    Who::Operator(OperatorRole::Catalogue),
+    Who::Operator(OperatorRole::Sales),
+    Who::Operator(OperatorRole::SupportAgent),
+    Who::Operator(OperatorRole::Billing),
+    Who::Operator(OperatorRole::Kyc),
+    Who::Operator(OperatorRole::Risk),
+    Who::Operator(OperatorRole::Auditor),
+];
 
 /// A row of the table: one method and those who may call it.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +42,8 @@ pub struct Access {
     pub streams: bool,
     /// Those who may call it.
     pub who: &'static [Who],
+    /// Standings of the account in which the method is refused, if it changes something (D37).
+    pub shut: &'static [Standing],
 }
 
 impl Access {
@@ -33,6 +53,7 @@ impl Access {
             method,
             streams: false,
             who,
+            shut: Standing::ENDED,
         }
     }
 
@@ -42,49 +63,108 @@ impl Access {
             method,
             streams: true,
             who,
+            shut: Standing::ENDED,
         }
+    }
+
+    /// The same method, refused in exactly these standings. The default is to refuse it for closing, closed and
+    /// erased accounts.
+    #[must_use]
+    pub const fn shut_in(self, shut: &'static [Standing]) -> Self {
+        Self { shut, ..self }
+    }
+
+    /// The same method, allowed in every standing.
+    #[must_use]
+    pub const fn always(self) -> Self {
+        self.shut_in(&[])
     }
 
     /// Whether `caller` may.
     pub fn allows(&self, caller: &Caller) -> bool {
         self.who.iter().any(|who| match (who, caller) {
             (Who::Service(name), Caller::Service { name: caller }) => name == caller,
-            (Who::Operator(role), Caller::Operator { roles, .. }) => {
-                roles.iter().any(|it| it == role)
-            }
-            (Who::AnyOperator, Caller::Operator { .. }) | (Who::Person, Caller::Person { .. }) => {
-                true
-            }
-            (Who::Service(_) | Who::Operator(_) | Who::AnyOperator | Who::Person, _) => false,
+            (Who::Operator(role), Caller::Operator { roles, .. }) => roles.contains(role),
+            (Who::Person, Caller::Person { .. }) => true,
+            (Who::Service(_) | Who::Operator(_) | Who::Person, _) => false,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use values::UserId;
+
     use super::*;
+
+    const ACCESS: Access = Access::unary(
+        "CreateContract",
+        &[
+            Who::Operator(OperatorRole::Sales),
+            Who::Service(ServiceName::AccountLifecycle),
+        ],
+    );
+
+    fn operator(roles: &[OperatorRole]) -> Caller {
+        Caller::Operator {
+            name: "o".to_owned(),
+            roles: roles.iter().copied().collect(),
+        }
+    }
+
+    fn person() -> Caller {
+        Caller::Person {
+            user: UserId::new(),
+            authenticated_at: None,
+        }
+    }
 
     #[test]
     fn only_the_named_may() {
-        let access = Access::unary(
-            "CreateContract",
-            &[Who::Operator("SALES"), Who::Service("account")],
-        );
-        let operator = |role: &str| Caller::Operator {
-            name: "o".to_owned(),
-            roles: vec![role.to_owned()],
-        };
-        let service = |name: &str| Caller::Service {
-            name: name.to_owned(),
-        };
+        for role in OperatorRole::ALL {
+            let may = *role == OperatorRole::Sales;
+            assert_eq!(ACCESS.allows(&operator(&[*role])), may, "{role}");
+        }
+        for name in ServiceName::ALL {
+            let may = *name == ServiceName::AccountLifecycle;
+            let service = Caller::Service { name: *name };
+            assert_eq!(ACCESS.allows(&service), may, "{name}");
+        }
+        assert!(ACCESS.allows(&operator(OperatorRole::ALL)));
+        assert!(!ACCESS.allows(&person()));
+    }
 
-        assert!(access.allows(&operator("SALES")));
-        assert!(!access.allows(&operator("SUPPORT_AGENT")));
-        assert!(access.allows(&service("account")));
-        assert!(!access.allows(&service("billing")));
-        assert!(!access.allows(&Caller::Person {
-            user: "US1".to_owned(),
-            authenticated_at: None
-        }));
+    #[test]
+    fn anyone_is_all_that_there_are() {
+        let open = Access::stream("ServerReflectionInfo", ANYONE);
+        assert!(open.allows(&person()));
+        for role in OperatorRole::ALL {
+            assert!(open.allows(&operator(&[*role])), "{role}");
+        }
+        for name in ServiceName::ALL {
+            assert!(open.allows(&Caller::Service { name: *name }), "{name}");
+        }
+        assert!(!open.allows(&operator(&[])));
+    }
+
+    #[test]
+    fn an_operator_without_a_role_may_call_nothing() {
+        let without_role = |name: &str| Caller::Operator {
+            name: name.to_owned(),
+            roles: BTreeSet::new(),
+        };
+        let roles = OperatorRole::ALL.iter().copied();
+        let mut who: Vec<Who> = roles.map(Who::Operator).collect();
+        who.extend(ServiceName::ALL.iter().copied().map(Who::Service));
+        who.push(Who::Person);
+        let open = Access::unary("AnyMethod", who.leak());
+        // An unknown name grants no access, whether it is a role's, a service's or a user's.
+        for name in ["o", "SALES", "billing", "root"] {
+            assert!(!open.allows(&without_role(name)), "{name}");
+        }
+        assert!(open.allows(&person()));
+        assert!(!Access::unary("NoMethod", &[]).allows(&operator(OperatorRole::ALL)));
     }
 }

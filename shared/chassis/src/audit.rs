@@ -1,6 +1,6 @@
 //! The audit: who changed what, in a chain of entries for each root account (R32, D24).
 //!
-//! A unit of work adds its entry as its last statement, in its transaction: its caller, its request and, as the
+//! A unit of work adds its entry by its last statement, in its transaction: its caller, its request and, as the
 //! database's triggers have summed them up, the rows that it changed before and after. Their hashes are keyed with
 //! a key of the account: once that is forgotten, they tell of nothing, and the chain still verifies. The newest
 //! entry of each chain goes to a signed file outside the database, so that a tail that was cut off is missed.
@@ -12,12 +12,13 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use sqlx::{AssertSqlSafe, FromRow, PgConnection};
-use tokio::io::AsyncWriteExt as _;
+use sqlx::{AssertSqlSafe, FromRow};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use uuid::Uuid;
 
 use crate::requests::Key;
-use crate::{Owned, Secret, Tenant, Trip, enter};
+use crate::subject::Subject;
+use crate::{Owned, PgConnection, Secret, Tenant, Trip};
 
 /// Entries that are verified, and chains that are anchored, at once.
 const BATCH: i64 = 1_000;
@@ -75,109 +76,49 @@ impl AuditEntry {
     }
 }
 
-/// Adds the entry of a unit of work, as its last statement. The chain is that of `about`, else of the tenant that
-/// was entered, else of the account that the request names, else of none.
-pub(crate) async fn append(
+/// The answer of a unit of work, with what it is about.
+pub(crate) struct Answer {
+    /// As it is encoded.
+    pub bytes: Vec<u8>,
+    /// The user whom it is about; it is forgotten with them.
+    pub user: Option<Uuid>,
+    /// What the work was found to be about, for where no chain says so, and what its caller was let do.
+    pub found: Subject,
+}
+
+/// Ends a unit of work by its last statement: keeps the answer of its request, where it has one, and adds its entry to
+/// a chain, that of `about`, else of the tenant that was entered, else of the account that the request names, else of
+/// none. The database computes the hashes, as it holds their key and the entry before: `<schema>.end_unit`.
+pub(crate) async fn end_unit(
     db: &mut PgConnection,
     key: &Key,
+    answer: Option<Answer>,
     about: Option<Uuid>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    let (schema, roots) = (key.schema, key.roots);
-    let named = key.account.strip_prefix("AC");
-    let named = named.and_then(|hex| Uuid::try_parse(hex).ok());
-    let (root_id, before, after, _): (Uuid, String, String, String) = sqlx::query_as(AssertSqlSafe(format!(
-        "-- {schema}.audit.root
-        WITH chain AS (SELECT coalesce(
-            $1::uuid,
-            CASE WHEN current_setting('app.tenant', true) ~ '^[0-9a-f]{{8}}-' THEN current_setting('app.tenant', true)::uuid END,
-            (SELECT root_id FROM {roots} WHERE account_id = $2),
-            '00000000-0000-0000-0000-000000000000') AS root_id)
-        SELECT root_id, coalesce(current_setting('audit.before', true), ''),
-               coalesce(current_setting('audit.after', true), ''), set_config('app.tenant', root_id::text, true)
-        FROM chain"
-    )))
-    .bind(about)
-    .bind(named)
-    .fetch_one(&mut *db)
-    .await?;
-    let (secret, sequence, previous_hash): (Vec<u8>, i64, Vec<u8>) =
-        sqlx::query_as(AssertSqlSafe(format!(
-            "-- {schema}.audit.lock
-            INSERT INTO {schema}.audit_heads AS head (root_id, key)
-            VALUES ($1, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())))
-            ON CONFLICT (root_id) DO UPDATE SET key = coalesce(head.key, excluded.key)
-            RETURNING key, sequence, entry_hash"
-        )))
-        .bind(root_id)
-        .fetch_one(&mut *db)
-        .await?;
-    let secret = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-    let keyed = |of: &[u8]| hmac::sign(&secret, of).as_ref().to_vec();
-    let rows = |sum: String| match sum.as_str() {
-        "" => Vec::new(),
-        sum => keyed(sum.as_bytes()),
-    };
+    let schema = key.schema;
     let by_service = key.caller.starts_with("service:");
     let behalf = Trip::current().filter(|_| by_service);
-    let entry = AuditEntry {
-        root_id,
-        sequence: sequence + 1,
-        actor: key.caller.clone(),
-        on_behalf_of: behalf.map(|it| it.on_behalf_of).unwrap_or_default(),
-        method: key.method.to_owned(),
-        request_id: key.request_id,
-        request_hash: keyed(&key.hash),
-        before_hash: rows(before),
-        after_hash: rows(after),
-        previous_hash,
-        entry_hash: Vec::new(),
-        created_at: now.trunc_subsecs(6),
-    };
-    let entry_hash = entry.hashed();
-    insert(
-        db,
-        schema,
-        &AuditEntry {
-            entry_hash,
-            ..entry
-        },
-    )
-    .await
-}
-
-async fn insert(db: &mut PgConnection, schema: &str, it: &AuditEntry) -> sqlx::Result<()> {
+    let (bytes, user, found) = answer.map_or((None, None, Subject::default()), |it| {
+        (Some(it.bytes), it.user, it.found)
+    });
     sqlx::query(AssertSqlSafe(format!(
-        "-- {schema}.audit.insert
-        WITH head AS (UPDATE {schema}.audit_heads SET sequence = $2, entry_hash = $11 WHERE root_id = $1)
-        INSERT INTO {schema}.audit_entries (root_id, sequence, actor, on_behalf_of, method, request_id, request_hash,
-                                            before_hash, after_hash, previous_hash, entry_hash, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+        "-- {schema}.audit.end_unit
+        SELECT {schema}.end_unit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
     )))
-    .bind(it.root_id)
-    .bind(it.sequence)
-    .bind(&it.actor)
-    .bind(&it.on_behalf_of)
-    .bind(&it.method)
-    .bind(it.request_id)
-    .bind(&it.request_hash)
-    .bind(&it.before_hash)
-    .bind(&it.after_hash)
-    .bind(&it.previous_hash)
-    .bind(&it.entry_hash)
-    .bind(it.created_at)
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Forgets the key of a root account's hashes: from then on they tell of nothing.
-pub async fn forget_audit_key<C: Owned>(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
-    let schema = C::SCHEMA;
-    sqlx::query(AssertSqlSafe(format!(
-        "-- {schema}.audit.forget_key\nUPDATE {schema}.audit_heads SET key = NULL WHERE root_id = $1"
-    )))
-    .bind(root)
+    .bind(&key.caller)
+    .bind(&key.account)
+    .bind(key.method)
+    .bind(key.request_id)
+    .bind(key.hash.as_slice())
+    .bind(bytes)
+    .bind(user)
+    .bind(found.root)
+    .bind(found.asked)
+    .bind(about)
+    .bind(key.named())
+    .bind(behalf.map(|it| it.on_behalf_of).unwrap_or_default())
+    .bind(now.trunc_subsecs(6))
     .execute(db)
     .await?;
     Ok(())
@@ -218,11 +159,7 @@ pub struct Verified {
 pub async fn verify_audit<C: Owned>(ctx: &C, root: Uuid) -> Result<Verified, sqlx::Error> {
     let schema = C::SCHEMA;
     let anchors = ctx.anchors().of::<C>(root).await?;
-    let mut tx = ctx.db().begin().await?;
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        .execute(&mut *tx)
-        .await?;
-    enter(&mut tx, Tenant::Root(root)).await?;
+    let mut tx = ctx.db().snapshot_as(Tenant::Root(root)).await?;
     let head: Option<(i64, Vec<u8>)> = sqlx::query_as(AssertSqlSafe(format!(
         "-- {schema}.audit.head\nSELECT sequence, entry_hash FROM {schema}.audit_heads WHERE root_id = $1"
     )))
@@ -298,18 +235,25 @@ impl Anchors {
         let Some(file) = &self.file else {
             return Ok(Vec::new());
         };
-        let text = match tokio::fs::read_to_string(file).await {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let opened = match tokio::fs::File::open(file).await {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let key = self.key();
-        let lines = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        let own =
-            lines.filter(|it: &Anchor| it.service == C::SCHEMA && it.root == root.to_string());
-        let checked = own.map(|it| {
+        let (key, root) = (self.key(), root.to_string());
+        // The file holds the lines of all accounts; only those of this account are kept in memory.
+        let mut lines = BufReader::new(opened).lines();
+        let mut own: Vec<Anchor> = Vec::new();
+        while let Some(line) = lines.next_line().await? {
+            if line.contains(&root)
+                && let Ok(anchor) = serde_json::from_str::<Anchor>(&line)
+                && anchor.service == C::SCHEMA
+                && anchor.root == root
+            {
+                own.push(anchor);
+            }
+        }
+        let checked = own.into_iter().map(|it| {
             let signature = unhex(&it.signature);
             let whole = hmac::verify(&key, it.signed().as_bytes(), &signature).is_ok();
             let hash = if whole {
@@ -359,12 +303,11 @@ pub async fn anchor_audit<C: Owned>(ctx: &C) -> sqlx::Result<usize> {
         return Ok(0);
     };
     let time = ctx.clock().now().await?;
-    let mut tx = ctx.db().begin().await?;
-    enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db().begin_as(Tenant::All).await?;
     let grown: Vec<(Uuid, i64, Vec<u8>)> = sqlx::query_as(AssertSqlSafe(format!(
         "-- {schema}.audit.grown
         SELECT root_id, sequence, entry_hash FROM {schema}.audit_heads WHERE anchored_sequence < sequence
-        ORDER BY root_id LIMIT $1 FOR UPDATE SKIP LOCKED"
+        ORDER BY root_id LIMIT $1"
     )))
     .bind(BATCH)
     .fetch_all(&mut *tx)
@@ -386,15 +329,18 @@ pub async fn anchor_audit<C: Owned>(ctx: &C) -> sqlx::Result<usize> {
         Anchor { signature, ..line }
     });
     let lines: Vec<Anchor> = lines.collect();
-    // Written before it is noted: cut off in between, it is written once more.
+    // The file is written before the database records it. After a crash in between, or when two processes do it, a
+    // line is written twice, which is harmless. No chain head stays locked during the disk write.
+    tx.commit().await?;
     anchors.add(file, &lines).await?;
     let (roots, sequences): (Vec<Uuid>, Vec<i64>) = grown
         .iter()
         .map(|(root, sequence, _)| (root, sequence))
         .unzip();
+    let mut tx = ctx.db().begin_as(Tenant::All).await?;
     sqlx::query(AssertSqlSafe(format!(
         "-- {schema}.audit.anchored
-        UPDATE {schema}.audit_heads SET anchored_sequence = it.sequence
+        UPDATE {schema}.audit_heads SET anchored_sequence = greatest(anchored_sequence, it.sequence)
         FROM unnest($1::uuid[], $2::bigint[]) AS it (root_id, sequence) WHERE audit_heads.root_id = it.root_id"
     )))
     .bind(roots)

@@ -1,7 +1,8 @@
 //! Time, as an argument.
 
+use crate::{Database, PgConnection};
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
-use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, PgPool};
+use sqlx::AssertSqlSafe;
 
 /// Tells the time. Read once at the edge of a request or a job; the rest takes `now` as a value.
 #[derive(Debug, Clone)]
@@ -12,7 +13,7 @@ pub enum Clock {
     /// share it (D19).
     Standing {
         /// The database of the service.
-        db: PgPool,
+        db: Database,
         /// The schema of the service.
         schema: &'static str,
     },
@@ -23,7 +24,7 @@ impl Clock {
     pub async fn now(&self) -> sqlx::Result<DateTime<Utc>> {
         match self {
             Self::System => Ok(machine_time()),
-            Self::Standing { db, schema } => standing(db, schema).await,
+            Self::Standing { db, schema } => standing(&mut db.acquire().await?, schema).await,
         }
     }
 
@@ -47,7 +48,10 @@ impl Clock {
                     INSERT INTO {schema}.test_clock AS c (only_row, standing_at) VALUES (true, $1)
                     ON CONFLICT (only_row) DO UPDATE SET standing_at = $1 WHERE c.standing_at <= $1"
                 );
-                let moved = sqlx::query(AssertSqlSafe(sql)).bind(to).execute(db).await?;
+                let moved = sqlx::query(AssertSqlSafe(sql))
+                    .bind(to)
+                    .execute(&mut db.acquire().await?)
+                    .await?;
                 Ok(moved.rows_affected() == 1)
             }
         }
@@ -55,7 +59,7 @@ impl Clock {
 }
 
 /// Where the clock of `schema` stands; the machine's time as long as it was never set.
-async fn standing(db: impl PgExecutor<'_>, schema: &str) -> sqlx::Result<DateTime<Utc>> {
+async fn standing(db: &mut PgConnection, schema: &str) -> sqlx::Result<DateTime<Utc>> {
     let sql = format!("-- {schema}.test_clock.now\nSELECT standing_at FROM {schema}.test_clock");
     let standing = sqlx::query_scalar(AssertSqlSafe(sql))
         .fetch_optional(db)

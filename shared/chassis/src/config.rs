@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::Anchors;
+use crate::version::VERSION_AND_COMMIT;
+use crate::{Anchors, TrustDomain};
 
 /// The command line of a service.
 #[derive(Debug, Parser)]
-#[command(about = "A service of Perdiem.", long_about = None)]
+#[command(about = "A service of Perdiem.", long_about = None, version = VERSION_AND_COMMIT)]
 pub struct Options {
     /// What to do.
     #[command(subcommand)]
@@ -43,10 +44,21 @@ pub struct Config {
     /// Connections to the database.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = 16)]
     pub database_connections: u32,
-    /// JSON Web Key Set (Ed25519) that tokens are verified with.
+    /// JSON Web Key Set (RS256, ES256, `EdDSA`) with the public keys that verify tokens.
     #[arg(long, env = "AUTH_KEYS_FILE")]
     pub auth_keys_file: PathBuf,
-    /// Token that this service shows to its peers; a certificate does as well.
+    /// Issuer of the tokens (`iss`); defaults to the issuer of `perdiem token`.
+    #[arg(long, env = "TOKEN_ISSUER", default_value = "perdiem")]
+    pub token_issuer: String,
+    /// Audience of the tokens: their `aud` must be or contain this.
+    #[arg(long, env = "TOKEN_AUDIENCE", default_value = "perdiem")]
+    pub token_audience: String,
+    /// Trust domain of the SPIFFE ids in callers' certificates: `spiffe://DOMAIN/service/NAME` is a service,
+    /// `spiffe://DOMAIN/operator/NAME/ROLE[/ROLE…]` an operator. Ids of other domains are not accepted.
+    #[arg(long, env = "TRUST_DOMAIN")]
+    pub trust_domain: Option<TrustDomain>,
+    /// Token with which this service authenticates to the other services if it has no certificate; refused in the
+    /// production profile.
     #[arg(
         long,
         env = "SERVICE_TOKEN",
@@ -63,19 +75,23 @@ pub struct Config {
     /// CA that signs the certificates of callers and peers (PEM).
     #[arg(long, env = "TLS_CA_FILE")]
     pub tls_ca_file: Option<PathBuf>,
-    /// Address of the Prometheus endpoint.
+    /// Address of the plaintext port for probes and Prometheus: `grpc.health.v1` (service `liveness`; readiness without
+    /// a name), `/livez`, `/readyz` and `/metrics`. It asks for no certificate and no token, so only the kubelet and
+    /// Prometheus should reach it.
     #[arg(long, env = "METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Where traces and metrics go (OTLP over gRPC).
+    /// Where traces and metrics go (OTLP over gRPC), http or https; the collector's certificate is by a public
+    /// authority or by `TLS_CA_FILE`. Without it, traces are not recorded. `OTEL_TRACES_SAMPLER` and
+    /// `OTEL_TRACES_SAMPLER_ARG` choose which part of them is.
     #[arg(long, env = "OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
-    /// Whether to answer reflection.
+    /// Whether to serve gRPC reflection, to authenticated callers only.
     #[arg(long, env = "REFLECTION")]
     pub reflection: bool,
     /// Loopback address of the test clock; turns the standing clock on.
     #[arg(long, env = "TEST_CLOCK_LISTEN", value_parser = loopback)]
     pub test_clock_listen: Option<SocketAddr>,
-    /// The profile; `production` refuses the test clock and tokens without TLS.
+    /// The profile. `production` requires TLS and refuses the test clock, and tokens of services and operators.
     #[arg(long, env = "PROFILE", default_value = "production", value_parser = ["production", "local"])]
     pub profile: String,
     /// Requests in flight before more are shed.
@@ -87,6 +103,10 @@ pub struct Config {
     /// Whether to run jobs.
     #[arg(long, env = "JOBS", default_value_t = true, action = clap::ArgAction::Set)]
     pub jobs: bool,
+    /// Whether to only reconcile, as after a restore: compares with providers and the other services, moves no money, and
+    /// refuses changes by anyone but operators.
+    #[arg(long, env = "RECONCILE_ONLY")]
+    pub reconcile_only: bool,
     /// Workers of a billing run in this process.
     #[arg(long, env = "RUN_WORKERS", default_value_t = 2)]
     pub run_workers: usize,
@@ -208,9 +228,32 @@ impl Config {
         Anchors::new(self.audit_file.clone(), self.audit_key.clone())
     }
 
+    /// Faults in how callers are identified.
+    fn faults_of_identity(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let production = self.profile == "production";
+        let certificates = production || self.tls_certificate_file.is_some();
+        if certificates && self.trust_domain.is_none() {
+            faults.push("TRUST_DOMAIN must be set to identify callers by certificate".to_owned());
+        }
+        if production && !self.token_issuer.starts_with("https://") {
+            faults.push("TOKEN_ISSUER must be https in the production profile".to_owned());
+        }
+        if production && !self.service_token.0.is_empty() {
+            faults.push(
+                "SERVICE_TOKEN is refused in the production profile: services have certificates"
+                    .to_owned(),
+            );
+        }
+        if self.token_issuer.is_empty() || self.token_audience.is_empty() {
+            faults.push("TOKEN_ISSUER and TOKEN_AUDIENCE must not be empty".to_owned());
+        }
+        faults
+    }
+
     /// What is wrong with it beyond what a single option can say; one line each.
     pub fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut faults = self.faults_of_identity();
         let production = self.profile == "production";
         if production && self.test_clock_listen.is_some() {
             faults.push("TEST_CLOCK_LISTEN is refused in the production profile".to_owned());
@@ -260,6 +303,14 @@ impl Config {
                 "LOOK_UP_SECONDS",
                 usize::try_from(self.look_up_seconds).unwrap_or(1),
             ),
+            (
+                "LEASE_SECONDS",
+                usize::try_from(self.lease_seconds).unwrap_or(1),
+            ),
+            (
+                "DEADLINE_SECONDS",
+                usize::try_from(self.deadline_seconds).unwrap_or(1),
+            ),
         ] {
             if value == 0 {
                 faults.push(format!("{name} must be above zero"));
@@ -278,5 +329,66 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         Ok(address)
     } else {
         Err("must be a loopback address".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(options: &[&str]) -> Vec<String> {
+        let always = [
+            "service",
+            "serve",
+            "--listen=127.0.0.1:1",
+            "--database-url=x",
+            "--auth-keys-file=x",
+            "--stripe-url=https://x",
+        ];
+        let options = always.iter().chain(options);
+        let Command::Serve(config) = Options::try_parse_from(options).unwrap().command else {
+            panic!("serve is serve");
+        };
+        config.faults()
+    }
+
+    #[test]
+    fn the_version_names_the_commit() {
+        let shown = Options::try_parse_from(["service", "--version"]).unwrap_err();
+        let shown = shown.to_string();
+        assert!(shown.contains(env!("CARGO_PKG_VERSION")), "{shown}");
+        assert!(
+            shown.contains(&format!("commit {}", crate::COMMIT)),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn in_production_callers_are_told_apart_by_trust_domain_and_issuer() {
+        let tls = [
+            "--profile=production",
+            "--tls-certificate-file=x",
+            "--tls-key-file=x",
+            "--tls-ca-file=x",
+        ];
+        let whole = [
+            "--trust-domain=prod.example",
+            "--token-issuer=https://login.example",
+        ];
+        let with = |more: &[&str]| faults(&[&tls[..], more].concat());
+        assert!(with(&whole).is_empty());
+        let names = |faults: Vec<String>, name: &str| {
+            assert!(faults.iter().any(|it| it.contains(name)), "{faults:?}");
+        };
+        names(with(&whole[1..]), "TRUST_DOMAIN");
+        names(with(&whole[..1]), "TOKEN_ISSUER");
+        let token = ["--service-token=x"];
+        names(with(&[&whole[..], &token].concat()), "SERVICE_TOKEN");
+        let nobody = ["--token-audience="];
+        names(with(&[&whole[..], &nobody].concat()), "TOKEN_AUDIENCE");
+
+        assert!(faults(&["--profile=local", "--service-token=x"]).is_empty());
+        let local = ["--profile=local"];
+        names(faults(&[&local[..], &tls[1..]].concat()), "TRUST_DOMAIN");
     }
 }

@@ -1,7 +1,8 @@
 //! Whose rows a transaction sees, where row-level security is forced (D25).
 
-use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::PgConnection;
 
 /// Whose rows a transaction sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,14 +13,27 @@ pub enum Tenant {
     All,
 }
 
+impl Tenant {
+    /// The name of the setting's value.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Root(root) => root.to_string(),
+            Self::All => "all".to_owned(),
+        }
+    }
+
+    /// The statement that lets a transaction see these rows. A UUID's text needs no quoting.
+    pub(crate) fn sql(self) -> String {
+        self.noted();
+        format!("SELECT set_config('app.tenant', '{}', true)", self.name())
+    }
+}
+
 /// Lets the transaction see the rows of `tenant`, until it ends.
 pub async fn enter(db: &mut PgConnection, tenant: Tenant) -> sqlx::Result<()> {
-    let name = match tenant {
-        Tenant::Root(root) => root.to_string(),
-        Tenant::All => "all".to_owned(),
-    };
+    tenant.noted();
     sqlx::query("-- chassis.enter\nSELECT set_config('app.tenant', $1, true)")
-        .bind(name)
+        .bind(tenant.name())
         .execute(db)
         .await?;
     Ok(())

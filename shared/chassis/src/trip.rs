@@ -1,18 +1,21 @@
-//! What travels with a request: its trace and its deadline.
+//! What travels with a request beside its trace: its deadline, on whose behalf it is, and the place that its work takes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::room::Permit;
+
 /// What travels with a request through every call that it leads to.
 #[derive(Debug, Clone)]
 pub struct Trip {
-    /// W3C `traceparent`.
-    pub trace_parent: String,
     /// The person or operator at its beginning, as the audit names callers; empty for a job's.
     pub on_behalf_of: String,
     /// When the caller stops waiting; `None` for streams and jobs.
     pub deadline: Option<Instant>,
+    /// The place that the work takes: held by every part of it, also by one that outlives the call.
+    pub(crate) permit: Option<Arc<Permit>>,
 }
 
 tokio::task_local! {
@@ -23,6 +26,14 @@ impl Trip {
     /// The trip of the running task; `None` outside a request.
     pub fn current() -> Option<Self> {
         TRIP.try_with(Clone::clone).ok()
+    }
+
+    /// The same trip, whose work takes the place of `permit`.
+    pub(crate) fn holding(self, permit: Permit) -> Self {
+        Self {
+            permit: Some(Arc::new(permit)),
+            ..self
+        }
     }
 
     /// Runs `work` on this trip.

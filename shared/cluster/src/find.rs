@@ -22,7 +22,12 @@ pub fn server_programs(folder: &Path) -> Result<PathBuf, ClusterError> {
         .or_else(installed)
         .or_else(|| fetched_before(folder));
     match found {
-        Some(bin) => Ok(bin.canonicalize()?),
+        // Beside the program itself are also those that no link was made to, such as pg_dump.
+        Some(bin) => {
+            let server = bin.join("postgres").canonicalize()?;
+            let real = server.parent().filter(|it| is_complete(it));
+            Ok(real.map_or(bin.canonicalize()?, Path::to_path_buf))
+        }
         None => fetch(folder),
     }
 }

@@ -1,5 +1,8 @@
 //! A private `PostgreSQL` cluster in one folder: for the local suite and for the tests.
 //!
+//! The server listens only on a Unix socket in that folder, which only its owner can open. Every connection is
+//! trusted to be the role that it names, and no other user of the machine can connect.
+//!
 //! It uses what is on the machine, or fetches the server programs into the folder; it needs no
 //! rights and installs nothing. `PostgreSQL` refuses to run as root: then it runs as an unprivileged
 //! user, or, where that user could not reach the files, in a user namespace.
@@ -11,7 +14,7 @@ mod run_as;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -37,6 +40,9 @@ pub enum ClusterError {
         /// What it said.
         output: String,
     },
+    /// A socket in the folder would have too long a path.
+    #[error("{} is too long for a socket path, which is limited to 107 bytes: choose a shorter folder", .0.display())]
+    PathTooLong(PathBuf),
     /// A file or process could not be handled.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -51,6 +57,11 @@ pub enum Durability {
     ThrownAway,
 }
 
+/// The number in the socket's name; no TCP port is used.
+const PORT: u16 = 5432;
+/// The longest path that a socket may have, in bytes: the system's 108 less the zero at its end.
+const SOCKET_PATH_MAX: usize = 107;
+
 /// A running cluster; stops when dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -60,8 +71,10 @@ pub struct Cluster {
     folder: PathBuf,
     /// As whom it runs.
     run_as: RunAs,
-    /// Where it listens.
+    /// The number in the name of its socket.
     port: u16,
+    /// Whether what is committed survives.
+    durability: Durability,
 }
 
 impl Cluster {
@@ -70,22 +83,29 @@ impl Cluster {
     pub fn open(folder: &Path, durability: Durability) -> Result<Self, ClusterError> {
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
+        let socket = folder.join(format!(".s.PGSQL.{PORT}"));
+        if SOCKET_PATH_MAX < socket.as_os_str().len() {
+            return Err(ClusterError::PathTooLong(folder));
+        }
         let programs = find::server_programs(&folder)?;
         let run_as = RunAs::for_files(&programs, &folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         let mut cluster = Self {
             programs,
             folder,
             run_as,
-            port: 0,
+            port: PORT,
+            durability,
         };
         if !cluster.data().join("PG_VERSION").exists() {
             let data = cluster.data();
-            let arguments: [&OsStr; 8] = [
+            let arguments: [&OsStr; 9] = [
                 "-D".as_ref(),
                 data.as_ref(),
                 "-U".as_ref(),
                 "postgres".as_ref(),
-                "--auth=trust".as_ref(),
+                "--auth-local=trust".as_ref(),
+                "--auth-host=reject".as_ref(),
                 "--no-sync".as_ref(),
                 "--encoding=UTF8".as_ref(),
                 "--locale=C".as_ref(),
@@ -94,7 +114,7 @@ impl Cluster {
         }
         match cluster.running_on() {
             Some(port) => cluster.port = port,
-            None => cluster.start(durability)?,
+            None => cluster.start()?,
         }
         Ok(cluster)
     }
@@ -116,16 +136,54 @@ impl Cluster {
 
     /// Stops the server at once; what was committed is kept.
     pub fn stop(&self) {
+        let _ = self.end("fast");
+    }
+
+    /// Ends the server as a crash would, with every connection, and starts it again: it recovers what was committed, if
+    /// that is [`Durability::Kept`].
+    pub fn crash(&self) -> Result<(), ClusterError> {
+        self.end("immediate")?;
+        self.start()
+    }
+
+    /// Writes a logical dump of a database into the cluster's folder; gives its file.
+    pub fn dump(&self, database: &str) -> Result<PathBuf, ClusterError> {
+        let file = self.folder.join(format!("{database}.dump"));
+        let url = self.url("postgres", database);
+        let arguments: [&OsStr; 4] = [
+            "--format=custom".as_ref(),
+            "--file".as_ref(),
+            file.as_ref(),
+            url.as_ref(),
+        ];
+        self.run("pg_dump", &arguments)?;
+        Ok(file)
+    }
+
+    /// Restores a logical dump, of this or another cluster, into an empty database.
+    pub fn restore(&self, database: &str, dump: &Path) -> Result<(), ClusterError> {
+        let url = self.url("postgres", database);
+        let arguments: [&OsStr; 4] = [
+            "--exit-on-error".as_ref(),
+            "--dbname".as_ref(),
+            url.as_ref(),
+            dump.as_ref(),
+        ];
+        self.run("pg_restore", &arguments)
+    }
+
+    /// Ends the server in a mode of `pg_ctl`; gives whether there was one.
+    fn end(&self, mode: &str) -> io::Result<bool> {
         let data = self.data();
         let arguments: [&OsStr; 6] = [
             "-D".as_ref(),
             data.as_ref(),
             "-m".as_ref(),
-            "fast".as_ref(),
+            mode.as_ref(),
             "-w".as_ref(),
             "stop".as_ref(),
         ];
-        let _ = self.quiet("pg_ctl", &arguments);
+        self.quiet("pg_ctl", &arguments)
     }
 
     /// The folder with its files.
@@ -195,38 +253,33 @@ impl Cluster {
         }
     }
 
-    /// Starts the server on a free port.
-    fn start(&mut self, durability: Durability) -> Result<(), ClusterError> {
-        const TRIES: usize = 5;
+    /// Starts the server.
+    fn start(&self) -> Result<(), ClusterError> {
         let log = self.folder.join("log");
         let data = self.data();
-        for _ in 0..TRIES {
-            let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-            let mut options = format!(
-                "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{}' -c max_connections=300 \
-                 -c shared_buffers=512MB -c max_wal_size=4GB -c wal_compression=off -c checkpoint_timeout=15min \
-                 -c jit=off -c log_min_messages=warning",
-                self.folder.display()
-            );
-            if durability == Durability::ThrownAway {
-                options.push_str(" -c fsync=off -c full_page_writes=off -c synchronous_commit=off");
-            }
-            let arguments: [&OsStr; 10] = [
-                "-D".as_ref(),
-                data.as_ref(),
-                "-l".as_ref(),
-                log.as_ref(),
-                "-w".as_ref(),
-                "-t".as_ref(),
-                "60".as_ref(),
-                "-o".as_ref(),
-                options.as_ref(),
-                "start".as_ref(),
-            ];
-            if self.quiet("pg_ctl", &arguments)? {
-                self.port = port;
-                return Ok(());
-            }
+        let mut options = format!(
+            "-p {PORT} -c listen_addresses='' -c unix_socket_directories='{}' -c max_connections=300 \
+             -c shared_buffers=512MB -c max_wal_size=4GB -c wal_compression=off -c checkpoint_timeout=15min \
+             -c jit=off -c log_min_messages=warning",
+            self.folder.display()
+        );
+        if self.durability == Durability::ThrownAway {
+            options.push_str(" -c fsync=off -c full_page_writes=off -c synchronous_commit=off");
+        }
+        let arguments: [&OsStr; 10] = [
+            "-D".as_ref(),
+            data.as_ref(),
+            "-l".as_ref(),
+            log.as_ref(),
+            "-w".as_ref(),
+            "-t".as_ref(),
+            "60".as_ref(),
+            "-o".as_ref(),
+            options.as_ref(),
+            "start".as_ref(),
+        ];
+        if self.quiet("pg_ctl", &arguments)? {
+            return Ok(());
         }
         let output = fs::read_to_string(&log).unwrap_or_default();
         Err(ClusterError::Program {

@@ -26,6 +26,7 @@ pub async fn provision(superuser_url: &str, name: &str) -> sqlx::Result<()> {
     for service in SERVICES {
         role(&mut db, &format!("{service}_owner")).await?;
         role(&mut db, &format!("{service}_service")).await?;
+        time_outs(&mut db, &format!("{service}_service")).await?;
     }
     role(&mut db, "checker").await?;
     let there: bool =
@@ -55,6 +56,20 @@ pub async fn provision(superuser_url: &str, name: &str) -> sqlx::Result<()> {
         }
     }
     db.close().await
+}
+
+/// The time-outs of R17 for the service roles. PostgreSQL lets every role change its own settings, so a service sets
+/// them again on each connection that it opens.
+async fn time_outs(db: &mut PgConnection, role: &str) -> sqlx::Result<()> {
+    for (setting, time) in [
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "5s"),
+    ] {
+        let sql = format!("ALTER ROLE {role} SET {setting} = '{time}'");
+        db.execute(AssertSqlSafe(sql)).await?;
+    }
+    Ok(())
 }
 
 async fn role(db: &mut PgConnection, name: &str) -> sqlx::Result<()> {

@@ -29,7 +29,9 @@ impl RunAs {
         if unsafe { libc::geteuid() } != 0 {
             return Ok(Self::Caller);
         }
-        let reachable = open_to_all(programs) && folder.parent().is_none_or(open_to_all);
+        // The folder, including the programs in it, becomes the user's own.
+        let open = |path: &Path| open_to_all(path, folder);
+        let reachable = open(programs) && folder.parent().is_none_or(open);
         if cfg!(target_os = "linux") && !reachable {
             return Ok(Self::Namespace);
         }
@@ -53,10 +55,10 @@ impl RunAs {
     }
 }
 
-/// Whether a user without rights can walk down to `path`.
-fn open_to_all(path: &Path) -> bool {
+/// Whether an unprivileged user, who owns `own`, can reach `path`.
+fn open_to_all(path: &Path, own: &Path) -> bool {
     path.ancestors()
-        .all(|part| fs::metadata(part).map_or(true, |meta| meta.mode() & 0o001 != 0))
+        .all(|part| part == own || fs::metadata(part).map_or(true, |meta| meta.mode() & 0o001 != 0))
 }
 
 /// The user `postgres` where there is one, else `nobody`.

@@ -4,15 +4,19 @@
 //! its range says so in its type.
 #![warn(clippy::missing_errors_doc)]
 
+mod card;
 mod currency;
 mod decimal;
+mod figures;
 mod id;
 mod money;
 mod period;
 mod ratio;
 mod zone;
 
+pub use card::holds_card_number;
 pub use currency::{Currency, UnknownCurrency};
+pub use figures::shown;
 pub use id::{
     Account, AccountId, BadId, Charge, ChargeId, Collection, CollectionId, Contract, ContractId,
     ContractOfferId, CreditNote, CreditNoteId, Dispute, DisputeId, Entry, EntryId, Id, Invoice,

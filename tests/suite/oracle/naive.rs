@@ -55,11 +55,11 @@ pub struct Member {
 pub struct Contract {
     /// The contract.
     pub id: u32,
-    /// The account that pays for all members.
-    pub payer: u32,
+    /// Sorted (named at, in unix seconds; the account that pays for all members from then on).
+    pub payers: Vec<(i64, u32)>,
 }
 
-/// One charge line: one slice of one group's month.
+/// One charge line: successive days of one pool with one plan, the same members and one payer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Who pays.
@@ -72,7 +72,7 @@ pub struct Line {
     pub first_day: u32,
     /// Days in the slice.
     pub days: u32,
-    /// The group's usage base of the month, never below 0.
+    /// The whole month's usage of the pool's members on these days, never below 0.
     pub base_micros: i64,
     /// The rounded charge.
     pub cents: i64,
@@ -108,6 +108,12 @@ impl Fraction {
     /// The share `part / all` of it.
     fn share(self, part: u32, all: u32) -> Self {
         Self::new(self.top * i128::from(part), self.bottom * i128::from(all))
+    }
+
+    /// Their sum.
+    fn plus(self, other: Self) -> Self {
+        let top = self.top * other.bottom + other.top * self.bottom;
+        Self::new(top, self.bottom * other.bottom)
     }
 
     /// The greatest whole number that is not above it.
@@ -160,13 +166,26 @@ struct Owner {
     since: i64,
 }
 
-/// A member's month: the owner of each day, and the usage of each day.
+/// A member's month: the owner of each day, and the usage of all of it.
 #[derive(Debug)]
 struct Sheet {
+    /// The member.
+    id: u32,
     /// One entry per day of the month; `None` where the member did not exist.
     owners: Vec<Option<Owner>>,
-    /// One entry per day of the month, in millionths.
-    usage: Vec<i128>,
+    /// The month's usage in millionths.
+    usage: i128,
+}
+
+/// What must stay the same from day to day for a slice to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PoolDay {
+    /// Who pays.
+    payer: u32,
+    /// The plan's index into the terms.
+    plan: usize,
+    /// The accounts in the pool.
+    members: Vec<u32>,
 }
 
 /// Days in a year.
@@ -236,34 +255,59 @@ fn owner_of(terms: &[Terms], member: &Member, day: i64) -> Option<Owner> {
 
 /// A member's month, day by day.
 fn sheet(terms: &[Terms], member: &Member, first: i64, length: u32) -> Sheet {
-    let (mut owners, mut usage) = (Vec::new(), Vec::new());
+    let mut owners = Vec::new();
+    let mut usage = 0;
     for day in first..first + i64::from(length) {
         owners.push(owner_of(terms, member, day));
-        usage.push(
-            member
-                .usage
-                .iter()
-                .filter(|of| of.0 == day)
-                .map(|of| i128::from(of.1))
-                .sum(),
-        );
+        for &(on, micros) in &member.usage {
+            if on == day {
+                usage += i128::from(micros);
+            }
+        }
     }
-    Sheet { owners, usage }
+    Sheet {
+        id: member.id,
+        owners,
+        usage,
+    }
 }
 
-/// The sum of the members' usage that counts for a group: its own days, and unowned days next to them.
-fn usage_base(sheets: &[Sheet], group: Group) -> i64 {
+/// Who is in a group's pool on a day of the month, counted from 0.
+fn members_of_day(sheets: &[Sheet], group: Group, day: usize) -> Vec<u32> {
+    let mut members = Vec::new();
+    for sheet in sheets {
+        let owner = sheet.owners.get(day).copied().flatten();
+        if owner.is_some_and(|owner| owner.group == group) {
+            members.push(sheet.id);
+        }
+    }
+    members
+}
+
+/// Who pays for a group's pool on a day since 1970: the account itself, or whoever was named last
+/// before the day was over.
+fn payer_of_day(group: Group, contracts: &[Contract], day: i64) -> Option<u32> {
+    let id = match group {
+        Group::Alone(member) => return Some(member),
+        Group::Contract(id) => id,
+    };
+    let mut payer = None;
+    for contract in contracts {
+        for &(named, account) in &contract.payers {
+            if contract.id == id && named < (day + 1) * DAY {
+                payer = Some(account);
+            }
+        }
+    }
+    payer
+}
+
+/// The whole month's usage of some members.
+fn usage_base(sheets: &[Sheet], members: &[u32]) -> i64 {
     let mut base = 0;
     for sheet in sheets {
-        for (day, usage) in sheet.usage.iter().enumerate() {
-            let following = sheet.owners.iter().skip(day).flatten().next();
-            let earlier = sheet.owners.iter().take(day).flatten().last();
-            if following
-                .or(earlier)
-                .is_some_and(|owner| owner.group == group)
-            {
-                base += usage;
-            }
+        if members.contains(&sheet.id) {
+            base += sheet.usage;
         }
     }
     i64::try_from(base.max(0)).expect("a month's usage fits into i64 millionths")
@@ -309,14 +353,15 @@ fn total_monthly_charge(charge: &Charge, base: i64) -> Fraction {
     }
 }
 
-/// Every maximal run of days on one plan: the plan, the 1-based first day and the number of days.
-fn runs(plans: &[Option<usize>]) -> Vec<(usize, u32, u32)> {
-    let mut runs: Vec<(usize, u32, u32)> = Vec::new();
-    let mut yesterday = None;
-    for (&today, number) in plans.iter().zip(1..) {
+/// Every maximal run of equal days: what they have in common, the 1-based first day and the number
+/// of days.
+fn runs(days: &[Option<PoolDay>]) -> Vec<(PoolDay, u32, u32)> {
+    let mut runs: Vec<(PoolDay, u32, u32)> = Vec::new();
+    let mut yesterday = &None;
+    for (today, number) in days.iter().zip(1..) {
         match (today, runs.last_mut()) {
             (Some(_), Some(run)) if today == yesterday => run.2 += 1,
-            (Some(plan), _) => runs.push((plan, number, 1)),
+            (Some(day), _) => runs.push((day.clone(), number, 1)),
             (None, _) => {}
         }
         yesterday = today;
@@ -324,17 +369,47 @@ fn runs(plans: &[Option<usize>]) -> Vec<(usize, u32, u32)> {
     runs
 }
 
-/// Rounds lines of one exact total together, and splits the cents by largest remainder.
-fn charge_alike(mut alike: Vec<&mut Line>, total: Fraction, length: u32) {
-    let days = alike.iter().map(|line| line.days).sum();
-    let mut missing = total.share(days, length).half_up();
-    for line in &mut alike {
+/// Which of one payer's lines are rounded together: those of one plan, those of one exact total,
+/// and whatever hangs together by these.
+fn rounded_together(totals: &[(usize, Fraction)]) -> Vec<Vec<usize>> {
+    let mut sets: Vec<Vec<usize>> = Vec::new();
+    for (place, (plan, total)) in totals.iter().enumerate() {
+        let mut joined = vec![place];
+        let mut apart = Vec::new();
+        for set in sets {
+            let alike = |other: &usize| {
+                let other = totals.get(*other).expect("it was put there from here");
+                other.0 == *plan || other.1 == *total
+            };
+            if set.iter().any(alike) {
+                joined.extend(set);
+            } else {
+                apart.push(set);
+            }
+        }
+        apart.push(joined);
+        sets = apart;
+    }
+    sets
+}
+
+/// Rounds lines together, and splits the cents by largest remainder.
+fn charge_together(mut lines: Vec<(&mut Line, Fraction)>, length: u32) {
+    let mut whole = Fraction::whole(0);
+    for (line, total) in &lines {
+        whole = whole.plus(total.share(line.days, length));
+    }
+    let mut missing = whole.half_up();
+    for (line, total) in &mut lines {
         line.cents = total.share(line.days, length).floor();
         missing -= line.cents;
     }
-    // The sort is stable, so that ties stay with the earliest.
-    alike.sort_by_key(|line| Reverse(total.share(line.days, length).remainder()));
-    for line in alike {
+    // Ties go to the earliest.
+    lines.sort_by_key(|(line, total)| {
+        let share = total.share(line.days, length);
+        (Reverse(share.remainder()), line.first_day, line.contract)
+    });
+    for (line, _) in lines {
         if missing > 0 {
             line.cents += 1;
             missing -= 1;
@@ -362,40 +437,57 @@ pub fn month(
     let mut groups = Vec::new();
     let mut sheets = Vec::new();
     for member in members {
-        groups.push((Group::Alone(member.id), None, member.id));
+        groups.push((Group::Alone(member.id), None));
         sheets.push(sheet(terms, member, first, length));
     }
-    for &Contract { id, payer } in contracts {
-        groups.push((Group::Contract(id), Some(id), payer));
+    for contract in contracts {
+        groups.push((Group::Contract(contract.id), Some(contract.id)));
     }
-    let mut all = Vec::new();
-    for (group, contract, payer) in groups {
-        let base_micros = usage_base(&sheets, group);
-        let charge = |line: &Line| &terms_of(terms, line.plan).charge;
-        let total = |line: &Line| total_monthly_charge(charge(line), base_micros);
-        let mut plans = Vec::new();
-        for (day, _) in (1..=length).enumerate() {
-            plans.push(plan_of_day(terms, &sheets, group, day));
-        }
-        let mut lines = Vec::new();
-        for (plan, first_day, days) in runs(&plans) {
-            lines.push(Line {
+    let mut all: Vec<Line> = Vec::new();
+    for (group, contract) in groups {
+        let mut days = Vec::new();
+        for (day, date) in (first..first + i64::from(length)).enumerate() {
+            let plan = plan_of_day(terms, &sheets, group, day);
+            let payer = payer_of_day(group, contracts, date);
+            days.push(plan.zip(payer).map(|(plan, payer)| PoolDay {
                 payer,
-                contract,
                 plan,
+                members: members_of_day(&sheets, group, day),
+            }));
+        }
+        for (pool, first_day, days) in runs(&days) {
+            all.push(Line {
+                payer: pool.payer,
+                contract,
+                plan: pool.plan,
                 first_day,
                 days,
-                base_micros,
+                base_micros: usage_base(&sheets, &pool.members),
                 cents: 0,
             });
         }
-        let totals: Vec<Fraction> = lines.iter().map(total).collect();
-        for &one in &totals {
-            // A total that several lines share comes up several times, with the same outcome.
-            let alike = lines.iter_mut().filter(|line| total(line) == one).collect();
-            charge_alike(alike, one, length);
+    }
+    let mut payers: Vec<u32> = all.iter().map(|line| line.payer).collect();
+    payers.sort_unstable();
+    payers.dedup();
+    for payer in payers {
+        let own = all.iter_mut().filter(|line| line.payer == payer);
+        let mut own: Vec<&mut Line> = own.collect();
+        let mut totals = Vec::new();
+        for line in &own {
+            let charge = &terms_of(terms, line.plan).charge;
+            totals.push((line.plan, total_monthly_charge(charge, line.base_micros)));
         }
-        all.extend(lines);
+        for set in rounded_together(&totals) {
+            let mut together = Vec::new();
+            for (place, line) in own.iter_mut().enumerate() {
+                if set.contains(&place) {
+                    let total = totals.get(place).expect("each line has one").1;
+                    together.push((&mut **line, total));
+                }
+            }
+            charge_together(together, length);
+        }
     }
     all.sort_by_key(|line| (line.payer, line.contract, line.first_day));
     all
@@ -488,10 +580,15 @@ mod tests {
 
     /// The lines of April 2026; contract 7 is paid by account 2.
     fn april(members: &[Member]) -> Vec<Line> {
+        april_paid_by(members, vec![(0, 2)])
+    }
+
+    /// The lines of April 2026; contract 7 is paid by each of these from an instant on.
+    fn april_paid_by(members: &[Member], payers: Vec<(i64, u32)>) -> Vec<Line> {
         month(
             &catalogue(),
             members,
-            &[Contract { id: 7, payer: 2 }],
+            &[Contract { id: 7, payers }],
             2026,
             4,
         )
@@ -595,20 +692,51 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_counts_only_member_days() {
-        let mut joins = member(&[(1, 0, PRODUCTION, None), (11, 8, BUSINESS, Some(7))]);
-        joins.usage = vec![used(10, 12_000), used(11, 40_000)];
+    fn a_joiner_cuts_the_pool_and_counts_with_its_whole_month() {
+        let mut joins = member(&[(1, 0, PRODUCTION, None), (10, 8, BUSINESS, Some(7))]);
+        joins.usage = vec![used(9, 7_000), used(11, 5_000)];
         let mut stays = member(&[(1, 0, BUSINESS, Some(7))]);
-        (stays.id, stays.usage) = (2, vec![]);
+        (stays.id, stays.usage) = (2, vec![used(30, 30_000)]);
         let lines = april(&[joins, stays]);
         assert_eq!(
             short(&lines),
-            [(PRODUCTION, 1, 10, 16_000), (BUSINESS, 1, 30, 240_000)]
+            [
+                (PRODUCTION, 1, 9, 14_400),
+                (BUSINESS, 1, 9, 54_000),
+                (BUSINESS, 10, 21, 176_400)
+            ]
         );
-        assert_eq!([lines[0].contract, lines[1].contract], [None, Some(7)]);
+        let facts = |line: &Line| (line.contract, line.base_micros / UNIT);
         assert_eq!(
-            [lines[0].base_micros, lines[1].base_micros],
-            [12_000 * UNIT, 40_000 * UNIT]
+            lines.iter().map(facts).collect::<Vec<_>>(),
+            [(None, 12_000), (Some(7), 30_000), (Some(7), 42_000)]
+        );
+    }
+
+    #[test]
+    fn another_payer_cuts_the_pool_and_each_takes_its_days() {
+        let [one, two] = [(1, 90_000), (2, 30_000)].map(|(id, units)| {
+            let mut member = member(&[(1, 0, BUSINESS, Some(7))]);
+            (member.id, member.usage) = (id, vec![used(20, units)]);
+            member
+        });
+        let payers = vec![(0, 1), (at(2026, 4, 16, 10), 2)];
+        let lines = april_paid_by(&[one, two], payers);
+        assert_eq!([lines[0].payer, lines[1].payer], [1, 2]);
+        assert_eq!(
+            short(&lines),
+            [(BUSINESS, 1, 15, 360_000), (BUSINESS, 16, 15, 360_000)]
+        );
+    }
+
+    #[test]
+    fn an_own_plan_that_becomes_a_contract_costs_what_it_did() {
+        let mut member = member(&[(1, 0, BUSINESS, None), (16, 10, BUSINESS, Some(7))]);
+        member.usage = vec![used(5, 60_000), used(25, 60_000)];
+        let lines = april_paid_by(&[member], vec![(0, 1)]);
+        assert_eq!(
+            short(&lines),
+            [(BUSINESS, 1, 15, 360_000), (BUSINESS, 16, 15, 360_000)]
         );
     }
 

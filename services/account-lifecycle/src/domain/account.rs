@@ -1,4 +1,6 @@
-//! What an account is.
+//! Accounts and subaccounts.
+
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -6,61 +8,81 @@ use uuid::Uuid;
 /// An account or subaccount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its root; itself for a root account.
+    /// Root account; equal to `account_id` for a root account.
     pub root_id: Uuid,
-    /// Its id.
+    /// Account id.
     pub account_id: Uuid,
-    /// Its parent; `None` for a root account.
+    /// Parent account; `None` for a root account.
     pub parent_id: Option<Uuid>,
-    /// Its profile.
+    /// Profile code.
     pub profile_code: String,
-    /// Its name.
+    /// Name given by the customer.
     pub display_name: String,
-    /// Who owns it.
+    /// User who owns the account.
     pub owner_id: Uuid,
-    /// TRIAL or FULL.
+    /// `TRIAL` or `FULL`.
     pub r#type: String,
-    /// Whether it pays by invoice.
+    /// Whether the account pays by invoice; otherwise it is prepaid.
     pub invoiced: bool,
-    /// The currency of its ledger.
+    /// ISO 4217 code of the ledger's currency.
     pub currency: String,
-    /// When it was created.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// When the other services had opened it too.
+    /// When the other services had opened the account too; `None` until then.
     pub opened_at: Option<DateTime<Utc>>,
-    /// When its trial ends or ended.
+    /// End of the trial, past or future; `None` if it never was a trial.
     pub trial_end_at: Option<DateTime<Utc>>,
-    /// When it was upgraded.
+    /// When the trial became a full account.
     pub upgraded_at: Option<DateTime<Utc>>,
-    /// From when it is limited, also to come.
+    /// From when the account is limited. May lie in the future.
     pub limited_at: Option<DateTime<Utc>>,
-    /// Why, such as `TRIAL_EXPIRED`; empty without.
+    /// Reason of the limit, such as `TRIAL_EXPIRED`; empty without one.
     pub limit_reason: String,
-    /// Where its KYC stands.
+    /// State of the account's KYC.
     pub kyc_state: String,
-    /// Since when it is dormant.
+    /// Since when the account is dormant; `None` while it is not.
     pub dormant_at: Option<DateTime<Utc>>,
-    /// Why it is suspended; none while it is not.
+    /// Reasons of its suspension; empty while it is active.
     pub suspensions: Vec<String>,
-    /// When it was closed for ever.
+    /// When the account was permanently closed.
     pub closed_at: Option<DateTime<Utc>>,
-    /// Since when it is live.
+    /// When the account went live.
     pub live_at: Option<DateTime<Utc>>,
 }
 
-/// How much of an account works.
+/// The standings of an account at one revision. Database triggers maintain the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stands {
+    /// The account.
+    pub account_id: Uuid,
+    /// Every standing that applies, such as `CLOSED` or `DORMANT`.
+    pub standings: Vec<String>,
+    /// From when the account has no paid plan. May lie in the future.
+    pub limited_at: Option<DateTime<Utc>>,
+    /// Revision of the standings; grows with each change.
+    pub standing_revision: i64,
+}
+
+/// Formats the account id, which is the key under which jobs claim the row.
+impl fmt::Display for Stands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.account_id.fmt(f)
+    }
+}
+
+/// How much of an account is usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// All its plan allows.
+    /// Everything that its plan includes.
     Normal,
-    /// Softly closed.
+    /// Softly closed: its data is kept.
     Dormant,
     /// Without a paid plan.
     Limited,
 }
 
 impl Mode {
-    /// Its name in history.
+    /// Name in the account history.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Normal => "NORMAL",
@@ -71,7 +93,7 @@ impl Mode {
 }
 
 impl Account {
-    /// How much of it works at `now`: a limit is dated, and nobody has to switch it on.
+    /// The account's mode at `now`. A limit takes effect at its instant; no job has to switch it on.
     pub fn mode(&self, now: DateTime<Utc>) -> Mode {
         let begun = |from: Option<DateTime<Utc>>| from.is_some_and(|from| from <= now);
         if begun(self.dormant_at) {
@@ -83,7 +105,7 @@ impl Account {
         }
     }
 
-    /// Its status' name in history.
+    /// Status name in the account history.
     pub fn status(&self) -> &'static str {
         if self.closed_at.is_some() {
             "CLOSED"
@@ -94,7 +116,7 @@ impl Account {
         }
     }
 
-    /// Whether `other` was made by the same words.
+    /// Whether both accounts were created with the same attributes; states and times are ignored.
     pub fn is_made_as(&self, other: &Self) -> bool {
         let made = |it: &Self| {
             let who = (it.root_id, it.account_id, it.parent_id, it.owner_id);

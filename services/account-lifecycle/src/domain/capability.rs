@@ -1,24 +1,24 @@
-//! What an account may do at an instant, and why not: the first reason that holds, in one order (D4).
+//! What an account may do at an instant. The first denial that applies is reported, in a fixed order (D4).
 //!
-//! Closed, suspended, dormant or limited; what a trial never may; what waits for KYC; what the plan does not
-//! have; whom a trial may call; who may text a country; what costs and can't be paid.
+//! The order: closed, suspended, dormant or limited; trial limits; KYC; the plan; whitelisted numbers; DLT
+//! registration; credit.
 
 use std::fmt;
 
 use super::account::Mode;
 
-/// What an account may want to do.
+/// An action that an account may be permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Capability {
-    /// Send an API request.
+    /// Send API requests.
     Api,
-    /// Receive a call.
+    /// Receive calls.
     VoiceIn,
-    /// Make a call.
+    /// Make calls.
     VoiceOut,
-    /// Receive a message.
+    /// Receive messages.
     SmsIn,
-    /// Send a message.
+    /// Send messages.
     SmsOut,
     /// Use a Verify application.
     Verify,
@@ -36,47 +36,47 @@ pub enum Capability {
     BuyProductionNumber,
     /// Go live.
     GoLive,
-    /// Log in to it.
+    /// Log in to the account.
     Login,
-    /// Read its data.
+    /// Read the account's data.
     Data,
-    /// See and change what concerns billing.
+    /// See and change billing.
     Billing,
-    /// Upgrade.
+    /// Upgrade to a paid plan.
     Upgrade,
 }
 
-/// Why an account may not.
+/// Why an account lacks a capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
-    /// It is closed for ever (REQ-044 to REQ-047).
+    /// The account is permanently closed (REQ-044 to REQ-047).
     AccountClosed,
-    /// It is suspended.
+    /// The account is suspended.
     Suspended,
-    /// It is softly closed.
+    /// The account is dormant: softly closed, with its data kept.
     Dormant,
-    /// It has no paid plan (C-22).
+    /// The account has no paid plan (C-22).
     Limited,
-    /// No trial may (REQ-111).
+    /// Trials do not have this capability (REQ-111).
     TrialLimit,
-    /// Its KYC is not approved (REQ-077, REQ-078).
+    /// The KYC is not approved (REQ-077, REQ-078).
     KycNotApproved,
-    /// Its plan does not have it.
+    /// The plan does not include it.
     NotInPlan,
-    /// It is had as an add-on (REQ-085).
+    /// The plan offers it as an add-on (REQ-085).
     AddOnRequired,
-    /// One more would be over the plan's quota (REQ-082).
+    /// One more would exceed the plan's quota (REQ-082).
     OverQuota,
-    /// A trial calls and texts whitelisted numbers only (REQ-110).
+    /// A trial may call and text whitelisted numbers only (REQ-110).
     NotWhitelisted,
-    /// Messages to the country need a registration (REQ-114).
+    /// Messages to the country need a DLT registration (REQ-114).
     DltRequired,
-    /// Nothing is left to pay with (REQ-132).
+    /// The account has no credit left (REQ-132).
     InsufficientCredit,
 }
 
 impl Denial {
-    /// Its name on the wire.
+    /// Name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AccountClosed => "ACCOUNT_CLOSED",
@@ -94,7 +94,7 @@ impl Denial {
         }
     }
 
-    /// The denial that `plan` names; `NotInPlan` for one that we do not know.
+    /// The denial for a reason given by `plan`; `NotInPlan` for a reason that this service does not know.
     pub fn of_plan(name: &str) -> Self {
         match name {
             "ADDON_REQUIRED" => Self::AddOnRequired,
@@ -110,34 +110,34 @@ impl fmt::Display for Denial {
     }
 }
 
-/// How an account stands at the instant asked for.
+/// The account's status at the instant asked about.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
-    /// Whether it is closed.
+    /// Whether the account is closed.
     pub closed: bool,
-    /// Why it is suspended; none while it is not.
+    /// Reasons of its suspension; empty while it is active.
     pub suspensions: &'a [String],
-    /// How much of it works.
+    /// How much of the account is usable.
     pub mode: Mode,
-    /// Whether it is a trial.
+    /// Whether the account is a trial.
     pub trial: bool,
-    /// Whether its KYC is approved.
+    /// Whether the KYC is approved.
     pub kyc_approved: bool,
 }
 
-/// What its profile says, as data (REQ-134).
+/// The profile's rules, from the catalogue (REQ-134).
 #[derive(Debug, Clone, Copy)]
 pub struct Policy<'a> {
-    /// What a limited account may not do.
+    /// Capabilities that a limited account does not have.
     pub limited_denies: &'a [String],
-    /// What waits for an approved KYC.
+    /// Capabilities that require an approved KYC.
     pub kyc_gates: &'a [String],
-    /// Whether an empty balance suspends the account, rather than bar what goes out.
+    /// Whether an empty balance suspends every service; otherwise it only stops outbound traffic and purchases.
     pub suspends_at_zero: bool,
 }
 
 impl Capability {
-    /// Its name in the catalogue.
+    /// Name in the catalogue.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Api => "API",
@@ -160,7 +160,7 @@ impl Capability {
         }
     }
 
-    /// Whether it uses what the account is for, rather than look at it or pay for it.
+    /// Whether this uses the communications service, rather than the console or billing.
     const fn is_service(self) -> bool {
         !matches!(
             self,
@@ -168,22 +168,22 @@ impl Capability {
         )
     }
 
-    /// Whether it calls or texts a number.
+    /// Whether this has a destination number.
     pub const fn has_target(self) -> bool {
         matches!(self, Self::VoiceOut | Self::SmsOut)
     }
 
-    /// Whether it adds something that is paid for.
+    /// Whether this is a purchase.
     const fn buys(self) -> bool {
         matches!(self, Self::BuyTrialNumber | Self::BuyProductionNumber)
     }
 
-    /// Whether it goes out, and costs.
+    /// Whether this is outbound traffic, which is charged.
     const fn goes_out(self) -> bool {
         self.has_target() || matches!(self, Self::Campaign | Self::Whatsapp)
     }
 
-    /// The feature of a plan that it needs; `None` where every plan has it.
+    /// The plan feature that this requires; `None` if every plan includes it.
     pub const fn feature(self) -> Option<&'static str> {
         match self {
             Self::VoiceOut => Some("voice_api"),
@@ -205,10 +205,10 @@ impl Capability {
         }
     }
 
-    /// Whether the account's own standing allows it.
+    /// Whether the account's status permits this capability.
     ///
     /// # Errors
-    /// The first denial that holds.
+    /// The first denial that applies.
     pub fn allowed_by(self, it: &Standing<'_>, policy: &Policy<'_>) -> Result<(), Denial> {
         let listed = |list: &[String]| list.iter().any(|code| code == self.name());
         let for_more_than_balance = it.suspensions.iter().any(|reason| reason != "BALANCE");
@@ -234,7 +234,7 @@ impl Capability {
         }
     }
 
-    /// Whether a prepaid account needs something left to spend for it.
+    /// Whether a prepaid account needs credit left for this.
     pub const fn needs_credit(self, policy: &Policy<'_>) -> bool {
         self.goes_out() || self.buys() || policy.suspends_at_zero && self.is_service()
     }
@@ -275,7 +275,7 @@ mod tests {
         all.iter().map(|it| (*it).to_owned()).collect()
     }
 
-    /// What is denied, and why.
+    /// Every denied capability with its denial.
     fn denied(it: &Standing<'_>, policy: &Policy<'_>) -> Vec<(&'static str, &'static str)> {
         let one = |it: &Standing<'_>, capability: Capability| {
             let denial = capability.allowed_by(it, policy).err()?;
@@ -284,6 +284,58 @@ mod tests {
         ALL.into_iter()
             .filter_map(|capability| one(it, capability))
             .collect()
+    }
+
+    #[test]
+    fn a_limited_account_is_denied_what_its_profile_lists() {
+        let limited = Standing {
+            mode: Mode::Limited,
+            ..STANDING
+        };
+        let of = |list: &[String]| {
+            let policy = Policy {
+                limited_denies: list,
+                kyc_gates: &[],
+                suspends_at_zero: false,
+            };
+            let buys = |it: &str| it.starts_with("BUY_");
+            let all = denied(&limited, &policy).into_iter();
+            all.filter(|(it, _)| !buys(it)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[]), []);
+        for one in [
+            "VOICE_OUT",
+            "SMS_OUT",
+            "CAMPAIGN",
+            "VOICE_IN",
+            "SMS_IN",
+            "WHATSAPP",
+            "CONTACT_CENTER",
+            "VERIFY",
+            "AUTHY",
+            "API",
+        ] {
+            assert_eq!(of(&words(&[one])), [(one, "LIMITED")]);
+        }
+    }
+
+    #[test]
+    fn each_gate_of_a_profile_waits_for_an_approved_kyc() {
+        let unknown = Standing {
+            kyc_approved: false,
+            ..STANDING
+        };
+        for gate in ["UPGRADE", "BUY_PRODUCTION_NUMBER", "GO_LIVE"] {
+            let kyc_gates = words(&[gate]);
+            let policy = Policy {
+                limited_denies: &[],
+                kyc_gates: &kyc_gates,
+                suspends_at_zero: false,
+            };
+            let mut shut = denied(&unknown, &policy);
+            shut.retain(|(_, why)| *why == "KYC_NOT_APPROVED");
+            assert_eq!(shut, [(gate, "KYC_NOT_APPROVED")]);
+        }
     }
 
     #[test]
@@ -331,7 +383,11 @@ mod tests {
             ..STANDING
         };
         let dormant = of(dormant);
-        assert_eq!(dormant.len(), 14, "all but login, data and billing");
+        assert_eq!(
+            dormant.len(),
+            14,
+            "a dormant account keeps login, data and billing only"
+        );
         let (balance, fraud) = (words(&["BALANCE"]), words(&["BALANCE", "FRAUD"]));
         let suspended = |suspensions| {
             of(Standing {
@@ -339,7 +395,11 @@ mod tests {
                 ..STANDING
             })
         };
-        assert_eq!(suspended(&balance).len(), 13, "an upgrade brings money");
+        assert_eq!(
+            suspended(&balance).len(),
+            13,
+            "an upgrade stays open, as it adds credit"
+        );
         assert_eq!(suspended(&fraud).len(), 14);
     }
 
@@ -351,7 +411,11 @@ mod tests {
             suspends_at_zero,
         };
         let stopped = |policy: &Policy<'_>| ALL.iter().filter(|it| it.needs_credit(policy)).count();
-        assert_eq!(stopped(&policy(false)), 6, "what goes out or is bought");
+        assert_eq!(
+            stopped(&policy(false)),
+            6,
+            "only outbound traffic and purchases are stopped"
+        );
         assert_eq!(stopped(&policy(true)), 13, "every service");
         assert!(!Capability::VoiceIn.needs_credit(&policy(false)));
         assert!(Capability::VoiceIn.needs_credit(&policy(true)));

@@ -1,107 +1,114 @@
-//! How an account is closed, and who may close it how.
+//! Closing an account: its states, options and who may do it.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use thiserror::Error;
 use uuid::Uuid;
 
-/// How an account was closed.
+/// The closing of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
-    /// Its root.
+    /// Root account.
     pub root_id: Uuid,
-    /// The account.
+    /// Account that is closed; for a root account its subaccounts close too.
     pub account_id: Uuid,
-    /// PREPARING, ENDING, CLOSED, DONE or ABORTING.
+    /// `PREPARING`, `ENDING`, `CLOSED`, `DONE` or `ABORTING`.
     pub state: String,
-    /// The way taken.
+    /// The close option chosen.
     pub option: String,
-    /// The instant.
+    /// When the account closes.
     pub close_at: DateTime<Utc>,
-    /// From when its data are deleted.
+    /// From when its data is deleted.
     pub purge_at: DateTime<Utc>,
     /// Who closed it.
     pub actor: String,
-    /// The currency of its ledger.
+    /// ISO 4217 code of the ledger's currency.
     pub currency: String,
-    /// What was settled first, in minor units.
+    /// Amount settled before the refund, in minor units.
     pub settlement_minor: i64,
-    /// What is refunded.
+    /// Amount refunded, in minor units.
     pub refund_minor: i64,
-    /// Credit written off, in millionths.
+    /// Credit forfeited and written off, in millionths of the currency unit.
     pub forfeited_micros: i64,
-    /// Until when the refund is paid out.
+    /// Date by which the refund is paid out.
     pub due_on: Option<NaiveDate>,
-    /// The refunds, ids of `payments`.
+    /// Refund ids of `payments`.
     pub refund_ids: Vec<String>,
     /// When its data had been deleted; `None` before.
     pub erased_at: Option<DateTime<Utc>>,
+    /// Error reason that blocks the closing at present; empty while it progresses.
+    pub wait_reason: String,
 }
 
 impl Closing {
-    /// Whether a root is closed with its subaccounts.
+    /// Whether a root account is closed, with its subaccounts.
     pub fn is_of_root(&self) -> bool {
         self.root_id == self.account_id
     }
 }
 
-/// What decides whether an account may be closed by whoever asks.
+/// When the data of an account that closes at `close_at` is deleted: `days` × 24 hours later (REQ-047, D18).
+pub fn purge_at(close_at: DateTime<Utc>, days: i32) -> DateTime<Utc> {
+    close_at + TimeDelta::days(i64::from(days))
+}
+
+/// The facts that decide whether an account may be closed.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// Whether an operator asks.
     pub by_operator: bool,
-    /// Whether it is a trial.
+    /// Whether the account is a trial.
     pub trial: bool,
-    /// Whether it pays by invoice.
+    /// Whether the account pays by invoice.
     pub invoiced: bool,
-    /// Why it is suspended.
+    /// Reasons of its suspension.
     pub suspensions: &'a [String],
-    /// The option stated; empty for none.
+    /// Close option chosen; empty for none.
     pub option: &'a str,
-    /// The acknowledgements given.
+    /// Acknowledgement codes given.
     pub acknowledged: &'a [String],
 }
 
-/// What the profile says of closing.
+/// The profile's rules for closing.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy<'a> {
-    /// Whether only operators close an account that pays by invoice.
+    /// Whether only operators may close an account that pays by invoice.
     pub invoiced_by_operator: bool,
-    /// Suspensions during which only operators close it.
+    /// Suspension reasons under which only operators may close the account.
     pub blocked: &'a [String],
-    /// The options of a full account.
+    /// Close options of a full account.
     pub options: &'a [String],
-    /// What whoever closes a trial acknowledges.
+    /// Acknowledgements required to close a trial.
     pub acknowledgements: &'a [String],
 }
 
-/// Why an account is not closed.
+/// Why a closing is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CloseRefused {
-    /// It pays by invoice (REQ-040).
-    #[error("an account that pays by invoice is closed by its account manager")]
+    /// The account pays by invoice (REQ-040).
+    #[error("the account pays by invoice and is closed by its account manager; contact them")]
     ContactAccountManager,
-    /// It is suspended for a reason that only operators lift (C-11).
-    #[error("a suspended account is closed by support")]
+    /// The account is suspended for a reason under which only operators may close it (C-11).
+    #[error("only support can close a suspended account; contact support")]
     ContactSupport,
-    /// The choice must be stated outright (REQ-058).
-    #[error("state how to close it: {}", .0.join(" or "))]
+    /// A close option must be stated explicitly (REQ-058).
+    #[error("state a close option: {}", .0.join(" or "))]
     OptionRequired(Vec<String>),
-    /// Every box must be ticked (REQ-060).
-    #[error("not acknowledged: {}", .0.join(", "))]
+    /// Every acknowledgement is required (REQ-060).
+    #[error("acknowledgements are missing: {}", .0.join(", "))]
     AcknowledgementMissing(Vec<String>),
 }
 
-/// The close of a trial.
+/// Option that closes a trial.
 pub const CLOSE: &str = "CLOSE";
-/// The close of a full account.
+/// Option that closes a full account and deletes its data.
 pub const DELETE_ALL: &str = "DELETE_ALL_DATA_AND_SETTINGS";
-/// The soft close.
+/// Option that makes a full account dormant and keeps its data.
 pub const KEEP_DATA: &str = "KEEP_ACCOUNT_DATA";
 
-/// The way that an account is closed.
+/// The close option that applies to this request.
 ///
 /// # Errors
-/// What is missing, or whom to ask.
+/// What is missing, or whom the customer must contact.
 pub fn way<'a>(asked: &Asked<'a>, policy: &Policy<'_>) -> Result<&'a str, CloseRefused> {
     if !asked.by_operator {
         if asked.invoiced && policy.invoiced_by_operator {

@@ -1,51 +1,51 @@
-//! What may become of a KYC submission.
+//! The states of a KYC submission.
 
 use thiserror::Error;
 
-/// Where a submission stands.
+/// State of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KycState {
     /// Waits for a reviewer.
     Pending,
-    /// A reviewer has it.
+    /// A reviewer is working on it.
     InReview,
     /// Approved.
     Approved,
     /// Rejected.
     Rejected,
-    /// Waits for what the reviewer asked for.
+    /// Waits for information that the reviewer asked for.
     AdditionalInfoRequired,
-    /// Was approved, and is so no more.
+    /// The approval was withdrawn.
     Withdrawn,
 }
 
-/// What a reviewer does.
+/// A reviewer's action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Review {
-    /// Takes it up.
+    /// Starts the review.
     TakeUp,
-    /// Approves it.
+    /// Approves the submission.
     Approve,
-    /// Rejects it.
+    /// Rejects the submission.
     Reject,
-    /// Asks for more.
+    /// Asks for more information.
     AskInformation,
 }
 
-/// Why a submission does not move.
+/// Why a submission does not change its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum KycRefused {
-    /// A reviewer has it, or will.
-    #[error("the submission is under review")]
+    /// The submission waits for a reviewer or is being reviewed.
+    #[error("the submission is under review; wait for the decision")]
     UnderReview,
-    /// It is approved.
-    #[error("the account's KYC is approved")]
+    /// The account's KYC is already approved.
+    #[error("the account's KYC is already approved")]
     Approved,
-    /// It does not wait for a reviewer.
+    /// The submission does not wait for a reviewer.
     #[error("the submission is not pending")]
     NotPending,
-    /// No reviewer has it.
-    #[error("the submission is not in review")]
+    /// No reviewer has taken up the submission.
+    #[error("the submission is not in review; take it up first")]
     NotInReview,
     /// There is no approval to withdraw.
     #[error("the account's KYC is not approved")]
@@ -53,7 +53,7 @@ pub enum KycRefused {
 }
 
 impl KycState {
-    /// Its name in the column and in history.
+    /// Name in the database and in the account history.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
@@ -65,7 +65,7 @@ impl KycState {
         }
     }
 
-    /// The state of that name.
+    /// The state with this name.
     pub fn parse(name: &str) -> Option<Self> {
         let all = [
             Self::Pending,
@@ -78,11 +78,11 @@ impl KycState {
         all.into_iter().find(|state| state.name() == name)
     }
 
-    /// Whether documents may be submitted where the last submission stands here; then whether it is the
-    /// same one that goes on, with what was asked for.
+    /// Whether documents may be submitted when the last submission is in this state. `true` means that the same
+    /// submission continues with the information asked for; `false` that a new one begins.
     ///
     /// # Errors
-    /// `UnderReview`, `Approved`.
+    /// `UnderReview` while a review is pending; `Approved` once it has succeeded.
     pub const fn resubmitted(self) -> Result<bool, KycRefused> {
         match self {
             Self::Pending | Self::InReview => Err(KycRefused::UnderReview),
@@ -95,7 +95,7 @@ impl KycState {
     /// The state after a review.
     ///
     /// # Errors
-    /// `NotPending` to take up, `NotInReview` to decide.
+    /// `NotPending` if a review can't start; `NotInReview` if none has started.
     pub fn reviewed(self, review: Review) -> Result<Self, KycRefused> {
         match (self, review) {
             (Self::Pending, Review::TakeUp) => Ok(Self::InReview),
@@ -112,7 +112,7 @@ impl KycState {
     /// The state after an approval is withdrawn.
     ///
     /// # Errors
-    /// `NotApproved`.
+    /// `NotApproved` in any other state.
     pub fn withdrawn(self) -> Result<Self, KycRefused> {
         if self == Self::Approved {
             Ok(Self::Withdrawn)

@@ -1,65 +1,65 @@
-//! The numbers that a trial may call and text, once the code sent to each has come back (REQ-110).
+//! The numbers that a trial may call and text, each verified by a code sent to it (REQ-110).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-/// How long a code can be given back.
+/// How long a verification code is valid.
 pub const CODE_LASTS: TimeDelta = TimeDelta::minutes(10);
-/// Codes that are sent to one number within a day.
+/// Codes sent to one number within 24 hours.
 const CODES_MAX: i32 = 5;
-/// Wrong codes that are taken for one that was sent.
+/// Wrong attempts accepted per code.
 const WRONG_MAX: i32 = 5;
 
-/// A number on the list.
+/// A whitelisted number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its root account.
+    /// Root account.
     pub root_id: Uuid,
     /// The account that added it.
     pub account_id: Uuid,
-    /// Its id.
+    /// Whitelist entry id.
     pub number_id: Uuid,
-    /// The number, E.164.
+    /// Phone number, E.164.
     pub number: String,
     /// When it was added.
     pub created_at: DateTime<Utc>,
-    /// SHA-256 of its id and the code sent last.
+    /// SHA-256 of `number_id` and the code sent last.
     pub code_digest: Vec<u8>,
-    /// Until when that can be given back.
+    /// Expiry of that code.
     pub code_expires_at: DateTime<Utc>,
-    /// Since when codes are counted.
+    /// Start of the 24 hours in which codes are counted.
     pub codes_since: DateTime<Utc>,
-    /// Codes sent since then.
+    /// Codes sent since `codes_since`.
     pub codes_sent: i32,
-    /// Wrong codes given back for the last.
+    /// Wrong attempts for the code sent last.
     pub codes_wrong: i32,
-    /// When its code came back.
+    /// When the number was verified; `None` before.
     pub verified_at: Option<DateTime<Utc>>,
 }
 
-/// Why a code is neither sent nor taken.
+/// Why a code is not sent or not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CodeRefused {
-    /// It has come back before.
-    #[error("the number is verified")]
+    /// The number is already verified.
+    #[error("the number is already verified")]
     Verified,
-    /// As many as may be were sent within a day.
-    #[error("no more codes are sent to this number today")]
+    /// The daily limit of codes is reached.
+    #[error("too many codes were sent to this number in the last 24 hours; try again later")]
     Limit,
-    /// It is another one.
+    /// The code does not match.
     #[error("the code is wrong")]
     Wrong,
-    /// It came back too late.
-    #[error("the code has expired: ask for a new one")]
+    /// The code has expired.
+    #[error("the code has expired; request a new one")]
     Expired,
-    /// Too many wrong ones came before.
-    #[error("too many wrong codes: ask for a new one")]
+    /// Too many wrong attempts for this code.
+    #[error("too many wrong attempts; request a new code")]
     Blocked,
 }
 
-/// What is kept of a code.
+/// The digest under which a code is stored.
 pub fn digest(number_id: Uuid, code: &str) -> Vec<u8> {
     Sha256::new()
         .chain_update(number_id)
@@ -69,10 +69,10 @@ pub fn digest(number_id: Uuid, code: &str) -> Vec<u8> {
 }
 
 impl Listed {
-    /// Added to the list again, with a code: what was sent and guessed before still counts.
+    /// The entry added to the whitelist again, with a code. Codes sent before still count.
     ///
     /// # Errors
-    /// When the number had its codes for today.
+    /// `Limit` if the number has had its codes for the day.
     pub fn after(&self, last: &Self, code: &str, now: DateTime<Utc>) -> Result<Self, CodeRefused> {
         let counted = Self {
             codes_since: last.codes_since,
@@ -82,10 +82,10 @@ impl Listed {
         counted.sent(code, now)
     }
 
-    /// With a new code; the one before is void.
+    /// The entry with a new code, which replaces the previous one.
     ///
     /// # Errors
-    /// When it is verified, or had its codes for today.
+    /// `Verified`, or `Limit` if the number has had its codes for the day.
     pub fn sent(&self, code: &str, now: DateTime<Utc>) -> Result<Self, CodeRefused> {
         if self.verified_at.is_some() {
             return Err(CodeRefused::Verified);
@@ -104,7 +104,7 @@ impl Listed {
         })
     }
 
-    /// With the code given back: verified, or one more wrong one counted, and why.
+    /// The entry after a code is given, and the outcome: it is verified, or one more wrong attempt is counted.
     pub fn given(&self, code: &str, now: DateTime<Utc>) -> (Self, Result<(), CodeRefused>) {
         let mut next = self.clone();
         let told = if self.verified_at.is_some() {

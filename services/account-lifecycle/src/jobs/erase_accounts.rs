@@ -1,17 +1,23 @@
-//! Deletes what closed accounts have, when their time has come (REQ-047).
+//! Deletes the data of closed accounts once their retention has ended (REQ-047).
+
+use uuid::Uuid;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::erase;
+use crate::store::{Tenant, closings};
 
-/// Deletes the data of one account; gives whether there was one.
+/// Runs one round; returns how many accounts it processed.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    match erase::next(ctx).await {
-        Ok(found) => Ok(usize::from(found)),
-        // One that goes wrong must not stop the others: it is tried again after its lease.
-        Err(error) => {
-            tracing::error!(error = %chassis::Chain(&error), "deleting an account's data failed");
-            Ok(1)
-        }
-    }
+    let now = ctx.clock.now().await?;
+    let due = async |limit| {
+        let mut tx = ctx.db.begin_as(Tenant::All).await?;
+        let due = closings::to_erase(&mut tx, now, limit).await?;
+        tx.commit().await?;
+        Ok::<_, Error>(due)
+    };
+    let one = async |account: &Uuid| erase::all(ctx, *account).await;
+    super::queue(ctx, "erase_accounts")
+        .work(ctx, due, one)
+        .await
 }

@@ -1,126 +1,203 @@
-//! Follows what `billing` tells of balances: an empty one suspends its account where the profile says so, and
-//! money lifts it (REQ-132, D4); and of failed renewals, open invoices and recharging that is off, which the owner is told of.
+//! Follows the balance changes of `billing`. An empty balance suspends the account if the profile says so, and a top-up
+//! lifts the suspension (REQ-132, D4). The owner is notified of low balances, failed renewals, open invoices and
+//! auto-recharge that has been turned off or paused.
 
-use chassis::wire;
+use chassis::{Aside, PgConnection, wire};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use tonic::Status;
+use uuid::Uuid;
 use values::{AccountId, InvoiceId};
 
+use super::queue;
+use crate::clients::Profile;
 use crate::ctx::Ctx;
+use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::ops::notify::{self, News};
 use crate::ops::{hold, suspend};
 use crate::store::accounts::Account;
-use crate::store::{self, Tenant, accounts, watch_positions};
+use crate::store::{Tenant, accounts, watch_positions};
 
-/// The name of what is followed.
+/// Name of this source in `watch_positions`.
 const SOURCE: &str = "billing.balances";
+/// Name of this job.
+const JOB: &str = "follow_balances";
 
-/// Takes notice of every change that has come since the last one; gives how many.
+/// Processes every change since the last step; returns how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let news = open(ctx, false).await?;
-    chassis::follow(news, async |change| {
-        if let Err(error) = take(ctx, &change).await {
-            let away = matches!(&error, Error::Peer(status) if chassis::is_away(status));
-            if away || matches!(&error, Error::Database(_)) {
+    let mut from = position(ctx).await?;
+    let news = open(ctx, &from, false).await?;
+    chassis::follow(&ctx.stopping, news, async |change| {
+        if let Err(error) = take(ctx, Some(from.as_str()), &change).await {
+            if !chassis::is_permanent(&error) {
                 return Err(error);
             }
-            // One that can't be taken notice of must not stop the others.
-            tracing::error!(account.id = change.account_id, error = %chassis::Chain(&error), "news of a balance is passed over");
-            pass(ctx, &change.resume_token).await?;
+            // A change that can't be processed must not stop the others.
+            tracing::error!(account.id = change.account_id, error = %chassis::Chain(&error), "put aside a balance change that cannot be processed");
+            let places = (from.as_str(), change.resume_token.as_str());
+            let passed = Aside::change(&change.account_id, places);
+            let reason = chassis::Chain(&error).to_string();
+            let mut tx = ctx.db.begin_as(Tenant::All).await?;
+            pass(&mut tx, places).await?;
+            queue(ctx, JOB)
+                .put_aside::<Ctx>(&mut tx, &passed, &reason)
+                .await?;
+            tx.commit().await?;
         }
+        from = change.resume_token;
         Ok(())
     })
     .await
 }
 
-/// Notes that news was followed which nothing came of.
-async fn pass(ctx: &Ctx, token: &str) -> Result<(), Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
-    watch_positions::set(&mut tx, SOURCE, token).await?;
-    tx.commit().await?;
-    Ok(())
+/// Processes the changes put aside that are due: each is read again from the stream; returns how many.
+pub async fn again(ctx: &Ctx) -> Result<usize, Error> {
+    let queue = queue(ctx, JOB);
+    let due = async |limit| Ok::<_, Error>(queue.due_aside(ctx, limit).await?);
+    let one = async |passed: &Aside| {
+        let news = open(ctx, &passed.input, true).await?;
+        let found = chassis::first_of(news, |it| {
+            it.caught_up || passed.key.starts_with(&it.account_id)
+        });
+        let change = found.await?;
+        if change.caught_up {
+            return Ok::<_, Error>(());
+        }
+        take(ctx, None, &change).await
+    };
+    queue.work(ctx, due, one).await
 }
 
+/// Advances the position; fails if another replica has advanced it in the meantime.
+async fn pass(db: &mut PgConnection, places: (&str, &str)) -> Result<(), Error> {
+    if watch_positions::advance(db, SOURCE, places).await? {
+        Ok(())
+    } else {
+        Err(Error::Twin(chassis::Twin))
+    }
+}
+
+/// The stored position.
+async fn position(ctx: &Ctx) -> Result<String, Error> {
+    let mut db = ctx.db.acquire().await?;
+    Ok(watch_positions::get(&mut db, SOURCE).await?)
+}
+
+/// Opens the stream after a position.
 async fn open(
     ctx: &Ctx,
+    from: &str,
     allow_bookmark: bool,
 ) -> Result<tonic::Streaming<billing::WatchBalancesResponse>, Error> {
-    let mut db = ctx.db.acquire().await?;
-    let resume_token = watch_positions::get(&mut db, SOURCE).await?;
-    drop(db);
     let request = billing::WatchBalancesRequest {
-        resume_token,
+        resume_token: from.to_owned(),
         allow_bookmark,
     };
     let opened = ctx.billing.clone().watch_balances(request).await;
     Ok(opened.map_err(chassis::normalised)?.into_inner())
 }
 
-/// Takes notice of one change, and notes in the same transaction that it was.
-async fn take(ctx: &Ctx, change: &billing::WatchBalancesResponse) -> Result<(), Error> {
+/// Processes one change and advances the position in the same transaction, unless the change was put aside before.
+///
+/// A change may be delivered again long after it happened. The suspension therefore follows the present balance, not
+/// the balance in the change.
+async fn take(
+    ctx: &Ctx,
+    from: Option<&str>,
+    change: &billing::WatchBalancesResponse,
+) -> Result<(), Error> {
     let now = ctx.clock.now().await?;
     let root: AccountId = change
         .account_id
         .parse()
         .map_err(|_| Error::Stored("id of billing"))?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let account = accounts::get(&mut tx, root.uuid()).await?;
     tx.commit().await?;
     let profile = match &account {
-        Some(account) if change.threshold_code == "ZERO" && !account.invoiced => {
+        Some(account)
+            if change.threshold_code == "ZERO"
+                && !account.invoiced
+                && account.closed_at.is_none() =>
+        {
             Some(ctx.profile_of(account).await?)
         }
         Some(_) | None => None,
     };
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut is_empty = false;
+    if profile.is_some() {
+        is_empty = ctx.balance(root.uuid(), None).await? <= 0;
+    }
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     if let Some(account) = &account {
         tell(&mut tx, account, change, now).await?;
     }
     if let Some(profile) = &profile {
-        accounts::lock(&mut tx, root.uuid()).await?;
-        accounts::set_empty(&mut tx, root.uuid(), change.below.then_some(now)).await?;
-        hold::dated(&mut tx, root.uuid(), profile.hold_days, now).await?;
+        stands(&mut tx, root.uuid(), (profile, is_empty), now).await?;
     }
-    if profile.is_some_and(|it| it.suspends_at_zero) {
-        let actor = "service:billing";
+    if let Some(from) = from {
+        pass(&mut tx, (from, &change.resume_token)).await?;
+    }
+    tx.commit().await?;
+    // Another replica may have processed a later change between the read and the commit. That change is not delivered
+    // again, so the balance is read once more.
+    while let Some(profile) = &profile {
+        let was_empty = is_empty;
+        is_empty = ctx.balance(root.uuid(), None).await? <= 0;
+        if is_empty == was_empty {
+            break;
+        }
+        let mut tx = ctx.db.begin_as(Tenant::All).await?;
+        stands(&mut tx, root.uuid(), (profile, is_empty), now).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Records whether the balance of a root account is empty, and applies what follows from it.
+async fn stands(
+    db: &mut PgConnection,
+    root: Uuid,
+    (profile, is_empty): (&Profile, bool),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    accounts::lock(db, root).await?;
+    accounts::set_empty(db, root, is_empty.then_some(now)).await?;
+    hold::dated(db, root, profile.hold_days, now).await?;
+    if profile.suspends_at_zero {
         suspend::set(
-            &mut tx,
-            root.uuid(),
-            ("BALANCE", change.below),
-            (actor, ""),
+            db,
+            root,
+            ("BALANCE", is_empty),
+            ("service:billing", ""),
             now,
         )
         .await?;
     }
-    watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
-    tx.commit().await?;
     Ok(())
 }
 
-/// Tells an account's owner of a change.
+/// Notifies an account's owner of a change.
 async fn tell(
-    db: &mut sqlx::PgConnection,
+    db: &mut PgConnection,
     account: &Account,
     change: &billing::WatchBalancesResponse,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let token = &change.resume_token;
     let news = if let Some(failed) = &change.failed_renewal {
-        renewal_failed(failed, token, now)?
+        renewal_failed(failed, event("renewal", change), now)?
     } else if let Some(open) = &change.open_invoice {
-        invoice_open(open, token)?
+        invoice_open(open, event("invoice", change))?
     } else if !change.recharge_disable_reason.is_empty() {
         News {
-            kind: "AUTO_RECHARGE_OFF",
-            event: format!("recharge {token}"),
+            kind: Kind::AutoRechargeOff,
+            event: event("recharge", change),
             facts: vec![("reason", change.recharge_disable_reason.clone())],
             invoice: None,
         }
+    } else if change.recharge_pause_end_time.is_some() {
+        recharge_paused(change)?
     } else if change.below {
         balance_fallen(change)
     } else {
@@ -129,12 +206,18 @@ async fn tell(
     notify::owner(db, account, &news, now).await
 }
 
-/// A renewal could not be paid: why, and when it is tried again, or that the plan ends.
+/// The identity of a change: the account and the change's position. Not its resume token, which differs between
+/// readers: two replicas that receive the same change must notify once.
+fn event(what: &str, change: &billing::WatchBalancesResponse) -> String {
+    format!("{what} {} {}", change.account_id, change.position)
+}
+
+/// The notification of a failed renewal: the reason, and either the next attempt or the end of the plan.
 fn renewal_failed(
     failed: &billing::FailedRenewal,
-    token: &str,
+    event: String,
     now: DateTime<Utc>,
-) -> Result<News<'static>, Error> {
+) -> Result<News, Error> {
     let next = wire::optional_instant("next_attempt_time", failed.next_attempt_time);
     let next = next.map_err(|_| Error::Stored("instant of billing"))?;
     let then = match next {
@@ -142,15 +225,28 @@ fn renewal_failed(
         None => ("plan_end_time", now.to_rfc3339()),
     };
     Ok(News {
-        kind: "RENEWAL_FAILED",
-        event: format!("renewal {token}"),
+        kind: Kind::RenewalFailed,
+        event,
         facts: vec![("reason", failed.failure_reason.clone()), then],
         invoice: None,
     })
 }
 
-/// An invoice waits to be paid; its mail brings it along.
-fn invoice_open(open: &billing::OpenInvoice, token: &str) -> Result<News<'static>, Error> {
+/// The notification that auto-recharge is paused after several charges within an hour.
+fn recharge_paused(change: &billing::WatchBalancesResponse) -> Result<News, Error> {
+    let until = wire::optional_instant("recharge_pause_end_time", change.recharge_pause_end_time);
+    let until = until.ok().flatten();
+    let until = until.ok_or(Error::Stored("instant of billing"))?;
+    Ok(News {
+        kind: Kind::AutoRechargePaused,
+        event: event("recharge", change),
+        facts: vec![("pause_end_time", until.to_rfc3339())],
+        invoice: None,
+    })
+}
+
+/// The notification of an open or overdue invoice, which is attached.
+fn invoice_open(open: &billing::OpenInvoice, event: String) -> Result<News, Error> {
     let invoice: InvoiceId = open
         .invoice_id
         .parse()
@@ -166,37 +262,64 @@ fn invoice_open(open: &billing::OpenInvoice, token: &str) -> Result<News<'static
         facts.push(("reason", open.failure_reason.clone()));
     }
     let kind = if open.overdue {
-        "INVOICE_OVERDUE"
+        Kind::InvoiceOverdue
     } else {
-        "INVOICE_ISSUED"
+        Kind::InvoiceIssued
     };
     Ok(News {
         kind,
-        event: format!("invoice {token}"),
+        event,
         facts,
         invoice: Some(invoice.uuid()),
     })
 }
 
-/// A balance has fallen below a threshold.
-fn balance_fallen(change: &billing::WatchBalancesResponse) -> News<'static> {
+/// The notification that a balance has fallen below a threshold.
+fn balance_fallen(change: &billing::WatchBalancesResponse) -> News {
     let kind = if change.threshold_code == "ZERO" {
-        "BALANCE_EMPTY"
+        Kind::BalanceEmpty
     } else {
-        "BALANCE_LOW"
+        Kind::BalanceLow
     };
     let balance = change.balance.clone().unwrap_or_default();
     let left = format!("{} {}", balance.currency_code, balance.amount);
     News {
         kind,
-        event: format!("balance {}", change.resume_token),
+        event: event("balance", change),
         facts: vec![("balance", left)],
         invoice: None,
     }
 }
 
-/// Whether there is a change that was not taken notice of yet: asked by a test clock, which waits for it.
+/// Whether there are changes that have not been processed. The test clock waits for them.
 pub async fn any_due(ctx: &Ctx) -> Result<bool, Status> {
-    let first = open(ctx, true).await?.message().await?;
+    let from = position(ctx).await?;
+    let first = open(ctx, &from, true).await?.message().await?;
     Ok(first.is_none_or(|first| !first.caught_up))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_two_replicas_are_told_of_is_one_event() {
+        let told = |resume_token: &str, position| {
+            let change = billing::WatchBalancesResponse {
+                account_id: "AC1".to_owned(),
+                resume_token: resume_token.to_owned(),
+                position,
+                recharge_pause_end_time: Some(wire::timestamp(
+                    "2026-04-01T00:00:00Z".parse().unwrap(),
+                )),
+                ..billing::WatchBalancesResponse::default()
+            };
+            (
+                event("balance", &change),
+                recharge_paused(&change).unwrap().event,
+            )
+        };
+        assert_eq!(told("1:5:/5:9:/7/1-1", 7), told("1:6:/6:9:/7/1-1", 7));
+        assert_ne!(told("1:5:/5:9:/7/1-1", 7), told("1:5:/5:9:/8/1-1", 8));
+    }
 }

@@ -1,13 +1,19 @@
-//! Tells billing of released numbers that it rents: no further month of them is paid.
+//! Ends the rental of released numbers, so that no further month is charged.
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::purchase;
+use crate::store::Tenant;
+use crate::store::resources::{self, Rented};
 
-/// How many are looked at in one step.
-const BATCH: i64 = 50;
-
-/// Tells of what was released; gives of how many.
+/// Runs one round; returns how many rentals it processed.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    purchase::give_back(ctx, BATCH).await
+    let due = async |limit| {
+        let mut tx = ctx.db.begin_as(Tenant::All).await?;
+        let due = resources::to_give_back(&mut tx, limit).await?;
+        tx.commit().await?;
+        Ok::<_, Error>(due)
+    };
+    let one = async |it: &Rented| purchase::give_back(ctx, *it).await;
+    super::queue(ctx, "give_back").work(ctx, due, one).await
 }

@@ -1,29 +1,31 @@
-//! Opens accounts in the other services, where `CreateAccount` was cut short.
+//! Opens accounts in the other services whose `CreateAccount` was cut short.
+
+use uuid::Uuid;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::open_account;
-use crate::store::{self, Tenant, accounts};
+use crate::store::{Tenant, accounts};
 
-/// How many are looked at in one step.
-const BATCH: i64 = 20;
-
-/// Opens what waits; gives how many were opened.
+/// Runs one round; returns how many accounts it processed.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
+    let due = async |limit| {
+        let mut tx = ctx.db.begin_as(Tenant::All).await?;
+        let due = accounts::to_open(&mut tx, limit).await?;
+        tx.commit().await?;
+        Ok::<_, Error>(due)
+    };
+    let one = async |id: &Uuid| open(ctx, *id).await;
+    super::queue(ctx, "open_accounts").work(ctx, due, one).await
+}
+
+async fn open(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     let now = ctx.clock.now().await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
-    let waiting = accounts::to_open(&mut tx, BATCH).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
+    let account = accounts::get(&mut tx, id).await?;
     tx.commit().await?;
-    let mut opened = 0;
-    for account in &waiting {
-        // One that another service refuses must not stop the others.
-        match open_account::finish(ctx, account, now).await {
-            Ok(()) => opened += 1,
-            Err(error) => {
-                tracing::warn!(account.id = %account.account_id, error = %chassis::Chain(&error), "opening an account elsewhere failed");
-            }
-        }
+    match account.filter(|it| it.opened_at.is_none() && it.closed_at.is_none()) {
+        Some(account) => open_account::finish(ctx, &account, now).await,
+        None => Ok(()),
     }
-    Ok(opened)
 }

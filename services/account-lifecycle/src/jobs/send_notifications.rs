@@ -1,87 +1,125 @@
-//! Sends mail that was written down with what it tells of; tried again while the mail server is away.
+//! Sends stored notifications by email, with retries while the mail server is unavailable.
 //!
-//! A process that ends between the server's answer and the note of it sends the same mail again: by its
-//! Message-ID, which is the notification's, whoever receives it can tell.
+//! Delivery is at least once: a process that ends after the server's answer and before the commit sends the same mail
+//! again. Its Message-ID is derived from the notification id, so that recipients can detect the duplicate.
+//!
+//! An email that is given up is parked: it is sent again when an operator asks for it.
 
+use chassis::Aside;
+use lettre::address::AddressError;
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
+use lettre::transport::smtp::Error as SmtpError;
 use lettre::{AsyncTransport as _, Message};
-use serde_json::Value;
 use tonic::Code;
-use values::{AccountId, InvoiceId, NotificationId};
+use values::{InvoiceId, NotificationId};
 
+use super::queue;
 use crate::ctx::{Ctx, Mailer};
-use crate::domain::notice;
+use crate::domain::notice::{self, Kind, Mail, Reader};
 use crate::domain::whitelist::CODE_LASTS;
 use crate::error::Error;
 use crate::store::notifications::{self, Notification};
-use crate::store::{self, Tenant};
+use crate::store::{Tenant, accounts};
 
-/// Seconds that one try may take before another makes it.
+/// Name of this job.
+const JOB: &str = "send_notifications";
+/// Seconds that one attempt may take before another worker takes over.
 const LEASE: i64 = 180;
-/// Seconds until the second try; each later one waits twice as long, up to an hour.
+/// Seconds until the second attempt; doubled for each later one, up to an hour.
 const PAUSE: i64 = 10;
 const PAUSE_MAX: i64 = 3_600;
-/// After so many tries, which take three days, it is given up.
+/// Attempts, spread over three days, after which delivery is given up.
 const ATTEMPTS_MAX: i32 = 80;
-/// What a mail server answers that does not take this mail, whoever sends it (RFC 5321).
+/// SMTP reply codes that refuse this mail permanently (RFC 5321).
 const REFUSALS: std::ops::RangeInclusive<u16> = 550..=554;
 
-/// Sends one notification; gives how many it looked at.
+/// Sends one notification, or makes those due again that an operator retries; returns how many it processed.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let Some(mailer) = &ctx.mailer else {
         return Ok(0);
     };
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let taken = notifications::take(&mut tx, LEASE).await?;
     tx.commit().await?;
     let Some(notification) = taken else {
-        return Ok(0);
+        return again(ctx).await;
     };
     let id = notification.notification_id;
-    let outcome = sent(ctx, mailer, &notification).await;
+    let outcome = chassis::traced(JOB, sent(ctx, mailer, &notification)).await;
     let now = ctx.clock.now().await?;
-    // A code that has expired helps nobody.
+    // An expired verification code is of no use any more.
     let late = !notification.secret.is_empty() && notification.created_at + CODE_LASTS <= now;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     match outcome {
         Ok(()) => notifications::end(&mut tx, id, Some(now)).await?,
         Err(NotSent::Again(why)) if notification.attempt_count < ATTEMPTS_MAX && !late => {
-            tracing::warn!(notification.id = %id, why, "mail was not sent");
+            tracing::warn!(notification.id = %id, why, "an email could not be sent and will be retried");
             let doublings = u32::try_from(notification.attempt_count - 1).unwrap_or(0);
             let pause = PAUSE.saturating_mul(1 << doublings.min(12)).min(PAUSE_MAX);
             notifications::put_off(&mut tx, id, pause).await?;
         }
         Err(NotSent::Again(why) | NotSent::Never(why)) => {
-            tracing::error!(notification.id = %id, why, "mail is given up");
+            tracing::error!(notification.id = %id, why, "an email could not be delivered and is given up");
             notifications::end(&mut tx, id, None).await?;
+            // A code is not sent later: it has expired, and is asked for anew.
+            if notification.secret.is_empty() {
+                let parked = Aside {
+                    key: NotificationId::from_uuid(id).to_string(),
+                    input: String::new(),
+                };
+                let failed = (notification.attempt_count, why.as_str());
+                queue(ctx, JOB)
+                    .park::<Ctx>(&mut tx, &parked, failed)
+                    .await?;
+            }
         }
     }
     tx.commit().await?;
     Ok(1)
 }
 
-/// Why mail was not sent.
+/// Makes emails pending again that were given up and that an operator retries; returns how many.
+async fn again(ctx: &Ctx) -> Result<usize, Error> {
+    let queue = queue(ctx, JOB);
+    let due = async |limit| Ok::<_, Error>(queue.due_aside(ctx, limit).await?);
+    let one = async |parked: &Aside| {
+        let id: NotificationId = parked
+            .key
+            .parse()
+            .map_err(|_| Error::Stored("key of a parked email"))?;
+        let mut tx = ctx.db.begin_as(Tenant::All).await?;
+        notifications::again(&mut tx, id.uuid()).await?;
+        Ok::<_, Error>(tx.commit().await?)
+    };
+    queue.work(ctx, due, one).await
+}
+
+/// Why an email was not sent.
 enum NotSent {
-    /// Another try may succeed.
+    /// A retry may succeed.
     Again(String),
-    /// None will.
+    /// No retry can succeed.
     Never(String),
 }
 
 async fn sent(ctx: &Ctx, mailer: &Mailer, it: &Notification) -> Result<(), NotSent> {
+    let to = it.email.parse();
+    let to: Mailbox = to
+        .map_err(|error: AddressError| NotSent::Never(format!("invalid email address: {error}")))?;
+    let reader = reader(ctx, it).await;
+    let reader = reader.map_err(|error| NotSent::Again(chassis::Chain(&error).to_string()))?;
+    let mail = written(it, &reader).map_err(NotSent::Never)?;
     let pdf = match it.invoice_id.map(InvoiceId::from_uuid) {
         Some(id) => match ctx.rendered(id).await {
             Ok(pdf) => Some((format!("{id}.pdf"), pdf)),
-            // What can't be shown to anybody does not hold the news back.
+            // An invoice that can't be rendered must not hold the notification back.
             Err(status) if status.code() == Code::FailedPrecondition => None,
             Err(status) => return Err(NotSent::Again(status.to_string())),
         },
         None => None,
     };
-    let message = message(mailer, it, pdf).map_err(NotSent::Never)?;
+    let message = message(&mailer.from, to, it, mail, pdf).map_err(NotSent::Never)?;
     match mailer.transport.send(message).await {
         Ok(_) => Ok(()),
         Err(error)
@@ -89,45 +127,63 @@ async fn sent(ctx: &Ctx, mailer: &Mailer, it: &Notification) -> Result<(), NotSe
                 .status()
                 .is_some_and(|code| REFUSALS.contains(&code.into())) =>
         {
-            Err(NotSent::Never(error.to_string()))
+            Err(NotSent::Never(said(&error)))
         }
-        Err(error) => Err(NotSent::Again(error.to_string())),
+        Err(error) => Err(NotSent::Again(said(&error))),
+    }
+}
+
+/// The account that a notification is about, as its words need it.
+async fn reader(ctx: &Ctx, it: &Notification) -> Result<Reader, Error> {
+    let mut tx = ctx.db.begin_as(Tenant::Root(it.root_id)).await?;
+    let account = accounts::get(&mut tx, it.account_id).await?;
+    tx.commit().await?;
+    ctx.reader(&account.ok_or(Error::Stored("account"))?).await
+}
+
+/// The words of a notification.
+fn written(it: &Notification, reader: &Reader) -> Result<Mail, String> {
+    let kind: Result<Kind, _> = it.kind_code.parse();
+    let kind = kind.map_err(|error| error.to_string())?;
+    let expires = (it.created_at + CODE_LASTS).to_rfc3339();
+    let mut facts = it.facts();
+    if !it.secret.is_empty() {
+        facts.push(("code", it.secret.as_str()));
+        facts.push(("code_expire_time", expires.as_str()));
+    }
+    notice::mail(kind, reader, &facts).map_err(|error| error.to_string())
+}
+
+/// The mail server's answer for the log: only its code, since servers may repeat the address in their text.
+fn said(error: &SmtpError) -> String {
+    match error.status() {
+        Some(code) => format!("the mail server answered {code}"),
+        None => error.to_string(),
     }
 }
 
 fn message(
-    mailer: &Mailer,
+    from: &Mailbox,
+    to: Mailbox,
     it: &Notification,
+    mail: Mail,
     pdf: Option<(String, Vec<u8>)>,
 ) -> Result<Message, String> {
-    let to: Mailbox = it
-        .email
-        .parse()
-        .map_err(|error| format!("its address: {error}"))?;
-    let facts = it.facts.as_array().into_iter().flatten();
-    let text = |fact: &'_ Value, key: &str| -> String {
-        let text = fact.get(key).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    };
-    let facts: Vec<_> = facts
-        .map(|it| (text(it, "name"), text(it, "value")))
-        .collect();
-    let facts = facts
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    let account = AccountId::from_uuid(it.account_id).to_string();
-    let body = notice::text(&account, facts, &it.secret);
     let id = NotificationId::from_uuid(it.notification_id);
-    let mut parts = MultiPart::mixed().singlepart(SinglePart::plain(body));
+    let message = Message::builder()
+        .from(from.clone())
+        .to(to)
+        .message_id(Some(format!("<{id}@perdiem>")))
+        .subject(mail.subject);
+    let Some(html) = mail.html else {
+        let message = message.singlepart(SinglePart::plain(mail.text));
+        return message.map_err(|error| error.to_string());
+    };
+    let words = MultiPart::alternative_plain_html(mail.text, html);
+    let mut parts = MultiPart::mixed().multipart(words);
     if let Some((name, pdf)) = pdf {
         let kind = ContentType::parse("application/pdf").map_err(|error| error.to_string())?;
         parts = parts.singlepart(Attachment::new(name).body(pdf, kind));
     }
-    Message::builder()
-        .from(mailer.from.clone())
-        .to(to)
-        .message_id(Some(format!("<{id}@perdiem>")))
-        .subject(notice::subject(&it.kind_code))
-        .multipart(parts)
-        .map_err(|error| error.to_string())
+    message.multipart(parts).map_err(|error| error.to_string())
 }

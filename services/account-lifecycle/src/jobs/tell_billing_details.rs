@@ -1,28 +1,21 @@
-//! Tells billing and payments of changed billing details, where `UpdateBillingDetails` was cut short.
+//! Sends changed billing details to billing and payments when `UpdateBillingDetails` was cut short.
+
+use uuid::Uuid;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::tell_details;
-use crate::store::{self, Tenant, billing_details};
+use crate::store::{Tenant, billing_details};
 
-/// How many are looked at in one step.
-const BATCH: i64 = 20;
-
-/// Tells what was not told; gives how many were.
+/// Runs one round; returns how many accounts it processed.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
-    let waiting = billing_details::to_tell(&mut tx, BATCH).await?;
-    tx.commit().await?;
-    let mut told = 0;
-    for details in &waiting {
-        // One that is refused must not stop the others.
-        match tell_details::finish(ctx, details).await {
-            Ok(()) => told += 1,
-            Err(error) => {
-                tracing::warn!(account.id = %details.root_id, error = %chassis::Chain(&error), "telling billing details failed");
-            }
-        }
-    }
-    Ok(told)
+    let due = async |limit| {
+        let mut tx = ctx.db.begin_as(Tenant::All).await?;
+        let due = billing_details::to_tell(&mut tx, limit).await?;
+        tx.commit().await?;
+        Ok::<_, Error>(due)
+    };
+    let one = async |root: &Uuid| tell_details::finish(ctx, *root).await;
+    let queue = super::queue(ctx, "tell_billing_details");
+    queue.work(ctx, due, one).await
 }

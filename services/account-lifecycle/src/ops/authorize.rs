@@ -1,5 +1,5 @@
-//! Whether an account may do something at an instant: its own standing first, then what `plan` and `billing`
-//! say, each asked only where it decides (D4).
+//! Whether an account has a capability at an instant. The account's own status is checked first; `plan` and `billing`
+//! are called only if their answer decides (D4).
 
 use chrono::{DateTime, Utc};
 use values::AccountId;
@@ -9,40 +9,35 @@ use crate::domain::capability::{Capability, Denial, Policy, Standing};
 use crate::error::Error;
 use crate::ops::stood;
 use crate::store::accounts::Account;
-use crate::store::{self, Tenant, dlt_registrations, resources, whitelisted_numbers};
+use crate::store::{Tenant, dlt_registrations, resources, whitelisted_numbers};
 
-/// Kinds of resources that count against the numbers of an account: the number of its trial does so while it
-/// is one (REQ-111).
-pub fn number_kinds(trial: bool) -> Vec<String> {
-    let kinds: &[&str] = if trial {
-        &["PHONE_NUMBER", "TRIAL_NUMBER"]
-    } else {
-        &["PHONE_NUMBER"]
-    };
-    kinds.iter().map(|kind| (*kind).to_owned()).collect()
+/// Kinds of resources that count against the numbers of an account. The number of its trial carries over when it buys a
+/// plan (REQ-117), and is then one of those that the plan allows (REQ-082), not one beside them.
+pub fn number_kinds() -> Vec<String> {
+    ["PHONE_NUMBER", "TRIAL_NUMBER"].map(str::to_owned).to_vec()
 }
 
-/// What is asked.
+/// The capability in question.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// What the account wants to do.
+    /// The capability.
     pub capability: Capability,
-    /// The number called or texted, and its country where that is known.
+    /// The number called or texted, and its country if known.
     pub target: Option<(&'a str, Option<&'a str>)>,
     /// A past instant; `None` for now.
     pub at: Option<DateTime<Utc>>,
 }
 
-/// The answer, and the value of the feature that was asked of the plan; empty for none.
+/// The decision, with the value of the plan feature that was checked; empty if none was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Why not.
+    /// Why the capability is denied; `None` if it is granted.
     pub denial: Option<Denial>,
-    /// The value, such as 5 or UNLIMITED.
+    /// The feature's value, such as `5` or `UNLIMITED`.
     pub value: String,
 }
 
-/// Whether `account` may do what is asked, at an instant that is not to come.
+/// Whether `account` has the capability at an instant that is not in the future.
 pub async fn answer(
     ctx: &Ctx,
     account: &Account,
@@ -83,7 +78,7 @@ async fn decided(
         return Ok(Err(denial));
     }
     let id = AccountId::from_uuid(it.account_id);
-    // Profiles whose plans are paid in advance sell features by plan.
+    // Only profiles with plans paid in advance sell features by plan.
     if let Some(feature) = capability.feature().filter(|_| profile.upgrades) {
         let used = if feature == "phone_numbers" {
             held_numbers(ctx, it, at).await?
@@ -96,7 +91,7 @@ async fn decided(
             return Ok(Err(Denial::of_plan(&said.reason)));
         }
     }
-    // Other trials have so many numbers as their profile says.
+    // Trials of other profiles have a fixed number of trial numbers.
     let buys = trial && capability == Capability::BuyTrialNumber && !profile.upgrades;
     if let Some(most) = profile.trial_numbers.filter(|_| buys)
         && most <= held_numbers(ctx, it, at).await?
@@ -107,8 +102,7 @@ async fn decided(
         let countries = &profile.dlt_countries;
         let registered = country.filter(|_| capability == Capability::SmsOut);
         let registered = registered.filter(|code| countries.iter().any(|it| it == code));
-        let mut tx = ctx.db.begin().await?;
-        store::enter(&mut tx, Tenant::Root(it.root_id)).await?;
+        let mut tx = ctx.db.begin_as(Tenant::Root(it.root_id)).await?;
         let of = (it.root_id, number);
         let barred = trial && !whitelisted_numbers::is_verified_at(&mut tx, of, at).await?;
         let unregistered = match registered {
@@ -132,11 +126,10 @@ async fn decided(
     Ok(Ok(()))
 }
 
-/// How many numbers an account with its tree held at an instant.
+/// Counts the numbers that an account's root and subaccounts held at an instant.
 async fn held_numbers(ctx: &Ctx, it: &Account, at: DateTime<Utc>) -> Result<i64, Error> {
-    let kinds = number_kinds(it.r#type == "TRIAL");
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(it.root_id)).await?;
+    let kinds = number_kinds();
+    let mut tx = ctx.db.begin_as(Tenant::Root(it.root_id)).await?;
     let held = resources::count(&mut tx, (it.root_id, &kinds), at).await?;
     tx.commit().await?;
     Ok(held)

@@ -1,53 +1,67 @@
-//! Closing an account (D23): billing computes what follows and lets the balance stand still; plan ends what is in
-//! force; one transaction closes the whole tree here, and billing settles.
+//! Closing an account (D23). The steps are: billing computes the settlement and freezes the balance; plan ends the
+//! timelines; one transaction closes the account and its subaccounts here; billing is told the closing time and
+//! settles.
 //!
-//! Whoever carries a closing out holds its lease. What a service refuses for good before the tree is closed has
-//! it given up, in billing first; anything else that goes wrong is tried again. Once closed it only goes forward.
+//! Whoever carries a closing out holds its lease. What a service refuses before the tree is closed, for good or while a
+//! run or a payment is under way, has it given up, in billing first; anything else that goes wrong is tried again. Once closed it only goes forward.
 
-use chassis::{Trip, crash_point, is_refusal};
+use chassis::{PgConnection, Trip, crash_point, is_refusal};
 use proto::r#type::v1::{Amount as WireAmount, Money as WireMoney};
-use sqlx::PgConnection;
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, Amount, Currency, Money};
 
 use super::history::{self, Told};
 use super::limit;
 use super::notify::{self, News};
+use super::tell_standing;
+use crate::clients::passes;
 use crate::ctx::Ctx;
 use crate::domain::closing::CloseRefused;
+use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::store::closings::{self, Closing};
-use crate::store::{self, Tenant, accounts, resources};
+use crate::store::{Tenant, accounts, resources};
 
-/// Seconds until a closing is tried again that went wrong.
-const AGAIN: i64 = 5;
-
-/// A closing and the lease of whoever carries it out.
+/// A closing and the fencing token of its lease.
 type Held = (Closing, Uuid);
 
-/// Carries out the closing of an account, or of any that was cut short; gives whether there was one that
-/// nobody else carries out.
+/// Carries out the closing of one account, or with `None` of any that is due. `false` if there is none that this worker
+/// could lease.
 pub async fn next(ctx: &Ctx, account: Option<Uuid>) -> Result<bool, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let taken = closings::take(&mut tx, account, ctx.lease_seconds).await?;
     tx.commit().await?;
     let Some(held) = taken else {
         return Ok(false);
     };
     let (id, token) = (held.0.account_id, held.1);
-    // Nobody else may go on while the lease lasts: a caller who is short of time must not cut it short.
+    // The lease keeps other workers away, so the caller's deadline must not cut the work short.
     if let Err(error) = Trip::unhurried(finish(ctx, held)).await {
-        let mut tx = ctx.db.begin().await?;
-        store::enter(&mut tx, Tenant::All).await?;
-        closings::put_off(&mut tx, (id, token), AGAIN).await?;
+        let mut tx = ctx.db.begin_as(Tenant::All).await?;
+        let waits = closings::put_off(&mut tx, (id, token), &held_up_by(&error)).await?;
         tx.commit().await?;
+        if let Some(waits) = waits {
+            let account = AccountId::from_uuid(id);
+            tracing::warn!(account.id = %account, waits, error = %chassis::Chain(&error), "closing failed and will be retried");
+        }
         return Err(error);
     }
     Ok(true)
 }
 
-/// Does what is left of a closing.
+/// Why a closing is delayed: the error reason of the service that refused, such as that of a month that can't be rated
+/// or a run in progress; `UNAVAILABLE` for anything else.
+fn held_up_by(error: &Error) -> String {
+    if let Error::Peer(status) = error
+        && let Some(info) = status.get_details_error_info()
+    {
+        return info.reason;
+    }
+    "UNAVAILABLE".to_owned()
+}
+
+/// Carries out the remaining steps of a closing.
 async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
     let mut held = held;
     if held.0.state == "PREPARING" {
@@ -58,7 +72,7 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
             }
             Err(error) => return Err(given_up(ctx, held, error).await?),
         }
-        // From here on billing is not asked again whether it may be: plan may have ended what was in force.
+        // From here on the closing can no longer be prepared again, as plan may have ended the timelines.
         kept(ctx, &held).await?;
         crash_point("close.ending");
     }
@@ -79,9 +93,10 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
     }
 }
 
-/// Gives a closing up where an error is a refusal that would come again and again; gives the error.
+/// Gives a closing up where an error is a refusal that would come again and again, or may last longer than anybody waits,
+/// as a run or a payment under way; gives the error.
 async fn given_up(ctx: &Ctx, held: Held, error: Error) -> Result<Error, Error> {
-    let by_peer = matches!(&error, Error::Peer(status) if is_refusal(status));
+    let by_peer = matches!(&error, Error::Peer(status) if is_refusal(status) || passes(status));
     if by_peer || matches!(&error, Error::Close(_)) {
         let mut held = held;
         "ABORTING".clone_into(&mut held.0.state);
@@ -91,19 +106,18 @@ async fn given_up(ctx: &Ctx, held: Held, error: Error) -> Result<Error, Error> {
     Ok(error)
 }
 
-/// Has billing let the balance stand still. What a person began is given up where only an operator may close
-/// the account by now (C-11).
+/// Has billing freeze the balance and compute the settlement. A closing that a customer began is refused if by now only
+/// an operator may close the account (C-11).
 async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
     let mut closing = closing.clone();
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(closing.root_id)).await?;
     let account = accounts::get(&mut tx, closing.account_id).await?;
     tx.commit().await?;
     let account = account.ok_or(Error::Stored("account"))?;
     let policy = ctx.profile_of(&account).await?.close.unwrap_or_default();
     let blocked = &policy.blocked_suspension_reason_codes;
     let barred = account.suspensions.iter().any(|it| blocked.contains(it));
-    if barred && closing.actor.starts_with("person:") {
+    if barred && !closing.actor.starts_with("operator:") {
         return Err(CloseRefused::ContactSupport.into());
     }
     if closing.is_of_root() {
@@ -119,11 +133,10 @@ async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
     Ok(closing)
 }
 
-/// Closes the tree here, in one transaction.
+/// Closes the account and its subaccounts here, in one transaction.
 async fn closed(ctx: &Ctx, mut held: Held) -> Result<Held, Error> {
     "CLOSED".clone_into(&mut held.0.state);
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(held.0.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(held.0.root_id)).await?;
     accounts::lock(&mut tx, held.0.root_id).await?;
     keep(&mut tx, &held, ctx.lease_seconds).await?;
     told(&mut tx, &held.0).await?;
@@ -131,9 +144,12 @@ async fn closed(ctx: &Ctx, mut held: Held) -> Result<Held, Error> {
     Ok(held)
 }
 
-/// Settles what was prepared, and tells the owner.
+/// Tells billing the closing time, settles, and notifies the owner.
 async fn settle(ctx: &Ctx, held: Held) -> Result<(), Error> {
     let (mut closing, token) = held;
+    // Before the settlement: usage from the closing time on is not billed (D28).
+    ctx.record_closing(&closing).await?;
+    crash_point("close.recorded");
     if closing.is_of_root() {
         let settled = ctx.settle_closing(&closing).await?;
         crash_point("close.settled");
@@ -143,9 +159,11 @@ async fn settle(ctx: &Ctx, held: Held) -> Result<(), Error> {
         closing.due_on = settled.refund_due_date.parse().ok();
         closing.refund_ids = settled.refund_ids;
     }
+    // Before the RPC answers: from then on every service refuses the closed account (D37).
+    tell_standing::of(ctx, closing.account_id).await?;
+    crash_point("close.told");
     "DONE".clone_into(&mut closing.state);
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(closing.root_id)).await?;
     accounts::lock(&mut tx, closing.root_id).await?;
     let held = (closing, token);
     keep(&mut tx, &held, ctx.lease_seconds).await?;
@@ -160,8 +178,8 @@ async fn settle(ctx: &Ctx, held: Held) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the owner is told (REQ-074).
-fn notice(closing: &Closing) -> Result<News<'static>, Error> {
+/// The notification of the closing (REQ-074).
+fn notice(closing: &Closing) -> Result<News, Error> {
     let id = AccountId::from_uuid(closing.account_id);
     let currency: Currency = closing
         .currency
@@ -179,46 +197,46 @@ fn notice(closing: &Closing) -> Result<News<'static>, Error> {
     if let Some(day) = closing.due_on {
         facts.push(("refund_due_date", day.to_string()));
     }
+    if 0 < closing.forfeited_micros {
+        let lost = Amount::from_micros(closing.forfeited_micros, currency);
+        facts.push(("forfeited_amount", format!("{} {lost:#}", currency.code())));
+    }
     facts.push(("purge_time", closing.purge_at.to_rfc3339()));
     Ok(News {
-        kind: "ACCOUNT_CLOSED",
+        kind: Kind::AccountClosed,
         event: format!("closed {id}"),
         facts,
         invoice: None,
     })
 }
 
-/// Gives a closing up by which nothing was closed; billing keeps that it was.
+/// Aborts a closing before anything was closed; billing records the abort.
 async fn abort(ctx: &Ctx, (closing, token): &Held) -> Result<(), Error> {
     if closing.is_of_root() {
         ctx.abort_closing(closing).await?;
     }
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(closing.root_id)).await?;
     closings::delete(&mut tx, (closing.account_id, *token)).await?;
     tx.commit().await?;
-    // News of timelines that was passed over meanwhile.
+    // Catches up on timeline changes, which are not followed while a closing is in progress.
     let account = AccountId::from_uuid(closing.root_id);
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(closing.root_id)).await?;
     let root = accounts::get(&mut tx, closing.root_id).await?;
     tx.commit().await?;
     let root = root.ok_or(Error::Stored("account"))?;
     for family in ctx.profile_of(&root).await?.families {
         let segments = ctx.segments(account, &family).await?;
         let now = ctx.clock.now().await?;
-        let mut tx = ctx.db.begin().await?;
-        store::enter(&mut tx, Tenant::Root(closing.root_id)).await?;
+        let mut tx = ctx.db.begin_as(Tenant::Root(closing.root_id)).await?;
         limit::follow(&mut tx, closing.root_id, &segments, now).await?;
         tx.commit().await?;
     }
     Ok(())
 }
 
-/// Keeps how far a closing has come.
+/// Stores the progress of a closing.
 async fn kept(ctx: &Ctx, held: &Held) -> Result<(), Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(held.0.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(held.0.root_id)).await?;
     keep(&mut tx, held, ctx.lease_seconds).await?;
     tx.commit().await?;
     Ok(())
@@ -232,7 +250,7 @@ async fn keep(db: &mut PgConnection, (closing, token): &Held, lease: i64) -> Res
     }
 }
 
-/// Closes every open account of the tree, and tells so of each; what it held is released.
+/// Closes the account and its open subaccounts, records it in their histories, and releases their numbers.
 async fn told(db: &mut PgConnection, closing: &Closing) -> Result<(), Error> {
     let closed = accounts::close(db, closing.account_id, closing.close_at).await?;
     for (account, suspended) in closed {

@@ -1,10 +1,9 @@
-//! Carrying out a committed order.
+//! Fulfilment of a committed order.
 
-use chassis::{crash_point, is_refusal, wire};
+use chassis::{PgConnection, crash_point, is_refusal, wire};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
-use sqlx::PgConnection;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
@@ -13,55 +12,101 @@ use values::{CollectionId, InvoiceId, OrderId};
 use super::history::{self, Told};
 use super::limit;
 use super::notify::{self, News};
-use super::purchase;
+use super::{purchase, tell_standing};
+use crate::clients::passes;
 use crate::ctx::Ctx;
+use crate::domain::notice::Kind;
 use crate::domain::order::{OrderRefused, State};
 use crate::error::Error;
 use crate::store::orders::{self, End, Order};
-use crate::store::{self, Tenant, accounts};
+use crate::store::{Tenant, accounts};
 
-/// Does what is left of a committed order; safe to repeat.
-///
-/// What was quoted and does not hold any more ends as EXPIRED, what the other services refuse as
-/// FAILED. When they are away the order stays as it is, and the error says so.
-pub async fn finish(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
-    // As it stands now: another may have gone on with it.
-    let Some(order) = &under_way(ctx, order).await? else {
-        return Ok(());
-    };
-    match order.kind.as_str() {
-        "BUY_NUMBER" => {
-            carried_out(ctx, order, (purchase::number(ctx, order, now).await, now)).await
+/// Failure reason of a collection whose order was cancelled.
+const WITHDRAWN: &str = "WITHDRAWN";
+
+/// How a committed order is to end.
+#[derive(Debug)]
+pub struct Ending {
+    /// Where it stands then.
+    state: State,
+    /// What is kept of it.
+    how: End,
+    /// The number of the invoice of an upgrade.
+    number: Option<String>,
+    /// What another service said, where it refused.
+    pub refused: Option<Status>,
+}
+
+impl Ending {
+    /// Without a refusal.
+    const fn of(state: State, how: End) -> Self {
+        Self {
+            state,
+            how,
+            number: None,
+            refused: None,
         }
-        "ADD_ON" => carried_out(ctx, order, (purchase::add_on(ctx, order, now).await, now)).await,
-        "REFUND_REQUEST" => {
-            carried_out(ctx, order, (purchase::refund(ctx, order, now).await, now)).await
-        }
-        _ if order.payable().is_empty() => change_plan(ctx, order, now).await,
-        _ => pay(ctx, order, now).await,
+    }
+
+    /// Whether what was bought makes a trial FULL, or lifts a limit (D5): then the account changes with its order.
+    fn upgrades(&self, order: &Order) -> bool {
+        let buys = matches!(order.kind.as_str(), "BUY_CREDITS" | "UPGRADE");
+        buys && self.state == State::Completed
     }
 }
 
-/// Ends an order that is paid from the balance, or gives of it back.
-async fn carried_out(
+/// Does what is left of a committed order and ends it; safe to repeat.
+///
+/// An order whose quote no longer holds ends as `EXPIRED`; one that another service refuses ends as `FAILED`. If a
+/// service is unavailable, the order stays as it is and the error is returned.
+pub async fn finish(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
+    // Reads the order again, since another worker may have continued it.
+    let Some(order) = &under_way(ctx, order).await? else {
+        return Ok(());
+    };
+    match carry_out(ctx, order, now).await? {
+        Some(ending) => end(ctx, order, &ending, now).await,
+        None => Ok(()),
+    }
+}
+
+/// Does what is left of a committed order, as it stands now, but for its end; `None` while it waits for its payment.
+pub async fn carry_out(
     ctx: &Ctx,
     order: &Order,
-    (done, now): (Result<End, Error>, DateTime<Utc>),
-) -> Result<(), Error> {
+    now: DateTime<Utc>,
+) -> Result<Option<Ending>, Error> {
+    let ending = match order.kind.as_str() {
+        "BUY_NUMBER" => Some(carried_out(purchase::number(ctx, order, now).await)?),
+        "ADD_ON" => Some(carried_out(purchase::add_on(ctx, order, now).await)?),
+        "REFUND_REQUEST" => Some(carried_out(purchase::refund(ctx, order, now).await)?),
+        _ if order.payable().is_empty() => Some(change_plan(ctx, order).await?),
+        _ => pay(ctx, order, now).await?,
+    };
+    let Some(ending) = ending else {
+        return Ok(None);
+    };
+    let upgrade = ending.state == State::Completed && order.kind == "UPGRADE";
+    let number = match ending.how.invoice_id.map(InvoiceId::from_uuid) {
+        Some(id) if upgrade => Some(ctx.invoice(id).await?.number),
+        Some(_) | None => None,
+    };
+    Ok(Some(Ending { number, ..ending }))
+}
+
+/// How an order ends that is paid from the balance, or gives of it back.
+fn carried_out(done: Result<End, Error>) -> Result<Ending, Error> {
     match done {
-        Ok(done) => end(ctx, order, (State::Completed, &done), now).await,
-        Err(Error::Peer(status)) => refused(ctx, order, status, now).await,
-        Err(error @ (Error::Denied(..) | Error::ResourceExists)) => {
-            refused(ctx, order, error.into(), now).await
-        }
+        Ok(done) => Ok(Ending::of(State::Completed, done)),
+        Err(Error::Peer(status)) => refused(status),
+        Err(error @ (Error::Denied(..) | Error::ResourceExists)) => refused(error.into()),
         Err(error) => Err(error),
     }
 }
 
-/// An order as it stands, where it is committed and has not ended.
+/// The order as it is now, if it is committed and has not ended.
 async fn under_way(ctx: &Ctx, order: &Order) -> Result<Option<Order>, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
     let known = orders::get(&mut tx, order.order_id).await?;
     tx.commit().await?;
     let open = ["COMMITTING", "AWAITING_PAYMENT", "AWAITING_SETTLEMENT"];
@@ -69,7 +114,7 @@ async fn under_way(ctx: &Ctx, order: &Order) -> Result<Option<Order>, Error> {
 }
 
 /// Applies a change of plan.
-async fn change_plan(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
+async fn change_plan(ctx: &Ctx, order: &Order) -> Result<Ending, Error> {
     match ctx.apply_change(order, false).await {
         Ok(segment) => {
             let effective_at = start(&segment);
@@ -77,9 +122,9 @@ async fn change_plan(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(),
                 effective_at,
                 ..End::default()
             };
-            end(ctx, order, (State::Completed, &done), now).await
+            Ok(Ending::of(State::Completed, done))
         }
-        Err(status) => refused(ctx, order, status, now).await,
+        Err(status) => refused(status),
     }
 }
 
@@ -88,7 +133,7 @@ fn start(segment: &plan::Segment) -> Option<DateTime<Utc>> {
     wire::instant("start_time", segment.start_time).ok()
 }
 
-/// Whether what was quoted still holds, before anything is paid.
+/// Whether the quote still holds, before anything is paid.
 async fn checked(ctx: &Ctx, order: &Order) -> Result<(), Status> {
     if order.family_code.is_empty() {
         return Ok(());
@@ -99,8 +144,8 @@ async fn checked(ctx: &Ctx, order: &Order) -> Result<(), Status> {
     Ok(())
 }
 
-/// Puts in force what an order has paid for. Money has moved: from here on it only goes forward, and what
-/// is refused waits for a person.
+/// Applies the plan change that an order has paid for. The payment has moved money, so the order can only move forward;
+/// a refusal needs an operator.
 async fn put_in_force(
     ctx: &Ctx,
     order: &Order,
@@ -111,10 +156,10 @@ async fn put_in_force(
     }
     let applied = ctx.apply_change(order, true).await;
     let segment = applied.inspect_err(|status| {
-        tracing::error!(order.id = %order.order_id, reason = status.message(), "what is paid for is not in force");
+        tracing::error!(order.id = %order.order_id, reason = status.message(), "the plan change of a paid order was refused; an operator must resolve it");
     })?;
     if order.auto_recharge {
-        // Without a method that can be charged again there is none; the customer sees that it is off.
+        // A refusal means that no method can be charged off-session. Auto-recharge stays off, which the customer sees.
         match ctx.recharge_by(order).await {
             Err(status) if !is_refusal(&status) => return Err(status.into()),
             Ok(()) | Err(_) => {}
@@ -125,18 +170,18 @@ async fn put_in_force(
 }
 
 /// Asks for the payment of an order, or looks how it stands; nothing is credited here (D6).
-async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
+async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<Option<Ending>, Error> {
     let collection = if let Some(id) = order.collection_id {
-        // Whatever is wrong with seeing it, money may have moved: the order stays.
+        // Any error here leaves the order as it is: money may have moved.
         ctx.collection(CollectionId::from_uuid(id)).await?
     } else {
-        // Before it is asked for, and not after: money may have moved.
+        // The quote is checked before the payment is requested; afterwards money may have moved.
         if order.state == "COMMITTING" {
             if let Err(status) = checked(ctx, order).await {
-                return refused(ctx, order, status, now).await;
+                return refused(status).map(Some);
             }
             if !asked(ctx, order).await? {
-                return Ok(());
+                return Ok(None);
             }
             crash_point("order.asked");
         }
@@ -145,7 +190,7 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
                 crash_point("order.collected");
                 collection
             }
-            Err(status) => return refused(ctx, order, status, now).await,
+            Err(status) => return refused(status).map(Some),
         }
     };
     let id: CollectionId = collection
@@ -153,17 +198,17 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
         .parse()
         .map_err(|_| Error::Stored("collection"))?;
     match standing(&collection) {
-        state @ (State::Completed | State::Failed) => {
+        state @ (State::Completed | State::Failed | State::Cancelled) => {
             let invoice: Option<InvoiceId> = collection.invoice_id.parse().ok();
             let paid = state == State::Completed;
             let effective_at = if paid {
-                // Looked at again when that fails.
+                // Recorded first, so that the job continues here if the next step fails.
                 set_payment(ctx, order, (State::AwaitingPayment, id)).await?;
                 crash_point("order.paid");
                 match put_in_force(ctx, order, now).await {
                     Ok(at) => Some(at),
                     // It waits for a person, and is no refusal: its money has moved.
-                    Err(Error::Peer(status)) if is_refusal(&status) => return Ok(()),
+                    Err(Error::Peer(status)) if is_refusal(&status) => return Ok(None),
                     Err(error) => return Err(error),
                 }
             } else {
@@ -172,8 +217,8 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
             let done = End {
                 effective_at,
                 reason: match collection.failure_reason.as_str() {
-                    _ if paid => "",
-                    // Money has arrived, and is credit now.
+                    _ if paid || state == State::Cancelled => "",
+                    // The payment settled with another amount, which was added to the balance.
                     "SETTLED_AMOUNT_DIFFERS" => "SETTLED_AMOUNT_DIFFERS",
                     _ => "PAYMENT_DECLINED",
                 }
@@ -182,44 +227,46 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> 
                 invoice_id: invoice.map(InvoiceId::uuid),
                 resource_id: None,
             };
-            end(ctx, order, (state, &done), now).await
+            Ok(Some(Ending::of(state, done)))
         }
         state @ (State::Quoted
         | State::Confirmed
         | State::Committing
         | State::AwaitingPayment
         | State::AwaitingSettlement
-        | State::Expired) => set_payment(ctx, order, (state, id)).await,
+        | State::Expired) => {
+            set_payment(ctx, order, (state, id)).await?;
+            Ok(None)
+        }
     }
 }
 
-/// Notes that the payment of an order is asked for; `false` when another has.
+/// Records that the payment of an order is being requested. `false` if another worker has done so.
 async fn asked(ctx: &Ctx, order: &Order) -> Result<bool, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
     let first = orders::set_asked(&mut tx, order.order_id).await?;
     tx.commit().await?;
     Ok(first)
 }
 
-/// Notes how the payment of an order stands.
+/// Records the state of an order's payment.
 async fn set_payment(
     ctx: &Ctx,
     order: &Order,
     (state, id): (State, CollectionId),
 ) -> Result<(), Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
     orders::set_payment(&mut tx, order.order_id, state, id.uuid()).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// How an order stands by its collection.
+/// The order state that corresponds to the state of its collection.
 pub fn standing(collection: &billing::Collection) -> State {
     use billing::collection::State as Paid;
     match collection.state() {
         Paid::Succeeded => State::Completed,
+        Paid::Declined if collection.failure_reason == WITHDRAWN => State::Cancelled,
         Paid::Declined => State::Failed,
         Paid::AwaitingSettlement => State::AwaitingSettlement,
         Paid::Unspecified | Paid::Pending | Paid::Unknown | Paid::Parked | Paid::Invoiced => {
@@ -228,38 +275,58 @@ pub fn standing(collection: &billing::Collection) -> State {
     }
 }
 
-/// Ends an order. The first that is paid makes a trial FULL (D5).
-async fn end(
+/// Ends an order, in a transaction of its own; an error where another service refused it.
+pub async fn end(
     ctx: &Ctx,
     order: &Order,
-    (state, how): (State, &End),
+    ending: &Ending,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let upgrade = state == State::Completed && order.kind == "UPGRADE";
-    let invoice = match how.invoice_id.map(InvoiceId::from_uuid) {
-        Some(id) if upgrade => Some(ctx.invoice(id).await?),
-        Some(_) | None => None,
-    };
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
-    let ended = orders::end(&mut tx, order.order_id, state, how, now).await?;
-    if ended
-        && state == State::Completed
-        && matches!(order.kind.as_str(), "BUY_CREDITS" | "UPGRADE")
-    {
-        upgraded(&mut tx, order, how.effective_at.unwrap_or(now)).await?;
-        if upgrade {
-            let invoice = how.invoice_id.zip(invoice.map(|it| it.number));
-            confirmed(&mut tx, order, invoice, now).await?;
-        }
-    }
+    let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
+    note_end(&mut tx, order, ending, now).await?;
     tx.commit().await?;
-    crash_point("order.ended");
-    ctx.wake.notify_waiters();
-    Ok(())
+    ended(ctx, order, ending).await;
+    match &ending.refused {
+        Some(status) => Err(Error::Peer(status.clone())),
+        None => Ok(()),
+    }
 }
 
-/// Tells whoever gets the invoices of an upgrade, with its invoice (REQ-109).
+/// Notes the end of an order, and gives it as it is then; `None` where another has ended it. The first that is paid
+/// makes a trial FULL (D5).
+pub async fn note_end(
+    db: &mut PgConnection,
+    order: &Order,
+    ending: &Ending,
+    now: DateTime<Utc>,
+) -> Result<Option<Order>, Error> {
+    let Ending { state, how, .. } = ending;
+    let upgrades = ending.upgrades(order);
+    if upgrades {
+        // The account first, as everywhere: who commits the order has locked both in this order.
+        accounts::lock(db, order.root_id).await?;
+    }
+    let ended = orders::end(db, order.order_id, *state, how, now).await?;
+    if upgrades && ended.is_some() {
+        upgraded(db, order, how.effective_at.unwrap_or(now)).await?;
+        if order.kind == "UPGRADE" {
+            let invoice = how.invoice_id.zip(ending.number.clone());
+            confirmed(db, order, invoice, now).await?;
+        }
+    }
+    Ok(ended)
+}
+
+/// What follows once the end of an order is committed: the others learn how its account stands, and jobs are woken.
+pub async fn ended(ctx: &Ctx, order: &Order, ending: &Ending) {
+    crash_point("order.ended");
+    if ending.upgrades(order) {
+        tell_standing::soon(ctx, order.root_id).await;
+    }
+    ctx.wake.notify_waiters();
+}
+
+/// Notifies the recipient of invoices that the upgrade is confirmed, with its invoice (REQ-109).
 async fn confirmed(
     db: &mut PgConnection,
     order: &Order,
@@ -281,7 +348,7 @@ async fn confirmed(
         facts.push(("total", format!("{} {}", total.currency_code, total.amount)));
     }
     let news = News {
-        kind: "UPGRADED",
+        kind: Kind::Upgraded,
         event: format!("upgraded {}", OrderId::from_uuid(order.order_id)),
         facts,
         invoice,
@@ -289,11 +356,10 @@ async fn confirmed(
     notify::owner(db, &account, &news, now).await
 }
 
-/// Makes an account FULL that has bought for the first time (D5), and lifts its limit where it has bought a
-/// plan, or was limited as a trial (REQ-131).
+/// Makes an account full with its first purchase (D5), and lifts its limit if it has bought a plan or was limited as a
+/// trial (REQ-131). The caller has locked the account.
 async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Result<(), Error> {
     let root = order.root_id;
-    accounts::lock(db, root).await?;
     let account = accounts::get(db, root)
         .await?
         .ok_or(Error::Stored("account"))?;
@@ -301,7 +367,7 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
     if !trial && order.kind != "UPGRADE" {
         return Ok(());
     }
-    // One that is to come is of a later cancellation, and stays.
+    // A limit in the future stems from a later cancellation and stays.
     let limit = account
         .limited_at
         .filter(|from| *from <= at || account.limit_reason == "TRIAL_EXPIRED");
@@ -323,20 +389,16 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
     Ok(accounts::set_full(db, root, at).await?)
 }
 
-/// Ends an order that another service refused; anything else that went wrong leaves it as it is.
-async fn refused(
-    ctx: &Ctx,
-    order: &Order,
-    status: Status,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
+/// How an order ends that another service refused; anything else that went wrong leaves it as it is.
+fn refused(status: Status) -> Result<Ending, Error> {
     let reason = status
         .get_details_error_info()
         .map(|info| info.reason)
         .unwrap_or_default();
     let state = if status.code() == Code::Aborted && reason == "REQUOTE" {
         State::Expired
-    } else if is_refusal(&status) {
+    } else if is_refusal(&status) || passes(&status) {
+        // A payment under way may be the very one: whoever wants another orders anew.
         State::Failed
     } else {
         return Err(Error::Peer(status));
@@ -345,6 +407,28 @@ async fn refused(
         reason,
         ..End::default()
     };
-    end(ctx, order, (state, &how), now).await?;
-    Err(Error::Peer(status))
+    Ok(Ending {
+        refused: Some(status),
+        ..Ending::of(state, how)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_cancelled_if_its_payment_was_withdrawn_and_not_if_a_payer_gave_up() {
+        let declined = |reason: &str| {
+            standing(&billing::Collection {
+                state: billing::collection::State::Declined.into(),
+                failure_reason: reason.to_owned(),
+                ..billing::Collection::default()
+            })
+        };
+        assert_eq!(declined("WITHDRAWN"), State::Cancelled);
+        for reason in ["CANCELLED", "BOUNCED", ""] {
+            assert_eq!(declined(reason), State::Failed, "{reason}");
+        }
+    }
 }

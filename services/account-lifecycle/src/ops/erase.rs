@@ -1,44 +1,43 @@
-//! Deleting what a closed account has (REQ-047, D24): the other services erase their parts, then this one its own,
-//! and keeps a receipt of all. Each part may be done again and is then the same.
+//! Deletion of a closed account's data (REQ-047, D24). The other services erase their parts first; this service then
+//! erases its own and stores a receipt of all. Every part is idempotent.
 
-use chassis::crash_point;
+use chassis::{PgConnection, crash_point};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::history::{self, Told};
+use super::tell_standing;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::personal::PLACES;
 use crate::store::closings::Receipt;
-use crate::store::{
-    self, Tenant, accounts, billing_details, closings, dlt_registrations, kyc_submissions, members,
-    notifications, orders, resources, tickets, transitions, whitelisted_numbers,
-};
+use crate::store::{Tenant, accounts, closings, members, payout_details};
 
-/// Who tells of it in the history.
+/// Actor of the deletion in the account history.
 const ACTOR: &str = "service:account-lifecycle";
 
-/// Deletes the data of one account whose time has come; gives whether there was one.
-pub async fn next(ctx: &Ctx) -> Result<bool, Error> {
-    let now = ctx.clock.now().await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
-    let due = closings::take_to_erase(&mut tx, now, ctx.lease_seconds).await?;
+/// Deletes the data of an account whose retention has ended.
+pub async fn all(ctx: &Ctx, account: Uuid) -> Result<(), Error> {
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
+    let closing = closings::get(&mut tx, account).await?;
     tx.commit().await?;
-    let Some((root, account)) = due else {
-        return Ok(false);
+    let Some(root) = closing
+        .filter(|it| it.erased_at.is_none())
+        .map(|it| it.root_id)
+    else {
+        return Ok(());
     };
     crash_point("erase.taken");
     let mut parts = Vec::new();
-    for (service, lines) in ctx.erase_elsewhere(account).await? {
+    let today = ctx.clock.now().await?.date_naive();
+    for (service, lines) in ctx.erase_elsewhere(account, today).await? {
         let at = ctx.clock.now().await?;
         parts.push(json!({"service": service, "erased": lines.0, "kept": lines.1, "at": at}));
     }
     crash_point("erase.elsewhere");
     chassis::forget_all_answers(ctx).await?;
     let now = ctx.clock.now().await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(root)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
     accounts::lock(&mut tx, root).await?;
     let closing = closings::get(&mut tx, account)
         .await?
@@ -53,7 +52,7 @@ pub async fn next(ctx: &Ctx) -> Result<bool, Error> {
         parts: Value::Array(parts),
     };
     if closings::set_erased(&mut tx, &receipt).await? {
-        for id in ids {
+        for id in &ids {
             let told = Told {
                 state: "STATUS",
                 name: "ERASED",
@@ -62,59 +61,55 @@ pub async fn next(ctx: &Ctx) -> Result<bool, Error> {
                 reason: "",
                 resource: "",
             };
-            history::tell(&mut tx, (root, id), &told, now).await?;
+            history::tell(&mut tx, (root, *id), &told, now).await?;
         }
     }
+    chassis::erase_places::<Ctx>(&mut tx, PLACES, (root, &ids)).await?;
     tx.commit().await?;
     crash_point("erase.done");
-    Ok(true)
+    tell_standing::soon(ctx, root).await;
+    Ok(())
 }
 
-/// The accounts, and what is erased of them and what is kept.
+/// The accounts erased, with what was erased and what is kept.
 type Erased = (Vec<Uuid>, (Vec<&'static str>, Vec<&'static str>));
 
-/// Erases what this service has of an account, and with a root of its subaccounts.
+/// Erases what the table of personal data does not cover, of an account and, for a root, of its subaccounts. Returns
+/// the lines of the receipt.
 async fn erased_here(
     tx: &mut PgConnection,
     (root, account): (Uuid, Uuid),
 ) -> Result<Erased, Error> {
     let ids = accounts::with_subaccounts(tx, account).await?;
-    accounts::erase(tx, &ids).await?;
-    resources::erase(tx, root, &ids).await?;
-    whitelisted_numbers::erase(tx, root, &ids).await?;
-    orders::erase(tx, &ids).await?;
-    tickets::erase(tx, &ids).await?;
-    notifications::erase(tx, &ids).await?;
-    transitions::erase(tx, &ids).await?;
     let mut erased = vec![
         "names",
-        "numbers, flows, keys, settings and all else that it held",
-        "numbers that a trial was allowed to call",
-        "which numbers it ordered",
-        "what its tickets were about",
-        "its mail, with addresses",
+        "numbers, flows, keys, settings and all other resources",
+        "whitelisted numbers",
+        "the numbers that it ordered",
+        "the subjects of its tickets",
+        "notifications, with addresses",
         "notes in its history",
-        "answers to requests",
+        "stored responses to requests",
     ];
-    let kept = vec![
-        "that it existed, its states and orders with their dates, by account id",
-        "its owner's login, which is of a person and not of an account",
+    let mut kept = vec![
+        "the account's id, its states and its orders, with their dates",
+        "the owner's login, which belongs to a person and not to the account",
     ];
     if root == account {
         let owner = accounts::get(tx, root)
             .await?
             .ok_or(Error::Stored("account"))?
             .owner_id;
-        chassis::forget_audit_key::<Ctx>(tx, root).await?;
-        billing_details::erase(tx, root).await?;
-        kyc_submissions::erase(tx, root).await?;
-        dlt_registrations::erase(tx, root).await?;
         members::erase(tx, root, owner).await?;
+        // A job erases the payout details after the last refund.
+        if payout_details::get(tx, root).await?.is_some() {
+            kept.push("payout details of refunds in progress, encrypted");
+        }
         erased.extend([
             "billing details",
-            "who was known as a customer, by which documents",
-            "registrations for messages",
-            "who had a role in it, but for its owner",
+            "KYC submissions, with names and documents",
+            "DLT registrations",
+            "the roles of its members, except the owner",
             "the key of the audit's hashes",
         ]);
     }

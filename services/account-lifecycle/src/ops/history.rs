@@ -1,30 +1,30 @@
-//! What history tells of an account: each transition named, dated, and by whom.
+//! The account history: each transition with its name, time and actor.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::AccountId;
 
 use crate::store::transitions::{self, Transition};
 
-/// A change of state to be told.
+/// A change of state to record.
 #[derive(Debug, Clone, Copy)]
 pub struct Told<'a> {
-    /// Which state, such as MODE.
+    /// State that changed, such as `MODE`.
     pub state: &'a str,
-    /// The transition's name.
+    /// Name of the transition.
     pub name: &'a str,
-    /// The state before and after.
+    /// State before and after.
     pub change: (&'a str, &'a str),
-    /// Who.
+    /// Who caused it.
     pub actor: &'a str,
-    /// Why; empty for none.
+    /// Reason; empty for none.
     pub reason: &'a str,
-    /// The id of what changed; empty for the account.
+    /// Id of what changed; empty for the account itself.
     pub resource: &'a str,
 }
 
-/// Tells of a change of an account that is locked.
+/// Records a change in the history of an account, which the caller has locked.
 pub async fn tell(
     db: &mut PgConnection,
     (root, account): (Uuid, Uuid),

@@ -1,24 +1,24 @@
-//! Limits of accounts: from when, why, and what history tells of them (C-22, D13).
+//! Limits of accounts: when they begin, why, and how the account history records them (C-22, D13).
 
-use chassis::wire;
+use chassis::{PgConnection, wire};
 use chrono::{DateTime, TimeDelta, Utc};
 use proto::plan::v1 as plan;
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::AccountId;
 
 use super::history::{self, Told};
 use super::notify::{self, News};
+use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::store::{accounts, closings};
 
-/// Why a subscription's end limits an account: its owner cancelled it.
+/// Limit reason of a subscription that its owner cancelled.
 const CANCELLED: &str = "CANCELLED";
-/// Why a subscription's end limits an account: its renewal could not be paid.
+/// Limit reason of a subscription whose renewal was not paid.
 const RENEWAL_FAILED: &str = "RENEWAL_FAILED";
 
-/// Tells of the limit of a root account that has begun by `now`; of its paid credit, which expires so many days
-/// later, where it does.
+/// Records the limit of a root account that has begun by `now`, and notifies its owner. If `lapse_days` is positive,
+/// also sets when the paid credit of a full account expires, that many days later.
 pub async fn begun(
     db: &mut PgConnection,
     root: Uuid,
@@ -35,7 +35,7 @@ pub async fn begun(
     if accounts::is_limit_told(db, root).await? {
         return Ok(());
     }
-    // Dormant, it stays so: what it is when it returns is told then.
+    // The account stays dormant. Its mode is recorded when it returns to service.
     if account.dormant_at.is_some() {
         return Ok(accounts::set_limit_told(db, root).await?);
     }
@@ -49,7 +49,7 @@ pub async fn begun(
     };
     history::tell(db, (root, root), &told, from).await?;
     let mut facts = vec![("reason", account.limit_reason.clone())];
-    // Told before it does (REQ-125).
+    // The owner must be told before the credit expires (REQ-125).
     if let Some(lapse) = TimeDelta::try_days(lapse_days).filter(|_| 0 < lapse_days)
         && account.r#type == "FULL"
     {
@@ -58,7 +58,7 @@ pub async fn begun(
         facts.push(("credit_expire_time", at.to_rfc3339()));
     }
     let news = News {
-        kind: "LIMITED",
+        kind: Kind::Limited,
         event: format!(
             "limited {} {}",
             AccountId::from_uuid(root),
@@ -71,8 +71,8 @@ pub async fn begun(
     Ok(accounts::set_limit_told(db, root).await?)
 }
 
-/// Takes notice of how the timeline of a root account ends: with the end of a subscription it is limited,
-/// and no more when that goes on.
+/// Updates the limit of a root account from the end of its timeline: the limit begins when the subscription ends, and
+/// is lifted if the subscription continues.
 pub async fn follow(
     db: &mut PgConnection,
     root: Uuid,
@@ -88,7 +88,7 @@ pub async fn follow(
     let end = wire::optional_instant("end_time", last.end_time);
     let end = end.map_err(|_| Error::Stored("segment of plan"))?;
     accounts::lock(db, root).await?;
-    // What a closing ends needs no limit.
+    // A closing account needs no limit.
     if closings::get(db, root).await?.is_some() {
         return Ok(());
     }
@@ -97,8 +97,14 @@ pub async fn follow(
         .ok_or(Error::Stored("account"))?;
     match (end, account.limited_at) {
         (Some(end), known) if known != Some(end) => {
-            // Who cancels is served until the period ends; who does not pay ends at once.
-            let reason = if now < end { CANCELLED } else { RENEWAL_FAILED };
+            // A cancelled subscription runs to the end of the paid period; an unpaid one ends at once. The cancellation
+            // of an unpaid period moves the recorded end to an earlier instant.
+            let noted = account.limit_reason == CANCELLED && known.is_some_and(|at| now < at);
+            let reason = if now < end || noted {
+                CANCELLED
+            } else {
+                RENEWAL_FAILED
+            };
             accounts::set_limit(db, root, Some((end, reason))).await?;
         }
         (None, Some(from)) if account.limit_reason != "TRIAL_EXPIRED" => {
@@ -110,7 +116,21 @@ pub async fn follow(
     Ok(())
 }
 
-/// Tells that a limit that began at `from` is lifted, where it had begun.
+/// Corrects the limit reason of a root account: the subscription was ended by its owner.
+pub async fn cancelled(db: &mut PgConnection, root: Uuid) -> Result<(), Error> {
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    if let Some(at) = account
+        .limited_at
+        .filter(|_| account.limit_reason == RENEWAL_FAILED)
+    {
+        accounts::set_limit(db, root, Some((at, CANCELLED))).await?;
+    }
+    Ok(())
+}
+
+/// Records that a limit which began at `from` is lifted; nothing if it had not begun by `now`.
 pub async fn lifted(
     db: &mut PgConnection,
     (root, from): (Uuid, DateTime<Utc>),

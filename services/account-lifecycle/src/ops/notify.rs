@@ -1,38 +1,38 @@
-//! Telling the owner of an account by mail: written with what it tells of, sent by a job.
+//! Customer notifications: stored in the transaction of their event and sent by a job.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::notice::Fact;
+use crate::domain::notice::{Fact, Kind};
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::notifications::{self, Notification};
 use crate::store::{billing_details, users};
 
-/// What is to be told.
+/// A notification to send.
 #[derive(Debug, Clone)]
-pub struct News<'a> {
-    /// Its kind.
-    pub kind: &'a str,
-    /// What it tells of, the same on every retry.
+pub struct News {
+    /// What it is about.
+    pub kind: Kind,
+    /// Identity of the event, the same on every retry.
     pub event: String,
-    /// The facts.
+    /// Facts to tell.
     pub facts: Vec<Fact>,
-    /// The invoice that goes with it.
+    /// Invoice to attach.
     pub invoice: Option<Uuid>,
 }
 
-/// Tells the owner of an account; where an invoice goes with it, whoever gets the invoices.
+/// Notifies the owner of an account or, if an invoice is attached, the recipient of its invoices.
 pub async fn owner(
     db: &mut PgConnection,
     account: &Account,
-    news: &News<'_>,
+    news: &News,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    // A closed account is told that it is, and nothing more: its data are deleted.
-    if account.closed_at.is_some() && news.kind != "ACCOUNT_CLOSED" {
+    // A closed account receives only the notice of its closing, as its data is being deleted.
+    if account.closed_at.is_some() && news.kind != Kind::AccountClosed {
         return Ok(());
     }
     let of_invoices = match news.invoice {
@@ -42,7 +42,7 @@ pub async fn owner(
     let email = if let Some(details) = of_invoices.filter(|it| !it.email.is_empty()) {
         details.email
     } else {
-        // A login that was deleted is told nothing.
+        // The owner's login has been deleted, so there is nobody to notify.
         let Some(owner) = users::get(db, account.owner_id).await? else {
             return Ok(());
         };
@@ -51,11 +51,11 @@ pub async fn owner(
     to(db, account, (&email, news, ""), now).await
 }
 
-/// Tells an address, with a code or without.
+/// Notifies an email address, with a verification code or with `""`.
 pub async fn to(
     db: &mut PgConnection,
     account: &Account,
-    (email, news, secret): (&str, &News<'_>, &str),
+    (email, news, secret): (&str, &News, &str),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let fact = |(name, value): &Fact| json!({"name": name, "value": value});
@@ -64,7 +64,7 @@ pub async fn to(
         account_id: account.account_id,
         notification_id: Uuid::now_v7(),
         event_key: news.event.clone(),
-        kind_code: news.kind.to_owned(),
+        kind_code: news.kind.code().to_owned(),
         email: email.to_owned(),
         facts: Value::Array(news.facts.iter().map(fact).collect()),
         secret: secret.to_owned(),

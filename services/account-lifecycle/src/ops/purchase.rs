@@ -1,6 +1,6 @@
-//! Carrying out a committed order that is paid from the balance, or gives of it back: a number, an add-on, a refund.
+//! Fulfilment of orders that need no payment: a number or an add-on, charged to the balance, and a refund.
 //!
-//! What the account gets is written first, what it costs is asked for then; what `billing` refuses is taken back.
+//! The purchase is recorded first and charged second; if `billing` refuses the charge, the purchase is undone.
 
 use chassis::{crash_point, is_refusal};
 use chrono::{DateTime, Utc};
@@ -16,10 +16,10 @@ use crate::domain::capability::{Capability, Denial};
 use crate::domain::order::Order;
 use crate::error::Error;
 use crate::store::orders::End;
-use crate::store::resources::{self, Resource};
-use crate::store::{self, Tenant, accounts};
+use crate::store::resources::{self, Rented, Resource};
+use crate::store::{Tenant, accounts};
 
-/// Buys a number: it is the account's, and its first month is paid.
+/// Assigns a number to the account and starts its rental, which charges the first month.
 pub async fn number(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
     held(ctx, order, now).await?;
     crash_point("number.held");
@@ -29,8 +29,7 @@ pub async fn number(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
     let rental = rental(order, billing::rental::Kind::Number);
     if let Err(status) = ctx.start_rental(order, rental).await {
         if is_refusal(&status) {
-            let mut tx = ctx.db.begin().await?;
-            store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+            let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
             resources::give_up(&mut tx, order.order_id).await?;
             tx.commit().await?;
         }
@@ -48,18 +47,18 @@ fn done(order: &Order, now: DateTime<Utc>) -> End {
     }
 }
 
-/// Makes the number the account's, within its quota; its id is the order's, so that it is one.
+/// Assigns the number to the account, within its quota. The resource takes the order's id, so that a retry adds no
+/// second one.
 async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
     let id = AccountId::from_uuid(order.account_id);
     let kind = order.item("kind");
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
     let known = resources::is_known(&mut tx, order.order_id).await?;
     let account = accounts::get(&mut tx, order.account_id)
         .await?
         .ok_or(Error::Stored("account"))?;
     tx.commit().await?;
-    // Also where it was released meanwhile: its first month is paid, and no other.
+    // This also holds if the number has been released since: its first month is charged once.
     if known {
         return Ok(());
     }
@@ -94,15 +93,15 @@ async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error>
         released_at: None,
         rented: order.is_priced(),
     };
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
-    // Counted under the lock: two at once don't both get the last one.
+    let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
+    // Counted under the lock, so that two concurrent orders can't both take the last number of the quota.
     accounts::lock(&mut tx, order.root_id).await?;
     let account = accounts::get(&mut tx, order.account_id).await?;
-    let account = account.filter(|it| it.closed_at.is_none());
-    let account = account.ok_or(Error::Denied(id, Denial::AccountClosed))?;
+    if account.is_none_or(|it| it.closed_at.is_some()) {
+        return Err(Error::Denied(id, Denial::AccountClosed));
+    }
     if let Ok(quota) = said.value.parse::<i64>() {
-        let kinds = number_kinds(account.r#type == "TRIAL");
+        let kinds = number_kinds();
         if quota <= resources::count(&mut tx, (order.root_id, &kinds), now).await? {
             return Err(Error::Denied(id, Denial::OverQuota));
         }
@@ -114,7 +113,7 @@ async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error>
     Ok(())
 }
 
-/// Books an add-on, and pays its first month.
+/// Adds an add-on and charges its first month.
 pub async fn add_on(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
     let account = AccountId::from_uuid(order.account_id);
     let code = order.item("code");
@@ -132,7 +131,7 @@ pub async fn add_on(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
     })
 }
 
-/// Gives credit back as it was quoted.
+/// Refunds credit as quoted.
 pub async fn refund(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
     ctx.refund(order).await?;
     Ok(End {
@@ -141,7 +140,7 @@ pub async fn refund(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
     })
 }
 
-/// What billing rents for an order: by the order's id, at the price that was quoted.
+/// The rental of an order: its id is the order's, its price the quoted one.
 fn rental(order: &Order, kind: billing::rental::Kind) -> billing::Rental {
     let line = order.lines.as_array().and_then(|lines| lines.first());
     let text = |key: &str| {
@@ -160,23 +159,16 @@ fn rental(order: &Order, kind: billing::rental::Kind) -> billing::Rental {
     }
 }
 
-/// Tells billing of what was released that it rents; gives of how many.
-pub async fn give_back(ctx: &Ctx, limit: i64) -> Result<usize, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
-    let released = resources::to_give_back(&mut tx, limit).await?;
+/// Ends the rental of a released resource.
+pub async fn give_back(ctx: &Ctx, it: Rented) -> Result<(), Error> {
+    ended(ctx.end_rental(it.root_id, it.resource_id).await)?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(it.root_id)).await?;
+    resources::set_given_back(&mut tx, it.resource_id).await?;
     tx.commit().await?;
-    for (root, id) in &released {
-        ended(ctx.end_rental(*root, *id).await)?;
-        let mut tx = ctx.db.begin().await?;
-        store::enter(&mut tx, Tenant::Root(*root)).await?;
-        resources::set_given_back(&mut tx, *id).await?;
-        tx.commit().await?;
-    }
-    Ok(released.len())
+    Ok(())
 }
 
-/// A rental that is not known has never begun.
+/// An unknown rental never began, so there is nothing to end.
 fn ended(answer: Result<(), Status>) -> Result<(), Status> {
     match answer {
         Err(status) if status.code() == tonic::Code::NotFound && is_refusal(&status) => Ok(()),

@@ -1,16 +1,15 @@
-//! How an account stood at an instant, by its history.
+//! The past state of an account, reconstructed from its history.
 
 use chrono::{DateTime, Utc};
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::accounts::Account;
-use crate::store::{self, Tenant, transitions};
+use crate::store::{Tenant, transitions};
 
-/// An account as it stood at an instant, by its history.
+/// The account as it was at an instant.
 pub async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<Account, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let root = account.root_id;
     let r#type = transitions::last_before(&mut tx, root, "TYPE", at).await?;
     let mode = transitions::last_before(&mut tx, root, "MODE", at).await?;
@@ -26,7 +25,7 @@ pub async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<Acc
         Some(it) if it.to_code == "DORMANT" => (None, String::new(), Some(it.at)),
         Some(_) | None => (None, String::new(), None),
     };
-    // Each by its last word: a reason of the account's own, or of its root.
+    // A reason counts once, whether it is the account's own or its root's.
     told.sort();
     told.dedup();
     let suspensions = told;

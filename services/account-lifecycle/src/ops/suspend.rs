@@ -1,15 +1,15 @@
-//! Suspensions: for how many reasons so ever, an account is active when none is left.
+//! Suspensions. An account can be suspended for several reasons and is active once none is left.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::history::{self, Told};
 use crate::error::Error;
 use crate::store::accounts;
 
-/// Suspends an account for a reason, or lifts it; what suspends a root suspends its subaccounts. Gives whether
-/// that changed anything: a closed account stays as it is.
+/// Adds or removes a suspension reason; a root's reasons also suspend its subaccounts. Returns whether anything
+/// changed; a closed account stays as it is.
 pub async fn set(
     db: &mut PgConnection,
     id: Uuid,

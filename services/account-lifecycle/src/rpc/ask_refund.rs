@@ -1,4 +1,4 @@
-//! `AccountService.CreateOrder` for credit given back.
+//! `AccountService.CreateOrder` for a refund of unspent credit.
 
 use chassis::{Call, field_error, wire};
 use proto::account::v1 as pb;
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::orders::{self, Order};
 
-/// Quotes what goes back of unspent paid credit, and the fee that is kept of it (REQ-122).
+/// Quotes a refund of unspent paid credit, and the fee that is deducted (REQ-122).
 pub async fn handle(
     ctx: &Ctx,
     call: &Call<pb::CreateOrderRequest>,
@@ -24,18 +24,18 @@ pub async fn handle(
     if asked.amount.is_some() {
         let amount = wire::money("refund_order.amount", asked.amount.as_ref())?;
         if amount.minor() <= 0 {
-            return Err(field_error("refund_order.amount.amount", "above zero").into());
+            return Err(field_error("refund_order.amount.amount", "an amount above zero").into());
         }
     }
-    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let account = permit::acting(ctx, call, id, Action::BuyCredits).await?;
     let would = ctx.refund_would_be(id, asked.amount.clone()).await?;
-    // What the customer gets back is negative; what is kept of it is shown beside.
+    // The refund is a negative line, since the customer receives it; the fee is a separate line.
     let back = would.amount.clone().map(|it| Money {
         amount: format!("-{}", it.amount),
         ..it
     });
     let mut lines = vec![line(
-        "to the payments it came from, tax included",
+        "refund to the original payments, tax included",
         "REFUND",
         back.as_ref(),
     )];
@@ -43,10 +43,8 @@ pub async fn handle(
         .fee
         .filter(|it| it.amount.bytes().any(|b| (b'1'..=b'9').contains(&b)));
     if let Some(fee) = fee {
-        lines.push(
-            json!({"description": "the fee that is kept of it", "amount": fee.amount,
-                          "currency": fee.currency_code, "kind": "FEE", "estimated": true}),
-        );
+        lines.push(json!({"description": "refund fee", "amount": fee.amount,
+                          "currency": fee.currency_code, "kind": "FEE", "estimated": true}));
     }
     let order = Order {
         effect: "IMMEDIATE".to_owned(),
@@ -65,7 +63,7 @@ pub async fn handle(
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
-            order: Some(convert::order(&order)),
+            order: Some(convert::order(&order, call.now)),
         })
         .await?)
 }

@@ -1,4 +1,6 @@
 //! `AccountService.Authorize`
+//!
+//! Decides whether an account has a capability, now or at a past instant; see `ops::authorize`.
 
 use chassis::{Caller, FieldError, field_error, wire};
 use proto::account::v1 as pb;
@@ -25,13 +27,13 @@ pub async fn handle(
     } else if request.target_number.is_empty() {
         None
     } else {
-        return Err(field_error("target_number", "nothing for this capability").into());
+        return Err(field_error("target_number", "no value for this capability").into());
     };
     let at = wire::optional_instant("effective_time", request.effective_time)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
     let now = ctx.clock.now().await?;
     if at.is_some_and(|at| now < at) {
-        return Err(field_error("effective_time", "an instant that is not to come").into());
+        return Err(field_error("effective_time", "a time that is not in the future").into());
     }
     if at.is_some_and(|at| at < account.created_at) {
         return Err(Error::AccountNotFound(id));
@@ -56,7 +58,7 @@ pub async fn handle(
     })
 }
 
-/// A number in E.164, and its country where the plan of numbers tells it.
+/// Parses a phone number in E.164. Also returns its country, if the numbering plan determines it.
 pub fn number(field: &str, text: &str) -> Result<(String, Option<String>), FieldError> {
     let bad = || field_error(field, "a number in E.164, such as +6598765432");
     let digits = text.strip_prefix('+').ok_or_else(bad)?;

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ops::permit;
 use crate::store::orders::{self, Order};
 
-/// Quotes an add-on of the plan in force: what a month costs, which is taken from the balance (REQ-085).
+/// Quotes an add-on of the plan in force: its monthly price, charged to the balance (REQ-085).
 pub async fn handle(
     ctx: &Ctx,
     call: &Call<pb::CreateOrderRequest>,
@@ -21,9 +21,10 @@ pub async fn handle(
     asked: &pb::AddOnPurchase,
 ) -> Result<pb::CreateOrderResponse, Error> {
     let code = wire::code("add_on_purchase.add_on_code", &asked.add_on_code)?;
-    let account = permit::allowed(ctx, &call.caller, id, Action::ChangePlan).await?;
+    let account = permit::acting(ctx, call, id, Action::ChangePlan).await?;
     let would = ctx.add_on_would_be(id, code).await?;
-    let words = format!("{code}: each month, from the balance");
+    permit::taxable(ctx, &account).await?;
+    let words = format!("{code}: monthly, from the balance");
     let lines = vec![line(&words, "RENTAL", would.monthly_price.as_ref())];
     let order = Order {
         effect: "IMMEDIATE".to_owned(),
@@ -35,7 +36,7 @@ pub async fn handle(
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
-            order: Some(convert::order(&order)),
+            order: Some(convert::order(&order, call.now)),
         })
         .await?)
 }

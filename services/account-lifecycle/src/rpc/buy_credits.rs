@@ -13,14 +13,14 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::permit;
+use crate::ops::{pay, permit};
 use crate::store::accounts::Account;
 use crate::store::orders::{self, Order};
 
-/// How long a quote of credit holds: as long as those of plans in the shipped catalogue.
+/// How long a quote for credit is valid; the same as for plans in the shipped catalogue.
 const QUOTE_TTL: TimeDelta = TimeDelta::minutes(30);
 
-/// Quotes credit: what is charged, tax on lines of its own.
+/// Quotes credit: the amount charged, with tax on separate lines.
 pub async fn handle(
     ctx: &Ctx,
     call: &Call<pb::CreateOrderRequest>,
@@ -29,13 +29,13 @@ pub async fn handle(
 ) -> Result<pb::CreateOrderResponse, Error> {
     let amount = wire::money("credit_purchase.amount", asked.amount.as_ref())?;
     if amount.minor() <= 0 {
-        return Err(field_error("credit_purchase.amount.amount", "above zero").into());
+        return Err(field_error("credit_purchase.amount.amount", "an amount above zero").into());
     }
     let method: Option<MethodId> = wire::optional_id(
         "credit_purchase.payment_method_id",
         &asked.payment_method_id,
     )?;
-    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let account = permit::acting(ctx, call, id, Action::BuyCredits).await?;
     if account.root_id != account.account_id {
         return Err(Error::UseRootAccount {
             account: id,
@@ -49,6 +49,7 @@ pub async fn handle(
     if account.r#type == "TRIAL" && ctx.profile_of(&account).await?.upgrades {
         return Err(Error::UpgradeFirst(id));
     }
+    permit::taxable(ctx, &account).await?;
     let lines = priced(
         ctx,
         id,
@@ -59,16 +60,17 @@ pub async fn handle(
         method_id: method.map(MethodId::uuid),
         ..quoted(call, &account, ("BUY_CREDITS", "Buy credits"), lines)
     };
+    pay::can_pay(ctx, &account, method, ("", ""), order.total()).await?;
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
-            order: Some(convert::order(&order)),
+            order: Some(convert::order(&order, call.now)),
         })
         .await?)
 }
 
-/// A line of credit.
+/// The collection line of a credit purchase.
 pub fn credits(amount: Option<&Money>) -> billing::CollectionLine {
     billing::CollectionLine {
         kind: "CREDITS".to_owned(),
@@ -77,7 +79,7 @@ pub fn credits(amount: Option<&Money>) -> billing::CollectionLine {
     }
 }
 
-/// Lines that are paid, each with its description, and the tax on them on lines of its own.
+/// Order lines to be paid, each with a description, followed by the tax on them as separate lines.
 pub async fn priced(
     ctx: &Ctx,
     id: AccountId,
@@ -91,17 +93,17 @@ pub async fn priced(
         .await?;
     let mut lines: Vec<Value> = described
         .iter()
-        .map(|(words, it)| line(words, &it.kind, it.amount.as_ref()))
+        .map(|(words, it)| {
+            let amount = it.amount.clone().unwrap_or_default();
+            json!({"description": words, "amount": amount.amount, "currency": amount.currency_code,
+                   "kind": it.kind, "estimated": false, "months": it.cycle_months, "until": it.cycle_end_date})
+        })
         .collect();
-    for tax in &priced.taxes {
-        let (whole, rest) = (tax.rate_bps / 100, tax.rate_bps % 100);
-        let description = format!("{} {whole}.{rest:02}%", tax.tax_code);
-        lines.push(line(&description, &tax.tax_code, tax.amount.as_ref()));
-    }
+    lines.extend(priced.taxes.iter().map(tax_line));
     Ok(Value::Array(lines))
 }
 
-/// An order that concerns no plan.
+/// A quoted order that is not for a plan.
 pub fn quoted(
     call: &Call<pb::CreateOrderRequest>,
     account: &Account,
@@ -145,7 +147,14 @@ pub fn quoted(
     }
 }
 
-/// A line of an order.
+/// The order line of a tax.
+pub fn tax_line(tax: &billing::TaxLine) -> Value {
+    let (whole, rest) = (tax.rate_bps / 100, tax.rate_bps % 100);
+    let description = format!("{} {whole}.{rest:02}%", tax.tax_code);
+    line(&description, &tax.tax_code, tax.amount.as_ref())
+}
+
+/// One order line.
 pub fn line(description: &str, kind: &str, amount: Option<&Money>) -> Value {
     let amount = amount.cloned().unwrap_or_default();
     json!({"description": description, "amount": amount.amount, "currency": amount.currency_code,

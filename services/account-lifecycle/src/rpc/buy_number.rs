@@ -17,7 +17,7 @@ use crate::ops::authorize::{Asked, answer};
 use crate::ops::permit;
 use crate::store::orders::{self, Order};
 
-/// Quotes a number: what its first month costs, which is taken from the balance. A trial's number is free (REQ-111).
+/// Quotes a number: its monthly price, charged to the balance. A trial number is free (REQ-111).
 pub async fn handle(
     ctx: &Ctx,
     call: &Call<pb::CreateOrderRequest>,
@@ -42,7 +42,7 @@ pub async fn handle(
         "" => String::new(),
         text => number("number_purchase.number", text)?.0,
     };
-    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let account = permit::acting(ctx, call, id, Action::BuyCredits).await?;
     let may = Asked {
         capability,
         target: None,
@@ -53,6 +53,7 @@ pub async fn handle(
     }
     let mut lines = Vec::new();
     if capability == Capability::BuyProductionNumber {
+        permit::taxable(ctx, &account).await?;
         let prices = ctx.number_rentals(&account.currency).await?;
         let Some(price) = prices.get(code) else {
             let mut known: Vec<_> = prices.keys().map(String::as_str).collect();
@@ -64,7 +65,7 @@ pub async fn handle(
                 field_error("number_purchase.number_type_code", expected).into()
             });
         };
-        let words = format!("{code} number in {country}: each month, from the balance");
+        let words = format!("{code} number in {country}: monthly, from the balance");
         lines.push(line(&words, "RENTAL", Some(price)));
     }
     let order = Order {
@@ -77,7 +78,7 @@ pub async fn handle(
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
-            order: Some(convert::order(&order)),
+            order: Some(convert::order(&order, call.now)),
         })
         .await?)
 }

@@ -1,4 +1,7 @@
 //! `AccountService.CheckRateLimit`
+//!
+//! Scales the requests per minute that the plan grants to the window asked about. The caller counts its requests
+//! itself.
 
 use chassis::{Caller, field_error, wire};
 use proto::account::v1 as pb;
@@ -9,7 +12,7 @@ use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
 
-/// The feature that says how many requests a minute may have.
+/// The plan feature that grants requests per minute.
 const FEATURE: &str = "api_rate_limit";
 const MINUTE: i64 = 60;
 
@@ -33,7 +36,7 @@ pub async fn handle(
     }
     let said = ctx.entitlement(id, (FEATURE, 0), None).await?;
     let limit = said.entitlement.unwrap_or_default();
-    // A plan that says nothing bounds nothing.
+    // A plan without a figure sets no limit.
     let Ok(a_minute) = limit.figure.parse::<i64>() else {
         return Ok(pb::CheckRateLimitResponse {
             allowed: true,

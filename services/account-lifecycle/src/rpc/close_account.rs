@@ -1,8 +1,11 @@
 //! `AccountService.CloseAccount`
+//!
+//! The closing is stored first and then carried out as a saga (`ops::close`); the job finishes it if this call is cut
+//! short. With the option `KEEP_ACCOUNT_DATA` the account becomes dormant instead (`soft_close`).
 
 use std::time::Duration;
 
-use chassis::{Call, Caller, FieldError, Unit, field_error, wire};
+use chassis::{Call, Caller, FieldError, OperatorRole, Unit, field_error, wire};
 use proto::account::v1 as pb;
 use uuid::Uuid;
 use values::AccountId;
@@ -16,9 +19,9 @@ use crate::error::Error;
 use crate::ops::{close, permit};
 use crate::store::accounts::{self, Account};
 use crate::store::closings::{self, Closing};
-use crate::store::{self, Tenant, orders};
+use crate::store::{Tenant, orders};
 
-/// How often, and how long apart, it is looked whether another has closed the account.
+/// How often, and at which interval, the RPC checks whether another worker has finished the closing.
 const LOOKS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,11 +40,11 @@ pub async fn handle(
     } else {
         Action::Close
     };
-    let account = permit::allowed(&ctx, &call.caller, id, action).await?;
-    // A subaccount is closed by its root's owner (REQ-072).
+    let account = permit::acting(&ctx, &call, id, action).await?;
+    // A subaccount is closed by its root account's owner (REQ-072).
     let root = AccountId::from_uuid(account.root_id);
-    if root != id && matches!(call.caller, Caller::Person { .. }) {
-        permit::allowed(&ctx, &call.caller, root, action).await?;
+    if root != id && !matches!(call.caller, Caller::Operator { .. }) {
+        permit::acting(&ctx, &call, root, action).await?;
     }
     if account.closed_at.is_some() {
         return answered(&ctx, &call, &account).await;
@@ -58,11 +61,11 @@ pub async fn handle(
     if way == KEEP_DATA {
         return soft_close::handle(&ctx, &call, (&account, &profile)).await;
     }
-    if ctx.pays_for(id).await? {
+    if ctx.pays_for(id).await?.is_some() {
         return Err(Error::ContractPayer(id));
     }
     begun(&ctx, &call, &account, (option, policy)).await?;
-    // Another may be closing it: what becomes of that is waited for.
+    // Another worker may hold the lease; the RPC waits for its outcome.
     for _ in 0..LOOKS {
         close::next(&ctx, Some(account.account_id)).await?;
         if ended(&ctx, &account).await? {
@@ -73,27 +76,32 @@ pub async fn handle(
     Err(Error::Twin(chassis::Twin))
 }
 
-/// Whether no closing of the account is under way.
+/// Whether the closing of the account is done.
 async fn ended(ctx: &Ctx, account: &Account) -> Result<bool, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let closing = closings::get(&mut tx, account.account_id).await?;
     tx.commit().await?;
     match closing {
         Some(closing) => Ok(closing.state == "DONE"),
-        // The other was refused: so would this one be, and is told why when it asks again.
+        // The other attempt was refused, so this one would be too; a retry by the caller returns the reason.
         None => Err(Error::Twin(chassis::Twin)),
     }
 }
 
-/// The way that the account is closed, or why it is not.
+/// The close option that applies, or why the closing is refused.
 fn way<'a>(
     call: &'a Call<pb::CloseAccountRequest>,
     account: &'a Account,
     (option, policy): (&'a str, &proto::plan::v1::ClosePolicy),
 ) -> Result<&'a str, Error> {
+    // Only sales may close an account that pays by invoice (REQ-040).
+    let by_operator = if account.invoiced {
+        call.caller.is_operator_with(&[OperatorRole::Sales])
+    } else {
+        matches!(call.caller, Caller::Operator { .. })
+    };
     let asked = Asked {
-        by_operator: matches!(call.caller, Caller::Operator { .. }),
+        by_operator,
         trial: account.r#type == "TRIAL",
         invoiced: account.invoiced,
         suspensions: &account.suspensions,
@@ -109,8 +117,8 @@ fn way<'a>(
     Ok(closing::way(&asked, &policy)?)
 }
 
-/// Writes the closing of the account down: a retry, or another try, finds the first. From then on no order
-/// begins; none may be under way.
+/// Stores the closing; a retry or a concurrent attempt finds the first one. From then on no order can begin; none may
+/// be in progress.
 async fn begun(
     ctx: &Ctx,
     call: &Call<pb::CloseAccountRequest>,
@@ -118,10 +126,10 @@ async fn begun(
     (option, policy): (&str, &proto::plan::v1::ClosePolicy),
 ) -> Result<(), Error> {
     let id = account.account_id;
-    let purge_at = call.now + chrono::TimeDelta::days(i64::from(policy.data_purge_days));
+    let purge_at = closing::purge_at(call.now, policy.data_purge_days);
     let mut unit: Unit = permit::step(ctx, call, account).await?;
     accounts::lock(&mut unit.tx, account.root_id).await?;
-    // As it stands under the lock: it may have been suspended since.
+    // Read again under the lock, since the account may have been suspended in the meantime.
     let account = &accounts::get(&mut unit.tx, id)
         .await?
         .ok_or(Error::Stored("account"))?;
@@ -141,6 +149,7 @@ async fn begun(
         due_on: None,
         refund_ids: Vec::new(),
         erased_at: None,
+        wait_reason: String::new(),
     };
     let known = closings::get(&mut unit.tx, id).await?;
     if known.is_none() && asked.is_of_root() && orders::any_under_way(&mut unit.tx, id).await? {
@@ -151,7 +160,7 @@ async fn begun(
     Ok(())
 }
 
-/// The account as it stands, with its closing.
+/// The response: the account with its closing.
 async fn answered(
     ctx: &Ctx,
     call: &Call<pb::CloseAccountRequest>,
@@ -166,7 +175,7 @@ async fn answered(
         .await?)
 }
 
-/// An account with its closing, or its root's.
+/// An account with its own closing or its root's.
 pub async fn shown(
     unit: &mut Unit,
     id: Uuid,
@@ -189,11 +198,11 @@ fn option(sent: i32) -> Result<&'static str, FieldError> {
         Ok(Option::Close) => Ok(closing::CLOSE),
         Ok(Option::DeleteAllDataAndSettings) => Ok(closing::DELETE_ALL),
         Ok(Option::KeepAccountData) => Ok(KEEP_DATA),
-        Err(_) => Err(field_error("option", "an option of closing")),
+        Err(_) => Err(field_error("option", "a close option")),
     }
 }
 
-/// That a profile of closing is there at all, for those who only look.
+/// The profile's rules for closing; `ContactSupport` if only operators close accounts.
 pub fn policy(profile: &Profile, id: AccountId) -> Result<&proto::plan::v1::ClosePolicy, Error> {
     profile.close.as_ref().ok_or(Error::ContactSupport(id))
 }

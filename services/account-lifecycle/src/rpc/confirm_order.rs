@@ -1,74 +1,82 @@
-//! `AccountService.ConfirmOrder`, and finding an order for a caller.
+//! `AccountService.ConfirmOrder`, and the lookup of an order for a caller.
 
-use chassis::{Call, Caller, Unit, wire};
+use chassis::{Call, Caller, PgConnection, Unit, wire};
 use proto::account::v1 as pb;
-use values::{AccountId, OrderId};
+use values::OrderId;
 
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
+use crate::store::accounts::Account;
 use crate::store::orders::{self, Order};
-use crate::store::{self, Tenant};
 
 pub async fn handle(
     ctx: Ctx,
     call: Call<pb::ConfirmOrderRequest>,
+    mut unit: Unit,
 ) -> Result<pb::ConfirmOrderResponse, Error> {
     let id: OrderId = wire::id("order_id", &call.message.order_id)?;
-    let root = find(&ctx, &call.caller, id, Intent::Act).await?.root_id;
-    let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
-    store::enter(&mut unit.tx, Tenant::Root(root)).await?;
+    let (found, _) = find_to_act(&ctx, &mut unit.tx, &call.caller, id).await?;
+    unit.concerns::<Error>(found.root_id).await?;
+    // A subaccount can be barred where its root is not.
+    if found.account_id != found.root_id {
+        unit.concerns::<Error>(found.account_id).await?;
+    }
     let order = orders::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::OrderNotFound(id))?;
     let confirmed = order.standing()?.confirmed(call.now)?;
-    orders::set_standing(&mut unit.tx, id.uuid(), confirmed, call.now).await?;
-    let order = orders::get(&mut unit.tx, id.uuid())
-        .await?
-        .ok_or(Error::OrderNotFound(id))?;
+    let order = orders::set_standing(&mut unit.tx, id.uuid(), confirmed, call.now).await?;
     Ok(unit
         .commit(pb::ConfirmOrderResponse {
-            order: Some(convert::order(&order)),
+            order: Some(convert::order(&order, call.now)),
         })
         .await?)
 }
 
-/// What an order is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Intent {
-    /// To see it.
-    See,
-    /// To confirm or commit it.
-    Act,
+/// The order `id`, if `caller` may see it. To whoever may not know of the account, the order does not exist either.
+pub async fn find(ctx: &Ctx, caller: &Caller, id: OrderId) -> Result<Order, Error> {
+    let mut db = ctx.db.acquire().await?;
+    let found = orders::seen(&mut db, id.uuid(), permit::person(caller)).await?;
+    let (order, seen) = found.ok_or(Error::OrderNotFound(id))?;
+    permit::judged(caller, seen, Action::See, None).map_err(|error| hidden(error, id))?;
+    Ok(order)
 }
 
-/// The order `id`, if `caller` may see it or act on it, as its kind asks. An operator's order was
-/// decided with an operator's powers, so that a person may only see it. To whoever may not know of the
-/// account, the order does not exist either.
-pub async fn find(ctx: &Ctx, caller: &Caller, id: OrderId, intent: Intent) -> Result<Order, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
-    let order = orders::get(&mut tx, id.uuid())
-        .await?
-        .ok_or(Error::OrderNotFound(id))?;
-    tx.commit().await?;
-    let action = match intent {
-        Intent::See => Action::See,
-        Intent::Act if order.kind == "BUY_CREDITS" => Action::BuyCredits,
-        Intent::Act => Action::ChangePlan,
+/// The order `id` and its account, if `caller` may confirm or commit it, as its kind asks; the transaction `db` enters
+/// its tenant by it. An operator's order was decided with an operator's powers, so that a person may only see it.
+pub async fn find_to_act(
+    ctx: &Ctx,
+    db: &mut PgConnection,
+    caller: &Caller,
+    id: OrderId,
+) -> Result<(Order, Account), Error> {
+    let found = orders::seen(db, id.uuid(), permit::person(caller)).await?;
+    let (order, seen) = found.ok_or(Error::OrderNotFound(id))?;
+    let action = if order.kind == "BUY_CREDITS" {
+        Action::BuyCredits
+    } else {
+        Action::ChangePlan
     };
-    match permit::allowed(ctx, caller, AccountId::from_uuid(order.account_id), action).await {
-        Ok(_)
-            if order.by_operator
-                && intent == Intent::Act
-                && matches!(caller, Caller::Person { .. }) =>
-        {
-            Err(Error::OrderOfOperator(id))
-        }
-        Ok(_) => Ok(order),
-        Err(Error::AccountNotFound(_)) => Err(Error::OrderNotFound(id)),
-        Err(error) => Err(error),
+    let profile = if permit::asks_profile(caller, &seen, action) {
+        Some(ctx.profile_at_hand(&seen.account)?)
+    } else {
+        None
+    };
+    let account = permit::judged(caller, seen, action, profile.as_ref())
+        .map_err(|error| hidden(error, id))?;
+    if order.by_operator && !matches!(caller, Caller::Operator { .. }) {
+        return Err(Error::OrderOfOperator(id));
     }
+    Ok((order, account))
+}
+
+/// What a caller is told of an order whose account is refused to them.
+fn hidden(error: Error, id: OrderId) -> Error {
+    if matches!(error, Error::AccountNotFound(_)) {
+        return Error::OrderNotFound(id);
+    }
+    error
 }

@@ -1,4 +1,4 @@
-//! Between the wire and the store of account-lifecycle.
+//! Conversion between the wire and the store.
 
 use chassis::wire::{pb_amount, pb_money, timestamp};
 use chrono::{DateTime, Utc};
@@ -15,8 +15,9 @@ use values::{
 use crate::domain::account::Mode;
 use crate::domain::closing;
 use crate::domain::kyc::KycState;
-use crate::domain::notice;
+use crate::domain::notice::{self, Reader};
 use crate::domain::whitelist::Listed;
+use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::closings::Closing;
 use crate::store::dlt_registrations::Registration;
@@ -95,7 +96,7 @@ fn reason(name: &str) -> pb::account::SuspensionReason {
     }
 }
 
-/// An account with how it was closed.
+/// An account with its closing.
 pub fn closed(from: &Account, closing: Option<&Closing>, now: DateTime<Utc>) -> pb::Account {
     let closing = closing.filter(|_| from.closed_at.is_some());
     pb::Account {
@@ -104,7 +105,7 @@ pub fn closed(from: &Account, closing: Option<&Closing>, now: DateTime<Utc>) -> 
     }
 }
 
-fn closing(from: &Closing) -> pb::Closing {
+pub fn closing(from: &Closing) -> pb::Closing {
     use pb::closing::Option as Way;
     let currency = from.currency.parse().unwrap_or(Currency::Usd);
     let money =
@@ -113,6 +114,13 @@ fn closing(from: &Closing) -> pb::Closing {
         closing::CLOSE => Way::Close,
         closing::KEEP_DATA => Way::KeepAccountData,
         _ => Way::DeleteAllDataAndSettings,
+    };
+    let state = match from.state.as_str() {
+        "PREPARING" => pb::closing::State::Preparing,
+        "ENDING" => pb::closing::State::Ending,
+        "ABORTING" => pb::closing::State::Aborting,
+        "CLOSED" => pb::closing::State::Settling,
+        _ => pb::closing::State::Done,
     };
     let forfeited = from.forfeited_micros;
     pb::Closing {
@@ -127,6 +135,9 @@ fn closing(from: &Closing) -> pb::Closing {
             .then(|| pb_amount(values::Amount::from_micros(forfeited, currency))),
         actor: from.actor.clone(),
         erase_time: from.erased_at.map(timestamp),
+        wait_reason: from.wait_reason.clone(),
+        account_id: AccountId::from_uuid(from.account_id).to_string(),
+        state: state.into(),
     }
 }
 
@@ -221,14 +232,17 @@ pub fn member(from: &Member) -> pb::Member {
     }
 }
 
-pub fn order(from: &Order) -> pb::Order {
+/// An order as it is at `now`: a quote that was not committed in time has expired.
+pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
     let state = match from.state.as_str() {
+        "QUOTED" | "CONFIRMED" if from.expires_at <= now => pb::order::State::Expired,
         "QUOTED" => pb::order::State::Quoted,
         "CONFIRMED" | "COMMITTING" => pb::order::State::Confirmed,
         "AWAITING_PAYMENT" => pb::order::State::AwaitingPayment,
         "AWAITING_SETTLEMENT" => pb::order::State::AwaitingSettlement,
         "COMPLETED" => pb::order::State::Completed,
         "FAILED" => pb::order::State::Failed,
+        "CANCELLED" => pb::order::State::Cancelled,
         _ => pb::order::State::Expired,
     };
     let effect = match from.effect.as_str() {
@@ -271,6 +285,8 @@ pub fn order(from: &Order) -> pb::Order {
         commit_time: from.committed_at.map(timestamp),
         actor: from.actor.clone(),
         total: from.total(),
+        estimated_total: from.estimated_total(),
+        losses: losses(&from.item),
         payment_method_id: from
             .method_id
             .map(|id| MethodId::from_uuid(id).to_string())
@@ -312,7 +328,7 @@ fn line(stored: &Value) -> pb::order::Line {
             currency_code: text("currency"),
             amount: text("amount"),
         }),
-        // Lines of orders made before there were others have neither.
+        // Lines of orders made by earlier versions have neither field.
         estimated: estimated.unwrap_or(true),
         kind_code: match text("kind") {
             kind if kind.is_empty() => "SUBSCRIPTION".to_owned(),
@@ -321,23 +337,55 @@ fn line(stored: &Value) -> pb::order::Line {
     }
 }
 
+/// The features that the account loses by a plan change, as they are kept with the order.
+fn losses(item: &Value) -> Vec<pb::Feature> {
+    let stored = item.get("losses").and_then(Value::as_array);
+    let features = stored.into_iter().flatten().map(|it| {
+        let text = |key: &str| {
+            let text = it.get(key).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        pb::Feature {
+            feature_code: text("feature_code"),
+            kind: text("kind"),
+            value: text("value"),
+        }
+    });
+    features.collect()
+}
+
+/// The sum of order lines; `None` without lines.
+fn sum(lines: impl Iterator<Item = pb::order::Line>) -> Option<Money> {
+    let mut total: Option<values::Money> = None;
+    for amount in lines.filter_map(|it| it.amount) {
+        let currency = amount.currency_code.parse().ok()?;
+        let money = values::Money::parse(&amount.amount, currency).ok()?;
+        total = Some(match total {
+            Some(sum) => sum.plus(money).ok()?,
+            None => money,
+        });
+    }
+    total.map(pb_money)
+}
+
 impl Order {
-    /// What its lines come to that are not estimated, tax included; `None` when there are none.
+    /// Sum of the lines that are not estimated, tax included; `None` without such lines.
     pub fn total(&self) -> Option<Money> {
         let lines = self.lines.as_array().into_iter().flatten().map(line);
-        let mut total: Option<values::Money> = None;
-        for amount in lines.filter(|it| !it.estimated).filter_map(|it| it.amount) {
-            let currency = amount.currency_code.parse().ok()?;
-            let money = values::Money::parse(&amount.amount, currency).ok()?;
-            total = Some(match total {
-                Some(sum) => sum.plus(money).ok()?,
-                None => money,
-            });
-        }
-        total.map(pb_money)
+        sum(lines.filter(|it| !it.estimated))
     }
 
-    /// Its lines as people read them: what, and how much.
+    /// Sum of all lines of a plan change of which some are estimated, tax included; `None` for other orders.
+    fn estimated_total(&self) -> Option<Money> {
+        let lines = || self.lines.as_array().into_iter().flatten().map(line);
+        if self.kind == "PLAN_CHANGE" && lines().any(|it| it.estimated) {
+            sum(lines())
+        } else {
+            None
+        }
+    }
+
+    /// The lines as text for people: description and amount.
     pub fn in_words(&self) -> Vec<String> {
         let lines = self.lines.as_array().into_iter().flatten().map(line);
         let words = |it: pb::order::Line| {
@@ -350,31 +398,39 @@ impl Order {
         lines.map(words).collect()
     }
 
-    /// What is paid for, without tax: the lines that are not estimated and no tax.
+    /// The lines to be paid, without tax and without estimates.
     pub fn payable(&self) -> Vec<billing::CollectionLine> {
-        let lines = self.lines.as_array().into_iter().flatten().map(line);
+        let lines = self.lines.as_array().into_iter().flatten();
         lines
-            .filter(|it| !it.estimated && PAYABLE.contains(&it.kind_code.as_str()))
-            .map(|it| billing::CollectionLine {
-                plan_code: if it.kind_code == "SUBSCRIPTION" {
-                    self.to_plan_code.clone()
-                } else {
-                    String::new()
-                },
-                billing_cycle_code: if it.kind_code == "SUBSCRIPTION" {
-                    self.billing_cycle_code.clone()
-                } else {
-                    String::new()
-                },
-                kind: it.kind_code,
-                amount: it.amount,
-                formula: it.description,
+            .map(|stored| (stored, line(stored)))
+            .filter(|(_, it)| !it.estimated && PAYABLE.contains(&it.kind_code.as_str()))
+            .map(|(stored, it)| {
+                let plain = billing::CollectionLine {
+                    amount: it.amount,
+                    formula: it.description,
+                    kind: it.kind_code,
+                    ..billing::CollectionLine::default()
+                };
+                if plain.kind != "SUBSCRIPTION" {
+                    return plain;
+                }
+                // Lines of orders made by earlier versions have no cycle.
+                let months = stored.get("months").and_then(Value::as_i64);
+                let until = stored.get("until").and_then(Value::as_str);
+                billing::CollectionLine {
+                    plan_code: self.to_plan_code.clone(),
+                    billing_cycle_code: self.billing_cycle_code.clone(),
+                    family_code: self.family_code.clone(),
+                    cycle_months: months.and_then(|it| i32::try_from(it).ok()).unwrap_or(0),
+                    cycle_end_date: until.unwrap_or_default().to_owned(),
+                    ..plain
+                }
             })
             .collect()
     }
 }
 
-/// Kinds of lines that are paid for; the others are tax.
+/// Kinds of lines that are paid for; the other kinds are taxes.
 const PAYABLE: [&str; 3] = ["SUBSCRIPTION", "CREDITS", "INVOICE"];
 
 pub fn ticket(from: &Ticket) -> pb::Ticket {
@@ -424,7 +480,7 @@ pub fn offer(plan: plan::Plan, current: bool) -> pb::PlanOffer {
     }
 }
 
-/// A charge in words: "6% of usage, at least 1500.00 USD a month".
+/// A charge as text: "6% of usage, at least 1500.00 USD a month".
 fn charge(from: &plan::Charge) -> String {
     let money = |money: &Option<Money>| {
         money
@@ -467,7 +523,7 @@ fn charge(from: &plan::Charge) -> String {
     }
 }
 
-/// A resource; where it is a number, with when it is released.
+/// A resource; a number is shown with its release time.
 pub fn resource(from: &Resource, numbers_release_at: Option<DateTime<Utc>>) -> pb::Resource {
     let number = matches!(from.kind_code.as_str(), "PHONE_NUMBER" | "TRIAL_NUMBER");
     pb::Resource {
@@ -514,23 +570,29 @@ pub fn whitelisted_number(from: &Listed) -> pb::WhitelistedNumber {
     }
 }
 
-pub fn notification(from: &Notification) -> pb::Notification {
+pub fn notification(from: &Notification, reader: &Reader) -> Result<pb::Notification, Error> {
     use pb::notification::State;
-    let facts = from.facts.as_array().into_iter().flatten();
-    let text = |it: &Value, key: &str| {
-        let text = it.get(key).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
+    let facts = from.facts();
+    let erased = from.email.is_empty() && facts.is_empty();
+    let subject = if erased {
+        String::new()
+    } else {
+        let kind: Result<notice::Kind, _> = from.kind_code.parse();
+        let kind = kind.map_err(|_| Error::Stored("kind of a notification"))?;
+        notice::subject(kind, reader, &facts)
+            .map_err(|_| Error::Stored("facts of a notification"))?
     };
-    pb::Notification {
+    Ok(pb::Notification {
         notification_id: NotificationId::from_uuid(from.notification_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
         kind_code: from.kind_code.clone(),
         email: from.email.clone(),
-        subject: notice::subject(&from.kind_code).to_owned(),
+        subject,
         facts: facts
-            .map(|it| pb::notification::Fact {
-                name: text(it, "name"),
-                value: text(it, "value"),
+            .into_iter()
+            .map(|(name, value)| pb::notification::Fact {
+                name: name.to_owned(),
+                value: value.to_owned(),
             })
             .collect(),
         state: match from.state.as_str() {
@@ -542,7 +604,7 @@ pub fn notification(from: &Notification) -> pb::Notification {
         attempt_count: from.attempt_count,
         create_time: Some(timestamp(from.created_at)),
         send_time: from.sent_at.map(timestamp),
-    }
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

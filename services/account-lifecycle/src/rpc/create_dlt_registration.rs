@@ -11,10 +11,9 @@ use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
 use crate::ops::permit;
-use crate::store::accounts;
 use crate::store::dlt_registrations::{self, Registration};
 
-/// How many sender names a registration may have.
+/// Maximum of sender names per registration.
 const HEADERS_MAX: usize = 100;
 
 pub async fn handle(
@@ -31,7 +30,7 @@ pub async fn handle(
     for (n, header) in request.headers.iter().enumerate() {
         wire::text(&format!("headers[{n}]"), header, 11)?;
     }
-    let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
+    let account = permit::acting(&ctx, &call, id, Action::ChangePlan).await?;
     if account.root_id != account.account_id {
         return Err(Error::UseRootAccount {
             account: id,
@@ -48,7 +47,7 @@ pub async fn handle(
         revoked_at: None,
     };
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    permit::lock(&mut unit, &account).await?;
     if !dlt_registrations::insert(&mut unit.tx, &registration).await? {
         return Err(Error::DltRegistrationExists(country_code.to_owned()));
     }
@@ -61,7 +60,7 @@ pub async fn handle(
         .await?)
 }
 
-/// Tells that a registration is in force, or no more.
+/// Records in the account history that a registration was made or revoked.
 pub async fn told(
     unit: &mut Unit,
     it: &Registration,

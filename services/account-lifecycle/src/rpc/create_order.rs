@@ -1,4 +1,7 @@
 //! `AccountService.CreateOrder`
+//!
+//! Quotes a change of plan, and dispatches the other kinds of orders to their files. A quote moves no money; it holds
+//! until it expires, unless the timeline or the catalogue changes before.
 
 use chassis::{Call, Caller, field_error, wire};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,7 +20,7 @@ use crate::clients::actor;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::permit;
+use crate::ops::{pay, permit, renew};
 use crate::store::accounts::Account;
 use crate::store::orders::{self, Order};
 
@@ -52,11 +55,11 @@ pub async fn handle(
     let family_code = wire::code("plan_change.family_code", &asked.family_code)?;
     let plan_code = wire::code("plan_change.plan_code", &asked.plan_code)?;
     let cycle = wire::optional_code("plan_change.billing_cycle_code", &asked.billing_cycle_code)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
+    let account = permit::acting(&ctx, &call, id, Action::ChangePlan).await?;
     let by_operator = matches!(call.caller, Caller::Operator { .. });
     let method: Option<MethodId> =
         wire::optional_id("plan_change.payment_method_id", &asked.payment_method_id)?;
-    let change = ctx
+    let mut change = ctx
         .preview_change(plan::PreviewChangeRequest {
             account_id: id.to_string(),
             family_code: family_code.to_owned(),
@@ -65,38 +68,56 @@ pub async fn handle(
             actor: actor(by_operator).into(),
         })
         .await?;
-    // The first paid plan, and one after the last has ended, is bought by an upgrade (D5).
+    // The first paid plan, and the first one after a plan has ended, must be bought with an upgrade, also by operators
+    // (D5).
     let charge = change.to_plan.as_ref().and_then(|it| it.charge.as_ref());
     let free = charge.is_some_and(|it| it.model() == plan::charge::Model::Free);
     let for_upgrade = change.effect() == plan::change::Effect::ImmediateOnPayment
-        || (account.r#type == "TRIAL" && !by_operator && !free);
+        || (account.r#type == "TRIAL" && !free);
     if for_upgrade {
         return Err(Error::UpgradeFirst(id));
     }
     let effective_at = instant(change.effective_time.as_ref()).unwrap_or(call.now);
-    let lines = if charge.is_some() {
-        estimate(&ctx, id, family_code, &change).await?
-    } else {
-        in_advance(&ctx, id, &change).await?
-    };
+    let lines = lines(&ctx, &account, (&change, free)).await?;
+    let renewal = renew::warnings_of_change(&ctx, &account, &change, method).await?;
     let offer = change.to_plan.clone().map(|it| convert::offer(it, false));
+    change.warnings.extend(renewal);
     let order = Order {
         method_id: method.map(MethodId::uuid),
         ..quoted(&call, &account, change, (effective_at, lines))
     };
+    let plan = (&*order.to_plan_code, &*order.billing_cycle_code);
+    pay::can_pay(&ctx, &account, method, plan, order.total()).await?;
     let mut unit = permit::step(&ctx, &call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
             order: Some(pb::Order {
                 plan_offer: offer,
-                ..convert::order(&order)
+                ..convert::order(&order, call.now)
             }),
         })
         .await?)
 }
 
-/// What a change of a plan costs that is paid in advance: the difference at once, or its price at the next
+/// The lines of a plan change. Fails if tax is levied and the account's tax country is unknown.
+async fn lines(
+    ctx: &Ctx,
+    account: &Account,
+    (change, free): (&plan::Change, bool),
+) -> Result<Value, Error> {
+    let id = AccountId::from_uuid(account.account_id);
+    if !free {
+        permit::taxable(ctx, account).await?;
+    }
+    let to = change.to_plan.as_ref();
+    match to.filter(|it| it.charge.is_some()) {
+        Some(to) => estimate(ctx, id, &to.family_code, change).await,
+        None => in_advance(ctx, id, change).await,
+    }
+}
+
+/// The lines of a change to a plan that is paid in advance: the prorated difference at once, or the price at the next
 /// renewal.
 async fn in_advance(ctx: &Ctx, id: AccountId, change: &plan::Change) -> Result<Value, Error> {
     let to = change.to_plan.as_ref().map(|it| it.plan_code.clone());
@@ -108,33 +129,57 @@ async fn in_advance(ctx: &Ctx, id: AccountId, change: &plan::Change) -> Result<V
             amount: Some(due.clone()),
             plan_code: to.clone(),
             billing_cycle_code: cycle.clone(),
+            cycle_months: change.cycle_months,
+            cycle_end_date: change.cycle_end_date.clone(),
             ..billing::CollectionLine::default()
         };
         let formula = &change.prorated_formula;
-        let words = format!("{to}, {cycle}: the rest of the cycle, {formula}");
+        let words = format!("{to}, {cycle}: rest of the cycle, {formula}");
         return buy_credits::priced(ctx, id, vec![(words, line)]).await;
     }
-    let lines = change.cycle_price.iter().map(|price| {
-        let (formula, from) = (&change.cycle_formula, &change.billing_date);
-        let description = format!("{to}, {cycle}: each cycle from {from}, {formula}");
-        json!({"description": description, "amount": price.amount, "currency": price.currency_code,
-               "kind": "SUBSCRIPTION", "estimated": true})
-    });
-    Ok(lines.collect())
+    let Some(price) = &change.cycle_price else {
+        return Ok(json!([]));
+    };
+    let (formula, from) = (&change.cycle_formula, &change.billing_date);
+    let description = format!("{to}, {cycle}: per cycle from {from}, {formula}");
+    if !price.amount.bytes().any(|b| (b'1'..=b'9').contains(&b)) {
+        let free = buy_credits::line(&description, "SUBSCRIPTION", Some(price));
+        return Ok(estimated(json!([free])));
+    }
+    let line = billing::CollectionLine {
+        kind: "SUBSCRIPTION".to_owned(),
+        amount: Some(price.clone()),
+        plan_code: to,
+        billing_cycle_code: cycle.clone(),
+        ..billing::CollectionLine::default()
+    };
+    // Tax is levied at the renewal, by the rules that hold then.
+    let lines = buy_credits::priced(ctx, id, vec![(description, line)]).await?;
+    Ok(estimated(lines))
 }
 
-/// The running month as it would be charged with the change: by the function that will charge it.
+/// Lines that are not paid at the commit.
+fn estimated(mut lines: Value) -> Value {
+    for line in lines.as_array_mut().into_iter().flatten() {
+        if let Some(line) = line.as_object_mut() {
+            line.insert("estimated".to_owned(), json!(true));
+        }
+    }
+    lines
+}
+
+/// The estimated lines of the present month with the change, computed by the same function that later bills it.
 async fn estimate(
     ctx: &Ctx,
     id: AccountId,
     family: &str,
     change: &plan::Change,
 ) -> Result<Value, Error> {
-    let at = instant(change.effective_time.as_ref()).ok_or(Error::Stored("effective time"))?;
     let preview = billing::PreviewInvoiceRequest {
         account_id: id.to_string(),
         family_code: family.to_owned(),
-        month: at.format("%Y-%m").to_string(),
+        // That of the change, as the zone of the family has it.
+        month: String::new(),
         change_plan_code: change
             .to_plan
             .as_ref()
@@ -144,16 +189,15 @@ async fn estimate(
         change_time: change.effective_time,
     };
     let invoice = ctx.preview_invoice(preview).await?;
-    let lines = invoice.lines.iter().map(|line| {
-        let amount = line.amount.clone().unwrap_or_default();
-        let description = format!("{}: {}", line.plan_code, line.explanation);
-        json!({"description": description, "amount": amount.amount, "currency": amount.currency_code,
-               "kind": "SUBSCRIPTION", "estimated": true})
+    let lines = invoice.lines.iter().map(|it| {
+        let description = format!("{}: {}", it.description, it.explanation);
+        buy_credits::line(&description, "SUBSCRIPTION", it.amount.as_ref())
     });
-    Ok(lines.collect())
+    let taxes = invoice.taxes.iter().map(buy_credits::tax_line);
+    Ok(estimated(lines.chain(taxes).collect()))
 }
 
-/// The order that a change is quoted by.
+/// The order for a quoted plan change.
 pub fn quoted(
     call: &Call<pb::CreateOrderRequest>,
     account: &Account,
@@ -166,6 +210,11 @@ pub fn quoted(
         plan::change::Effect::NextRenewal => "NEXT_RENEWAL",
         plan::change::Effect::Immediate | plan::change::Effect::Unspecified => "IMMEDIATE",
     };
+    let losses = change
+        .losses
+        .iter()
+        .map(|it| json!({"feature_code": it.feature_code, "kind": it.kind, "value": it.value}));
+    let item = json!({"losses": losses.collect::<Vec<_>>()});
     let code = |plan: Option<plan::Plan>| {
         plan.map(|plan| (plan.plan_code, plan.family_code))
             .unwrap_or_default()
@@ -204,12 +253,12 @@ pub fn quoted(
         invoice_id: None,
         auto_recharge: false,
         offer_id: change.offer_id,
-        item: json!({}),
+        item,
         resource_id: None,
     }
 }
 
-/// An instant of another service.
+/// A timestamp received from another service.
 pub fn instant(from: Option<&prost_types::Timestamp>) -> Option<DateTime<Utc>> {
     from.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
 }

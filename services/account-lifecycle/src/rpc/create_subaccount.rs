@@ -4,11 +4,12 @@ use chassis::{Call, wire};
 use proto::account::v1 as pb;
 use values::AccountId;
 
-use super::create_account::{imported, insert, opened};
+use super::convert;
+use super::create_account::{imported, insert};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::permit;
+use crate::ops::{open_account, permit};
 use crate::store::accounts::{self, Account};
 use crate::store::closings;
 
@@ -19,7 +20,7 @@ pub async fn handle(
     let request = &call.message;
     let parent: AccountId = wire::id("parent_account_id", &request.parent_account_id)?;
     let display_name = wire::text("display_name", &request.display_name, 100)?.to_owned();
-    let root = permit::allowed(&ctx, &call.caller, parent, Action::Manage).await?;
+    let root = permit::acting(&ctx, &call, parent, Action::Manage).await?;
     if root.root_id != root.account_id {
         return Err(Error::UseRootAccount {
             account: parent,
@@ -29,7 +30,7 @@ pub async fn handle(
     let profile = ctx.profile_of(&root).await?;
     let mut unit = permit::step(&ctx, &call, &root).await?;
     accounts::lock(&mut unit.tx, root.account_id).await?;
-    // As it stands under the lock: it may have been upgraded, or closed, since.
+    // Read again under the lock, since the account may have been upgraded or closed in the meantime.
     let root = accounts::get(&mut unit.tx, root.account_id)
         .await?
         .filter(|root| root.closed_at.is_none())
@@ -65,13 +66,14 @@ pub async fn handle(
             limit,
         });
     }
-    insert(&mut unit, &account, &call.caller).await?;
+    let account = insert(&mut unit, &account, &call.caller).await?;
     unit.commit_step().await?;
-    let account = opened(&ctx, &account, &call).await?;
-    let unit = permit::step(&ctx, &call, &root).await?;
+    let told = open_account::elsewhere(&ctx, &account, call.now).await?;
+    let mut unit = permit::step(&ctx, &call, &root).await?;
+    open_account::note(&mut unit.tx, account.account_id, told, call.now).await?;
     Ok(unit
         .commit(pb::CreateSubaccountResponse {
-            account: Some(account),
+            account: Some(convert::account(&account, call.now)),
         })
         .await?)
 }

@@ -1,4 +1,6 @@
 //! `AccountService.CreateTicket`
+//!
+//! Has `plan` stamp the ticket with the plans in force, which decide channel and response target, and stores it.
 
 use chassis::{Call, field_error, wire};
 use proto::account::v1 as pb;
@@ -25,14 +27,12 @@ pub async fn handle(
         return Err(field_error("priority_code", "P1, P2 or P3").into());
     }
     let subject = wire::text("subject", &request.subject, 200)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::Use).await?;
+    let account = permit::acting(&ctx, &call, id, Action::Use).await?;
 
-    // The stamp is fixed by the ticket's id, which follows from the intent.
+    // The stamp belongs to the ticket id, which is derived from the request, so that a retry gets the same stamp.
     let ticket_id = call.derived_id("ticket");
-    let stamp = ctx.stamp_ticket(id, ticket_id, priority).await?;
-    if !stamp.channels.iter().any(|open| open == channel) {
-        return Err(Error::ChannelNotInPlan(channel.to_owned()));
-    }
+    let asked = (channel, priority);
+    let stamp = ctx.stamp_ticket(id, ticket_id, asked).await?;
     let target = stamp.response_target.unwrap_or_default();
     let ticket = Ticket {
         root_id: account.root_id,
@@ -49,6 +49,7 @@ pub async fn handle(
         support_priority_code: stamp.support_priority_code,
     };
     let mut unit = permit::step(&ctx, &call, &account).await?;
+    permit::lock(&mut unit, &account).await?;
     tickets::insert(&mut unit.tx, &ticket).await?;
     Ok(unit
         .commit(pb::CreateTicketResponse {

@@ -1,4 +1,6 @@
 //! `AccountService.CreateWhitelistedNumber`
+//!
+//! Adds a number to the whitelist and sends it a verification code.
 
 use chassis::{Call, Unit, wire};
 use chrono::TimeDelta;
@@ -10,15 +12,16 @@ use super::authorize::number;
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::capability::Denial;
+use crate::domain::notice::Kind;
 use crate::domain::permission::Action;
 use crate::domain::whitelist::{self, CODE_LASTS, CodeRefused, Listed};
 use crate::error::Error;
 use crate::ops::notify::{self, News};
 use crate::ops::permit;
-use crate::store::accounts::{self, Account};
+use crate::store::accounts::Account;
 use crate::store::whitelisted_numbers;
 
-/// Numbers that an account may add within a day, whatever it removes.
+/// Numbers that an account may add within 24 hours, removed ones included.
 const ADDED_MAX: i64 = 50;
 
 pub async fn handle(
@@ -28,7 +31,7 @@ pub async fn handle(
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let (number, _) = number("number", &request.number)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::Use).await?;
+    let account = permit::acting(&ctx, &call, id, Action::Use).await?;
     if !account.suspensions.is_empty() {
         return Err(Error::Denied(id, Denial::Suspended));
     }
@@ -48,8 +51,8 @@ pub async fn handle(
         verified_at: None,
     };
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    // Counted under the lock: two at once don't both get the last place.
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    // Counted under the lock, so that two concurrent requests can't both use the last place.
+    permit::lock(&mut unit, &account).await?;
     let held = whitelisted_numbers::count(&mut unit.tx, account.root_id).await?;
     if let Some(limit) = most.filter(|most| *most <= held) {
         return Err(Error::WhitelistLimit { account: id, limit });
@@ -76,12 +79,12 @@ pub async fn handle(
         .await?)
 }
 
-/// A code of six digits that nobody can foresee.
+/// A random code of six digits.
 pub fn code() -> String {
     format!("{:06}", Uuid::new_v4().as_u128() % 1_000_000)
 }
 
-/// Sends a code to its number, by the gateway that turns mail into messages.
+/// Sends a code to its number through the mail-to-SMS gateway.
 pub async fn told(
     ctx: &Ctx,
     unit: &mut Unit,
@@ -91,7 +94,7 @@ pub async fn told(
     let id = WhitelistedId::from_uuid(listed.number_id);
     let sent = listed.code_expires_at.timestamp_micros();
     let news = News {
-        kind: "WHITELIST_CODE",
+        kind: Kind::WhitelistCode,
         event: format!("whitelist {id} {sent} {}", listed.codes_sent),
         facts: vec![("number", listed.number.clone())],
         invoice: None,

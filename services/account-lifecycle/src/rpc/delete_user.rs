@@ -1,12 +1,14 @@
 //! `AccountService.DeleteUser`
+//!
+//! Deletes a login with its roles and the stored responses about it. Refused while the user owns an open account.
 
-use chassis::{Call, Caller, Unit, wire};
+use chassis::{Call, OperatorRole, Unit, wire};
 use proto::account::v1 as pb;
 use values::UserId;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{self, Tenant, accounts, members, users};
+use crate::store::{self, Tenant, accounts, members, notifications, users};
 
 pub async fn handle(
     _: Ctx,
@@ -14,11 +16,11 @@ pub async fn handle(
     mut unit: Unit,
 ) -> Result<pb::DeleteUserResponse, Error> {
     let id: UserId = wire::id("user_id", &call.message.user_id)?;
-    if matches!(call.caller, Caller::Person { .. }) {
+    if !call.caller.is_operator_with(&[OperatorRole::SupportAgent]) {
         return Err(Error::UserByOperator);
     }
     store::enter(&mut unit.tx, Tenant::All).await?;
-    // Whoever makes an account for the user waits, or is waited for.
+    // Serializes with the creation of accounts for this user, which takes a lock on the same row.
     users::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::UserNotFound(id))?;
@@ -27,5 +29,7 @@ pub async fn handle(
     }
     members::revoke_all(&mut unit.tx, id.uuid()).await?;
     users::delete(&mut unit.tx, id.uuid()).await?;
+    notifications::forget_former_addresses(&mut unit.tx, id).await?;
+    chassis::forget_answers_about::<Ctx>(&mut unit.tx, id.uuid()).await?;
     Ok(unit.commit(pb::DeleteUserResponse {}).await?)
 }

@@ -10,7 +10,7 @@ use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{permit, stood};
 use crate::store::accounts::Account;
-use crate::store::{self, Tenant, closings};
+use crate::store::{Tenant, closings};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -24,7 +24,7 @@ pub async fn handle(
     let shown = match at {
         None => closed(ctx, &account, now).await?,
         Some(at) if now < at => {
-            return Err(field_error("read_time", "an instant that is not to come").into());
+            return Err(field_error("read_time", "a time that is not in the future").into());
         }
         Some(at) if at < account.created_at => return Err(Error::AccountNotFound(id)),
         Some(at) => convert::account(&stood::then(ctx, &account, at).await?, at),
@@ -34,17 +34,25 @@ pub async fn handle(
     })
 }
 
-/// An account as it stands, with how it was closed.
+/// An account in its present state, with its closing.
 async fn closed(ctx: &Ctx, account: &Account, now: DateTime<Utc>) -> Result<pb::Account, Error> {
     if account.closed_at.is_none() {
         return Ok(convert::account(account, now));
     }
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
-    let closing = match closings::get(&mut tx, account.account_id).await? {
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
+    let mut closing = match closings::get(&mut tx, account.account_id).await? {
         Some(own) => Some(own),
         None => closings::get(&mut tx, account.root_id).await?,
     };
     tx.commit().await?;
+    // A refund that failed is paid by a later attempt, which has another id.
+    if let Some(closing) = closing.as_mut().filter(|it| it.refund_minor != 0) {
+        match ctx.closing_refunds(closing.root_id).await {
+            Ok(ids) => closing.refund_ids = ids,
+            Err(error) => {
+                tracing::warn!(account.id = %closing.root_id, error = %chassis::Chain(&error), "refunds of a closing could not be read; those of the time of closing are shown");
+            }
+        }
+    }
     Ok(convert::closed(account, closing.as_ref(), now))
 }

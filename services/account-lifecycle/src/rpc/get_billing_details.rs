@@ -8,8 +8,8 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
+use crate::store::Tenant;
 use crate::store::billing_details::{self, BillingDetails};
-use crate::store::{self, Tenant};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -24,8 +24,7 @@ pub async fn handle(
             root: AccountId::from_uuid(account.root_id),
         });
     }
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let details = billing_details::get(&mut tx, account.root_id).await?;
     tx.commit().await?;
     Ok(pb::GetBillingDetailsResponse {
@@ -33,7 +32,7 @@ pub async fn handle(
     })
 }
 
-/// Details as the wire shows them.
+/// Billing details in their wire form.
 pub fn shown(from: &BillingDetails) -> pb::BillingDetails {
     pb::BillingDetails {
         recipient_name: from.recipient_name.clone(),

@@ -1,21 +1,25 @@
 //! `AccountService.GetCloseOptions`
 
 use chassis::{Caller, wire};
-use chrono::TimeDelta;
 use proto::account::v1 as pb;
-use tonic::Code;
-use values::AccountId;
+use proto::account::v1::get_close_options_response::Blocker;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use values::{AccountId, OrderId};
 
 use super::close_account::policy;
-use super::soft_close::steps;
+use crate::clients::passes;
 use crate::ctx::Ctx;
-use crate::domain::closing::{Asked, Policy, way};
+use crate::domain::closing::{Asked, Policy, purge_at, way};
 use crate::domain::closing::{CloseRefused, DELETE_ALL, KEEP_DATA};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
+use crate::ops::soft_close::steps;
+use crate::store::accounts::Account;
+use crate::store::{Tenant, orders};
 
-#[expect(clippy::too_many_lines, reason = "one answer, field by field")]
+#[expect(clippy::too_many_lines, reason = "one response, field by field")]
 pub async fn handle(
     ctx: &Ctx,
     caller: &Caller,
@@ -45,7 +49,7 @@ pub async fn handle(
         options: &close.full_option_codes,
         acknowledgements: &close.trial_acknowledgement_codes,
     };
-    let purge_at = now + TimeDelta::days(i64::from(close.data_purge_days));
+    let purge_at = purge_at(now, close.data_purge_days);
     let mut answer = pb::GetCloseOptionsResponse {
         purge_time: Some(wire::timestamp(purge_at)),
         reauth_max_age_minutes: close.reauth_max_age_minutes,
@@ -79,24 +83,121 @@ pub async fn handle(
             });
         answer.options.extend(known);
     }
+    answer.close_blockers = blockers(ctx, &account).await?;
     if account.root_id == account.account_id {
-        let (_, blockers) = steps(ctx, (id, &profile), false).await?;
-        answer.soft_close_blockers = blockers
+        let (_, barred) = steps(ctx, (id, &profile), false).await?;
+        answer.soft_close_blockers = barred
             .into_iter()
-            .map(|(reason, resource)| pb::get_close_options_response::Blocker { reason, resource })
+            .map(|(reason, resource)| blocker(&reason, resource))
             .collect();
         let would = ctx.prepare_closing(account.root_id, now, true).await;
         let would = match would {
             Ok(would) => would,
-            // A run or a payment under way: what it comes to is not known yet.
-            Err(status) if status.code() == Code::FailedPrecondition => return Ok(answer),
+            // A run or a payment under way, or days that can't be rated: what it comes to is not known yet.
+            Err(status) if status.code() == Code::FailedPrecondition || passes(&status) => {
+                // The order whose payment it is has been told.
+                let told = answer.close_blockers.iter();
+                let order = told
+                    .map(|it| it.reason.as_str())
+                    .any(|it| it == "ORDER_UNDER_WAY");
+                let of_billing =
+                    of_billing(&status).filter(|it| !order || it.reason != "PAYMENT_UNDER_WAY");
+                answer.close_blockers.extend(of_billing);
+                return Ok(answer);
+            }
             Err(status) => return Err(status.into()),
         };
+        if !sees_money(ctx, caller, id).await? {
+            return Ok(answer);
+        }
         let some = |money: Option<proto::r#type::v1::Money>| {
             money.filter(|it| it.amount.bytes().any(|b| (b'1'..=b'9').contains(&b)))
         };
         answer.estimated_settlement_amount = some(would.settlement);
         answer.estimated_refund_amount = some(would.refund);
+        answer.estimated_forfeited_amount = would
+            .forfeited
+            .filter(|it| it.amount.bytes().any(|b| (b'1'..=b'9').contains(&b)));
     }
     Ok(answer)
+}
+
+/// Whether the caller's roles let them see the account's money, as `GetBalance` asks.
+async fn sees_money(ctx: &Ctx, caller: &Caller, id: AccountId) -> Result<bool, Error> {
+    match permit::allowed(ctx, caller, id, Action::SeeMoney).await {
+        Ok(_) => Ok(true),
+        Err(Error::RoleNotAllowed(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What prevents a closing here and in `plan`, as `CloseAccount` would say: orders under way, and a contract that the
+/// account pays for.
+async fn blockers(ctx: &Ctx, account: &Account) -> Result<Vec<Blocker>, Error> {
+    let id = AccountId::from_uuid(account.account_id);
+    let mut found = Vec::new();
+    if account.root_id == account.account_id {
+        let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
+        let orders = orders::under_way(&mut tx, account.root_id).await?;
+        tx.commit().await?;
+        for (order, state, by_operator) in orders {
+            let waits = state == "AWAITING_SETTLEMENT";
+            let remedy = match (waits, by_operator) {
+                (false, _) => "WAIT",
+                (true, false) => "CANCEL_ORDER",
+                // Customers don't cancel what an operator has ordered.
+                (true, true) => "CONTACT_SUPPORT",
+            };
+            found.push(Blocker {
+                reason: "ORDER_UNDER_WAY".to_owned(),
+                resource: OrderId::from_uuid(order).to_string(),
+                remedy_code: remedy.to_owned(),
+            });
+        }
+    }
+    let contract = ctx.pays_for(id).await?;
+    found.extend(contract.map(|contract| blocker("CONTRACT_PAYER", contract)));
+    Ok(found)
+}
+
+/// What prevents a closing in `billing`, by its refusal.
+fn of_billing(status: &Status) -> Option<Blocker> {
+    let info = status.get_details_error_info()?;
+    let family = info.metadata.get("familyCode").cloned();
+    Some(blocker(&info.reason, family.unwrap_or_default()))
+}
+
+/// A blocker with what ends it, which follows from its reason.
+fn blocker(reason: &str, resource: String) -> Blocker {
+    let remedy = match reason {
+        "RUN_UNDER_WAY" | "PAYMENT_UNDER_WAY" => "WAIT",
+        contract if contract.starts_with("CONTRACT") => "CONTACT_ACCOUNT_MANAGER",
+        _ => "CONTACT_SUPPORT",
+    };
+    Blocker {
+        reason: reason.to_owned(),
+        resource,
+        remedy_code: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_blocker_says_what_ends_it() {
+        for (reason, remedy) in [
+            ("RUN_UNDER_WAY", "WAIT"),
+            ("PAYMENT_UNDER_WAY", "WAIT"),
+            ("CONTRACT_PAYER", "CONTACT_ACCOUNT_MANAGER"),
+            ("STILL_PARKED", "CONTACT_SUPPORT"),
+        ] {
+            let told = blocker(reason, "a resource".to_owned());
+            assert_eq!(
+                (told.reason, told.remedy_code.as_str()),
+                (reason.to_owned(), remedy)
+            );
+        }
+    }
 }

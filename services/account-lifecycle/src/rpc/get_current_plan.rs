@@ -4,7 +4,6 @@ use chassis::{Caller, wire};
 use proto::account::v1 as pb;
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
-use tonic::Code;
 use tonic_types::StatusExt as _;
 use values::AccountId;
 
@@ -12,6 +11,7 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
+use crate::store::accounts::Account;
 
 pub async fn handle(
     ctx: &Ctx,
@@ -24,9 +24,7 @@ pub async fn handle(
     let root = AccountId::from_uuid(account.root_id);
     let current_plan = match ctx.current_plan(id, family).await {
         Ok(found) => shown(ctx, root, found).await?,
-        Err(status) if status.code() == Code::NotFound && has_ended(&status) => {
-            ended(ctx, root, family).await?
-        }
+        Err(status) if has_ended(&status) => ended(ctx, &account, family).await?,
         Err(status) => return Err(status.into()),
     };
     Ok(pb::GetCurrentPlanResponse {
@@ -36,7 +34,8 @@ pub async fn handle(
 
 fn has_ended(status: &tonic::Status) -> bool {
     let info = status.get_details_error_info();
-    info.is_some_and(|info| info.reason == "NO_PLAN_THEN")
+    let reasons = ["NO_PLAN_THEN", "ACCOUNT_CLOSED"];
+    info.is_some_and(|info| reasons.contains(&info.reason.as_str()))
 }
 
 async fn shown(
@@ -54,7 +53,7 @@ async fn shown(
     } else {
         format!("CONTRACT:{}", segment.contract_id)
     };
-    // A plan without a charge is priced by its minimum; without cycle it is the one a trial begins with.
+    // A plan without a charge is paid in advance; without a billing cycle it is the trial's plan.
     let in_advance = plan.charge.is_none();
     let state = if in_advance && segment.billing_cycle_code.is_empty() {
         State::Trial
@@ -75,7 +74,7 @@ async fn shown(
     })
 }
 
-/// Where a subscription stands that is in force.
+/// State of a subscription that is in force.
 async fn in_force(
     ctx: &Ctx,
     root: AccountId,
@@ -93,10 +92,15 @@ async fn in_force(
     Ok(State::Active)
 }
 
-/// The plan that was in force last.
-async fn ended(ctx: &Ctx, root: AccountId, family: &str) -> Result<pb::CurrentPlan, Error> {
+/// The last plan that was in force. An account that was closed as soon as it was opened never had one, yet it exists.
+async fn ended(ctx: &Ctx, account: &Account, family: &str) -> Result<pb::CurrentPlan, Error> {
+    let root = AccountId::from_uuid(account.root_id);
     let last = ctx.segments(root, family).await?.pop();
-    let last = last.ok_or(Error::AccountNotFound(root))?;
+    let last = last.ok_or(if account.closed_at.is_some() {
+        Error::AccountClosed(AccountId::from_uuid(account.account_id))
+    } else {
+        Error::AccountNotFound(root)
+    })?;
     Ok(pb::CurrentPlan {
         plan_code: last.plan_code,
         start_time: last.start_time,

@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{self, Tenant, closings};
+use crate::store::{Tenant, closings};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -21,8 +21,7 @@ pub async fn handle(
 ) -> Result<pb::GetDeletionReceiptResponse, Error> {
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let receipt = closings::receipt(&mut tx, account.account_id)
         .await?
         .ok_or(Error::DeletionReceiptNotFound(id))?;

@@ -6,10 +6,9 @@ use values::{AccountId, KycId};
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{self, Tenant, kyc_submissions};
+use crate::store::{Tenant, kyc_submissions};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -18,9 +17,8 @@ pub async fn handle(
 ) -> Result<pb::GetKycResponse, Error> {
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let kyc: Option<KycId> = wire::optional_id("kyc_id", &request.kyc_id)?;
-    let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let account = permit::sees_root(ctx, caller, id).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let found = match kyc {
         Some(kyc) => {
             let found = kyc_submissions::get(&mut tx, kyc.uuid()).await?;

@@ -9,9 +9,9 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
+use crate::store::Tenant;
 use crate::store::accounts::{self, Account};
 use crate::store::resources::{self, Resource};
-use crate::store::{self, Tenant};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -20,8 +20,7 @@ pub async fn handle(
 ) -> Result<pb::GetResourceResponse, Error> {
     let id: ResourceId = wire::id("resource_id", &request.resource_id)?;
     let (resource, account) = found(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let release_at = accounts::release_at(&mut tx, account.root_id).await?;
     tx.commit().await?;
     Ok(pb::GetResourceResponse {
@@ -29,17 +28,19 @@ pub async fn handle(
     })
 }
 
-/// The resource `id` and its account, if `caller` may do `action` for that.
+/// The resource `id` and its account, if `caller` may do `action` for that account.
 pub async fn found(
     ctx: &Ctx,
     caller: &Caller,
     id: ResourceId,
     action: Action,
 ) -> Result<(Resource, Account), Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let resource = resources::get(&mut tx, id.uuid()).await?;
+    let of = resource.as_ref().map(|it| (it.account_id, it.root_id));
+    let known = permit::knows(&mut tx, caller, of).await?;
     tx.commit().await?;
+    let resource = resource.filter(|_| known);
     let resource = resource.ok_or(Error::ResourceNotFound(id))?;
     let account = AccountId::from_uuid(resource.account_id);
     match permit::allowed(ctx, caller, account, action).await {

@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{self, Tenant, tickets};
+use crate::store::{Tenant, tickets};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -17,12 +17,12 @@ pub async fn handle(
     request: pb::GetTicketRequest,
 ) -> Result<pb::GetTicketResponse, Error> {
     let id: TicketId = wire::id("ticket_id", &request.ticket_id)?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
-    let ticket = tickets::get(&mut tx, id.uuid())
-        .await?
-        .ok_or(Error::TicketNotFound(id))?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
+    let ticket = tickets::get(&mut tx, id.uuid()).await?;
+    let of = ticket.as_ref().map(|it| (it.account_id, it.root_id));
+    let known = permit::knows(&mut tx, caller, of).await?;
     tx.commit().await?;
+    let ticket = ticket.filter(|_| known).ok_or(Error::TicketNotFound(id))?;
     match permit::allowed(
         ctx,
         caller,

@@ -7,7 +7,7 @@ use values::UserId;
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::ops::permit;
+use crate::ops::permit::{self, Sight};
 use crate::store::users;
 
 pub async fn handle(
@@ -16,11 +16,12 @@ pub async fn handle(
     request: pb::GetUserRequest,
 ) -> Result<pb::GetUserResponse, Error> {
     let id: UserId = wire::id("user_id", &request.user_id)?;
-    // A person knows nobody's address but their own.
-    if permit::person(caller).is_some_and(|person| person != id.uuid()) {
-        return Err(Error::UserNotFound(id));
+    // A person may read only their own user.
+    match permit::sight(caller)? {
+        Sight::Own(person) if person != id => return Err(Error::UserNotFound(id)),
+        Sight::Own(_) | Sight::All => {}
     }
-    let user = users::get(&mut *ctx.db.acquire().await?, id.uuid())
+    let user = users::get(&mut ctx.db.acquire().await?, id.uuid())
         .await?
         .ok_or(Error::UserNotFound(id))?;
     Ok(pb::GetUserResponse {

@@ -1,4 +1,6 @@
 //! `AccountService.GoLive`
+//!
+//! Marks the account as live, once it has upgraded and its KYC permits it.
 
 use chassis::{Call, Unit, wire};
 use proto::account::v1 as pb;
@@ -16,7 +18,7 @@ use crate::store::accounts;
 
 pub async fn handle(ctx: Ctx, call: Call<pb::GoLiveRequest>) -> Result<pb::GoLiveResponse, Error> {
     let id: AccountId = wire::id("account_id", &call.message.account_id)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
+    let account = permit::acting(&ctx, &call, id, Action::ChangePlan).await?;
     if account.root_id != account.account_id {
         return Err(Error::UseRootAccount {
             account: id,
@@ -29,7 +31,7 @@ pub async fn handle(ctx: Ctx, call: Call<pb::GoLiveRequest>) -> Result<pb::GoLiv
         at: None,
     };
     match answer(&ctx, &account, &asked, call.now).await?.denial {
-        // Once live it stays so.
+        // An account that is live stays live, so a repeated call succeeds.
         _ if account.live_at.is_some() => {}
         Some(Denial::TrialLimit) => return Err(Error::UpgradeFirst(id)),
         Some(Denial::KycNotApproved) => return Err(Error::KycNotApproved(id)),
@@ -37,7 +39,7 @@ pub async fn handle(ctx: Ctx, call: Call<pb::GoLiveRequest>) -> Result<pb::GoLiv
         None => {}
     }
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    permit::lock(&mut unit, &account).await?;
     let before = accounts::get(&mut unit.tx, account.account_id)
         .await?
         .ok_or(Error::Stored("account"))?;

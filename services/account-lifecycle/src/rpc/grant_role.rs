@@ -20,12 +20,13 @@ pub async fn handle(
     let id = wire::id("account_id", &request.account_id)?;
     let user: UserId = wire::id("user_id", &request.user_id)?;
     let role = wire::code("role_code", &request.role_code)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::Manage).await?;
+    let account = permit::acting(&ctx, &call, id, Action::Manage).await?;
     let profile = ctx.profile_of(&account).await?;
     if !profile.roles.iter().any(|known| known == role) {
         return Err(Error::RoleNotFound(role.to_owned()));
     }
     let mut unit = permit::step(&ctx, &call, &account).await?;
+    permit::lock(&mut unit, &account).await?;
     users::hold(&mut unit.tx, user.uuid())
         .await?
         .ok_or(Error::UserNotFound(user))?;

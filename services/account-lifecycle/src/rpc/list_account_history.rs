@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{self, Tenant, transitions};
+use crate::store::{Tenant, transitions};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -20,8 +20,7 @@ pub async fn handle(
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(|text| text.parse::<i64>().ok())?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let range = (before, page.size + 1);
     let found = transitions::list(&mut tx, account.account_id, state, range).await?;
     tx.commit().await?;

@@ -6,10 +6,9 @@ use proto::account::v1 as pb;
 use values::AccountId;
 
 use crate::ctx::Ctx;
-use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{self, Tenant};
+use crate::store::Tenant;
 
 pub async fn handle(
     ctx: &Ctx,
@@ -21,10 +20,9 @@ pub async fn handle(
     let method = method.filter(|it| !it.is_empty());
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(|text| text.parse::<i64>().ok())?;
-    let account = permit::allowed(ctx, caller, id, Action::See).await?;
+    let account = permit::sees_root(ctx, caller, id).await?;
     let root = account.root_id;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(root)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
     let found = audit_entries::<Ctx>(&mut tx, (root, method), (before, page.size + 1)).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);

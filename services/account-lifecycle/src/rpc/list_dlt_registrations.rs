@@ -6,11 +6,10 @@ use proto::account::v1 as pb;
 use super::convert;
 use super::list_accounts::{position, token};
 use crate::ctx::Ctx;
-use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
+use crate::store::Tenant;
 use crate::store::dlt_registrations::{self, Registration};
-use crate::store::{self, Tenant};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -20,9 +19,8 @@ pub async fn handle(
     let id = wire::id("account_id", &request.account_id)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
-    let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let account = permit::sees_root(ctx, caller, id).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let root = account.root_id;
     let found = dlt_registrations::list(&mut tx, root, before, page.size + 1).await?;
     tx.commit().await?;

@@ -8,7 +8,7 @@ use super::convert;
 use super::list_accounts::{position, token};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{self, Tenant, kyc_submissions};
+use crate::store::{Tenant, kyc_submissions};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -26,13 +26,12 @@ pub async fn handle(
         Ok(State::AdditionalInfoRequired) => Some("ADDITIONAL_INFO_REQUIRED"),
         Ok(State::Withdrawn) => Some("WITHDRAWN"),
         Ok(State::NotSubmitted) | Err(_) => {
-            return Err(field_error("state", "a state of submissions").into());
+            return Err(field_error("state", "the state of a submission").into());
         }
     };
     let page = Page::read(request.page_size, &request.page_token)?;
     let after = page.after(position)?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let filter = (account.map(AccountId::uuid), state);
     let found = kyc_submissions::list(&mut tx, filter, after, page.size + 1).await?;
     tx.commit().await?;

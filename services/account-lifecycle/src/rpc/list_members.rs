@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{self, Tenant, members};
+use crate::store::{Tenant, members};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -23,8 +23,7 @@ pub async fn handle(
         Some((Uuid::try_parse(user).ok()?, role.to_owned()))
     })?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let found = members::list(&mut tx, account.account_id, after, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);

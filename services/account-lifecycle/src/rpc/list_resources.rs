@@ -10,7 +10,7 @@ use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
 use crate::store::resources::{self, Resource};
-use crate::store::{self, Tenant, accounts};
+use crate::store::{Tenant, accounts};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -22,8 +22,7 @@ pub async fn handle(
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let of = (account.account_id, kind);
     let found = resources::list(&mut tx, of, before, page.size + 1).await?;
     let release_at = accounts::release_at(&mut tx, account.root_id).await?;

@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{self, Tenant, tickets};
+use crate::store::{Tenant, tickets};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -20,8 +20,7 @@ pub async fn handle(
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let found = tickets::list(&mut tx, account.account_id, before, page.size + 1).await?;
     tx.commit().await?;
     let (found, last) = page.cut(found);

@@ -10,7 +10,7 @@ use crate::domain::permission::Action;
 use crate::domain::whitelist::Listed;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{self, Tenant, whitelisted_numbers};
+use crate::store::{Tenant, whitelisted_numbers};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -21,8 +21,7 @@ pub async fn handle(
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(account.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
     let root = account.root_id;
     let found = whitelisted_numbers::list(&mut tx, root, before, page.size + 1).await?;
     tx.commit().await?;

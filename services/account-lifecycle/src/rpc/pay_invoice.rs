@@ -11,10 +11,10 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::permit;
+use crate::ops::{pay, permit};
 use crate::store::orders::{self, Order};
 
-/// Quotes what is due of an invoice: its taxes are in it.
+/// Quotes the amount due of an invoice, taxes included.
 pub async fn handle(
     ctx: &Ctx,
     call: &Call<pb::CreateOrderRequest>,
@@ -26,15 +26,16 @@ pub async fn handle(
         "invoice_payment.payment_method_id",
         &asked.payment_method_id,
     )?;
-    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let account = permit::acting(ctx, call, id, Action::BuyCredits).await?;
     let known = ctx.invoice(invoice).await?;
-    // Another's is as good as none.
+    // Another account's invoice gets the same answer as an unknown one.
     if known.account_id != AccountId::from_uuid(account.root_id).to_string() {
         return Err(Error::InvoiceNotFound(invoice));
     }
     if known.state() != billing::invoice::State::Open {
         return Err(Error::NothingDue(id));
     }
+    pay::usable(ctx, &account, method).await?;
     let words = format!("invoice {}", known.number);
     let lines = vec![line(&words, "INVOICE", known.amount_due.as_ref())];
     let order = Order {
@@ -46,7 +47,7 @@ pub async fn handle(
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
-            order: Some(convert::order(&order)),
+            order: Some(convert::order(&order, call.now)),
         })
         .await?)
 }

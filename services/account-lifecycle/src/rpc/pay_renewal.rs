@@ -1,4 +1,4 @@
-//! `AccountService.CreateOrder` for a cycle that could not be paid.
+//! `AccountService.CreateOrder` for an unpaid billing cycle.
 
 use chassis::{Call, wire};
 use proto::account::v1 as pb;
@@ -12,10 +12,10 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::permit;
+use crate::ops::{pay, permit};
 use crate::store::orders::{self, Order};
 
-/// Quotes the cycle that is due: what was asked for at its start, by a method whose owner is there (D13).
+/// Quotes the unpaid cycle: the amount of its collection, to be paid on-session by the customer (D13).
 pub async fn handle(
     ctx: &Ctx,
     call: &Call<pb::CreateOrderRequest>,
@@ -27,14 +27,15 @@ pub async fn handle(
         "renewal_payment.payment_method_id",
         &asked.payment_method_id,
     )?;
-    let account = permit::allowed(ctx, &call.caller, id, Action::BuyCredits).await?;
+    let account = permit::acting(ctx, call, id, Action::BuyCredits).await?;
     let due = ctx.subscription(id, family).await?;
     let due = due.filter(|it| it.state() == billing::subscription::State::PastDue);
     let collection = due.and_then(|it| it.collection_id.parse::<CollectionId>().ok());
     let collection = collection.ok_or(Error::NothingDue(id))?;
     let due = ctx.collection(collection).await?;
+    pay::usable(ctx, &account, method).await?;
     let net = net(&due).ok_or(Error::Stored("collection of billing"))?;
-    let mut lines = vec![line("the cycle that is due", "SUBSCRIPTION", Some(&net))];
+    let mut lines = vec![line("billing cycle due", "SUBSCRIPTION", Some(&net))];
     for tax in &due.taxes {
         lines.push(line(&tax.tax_code, &tax.tax_code, tax.amount.as_ref()));
     }
@@ -47,12 +48,12 @@ pub async fn handle(
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
-            order: Some(convert::order(&order)),
+            order: Some(convert::order(&order, call.now)),
         })
         .await?)
 }
 
-/// What is asked for without tax.
+/// The amount of a collection without tax.
 fn net(due: &billing::Collection) -> Option<Money> {
     let total = due.amount.as_ref()?;
     let currency: Currency = total.currency_code.parse().ok()?;

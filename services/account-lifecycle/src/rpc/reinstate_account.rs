@@ -7,7 +7,7 @@ use super::close_account::shown;
 use super::suspend_account::{may, reason};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::ops::{permit, suspend};
+use crate::ops::{permit, suspend, tell_standing};
 
 pub async fn handle(
     ctx: Ctx,
@@ -30,9 +30,11 @@ pub async fn handle(
         return Err(Error::AccountNotSuspended(id));
     }
     let shown = shown(&mut unit, account.account_id, call.now).await?;
-    Ok(unit
+    let answer = unit
         .commit(pb::ReinstateAccountResponse {
             account: Some(shown),
         })
-        .await?)
+        .await?;
+    tell_standing::soon(&ctx, account.root_id).await;
+    Ok(answer)
 }

@@ -1,4 +1,6 @@
 //! `AccountService.ReturnToService`
+//!
+//! Ends the dormancy of an account. Plans and numbers that the soft close ended do not come back.
 
 use chassis::{Call, Unit, wire};
 use proto::account::v1 as pb;
@@ -10,7 +12,7 @@ use crate::domain::account::Account;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
-use crate::ops::permit;
+use crate::ops::{permit, soft_close, tell_standing};
 use crate::store::accounts;
 
 pub async fn handle(
@@ -18,15 +20,17 @@ pub async fn handle(
     call: Call<pb::ReturnToServiceRequest>,
 ) -> Result<pb::ReturnToServiceResponse, Error> {
     let id = wire::id("account_id", &call.message.account_id)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::SoftClose).await?;
+    let account = permit::acting(&ctx, &call, id, Action::SoftClose).await?;
     if account.root_id != account.account_id {
         return Err(Error::UseRootAccount {
             account: id,
             root: AccountId::from_uuid(account.root_id),
         });
     }
+    // What its soft close has still to end does not end the plans that are bought from now on.
+    soft_close::finish(&ctx, account.root_id).await?;
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    permit::lock(&mut unit, &account).await?;
     let before = accounts::get(&mut unit.tx, account.root_id)
         .await?
         .ok_or(Error::Stored("account"))?;
@@ -50,9 +54,11 @@ pub async fn handle(
     history::tell(&mut unit.tx, of, &told, call.now).await?;
     accounts::set_dormant(&mut unit.tx, account.root_id, None).await?;
     let shown = shown(&mut unit, account.account_id, call.now).await?;
-    Ok(unit
+    let answer = unit
         .commit(pb::ReturnToServiceResponse {
             account: Some(shown),
         })
-        .await?)
+        .await?;
+    tell_standing::soon(&ctx, account.root_id).await;
+    Ok(answer)
 }

@@ -1,5 +1,9 @@
 //! `AccountService.ReviewKyc`
+//!
+//! A reviewer takes up, approves or rejects a submission, or asks for more information. An approval also moves the
+//! account's tax country to that of the KYC.
 
+use chassis::PgConnection;
 use chassis::{Call, Unit, field_error, wire};
 use proto::account::v1 as pb;
 use values::KycId;
@@ -7,8 +11,10 @@ use values::KycId;
 use super::convert;
 use super::submit_kyc::{moved, state};
 use crate::ctx::Ctx;
-use crate::domain::kyc::Review;
+use crate::domain::kyc::{KycState, Review};
 use crate::error::Error;
+use crate::ops::tell_details;
+use crate::store::billing_details::{self, BillingDetails};
 use crate::store::kyc_submissions::{self, Submission};
 use crate::store::{self, Tenant, accounts};
 
@@ -25,7 +31,7 @@ pub async fn handle(
         Ok(Action::Reject) => (Review::Reject, "REJECTED"),
         Ok(Action::AskInformation) => (Review::AskInformation, "INFORMATION_ASKED"),
         Ok(Action::Unspecified) | Err(_) => {
-            return Err(field_error("action", "an action of a reviewer").into());
+            return Err(field_error("action", "a reviewer's action").into());
         }
     };
     let reason = match review {
@@ -34,7 +40,7 @@ pub async fn handle(
         }
         Review::TakeUp | Review::Approve if request.reason.is_empty() => String::new(),
         Review::TakeUp | Review::Approve => {
-            return Err(field_error("reason", "empty for this action").into());
+            return Err(field_error("reason", "no value for this action").into());
         }
     };
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
@@ -42,6 +48,7 @@ pub async fn handle(
     let known = kyc_submissions::get(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::KycNotFound(id))?;
+    unit.concerns::<Error>(known.root_id).await?;
     store::enter(&mut unit.tx, Tenant::Root(known.root_id)).await?;
     accounts::lock(&mut unit.tx, known.root_id).await?;
     let known = kyc_submissions::get(&mut unit.tx, id.uuid())
@@ -60,6 +67,11 @@ pub async fn handle(
         ..known.clone()
     };
     kyc_submissions::set(&mut unit.tx, &submission).await?;
+    let followed = if next == KycState::Approved {
+        followed(&mut unit.tx, &submission).await?
+    } else {
+        None
+    };
     moved(
         &mut unit,
         &submission,
@@ -67,9 +79,29 @@ pub async fn handle(
         call.now,
     )
     .await?;
-    Ok(unit
+    let answer = unit
         .commit(pb::ReviewKycResponse {
             kyc_submission: Some(convert::kyc_submission(&submission)),
         })
-        .await?)
+        .await?;
+    // Best effort: if it fails, the job sends the details.
+    if let Some(details) = followed
+        && let Err(error) = tell_details::finish(&ctx, details.root_id).await
+    {
+        tracing::warn!(account.id = %details.root_id, error = %chassis::Chain(&error), "billing details could not be sent; a job will retry");
+    }
+    Ok(answer)
+}
+
+/// Moves the tax country of the account's billing details to that of its approved KYC (D33). Returns the details if
+/// they have changed.
+async fn followed(
+    db: &mut PgConnection,
+    approved: &Submission,
+) -> Result<Option<BillingDetails>, Error> {
+    let known = billing_details::get(db, approved.root_id).await?;
+    match known.and_then(|it| it.following(&approved.country_code)) {
+        Some(details) => Ok(Some(billing_details::set(db, &details).await?)),
+        None => Ok(None),
+    }
 }

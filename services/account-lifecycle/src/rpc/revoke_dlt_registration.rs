@@ -10,26 +10,28 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
+use crate::store::Tenant;
 use crate::store::dlt_registrations::{self, Registration};
-use crate::store::{self, Tenant, accounts};
 
 pub async fn handle(
     ctx: Ctx,
     call: Call<pb::RevokeDltRegistrationRequest>,
 ) -> Result<pb::RevokeDltRegistrationResponse, Error> {
     let id: RegistrationId = wire::id("dlt_registration_id", &call.message.dlt_registration_id)?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let known = dlt_registrations::get(&mut tx, id.uuid()).await?;
+    let of = known.as_ref().map(|it| (it.root_id, it.root_id));
+    let may = permit::knows(&mut tx, &call.caller, of).await?;
     tx.commit().await?;
+    let known = known.filter(|_| may);
     let known = known.ok_or(Error::DltRegistrationNotFound(id))?;
     let root = AccountId::from_uuid(known.root_id);
-    let account = match permit::allowed(&ctx, &call.caller, root, Action::ChangePlan).await {
+    let account = match permit::acting(&ctx, &call, root, Action::ChangePlan).await {
         Err(Error::AccountNotFound(_)) => return Err(Error::DltRegistrationNotFound(id)),
         other => other?,
     };
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    permit::lock(&mut unit, &account).await?;
     let known = dlt_registrations::get(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::Stored("registration"))?;

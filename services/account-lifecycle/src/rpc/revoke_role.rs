@@ -18,10 +18,10 @@ pub async fn handle(
     let id = wire::id("account_id", &request.account_id)?;
     let user: UserId = wire::id("user_id", &request.user_id)?;
     let role = wire::code("role_code", &request.role_code)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::Manage).await?;
+    let account = permit::acting(&ctx, &call, id, Action::Manage).await?;
     let profile = ctx.profile_of(&account).await?;
     let mut unit = permit::step(&ctx, &call, &account).await?;
-    // Owners leave one at a time, and the last one stays.
+    // Serializes the removal of owners, so that the last one stays.
     accounts::lock(&mut unit.tx, account.account_id).await?;
     if !members::revoke(&mut unit.tx, account.account_id, user.uuid(), role).await? {
         return Err(Error::MemberNotFound(user));

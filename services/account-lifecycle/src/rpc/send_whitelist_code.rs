@@ -10,8 +10,8 @@ use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::accounts::{self, Account};
-use crate::store::{self, Tenant, whitelisted_numbers};
+use crate::store::accounts::Account;
+use crate::store::{Tenant, whitelisted_numbers};
 
 pub async fn handle(
     ctx: Ctx,
@@ -21,7 +21,7 @@ pub async fn handle(
     let id = wire::id("whitelisted_number_id", &request.whitelisted_number_id)?;
     let account = account_of(&ctx, &call.caller, id).await?;
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    permit::lock(&mut unit, &account).await?;
     let known = whitelisted_numbers::get(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::WhitelistedNumberNotFound(id))?;
@@ -36,12 +36,14 @@ pub async fn handle(
         .await?)
 }
 
-/// The account of a number, if `caller` may use it.
+/// The account of a whitelist entry, if `caller` may use it.
 pub async fn account_of(ctx: &Ctx, caller: &Caller, id: WhitelistedId) -> Result<Account, Error> {
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let known = whitelisted_numbers::get(&mut tx, id.uuid()).await?;
+    let of = known.as_ref().map(|it| (it.account_id, it.root_id));
+    let may = permit::knows(&mut tx, caller, of).await?;
     tx.commit().await?;
+    let known = known.filter(|_| may);
     let known = known.ok_or(Error::WhitelistedNumberNotFound(id))?;
     let account = AccountId::from_uuid(known.account_id);
     match permit::allowed(ctx, caller, account, Action::Use).await {

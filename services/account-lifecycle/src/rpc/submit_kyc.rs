@@ -1,4 +1,7 @@
 //! `AccountService.SubmitKyc`
+//!
+//! Checks the documents against the requirements of the catalogue and stores the submission for review. Only metadata
+//! and digests of documents are stored.
 
 use chassis::{Call, FieldError, Unit, field_error, wire};
 use chrono::NaiveDate;
@@ -19,9 +22,9 @@ use crate::ops::permit;
 use crate::store::accounts;
 use crate::store::kyc_submissions::{self, Submission};
 
-/// A document that is asked for where the signatory is no director ends in this.
+/// Suffix of document codes that are required only if the signatory is not a director.
 const IF_NOT_DIRECTOR: &str = "_IF_NOT_DIRECTOR";
-/// How many documents a submission may have.
+/// Maximum of documents per submission.
 const DOCUMENTS_MAX: usize = 20;
 
 pub async fn handle(
@@ -32,7 +35,7 @@ pub async fn handle(
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let country = country("country_code", &request.country_code)?;
     let legal_name = wire::text("legal_name", &request.legal_name, 200)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
+    let account = permit::acting(&ctx, &call, id, Action::ChangePlan).await?;
     if account.root_id != account.account_id {
         return Err(Error::UseRootAccount {
             account: id,
@@ -53,14 +56,14 @@ pub async fn handle(
         &holidays(&profile),
     );
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    permit::lock(&mut unit, &account).await?;
     let last = kyc_submissions::last(&mut unit.tx, account.root_id).await?;
     let before = last.as_ref().map(|it| it.state.clone()).unwrap_or_default();
     let again = match &last {
         Some(it) => state(it)?.resubmitted()?,
         None => false,
     };
-    // With what was asked for the same submission goes on; a new one begins anew.
+    // A resubmission with the required information continues the same submission; otherwise a new one begins.
     let kept = last.as_ref().filter(|_| again);
     missing(terms, (country, request.signatory_is_director), &given)?;
     let submission = Submission {
@@ -93,12 +96,12 @@ pub async fn handle(
         .await?)
 }
 
-/// Where a stored submission stands.
+/// The state of a stored submission.
 pub fn state(it: &Submission) -> Result<KycState, Error> {
     KycState::parse(&it.state).ok_or(Error::Stored("state of a submission"))
 }
 
-/// Tells that a submission has moved, and keeps where the account's KYC stands.
+/// Records the transition of a submission and sets the KYC state of the account.
 pub async fn moved(
     unit: &mut Unit,
     it: &Submission,
@@ -122,7 +125,7 @@ fn holidays(profile: &Profile) -> Vec<NaiveDate> {
     days.filter_map(|day| day.parse().ok()).collect()
 }
 
-/// An ISO 3166-1 code.
+/// Parses an ISO 3166-1 alpha-2 code.
 pub fn country<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
     let plain = text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase());
     if plain {
@@ -132,7 +135,7 @@ pub fn country<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
     }
 }
 
-/// The documents as sent: what they are, not the files.
+/// The metadata of the documents sent; the files themselves are not stored.
 fn documents(sent: &[pb::KycDocument], terms: &plan::KycTerms) -> Result<Vec<Value>, FieldError> {
     if sent.is_empty() || DOCUMENTS_MAX < sent.len() {
         return Err(field_error("documents", "1 to 20"));
@@ -147,7 +150,7 @@ fn documents(sent: &[pb::KycDocument], terms: &plan::KycTerms) -> Result<Vec<Val
         }) {
             return Err(field_error(
                 path("document_code"),
-                "a document that the catalogue lists",
+                "a document code of the catalogue",
             ));
         }
         let file_name = wire::text(&path("file_name"), &it.file_name, 200)?;
@@ -176,7 +179,7 @@ fn code(document: &Value) -> &str {
     code.unwrap_or_default().trim_end_matches(IF_NOT_DIRECTOR)
 }
 
-/// That nothing is missing which the catalogue asks for.
+/// Fails if a document that the catalogue requires is missing.
 fn missing(
     terms: &plan::KycTerms,
     (country, director): (&str, bool),

@@ -7,9 +7,9 @@ use super::close_account::shown;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::{permit, suspend};
+use crate::ops::{permit, suspend, tell_standing};
 use crate::store::accounts::Account;
-use chassis::{Caller, FieldError, field_error};
+use chassis::{Caller, FieldError, OperatorRole, field_error};
 use values::AccountId;
 
 pub async fn handle(
@@ -33,15 +33,17 @@ pub async fn handle(
         return Err(Error::AccountSuspended(id));
     }
     let shown = shown(&mut unit, account.account_id, call.now).await?;
-    Ok(unit
+    let answer = unit
         .commit(pb::SuspendAccountResponse {
             account: Some(shown),
         })
-        .await?)
+        .await?;
+    tell_standing::soon(&ctx, account.root_id).await;
+    Ok(answer)
 }
 
-/// The account, if the caller may suspend it for a reason: operators for fraud or terms, the root's owner one
-/// subaccount.
+/// The account, if the caller may suspend it for this reason: operators for fraud or terms, the root account's owner a
+/// single subaccount.
 pub async fn may(
     ctx: &Ctx,
     caller: &Caller,
@@ -49,20 +51,20 @@ pub async fn may(
     reason: &str,
 ) -> Result<Account, Error> {
     let account = permit::allowed(ctx, caller, id, Action::Manage).await?;
-    let person = matches!(caller, Caller::Person { .. });
+    let may_bar = caller.is_operator_with(&[OperatorRole::SupportAgent, OperatorRole::Risk]);
     if reason == "PARENT" && account.parent_id.is_none() {
         return Err(field_error("suspension_reason", "FRAUD or TERMS for a root account").into());
     }
-    if person && reason != "PARENT" {
+    if !may_bar && reason != "PARENT" {
         return Err(Error::OperatorsOnly("suspension_reason"));
     }
-    // What the root's owner does, a subaccount's own does not undo.
+    // A subaccount's own owner may not undo what the root account's owner did.
     let root = AccountId::from_uuid(account.root_id);
     permit::allowed(ctx, caller, root, Action::Manage).await?;
     Ok(account)
 }
 
-/// The reason; BALANCE is billing's.
+/// The suspension reason sent. `BALANCE` is refused, as only billing sets it.
 pub fn reason(sent: i32) -> Result<&'static str, FieldError> {
     use pb::account::SuspensionReason as Reason;
     match Reason::try_from(sent) {

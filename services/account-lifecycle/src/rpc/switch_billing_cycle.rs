@@ -1,6 +1,6 @@
 //! `AccountService.SwitchBillingCycle`
 
-use chassis::{Call, Caller, Unit, wire};
+use chassis::{Call, OperatorRole, Unit, wire};
 use proto::account::v1 as pb;
 use proto::plan::v1 as plan;
 
@@ -19,9 +19,10 @@ pub async fn handle(
     let id = wire::id("account_id", &request.account_id)?;
     let family = wire::code("family_code", &request.family_code)?;
     let cycle = wire::code("billing_cycle_code", &request.billing_cycle_code)?;
-    permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
-    if matches!(call.caller, Caller::Person { .. }) {
-        // The family's rules say whether a customer may, and whom to ask otherwise (C-23).
+    permit::acting(&ctx, &call, id, Action::ChangePlan).await?;
+    // Support may switch regardless of the family's rules (REQ-126).
+    if !call.caller.is_operator_with(&[OperatorRole::SupportAgent]) {
+        // The family's rules decide whether a customer may switch, and whom to contact otherwise (C-23).
         let current = ctx.current_plan(id, family).await?;
         let asked = plan::PreviewChangeRequest {
             account_id: id.to_string(),

@@ -15,10 +15,10 @@ pub async fn handle(
 ) -> Result<pb::UndoCancellationResponse, Error> {
     let id = wire::id("account_id", &call.message.account_id)?;
     let family = wire::code("family_code", &call.message.family_code)?;
-    let account = permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
+    let account = permit::acting(&ctx, &call, id, Action::ChangePlan).await?;
     ctx.undo_cancellation(id, family, call.derived_id("undo"))
         .await?;
-    // As the timeline stands now: an answer that is given again may be an old one.
+    // The present timeline is read, since a replayed response may be outdated.
     let segments = ctx
         .segments(AccountId::from_uuid(account.root_id), family)
         .await?;

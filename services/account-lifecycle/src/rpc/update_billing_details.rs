@@ -1,17 +1,21 @@
 //! `AccountService.UpdateBillingDetails`
+//!
+//! Stores the details here and then sends them to billing and payments; the job sends them if this call is cut short.
 
-use chassis::{Call, Caller, FieldError, Unit, field_error, wire};
+use chassis::{Call, FieldError, OperatorRole, PgConnection, Unit, field_error, wire};
 use proto::account::v1 as pb;
 use uuid::Uuid;
 use values::AccountId;
 
+use super::create_account::INVOICERS;
+use super::create_user::mailbox;
 use super::get_billing_details::shown;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{permit, tell_details};
-use crate::store::accounts;
 use crate::store::billing_details::{self, BillingDetails};
+use crate::store::{accounts, kyc_submissions};
 
 pub async fn handle(
     ctx: Ctx,
@@ -28,37 +32,50 @@ pub async fn handle(
             return Err(field_error("billing_mode", expected).into());
         }
     };
+    let reason = match request.country_reason.as_str() {
+        "" => "",
+        text => wire::text("country_reason", text, 200)?,
+    };
     let details = match &request.billing_details {
-        Some(sent) => Some(read(id.uuid(), sent)?),
+        Some(sent) => Some(read(&ctx, (id.uuid(), reason), sent)?),
         None => None,
     };
-    let account = permit::allowed(&ctx, &call.caller, id, Action::BuyCredits).await?;
+    let account = permit::acting(&ctx, &call, id, Action::BuyCredits).await?;
     if account.root_id != account.account_id {
         return Err(Error::UseRootAccount {
             account: id,
             root: AccountId::from_uuid(account.root_id),
         });
     }
-    if invoiced.is_some() && matches!(call.caller, Caller::Person { .. }) {
+    if invoiced.is_some() && !call.caller.is_operator_with(INVOICERS) {
         return Err(Error::OperatorsOnly("billing_mode"));
     }
-    // Who buys without tax has shown why.
+    // Purchases without tax need proof, which billing operators check.
     let exempt = details.as_ref().is_some_and(|it| it.export_supply);
-    if exempt && matches!(call.caller, Caller::Person { .. }) {
+    if exempt && !call.caller.is_operator_with(&[OperatorRole::Billing]) {
         return Err(Error::OperatorsOnly("billing_details.export_supply"));
     }
+    let by_operator = call.caller.is_operator_with(&[OperatorRole::Billing]);
+    if !reason.is_empty() && !by_operator {
+        return Err(Error::OperatorsOnly("country_reason"));
+    }
     let mut unit = permit::step(&ctx, &call, &account).await?;
+    // A concurrent KYC approval waits for the lock and then sees these details.
+    permit::lock(&mut unit, &account).await?;
     if let Some(invoiced) = invoiced {
         accounts::set_invoiced(&mut unit.tx, id.uuid(), invoiced).await?;
     }
-    let kept = match &details {
-        Some(details) => billing_details::set(&mut unit.tx, details).await?,
-        // As they are, to be told again with how it pays.
+    let kept = match details {
+        Some(details) => {
+            let details = settled(&mut unit.tx, details, by_operator).await?;
+            billing_details::set(&mut unit.tx, &details).await?
+        }
+        // Unchanged, but sent again together with the billing mode.
         None => billing_details::touch(&mut unit.tx, id.uuid()).await?,
     };
     unit.commit_step().await?;
-    // From here on they are known here: a retry, or the job, tells the others.
-    tell_details::finish(&ctx, &kept).await?;
+    // Stored from here on: a retry or the job sends them to the other services.
+    tell_details::finish(&ctx, kept.root_id).await?;
     let unit: Unit = permit::step(&ctx, &call, &account).await?;
     let mode = if invoiced.unwrap_or(account.invoiced) {
         pb::account::BillingMode::Invoiced
@@ -73,7 +90,23 @@ pub async fn handle(
         .await?)
 }
 
-fn read(root_id: Uuid, sent: &pb::BillingDetails) -> Result<BillingDetails, FieldError> {
+/// Details with the country that they have by the account's KYC: where one was withdrawn or another is under review, by
+/// the one that was approved last.
+async fn settled(
+    db: &mut PgConnection,
+    sent: BillingDetails,
+    by_operator: bool,
+) -> Result<BillingDetails, Error> {
+    let known = billing_details::get(db, sent.root_id).await?;
+    let country = kyc_submissions::country_once_approved(db, sent.root_id).await?;
+    Ok(sent.settled(known.as_ref(), country.as_deref(), by_operator)?)
+}
+
+fn read(
+    ctx: &Ctx,
+    (root_id, reason): (Uuid, &str),
+    sent: &pb::BillingDetails,
+) -> Result<BillingDetails, FieldError> {
     let text = |field: &str, text: &str, longest: usize| {
         let field = format!("billing_details.{field}");
         if text.is_empty() {
@@ -88,33 +121,37 @@ fn read(root_id: Uuid, sent: &pb::BillingDetails) -> Result<BillingDetails, Fiel
         return Err(field_error("billing_details.country_code", expected));
     }
     let state = wire::optional_code("billing_details.state_code", &sent.state_code)?;
-    let email = text("email", &sent.email, 254)?;
-    if !email.is_empty() && email.parse::<lettre::Address>().is_err() {
-        return Err(field_error("billing_details.email", "an e-mail address"));
-    }
+    let email = match sent.email.as_str() {
+        "" => "",
+        email => mailbox(ctx, "billing_details.email", email)?,
+    };
     Ok(BillingDetails {
         root_id,
         recipient_name: text("recipient_name", &sent.recipient_name, 200)?,
-        // With its lines.
+        // Keeps its line breaks.
         address: address(&sent.address)?,
         country_code: country,
         state_code: state.unwrap_or_default().to_owned(),
         tax_id: text("tax_id", &sent.tax_id, 50)?,
         export_supply: sent.export_supply,
-        email,
+        email: email.to_owned(),
+        country_reason: reason.to_owned(),
         revision: 0,
     })
 }
 
-/// An address of several lines.
+/// Characters per line on an invoice.
+const LINE: usize = 42;
+/// Lines that an address may take on an invoice.
+const LINES: usize = 8;
+
+/// Parses a multi-line address that fits on an invoice.
 fn address(sent: &str) -> Result<String, FieldError> {
-    let plain = |c: char| c == '\n' || !c.is_control();
-    let fits = sent.chars().count() <= 700 && sent.lines().count() <= 8;
-    if fits && sent.chars().all(plain) {
-        return Ok(sent.to_owned());
+    const FIELD: &str = "billing_details.address";
+    let taken = |line: &str| line.chars().count().div_ceil(LINE).max(1);
+    if LINES < sent.lines().map(taken).sum::<usize>() {
+        let expected = "at most 8 lines of 42 characters: longer lines count as several";
+        return Err(field_error(FIELD, expected));
     }
-    Err(field_error(
-        "billing_details.address",
-        "at most 8 lines of text and 700 characters",
-    ))
+    wire::lines(FIELD, sent, LINE * LINES + LINES).map(str::to_owned)
 }

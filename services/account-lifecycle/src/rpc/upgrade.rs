@@ -1,4 +1,4 @@
-//! `AccountService.CreateOrder` for the first paid plan of a trial, or one for a limited account.
+//! `AccountService.CreateOrder` for an upgrade: the first paid plan of a trial, or a new plan of a limited account.
 
 use chassis::{Call, Caller, field_error, wire};
 use proto::account::v1 as pb;
@@ -13,18 +13,17 @@ use crate::clients::{Profile, actor};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::permit;
-use crate::store::accounts::{self, Account};
+use crate::ops::{pay, permit, renew};
+use crate::store::accounts::Account;
 use crate::store::orders::{self, Order};
-use crate::store::{self, Tenant};
 
-/// The gate of the profile's KYC.
+/// The capability that the profile may gate behind KYC.
 const GATE: &str = "UPGRADE";
 
-/// Quotes an upgrade: the first cycle, the credit to begin with, and tax on lines of its own (REQ-096).
+/// Quotes an upgrade: the first cycle, the initial credit, and tax on separate lines (REQ-096).
 #[expect(
     clippy::too_many_lines,
-    reason = "fields, checks, quote, read top to bottom"
+    reason = "fields, checks and quote in the order in which they run"
 )]
 pub async fn handle(
     ctx: &Ctx,
@@ -47,7 +46,7 @@ pub async fn handle(
     if credit.is_some_and(|credit| credit.minor() < 0) {
         return Err(field_error("upgrade.credit_amount.amount", "0 or more").into());
     }
-    let account = permit::allowed(ctx, &call.caller, id, Action::ChangePlan).await?;
+    let account = permit::acting(ctx, call, id, Action::ChangePlan).await?;
     if account.root_id != account.account_id {
         return Err(Error::UseRootAccount {
             account: id,
@@ -63,6 +62,7 @@ pub async fn handle(
     if profile.kyc_gates.iter().any(|gate| gate == GATE) && account.kyc_state != "APPROVED" {
         return Err(Error::KycNotApproved(id));
     }
+    permit::taxable(ctx, &account).await?;
     let by_operator = matches!(call.caller, Caller::Operator { .. });
     let change = ctx
         .preview_change(plan::PreviewChangeRequest {
@@ -79,8 +79,9 @@ pub async fn handle(
     let to = change.to_plan.clone().ok_or(Error::Stored("plan"))?;
     enough(&account, &to, credit)?;
     let price = change.cycle_price.clone().ok_or(Error::Stored("price"))?;
-    let described = lines((plan_code, cycle), (price, &change.cycle_formula), credit);
+    let described = lines((plan_code, cycle), (price, &change), credit);
     let lines = buy_credits::priced(ctx, id, described).await?;
+    let renewal = renew::warnings(ctx, &account, family_code, method).await?;
     let order = Order {
         kind: "UPGRADE".to_owned(),
         effective_at: None,
@@ -89,39 +90,36 @@ pub async fn handle(
         ..quoted(call, &account, change, (call.now, lines))
     };
     let order = Order {
-        warnings: [order.warnings.clone(), unchecked].concat(),
+        warnings: [order.warnings.clone(), unchecked, renewal].concat(),
         ..order
     };
+    let plan = (plan_code, cycle);
+    pay::can_pay(ctx, &account, method, plan, order.total()).await?;
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;
     Ok(unit
         .commit(pb::CreateOrderResponse {
             order: Some(pb::Order {
                 plan_offer: Some(convert::offer(to, false)),
-                ..convert::order(&order)
+                ..convert::order(&order, call.now)
             }),
         })
         .await?)
 }
 
-/// Whether the commit of an order asks for an approved KYC: of an upgrade that is not committed yet.
-pub async fn is_gated(ctx: &Ctx, order: &Order) -> Result<bool, Error> {
+/// Whether the commit of an order asks for an approved KYC: of an upgrade of `account` that is not committed yet.
+pub fn is_gated(ctx: &Ctx, order: &Order, account: &Account) -> Result<bool, Error> {
     if order.kind != "UPGRADE" || order.committed_at.is_some() {
         return Ok(false);
     }
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::Root(order.root_id)).await?;
-    let account = accounts::get(&mut tx, order.root_id).await?;
-    tx.commit().await?;
-    let account = account.ok_or(Error::Stored("account"))?;
-    let gates = ctx.profile_of(&account).await?.kyc_gates;
+    let gates = ctx.profile_at_hand(account)?.kyc_gates;
     Ok(gates.iter().any(|gate| gate == GATE))
 }
 
-/// What is paid at once.
+/// The lines paid at once: the first cycle and the initial credit.
 fn lines(
     (plan_code, cycle): (&str, &str),
-    (price, formula): (WireMoney, &str),
+    (price, change): (WireMoney, &plan::Change),
     credit: Option<Money>,
 ) -> Vec<(String, billing::CollectionLine)> {
     let subscription = billing::CollectionLine {
@@ -129,10 +127,13 @@ fn lines(
         amount: Some(price),
         plan_code: plan_code.to_owned(),
         billing_cycle_code: cycle.to_owned(),
+        cycle_months: change.cycle_months,
+        cycle_end_date: change.cycle_end_date.clone(),
         ..billing::CollectionLine::default()
     };
+    let formula = &change.cycle_formula;
     let mut lines = vec![(
-        format!("{plan_code}, {cycle}: the first cycle, {formula}"),
+        format!("{plan_code}, {cycle}: first cycle, {formula}"),
         subscription,
     )];
     let credit = credit.filter(|credit| 0 < credit.minor());
@@ -143,7 +144,7 @@ fn lines(
     lines
 }
 
-/// That the first credit reaches the plan's minimum (REQ-100); who comes back has bought before.
+/// Checks that the first credit purchase reaches the plan's minimum (REQ-100). A returning account has met it before.
 fn enough(account: &Account, plan: &plan::Plan, credit: Option<Money>) -> Result<(), Error> {
     let Some(minimum) = plan
         .minimum_initial_credit
@@ -163,7 +164,7 @@ fn enough(account: &Account, plan: &plan::Plan, credit: Option<Money>) -> Result
     Err(Error::BelowMinimum(format!("{least} {}", least.currency())))
 }
 
-/// The self-checks that are not done, as warnings (REQ-079).
+/// Warnings for the checklist items that are not confirmed (REQ-079).
 fn unchecked(profile: &Profile, done: &[String]) -> Result<Vec<String>, Error> {
     if 20 < done.len() {
         return Err(field_error("upgrade.checklist_codes", "at most 20").into());

@@ -8,7 +8,7 @@ use super::send_whitelist_code::account_of;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::{accounts, whitelisted_numbers};
+use crate::store::whitelisted_numbers;
 
 pub async fn handle(
     ctx: Ctx,
@@ -21,7 +21,7 @@ pub async fn handle(
     }
     let account = account_of(&ctx, &call.caller, id).await?;
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    permit::lock(&mut unit, &account).await?;
     let known = whitelisted_numbers::get(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::WhitelistedNumberNotFound(id))?;
@@ -30,7 +30,7 @@ pub async fn handle(
         whitelisted_numbers::set(&mut unit.tx, &listed).await?;
     }
     if let Err(refused) = told {
-        // A wrong one counts, although the call is refused.
+        // The wrong attempt is committed although the call is refused.
         unit.commit_step().await?;
         return Err(refused.into());
     }

@@ -1,4 +1,6 @@
 //! `AccountService.WatchAccounts`
+//!
+//! Streams account changes after a resume token, from the outbox.
 
 use chassis::{Place, news};
 use proto::account::v1 as pb;
@@ -6,9 +8,9 @@ use proto::account::v1 as pb;
 use super::{Streamed, convert};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{self, Tenant, accounts, closings, transitions};
+use crate::store::{Tenant, accounts, closings, transitions};
 
-/// Changes read at once.
+/// Changes read per query.
 const BATCH: i64 = 100;
 
 pub fn handle(
@@ -22,17 +24,16 @@ pub fn handle(
         async move { changes(&ctx, &place).await }
     };
     Ok(Box::pin(news(
-        (ctx.db.clone(), ctx.wake.clone()),
+        (ctx.clone(), ctx.wake.clone()),
         (place, None),
         read,
     )))
 }
 
-/// The changes of a place, each with its account as it stands now.
+/// The changes after a position, each with the present state of its account.
 async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchAccountsResponse)>, Error> {
     let now = ctx.clock.now().await?;
-    let mut tx = ctx.db.begin().await?;
-    store::enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let mut changes = Vec::new();
     for (position, transition) in transitions::news(&mut tx, place, BATCH).await? {
         let account = accounts::get(&mut tx, transition.account_id)

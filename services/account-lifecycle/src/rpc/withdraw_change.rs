@@ -14,7 +14,7 @@ pub async fn handle(
 ) -> Result<pb::WithdrawChangeResponse, Error> {
     let id = wire::id("account_id", &call.message.account_id)?;
     let family = wire::code("family_code", &call.message.family_code)?;
-    permit::allowed(&ctx, &call.caller, id, Action::ChangePlan).await?;
+    permit::acting(&ctx, &call, id, Action::ChangePlan).await?;
     ctx.withdraw_change(id, family, call.derived_id("withdraw"))
         .await?;
     let unit: Unit = call.step::<Error>(&ctx.db).await?;

@@ -11,7 +11,6 @@ use crate::domain::kyc::KycRefused;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
-use crate::store::accounts;
 use crate::store::kyc_submissions::{self, Submission};
 
 pub async fn handle(
@@ -21,9 +20,9 @@ pub async fn handle(
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let reason = wire::text("reason", &request.reason, 1_000)?.to_owned();
-    let account = permit::allowed(&ctx, &call.caller, id, Action::Use).await?;
+    let account = permit::acting(&ctx, &call, id, Action::Use).await?;
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
-    accounts::lock(&mut unit.tx, account.root_id).await?;
+    permit::lock(&mut unit, &account).await?;
     let known = kyc_submissions::last(&mut unit.tx, account.root_id)
         .await?
         .ok_or(KycRefused::NotApproved)?;

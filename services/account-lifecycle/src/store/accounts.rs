@@ -1,12 +1,12 @@
 //! `account.accounts`
 
+use chassis::{PgConnection, StandsIn, Tenant};
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use crate::domain::account::Account;
 
-/// Adds an account.
+/// Inserts an account, unless the id exists.
 pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.insert
@@ -37,7 +37,7 @@ pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<()
     Ok(())
 }
 
-/// The account `id`; what suspends its root suspends it.
+/// The account `id`. Suspensions of its root account are included.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account>> {
     sqlx::query_as!(
         Account,
@@ -55,6 +55,80 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account
     .await
 }
 
+/// An account, and the roles of a person in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The account; what suspends its root suspends it.
+    pub account: Account,
+    /// The person's roles in it and its root.
+    pub roles: Vec<String>,
+}
+
+/// The account `id`, the roles of `person` in it and how it stands, in one round trip: its tenant is entered by it,
+/// until the transaction ends. To a person without a role in it, it is not there.
+pub async fn seen(
+    db: &mut PgConnection,
+    id: Uuid,
+    person: Option<Uuid>,
+) -> sqlx::Result<Option<(Seen, StandsIn)>> {
+    let row = sqlx::query!(
+        r#"-- account.accounts.seen
+        SELECT (s.it).root_id AS "root_id!", (s.it).account_id AS "account_id!", (s.it).parent_id AS "parent_id",
+               (s.it).profile_code AS "profile_code!", (s.it).display_name AS "display_name!",
+               (s.it).owner_id AS "owner_id!", (s.it).type AS "type!", (s.it).invoiced AS "invoiced!",
+               (s.it).currency AS "currency!", (s.it).created_at AS "created_at!", (s.it).opened_at AS "opened_at",
+               (s.it).trial_end_at AS "trial_end_at", (s.it).upgraded_at AS "upgraded_at",
+               (s.it).limited_at AS "limited_at", (s.it).limit_reason AS "limit_reason!",
+               (s.it).kyc_state AS "kyc_state!", (s.it).dormant_at AS "dormant_at", (s.it).closed_at AS "closed_at",
+               (s.it).live_at AS "live_at", s.suspended_for AS "suspensions!", s.stands_in AS "stands_in!",
+               s.limit_from AS "limit_from", s.held_roles AS "roles!"
+        FROM account.seen($1, $2) s"#,
+        id,
+        person
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| {
+        let account = Account {
+            root_id: row.root_id,
+            account_id: row.account_id,
+            parent_id: row.parent_id,
+            profile_code: row.profile_code,
+            display_name: row.display_name,
+            owner_id: row.owner_id,
+            r#type: row.r#type,
+            invoiced: row.invoiced,
+            currency: row.currency,
+            created_at: row.created_at,
+            opened_at: row.opened_at,
+            trial_end_at: row.trial_end_at,
+            upgraded_at: row.upgraded_at,
+            limited_at: row.limited_at,
+            limit_reason: row.limit_reason,
+            kyc_state: row.kyc_state,
+            dormant_at: row.dormant_at,
+            closed_at: row.closed_at,
+            live_at: row.live_at,
+            suspensions: row.suspensions,
+        };
+        Tenant::Root(account.root_id).noted();
+        let roles = row.roles;
+        (Seen { account, roles }, (row.stands_in, row.limit_from))
+    }))
+}
+
+/// Locks a root account, and tells whether its closing has begun and where its KYC stands; `None` where it is unknown.
+pub async fn hold_open(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<(bool, String)>> {
+    let row = sqlx::query!(
+        r#"-- account.accounts.hold_open
+        SELECT is_closing AS "is_closing!", its_kyc AS "kyc!" FROM account.hold_open($1)"#,
+        root
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.is_closing, row.kyc)))
+}
+
 /// Notes that the other services have opened an account.
 pub async fn set_opened(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
@@ -68,7 +142,7 @@ pub async fn set_opened(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Whether a user owns an account that is open, or whose closing is under way.
+/// Whether a user owns an account that is open or still closing.
 pub async fn any_open_of(db: &mut PgConnection, owner: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- account.accounts.any_open_of
@@ -83,7 +157,7 @@ pub async fn any_open_of(db: &mut PgConnection, owner: Uuid) -> sqlx::Result<boo
     .await
 }
 
-/// Takes an account live, with its subaccounts.
+/// Makes an account live, with its subaccounts.
 pub async fn set_live(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_live
@@ -96,7 +170,7 @@ pub async fn set_live(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Makes an account FULL with its subaccounts, which a TRIAL becomes by its first purchase (D5).
+/// Makes an account and its subaccounts `FULL`, which a trial becomes with its first purchase (D5).
 pub async fn set_full(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_full
@@ -110,7 +184,7 @@ pub async fn set_full(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Limits an account with its subaccounts from an instant on, or not.
+/// Sets or clears the limit of an account and its subaccounts.
 pub async fn set_limit(
     db: &mut PgConnection,
     root: Uuid,
@@ -134,7 +208,7 @@ pub async fn set_limit(
     Ok(())
 }
 
-/// Notes that history tells of the limit of an account.
+/// Records that the account history shows the present limit of an account.
 pub async fn set_limit_told(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_limit_told
@@ -146,7 +220,7 @@ pub async fn set_limit_told(db: &mut PgConnection, root: Uuid) -> sqlx::Result<(
     Ok(())
 }
 
-/// Whether history tells of the limit of an account.
+/// Whether the account history shows the present limit of an account.
 pub async fn is_limit_told(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- account.accounts.is_limit_told
@@ -157,7 +231,7 @@ pub async fn is_limit_told(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bo
     .await
 }
 
-/// Up to `limit` root accounts that are limited by `now` without that history tells of it.
+/// Up to `limit` root accounts whose limit has begun by `now` and is not in the account history yet.
 pub async fn to_limit(
     db: &mut PgConnection,
     now: DateTime<Utc>,
@@ -168,6 +242,8 @@ pub async fn to_limit(
         SELECT account_id FROM account.accounts
         WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
           AND limited_at <= $1
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'limit_accounts' AND c.key = account_id::text
+                        AND clock_timestamp() < c.held_until)
         ORDER BY limited_at LIMIT $2",
         now,
         limit
@@ -176,7 +252,7 @@ pub async fn to_limit(
     .await
 }
 
-/// When the next account is limited, up to `until`.
+/// When the next limit begins, up to `until`.
 pub async fn next_limit(
     db: &mut PgConnection,
     until: DateTime<Utc>,
@@ -185,14 +261,16 @@ pub async fn next_limit(
         "-- account.accounts.next_limit
         SELECT min(limited_at) FROM account.accounts
         WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
-          AND limited_at <= $1",
+          AND limited_at <= $1
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'limit_accounts' AND c.key = account_id::text
+                        AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)
     .await
 }
 
-/// Notes when the paid credit of a limited account expires.
+/// Records when the paid credit of a limited account expires.
 pub async fn set_lapse(db: &mut PgConnection, root: Uuid, at: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_lapse
@@ -205,12 +283,12 @@ pub async fn set_lapse(db: &mut PgConnection, root: Uuid, at: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Days before the end of a trial or a plan on which its owner is warned.
+/// Days before the end of a trial or a plan at which its owner is warned.
 const WARN_OF_LIMIT_DAYS: i32 = 3;
-/// Days before paid credit expires on which its owner is warned.
+/// Days before the expiry of paid credit at which the owner is warned.
 const WARN_OF_LAPSE_DAYS: i32 = 7;
 
-/// Up to `limit` root accounts of which something ends soon that was not warned of.
+/// Up to `limit` root accounts with a warning that is due.
 pub async fn to_warn(
     db: &mut PgConnection,
     now: DateTime<Utc>,
@@ -218,7 +296,8 @@ pub async fn to_warn(
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         r#"-- account.accounts.to_warn
-        SELECT account_id AS "account_id!" FROM account.accounts
+        SELECT account_id AS "account_id!" FROM (
+        SELECT account_id FROM account.accounts
         WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
           AND limited_at IS DISTINCT FROM limit_warned_at AND dormant_at IS NULL
           AND $1 < limited_at AND limited_at <= $1::timestamptz + make_interval(days => $3)
@@ -226,6 +305,9 @@ pub async fn to_warn(
         SELECT account_id FROM account.accounts
         WHERE parent_id IS NULL AND closed_at IS NULL AND credit_lapse_at IS DISTINCT FROM lapse_warned_at
           AND $1 < credit_lapse_at AND credit_lapse_at <= $1::timestamptz + make_interval(days => $4)
+        ) due
+        WHERE NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'warn_owners' AND c.key = due.account_id::text
+                            AND clock_timestamp() < c.held_until)
         LIMIT $2"#,
         now,
         limit,
@@ -233,6 +315,25 @@ pub async fn to_warn(
         WARN_OF_LAPSE_DAYS
     )
     .fetch_all(db)
+    .await
+}
+
+/// When a job of this service has work next, up to `until` and at the earliest at `now`; `None` while there is none to
+/// come by then.
+pub async fn next_work(
+    db: &mut PgConnection,
+    (now, until): (DateTime<Utc>, DateTime<Utc>),
+    sends_mail: bool,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.next_work\nSELECT account.next_work($1, $2, $3, $4, $5) AS at",
+        now,
+        until,
+        sends_mail,
+        WARN_OF_LIMIT_DAYS,
+        WARN_OF_LAPSE_DAYS
+    )
+    .fetch_one(db)
     .await
 }
 
@@ -248,10 +349,14 @@ pub async fn next_warning(
             (SELECT min(limited_at) - make_interval(days => $3) FROM account.accounts
              WHERE parent_id IS NULL AND closed_at IS NULL AND limited_at IS DISTINCT FROM limit_told_at
                AND limited_at IS DISTINCT FROM limit_warned_at AND dormant_at IS NULL
-               AND $1 < limited_at AND limited_at <= $2::timestamptz + make_interval(days => $3)),
+               AND $1 < limited_at AND limited_at <= $2::timestamptz + make_interval(days => $3)
+               AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'warn_owners' AND c.key = account_id::text
+                        AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)),
             (SELECT min(credit_lapse_at) - make_interval(days => $4) FROM account.accounts
              WHERE parent_id IS NULL AND closed_at IS NULL AND credit_lapse_at IS DISTINCT FROM lapse_warned_at
-               AND $1 < credit_lapse_at AND credit_lapse_at <= $2::timestamptz + make_interval(days => $4))) AS "at""#,
+               AND $1 < credit_lapse_at AND credit_lapse_at <= $2::timestamptz + make_interval(days => $4)
+               AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'warn_owners' AND c.key = account_id::text
+                        AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until))) AS "at""#,
         now,
         until,
         WARN_OF_LIMIT_DAYS,
@@ -264,13 +369,13 @@ pub async fn next_warning(
 /// What ends soon.
 #[derive(Debug)]
 pub struct Ends {
-    /// A trial or a plan.
+    /// End of a trial or a plan.
     pub limited_at: Option<DateTime<Utc>>,
-    /// Paid credit.
+    /// Expiry of paid credit.
     pub credit_lapse_at: Option<DateTime<Utc>>,
 }
 
-/// Takes up the warnings that are due of a root account, which is locked: each is taken once.
+/// Takes the warnings due for a root account, which the caller has locked; each is taken once.
 pub async fn take_warnings(
     db: &mut PgConnection,
     root: Uuid,
@@ -299,7 +404,7 @@ pub async fn take_warnings(
     .await
 }
 
-/// Makes an account dormant with its subaccounts, or brings it back.
+/// Makes an account and its subaccounts dormant, or returns them to service.
 pub async fn set_dormant(
     db: &mut PgConnection,
     root: Uuid,
@@ -313,6 +418,85 @@ pub async fn set_dormant(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Notes that what a root account which was made dormant has going on is to be ended, and whether an operator asked for
+/// it.
+pub async fn set_soft_closing(
+    db: &mut PgConnection,
+    root: Uuid,
+    by_operator: bool,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_soft_closing
+        UPDATE account.accounts SET soft_close_by_operator = $2 WHERE account_id = $1",
+        root,
+        by_operator
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Whether an operator asked for the soft close of a root account of which something is left to be ended; `None` where
+/// nothing is.
+pub async fn soft_close_under_way(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<bool>> {
+    let found = sqlx::query_scalar!(
+        "-- account.accounts.soft_close_under_way
+        SELECT soft_close_by_operator FROM account.accounts WHERE account_id = $1",
+        root
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.flatten())
+}
+
+/// Notes that all has ended that a root account had going on which is dormant since then.
+pub async fn set_soft_closed(
+    db: &mut PgConnection,
+    root: Uuid,
+    since: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.accounts.set_soft_closed
+        UPDATE account.accounts SET soft_close_by_operator = NULL WHERE account_id = $1 AND dormant_at = $2",
+        root,
+        since
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Up to `limit` root accounts whose soft close has not ended all that it must; none of an account that is closed for
+/// ever, as its closing ends it.
+pub async fn to_end(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.to_end
+        SELECT account_id FROM account.accounts a
+        WHERE soft_close_by_operator IS NOT NULL AND closed_at IS NULL
+          AND NOT EXISTS (SELECT FROM account.closings g WHERE g.account_id = a.account_id)
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'finish_soft_closes' AND c.key = a.account_id::text
+                        AND clock_timestamp() < c.held_until)
+        ORDER BY account_id LIMIT $1",
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Whether there is a soft close that has not ended all that it must and can go on now.
+pub async fn any_to_end(db: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- account.accounts.any_to_end
+        SELECT EXISTS (SELECT FROM account.accounts a
+                       WHERE soft_close_by_operator IS NOT NULL AND closed_at IS NULL
+          AND NOT EXISTS (SELECT FROM account.closings g WHERE g.account_id = a.account_id)
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'finish_soft_closes' AND c.key = a.account_id::text
+                        AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)) AS "any!""#
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Suspends an account for a reason; what suspends a root suspends its subaccounts.
@@ -329,7 +513,7 @@ pub async fn suspend(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Res
     Ok(done.rows_affected() == 1)
 }
 
-/// Lifts a reason of a suspension.
+/// Removes a suspension reason from an account. `false` if it was not suspended for it.
 pub async fn reinstate(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.accounts.reinstate
@@ -343,7 +527,8 @@ pub async fn reinstate(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::R
     Ok(done.rows_affected() == 1)
 }
 
-/// Closes an account for ever, a root with its subaccounts; gives those that were open.
+/// Closes an account permanently, a root with its subaccounts. Returns the accounts closed and whether each was
+/// suspended.
 pub async fn close(
     db: &mut PgConnection,
     id: Uuid,
@@ -365,7 +550,7 @@ pub async fn close(
         .collect())
 }
 
-/// Keeps where the KYC of an account and its subaccounts stands.
+/// Sets the KYC state of an account and its subaccounts.
 pub async fn set_kyc_state(db: &mut PgConnection, root: Uuid, state: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_kyc_state\nUPDATE account.accounts SET kyc_state = $2 WHERE root_id = $1",
@@ -377,7 +562,7 @@ pub async fn set_kyc_state(db: &mut PgConnection, root: Uuid, state: &str) -> sq
     Ok(())
 }
 
-/// Changes how an account pays.
+/// Sets whether an account pays by invoice.
 pub async fn set_invoiced(db: &mut PgConnection, id: Uuid, invoiced: bool) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_invoiced\nUPDATE account.accounts SET invoiced = $2 WHERE account_id = $1",
@@ -389,7 +574,7 @@ pub async fn set_invoiced(db: &mut PgConnection, id: Uuid, invoiced: bool) -> sq
     Ok(())
 }
 
-/// How many subaccounts a root has.
+/// Counts the open subaccounts of a root account.
 pub async fn count_subaccounts(db: &mut PgConnection, root: Uuid) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"-- account.accounts.count_subaccounts
@@ -401,7 +586,20 @@ pub async fn count_subaccounts(db: &mut PgConnection, root: Uuid) -> sqlx::Resul
     .await
 }
 
-/// Locks a root account, so that its subaccounts are counted and added one at a time.
+/// How many trials a user has opened, one not counted, whatever became of them but those that are customers now; of
+/// all tenants.
+pub async fn count_trials(db: &mut PgConnection, (owner, but): (Uuid, Uuid)) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- account.accounts.count_trials
+        SELECT account.trials_of($1, $2) AS "count!""#,
+        owner,
+        but
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Locks a root account, which serializes the creation of its subaccounts.
 pub async fn lock(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
     sqlx::query!("-- account.accounts.lock\nSELECT account_id FROM account.accounts WHERE account_id = $1 FOR UPDATE", root)
         .fetch_optional(db)
@@ -409,11 +607,24 @@ pub async fn lock(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Up to `limit` open accounts before `before`, newest first; of a parent, a profile, a member, or
-/// of all.
+/// Which accounts to list; what is `None` restricts nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'a> {
+    /// The subaccounts of this account.
+    pub parent: Option<Uuid>,
+    /// The accounts of this profile.
+    pub profile: Option<&'a str>,
+    /// The accounts in which this user has a role.
+    pub member: Option<Uuid>,
+    /// The accounts of this owner.
+    pub owner: Option<Uuid>,
+}
+
+/// Up to `limit` opened accounts before `before`, newest first. A member's accounts are found by their roles, without a
+/// scan of all accounts.
 pub async fn list(
     db: &mut PgConnection,
-    (parent, profile, member): (Option<Uuid>, Option<&str>, Option<Uuid>),
+    filter: Filter<'_>,
     before: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> sqlx::Result<Vec<Account>> {
@@ -425,40 +636,95 @@ pub async fn list(
                created_at, opened_at,
                trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
                suspensions, closed_at, live_at
-        FROM account.accounts a
+        FROM account.accounts
         WHERE opened_at IS NOT NULL AND ($1::uuid IS NULL OR parent_id = $1) AND ($2::text IS NULL OR profile_code = $2)
-          AND ($3::uuid IS NULL OR EXISTS (
-                SELECT FROM account.members m WHERE m.user_id = $3 AND m.account_id IN (a.account_id, a.root_id)))
+          AND ($3::uuid IS NULL
+               OR account_id = ANY(ARRAY(SELECT m.account_id FROM account.members m WHERE m.user_id = $3))
+               OR root_id = ANY(ARRAY(SELECT m.account_id FROM account.members m WHERE m.user_id = $3)))
           AND ($4::timestamptz IS NULL OR (created_at, account_id) < ($4, $5::uuid))
+          AND ($7::uuid IS NULL OR owner_id = $7)
         ORDER BY created_at DESC, account_id DESC LIMIT $6",
-        parent,
-        profile,
-        member,
+        filter.parent,
+        filter.profile,
+        filter.member,
         created_at,
         id,
-        limit
+        limit,
+        filter.owner
     )
     .fetch_all(db)
     .await
 }
 
-/// Up to `limit` accounts that the other services have not opened yet, the oldest first.
-pub async fn to_open(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Account>> {
+/// Up to `limit` opened accounts whose name begins with `name`, whatever the case of its letters, after the account
+/// `after`, in order of name.
+pub async fn by_name(
+    db: &mut PgConnection,
+    (name, filter): (&str, Filter<'_>),
+    after: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Account>> {
+    // The last code point: what begins with the name is before the name followed by it.
     sqlx::query_as!(
         Account,
-        "-- account.accounts.to_open
+        "-- account.accounts.by_name
         SELECT root_id, account_id, parent_id, profile_code, display_name, owner_id, type, invoiced, currency,
                created_at, opened_at,
                trial_end_at, upgraded_at, limited_at, limit_reason, kyc_state, dormant_at,
                suspensions, closed_at, live_at
-        FROM account.accounts WHERE opened_at IS NULL AND closed_at IS NULL ORDER BY created_at LIMIT $1",
+        FROM account.accounts
+        WHERE opened_at IS NOT NULL
+          AND name_folded >= lower($1::text) AND name_folded < lower($1::text) || chr(1114111)
+          AND ($2::uuid IS NULL OR parent_id = $2) AND ($3::text IS NULL OR profile_code = $3)
+          AND ($4::uuid IS NULL
+               OR account_id = ANY(ARRAY(SELECT m.account_id FROM account.members m WHERE m.user_id = $4))
+               OR root_id = ANY(ARRAY(SELECT m.account_id FROM account.members m WHERE m.user_id = $4)))
+          AND ($5::uuid IS NULL OR owner_id = $5)
+          AND ($6::uuid IS NULL
+               OR (name_folded, account_id)
+                  > (SELECT a.name_folded, a.account_id FROM account.accounts a WHERE a.account_id = $6))
+        ORDER BY name_folded, account_id LIMIT $7",
+        name,
+        filter.parent,
+        filter.profile,
+        filter.member,
+        filter.owner,
+        after,
         limit
     )
     .fetch_all(db)
     .await
 }
 
-/// The accounts that are erased with `id`: itself, and with a root its subaccounts.
+/// Up to `limit` accounts that the other services have yet to open and that no worker has claimed, oldest first.
+pub async fn to_open(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- account.accounts.to_open
+        SELECT account_id FROM account.accounts
+        WHERE opened_at IS NULL AND closed_at IS NULL
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'open_accounts' AND c.key = account_id::text
+                        AND clock_timestamp() < c.held_until)
+        ORDER BY created_at LIMIT $1",
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Whether an account has yet to be opened in the other services, apart from failed ones that are held back.
+pub async fn any_to_open(db: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- account.accounts.any_to_open
+        SELECT EXISTS (SELECT FROM account.accounts
+                       WHERE opened_at IS NULL AND closed_at IS NULL
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'open_accounts' AND c.key = account_id::text
+                        AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)) AS "any!""#
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// The accounts erased together with `id`: itself, and for a root its subaccounts.
 pub async fn with_subaccounts(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "-- account.accounts.with_subaccounts
@@ -470,19 +736,7 @@ pub async fn with_subaccounts(db: &mut PgConnection, id: Uuid) -> sqlx::Result<V
     .await
 }
 
-/// Erases the names of accounts.
-pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.accounts.erase
-        UPDATE account.accounts SET display_name = '' WHERE account_id = ANY($1)",
-        accounts
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Notes since when nothing is left to spend; `None` while something is.
+/// Records since when the balance is empty; `None` clears it.
 pub async fn set_empty(
     db: &mut PgConnection,
     root: Uuid,
@@ -500,8 +754,8 @@ pub async fn set_empty(
     Ok(())
 }
 
-/// Dates the release of the numbers of a root account: so many days after it was limited, or its balance was empty,
-/// whichever comes first; gives the date.
+/// Sets the release date of a root account's numbers: `limited_days` after its limit began or `empty_days` after its
+/// balance became empty, whichever comes first. Returns the date; `None` if neither applies.
 pub async fn set_release(
     db: &mut PgConnection,
     root: Uuid,
@@ -524,7 +778,7 @@ pub async fn set_release(
     .await
 }
 
-/// When the numbers of a root account are released.
+/// When the numbers of a root account are released; `None` if no release is planned.
 pub async fn release_at(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
         "-- account.accounts.release_at
@@ -536,7 +790,7 @@ pub async fn release_at(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Optio
     .map(Option::flatten)
 }
 
-/// Up to `limit` root accounts whose numbers are to be released by `now`.
+/// Up to `limit` root accounts whose numbers are due for release by `now`.
 pub async fn to_release(
     db: &mut PgConnection,
     now: DateTime<Utc>,
@@ -546,6 +800,8 @@ pub async fn to_release(
         "-- account.accounts.to_release
         SELECT account_id FROM account.accounts
         WHERE parent_id IS NULL AND closed_at IS NULL AND numbers_release_at <= $1
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'release_numbers' AND c.key = account_id::text
+                        AND clock_timestamp() < c.held_until)
         ORDER BY numbers_release_at LIMIT $2",
         now,
         limit
@@ -554,7 +810,7 @@ pub async fn to_release(
     .await
 }
 
-/// When numbers are to be released next, up to `until`.
+/// When the next numbers are released, up to `until`.
 pub async fn next_release(
     db: &mut PgConnection,
     until: DateTime<Utc>,
@@ -562,14 +818,16 @@ pub async fn next_release(
     sqlx::query_scalar!(
         "-- account.accounts.next_release
         SELECT min(numbers_release_at) FROM account.accounts
-        WHERE parent_id IS NULL AND closed_at IS NULL AND numbers_release_at <= $1",
+        WHERE parent_id IS NULL AND closed_at IS NULL AND numbers_release_at <= $1
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'release_numbers' AND c.key = account_id::text
+                        AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)
     .await
 }
 
-/// Notes that the numbers of a root account were released.
+/// Clears the release date of a root account, whose numbers are released.
 pub async fn set_released(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_released

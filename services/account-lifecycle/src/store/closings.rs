@@ -1,7 +1,7 @@
 //! `account.closings`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use crate::domain::closing::Closing;
@@ -12,7 +12,7 @@ pub async fn get(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Cl
         Closing,
         "-- account.closings.get
         SELECT root_id, account_id, state, option, close_at, purge_at, actor, currency, settlement_minor, refund_minor,
-               forfeited_micros, due_on, refund_ids, erased_at
+               forfeited_micros, due_on, refund_ids, erased_at, wait_reason
         FROM account.closings WHERE account_id = $1",
         account
     )
@@ -20,7 +20,7 @@ pub async fn get(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Cl
     .await
 }
 
-/// Begins a closing, unless one is there.
+/// Inserts a closing, unless the account has one.
 pub async fn insert(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.closings.insert
@@ -41,8 +41,34 @@ pub async fn insert(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Takes the closing of an account, or one of any that was cut short, for `lease` seconds; gives it with the
-/// token of whoever carries it out now.
+/// Up to `limit` closings before `before`, newest first; of one state or all. All tenants are entered.
+pub async fn list(
+    db: &mut PgConnection,
+    state: Option<&str>,
+    before: Option<(DateTime<Utc>, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<Closing>> {
+    let (close_at, account) = before.unzip();
+    sqlx::query_as!(
+        Closing,
+        "-- account.closings.list
+        SELECT root_id, account_id, state, option, close_at, purge_at, actor, currency, settlement_minor, refund_minor,
+               forfeited_micros, due_on, refund_ids, erased_at, wait_reason
+        FROM account.closings
+        WHERE ($1::text IS NULL OR state = $1)
+          AND ($2::timestamptz IS NULL OR (close_at, account_id) < ($2, $3::uuid))
+        ORDER BY close_at DESC, account_id DESC LIMIT $4",
+        state,
+        close_at,
+        account,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Leases the closing of an account, or with `None` the longest overdue one, for `lease` seconds. Returns it with the
+/// fencing token of the lease; `None` if none is due and free.
 pub async fn take(
     db: &mut PgConnection,
     account: Option<Uuid>,
@@ -58,7 +84,7 @@ pub async fn take(
             WHERE ($1::uuid IS NULL OR account_id = $1) AND state <> 'DONE' AND look_at <= clock_timestamp()
             ORDER BY look_at LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING root_id, account_id, state, option, close_at, purge_at, actor, currency, settlement_minor, refund_minor,
-                  forfeited_micros, due_on, refund_ids, erased_at, lease_token",
+                  forfeited_micros, due_on, refund_ids, erased_at, wait_reason, lease_token",
         account,
         lease
     )
@@ -80,13 +106,14 @@ pub async fn take(
             due_on: row.due_on,
             refund_ids: row.refund_ids,
             erased_at: row.erased_at,
+            wait_reason: row.wait_reason,
         };
         (closing, row.lease_token)
     }))
 }
 
-/// Keeps how far a closing has come, and its figures, and holds it for `lease` seconds more; `false` when another
-/// carries it out by now.
+/// Stores the progress of a closing and its amounts, and extends the lease by `lease` seconds. `false` if another
+/// worker has taken over.
 pub async fn set(
     db: &mut PgConnection,
     (it, token): (&Closing, Uuid),
@@ -96,6 +123,7 @@ pub async fn set(
         "-- account.closings.set
         UPDATE account.closings
         SET state = $3, settlement_minor = $4, refund_minor = $5, forfeited_micros = $6, due_on = $7, refund_ids = $8,
+            wait_reason = '', wait_count = 0,
             look_at = clock_timestamp()
                 + make_interval(secs => CASE $3 WHEN 'DONE' THEN 0 ELSE $9::bigint END::double precision)
         WHERE account_id = $1 AND lease_token = $2",
@@ -114,26 +142,28 @@ pub async fn set(
     Ok(done.rows_affected() == 1)
 }
 
-/// Lets a closing be tried again in `pause` seconds.
+/// Schedules a retry of a closing and stores why it waits: 5 seconds, doubled each time, at most 10 minutes. Returns
+/// the number of retries in a row; `None` if another worker has taken over.
 pub async fn put_off(
     db: &mut PgConnection,
     (account, token): (Uuid, Uuid),
-    pause: i64,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+    reason: &str,
+) -> sqlx::Result<Option<i32>> {
+    sqlx::query_scalar!(
         "-- account.closings.put_off
-        UPDATE account.closings SET look_at = clock_timestamp() + make_interval(secs => $3::bigint::double precision)
-        WHERE account_id = $1 AND lease_token = $2",
+        UPDATE account.closings
+        SET look_at = clock_timestamp() + make_interval(secs => least(600, 5 * 2 ^ least(wait_count, 7))),
+            wait_reason = $3, wait_count = wait_count + 1
+        WHERE account_id = $1 AND lease_token = $2 RETURNING wait_count",
         account,
         token,
-        pause
+        reason
     )
-    .execute(db)
-    .await?;
-    Ok(())
+    .fetch_optional(db)
+    .await
 }
 
-/// Forgets a closing that was given up.
+/// Deletes an aborted closing.
 pub async fn delete(db: &mut PgConnection, (account, token): (Uuid, Uuid)) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.closings.delete
@@ -146,7 +176,7 @@ pub async fn delete(db: &mut PgConnection, (account, token): (Uuid, Uuid)) -> sq
     Ok(())
 }
 
-/// Whether some closing is under way.
+/// Whether any closing is in progress.
 pub async fn any_under_way(db: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- account.closings.any_under_way
@@ -156,59 +186,59 @@ pub async fn any_under_way(db: &mut PgConnection) -> sqlx::Result<bool> {
     .await
 }
 
-/// Takes a closing whose data are to be deleted, for `lease` seconds.
-pub async fn take_to_erase(
+/// Up to `limit` closed accounts whose data is due for deletion by `now` and that no worker has claimed.
+pub async fn to_erase(
     db: &mut PgConnection,
     now: DateTime<Utc>,
-    lease: i64,
-) -> sqlx::Result<Option<(Uuid, Uuid)>> {
-    let row = sqlx::query!(
-        "-- account.closings.take_to_erase
-        UPDATE account.closings
-        SET look_at = clock_timestamp() + make_interval(secs => $2::bigint::double precision)
-        WHERE account_id = (
-            SELECT account_id FROM account.closings
-            WHERE state = 'DONE' AND erased_at IS NULL AND purge_at <= $1 AND look_at <= clock_timestamp()
-            ORDER BY purge_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING root_id, account_id",
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "-- account.closings.to_erase
+        SELECT account_id FROM account.closings
+        WHERE state = 'DONE' AND erased_at IS NULL AND purge_at <= $1
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'erase_accounts' AND c.key = account_id::text
+                            AND clock_timestamp() < c.held_until)
+        ORDER BY purge_at LIMIT $2",
         now,
-        lease
+        limit
     )
-    .fetch_optional(db)
-    .await?;
-    Ok(row.map(|row| (row.root_id, row.account_id)))
+    .fetch_all(db)
+    .await
 }
 
-/// When the next data are deleted, up to `until`.
+/// When the next deletion is due, up to `until`.
 pub async fn next_erasure(
     db: &mut PgConnection,
     until: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
         "-- account.closings.next_erasure
-        SELECT min(purge_at) FROM account.closings WHERE state = 'DONE' AND erased_at IS NULL AND purge_at <= $1",
+        SELECT min(purge_at) FROM account.closings
+        WHERE state = 'DONE' AND erased_at IS NULL AND purge_at <= $1
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'erase_accounts' AND c.key = account_id::text
+                            AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)
     .await
 }
 
-/// What was deleted of an account, and when.
+/// The receipt of a deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The account that was closed.
     pub account_id: Uuid,
     /// When it was closed.
     pub close_at: DateTime<Utc>,
-    /// When all services had erased it.
+    /// When every service had deleted the data.
     pub erased_at: DateTime<Utc>,
-    /// The accounts that were erased.
+    /// The accounts whose data was deleted.
     pub erased_ids: Vec<Uuid>,
-    /// What each service did.
+    /// What each service deleted.
     pub parts: serde_json::Value,
 }
 
-/// Keeps the receipt of a deletion; the first one stays.
+/// Stores the receipt of a deletion. `false` if there already is one, which stays.
 pub async fn set_erased(db: &mut PgConnection, it: &Receipt) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.closings.set_erased
@@ -224,7 +254,7 @@ pub async fn set_erased(db: &mut PgConnection, it: &Receipt) -> sqlx::Result<boo
     Ok(done.rows_affected() == 1)
 }
 
-/// The receipt of the deletion by which an account was erased.
+/// The receipt of the deletion that covered an account.
 pub async fn receipt(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Receipt>> {
     sqlx::query_as!(
         Receipt,

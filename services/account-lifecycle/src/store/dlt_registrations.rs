@@ -1,29 +1,29 @@
 //! `account.dlt_registrations`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A registration as stored.
+/// A DLT registration as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// The root account.
     pub root_id: Uuid,
-    /// Its id.
+    /// Registration id.
     pub registration_id: Uuid,
-    /// The destination country.
+    /// Destination country, ISO 3166 code.
     pub country_code: String,
-    /// The registry's id of the sender.
+    /// The sender's entity id in the national registry.
     pub entity_id: String,
-    /// The sender names registered.
+    /// Registered sender names.
     pub headers: Vec<String>,
-    /// From when it is in force.
+    /// Start of its validity.
     pub created_at: DateTime<Utc>,
-    /// Until when.
+    /// End of its validity; `None` while it is in force.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-/// Adds a registration; whether there was none in force for its country.
+/// Inserts a registration. `false` if one is already in force for the country.
 pub async fn insert(db: &mut PgConnection, it: &Registration) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.dlt_registrations.insert
@@ -98,24 +98,13 @@ pub async fn any_at(
     .await
 }
 
-/// Ends a registration.
+/// Revokes a registration.
 pub async fn revoke(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.dlt_registrations.revoke
         UPDATE account.dlt_registrations SET revoked_at = greatest(created_at, $2) WHERE registration_id = $1 AND revoked_at IS NULL",
         id,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Deletes the registrations of a root account.
-pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.dlt_registrations.erase\nDELETE FROM account.dlt_registrations WHERE root_id = $1",
-        root
     )
     .execute(db)
     .await?;

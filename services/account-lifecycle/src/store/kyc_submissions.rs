@@ -1,40 +1,40 @@
 //! `account.kyc_submissions`
 
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A submission as stored.
+/// A KYC submission as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
     /// The root account.
     pub root_id: Uuid,
-    /// Its id.
+    /// Submission id.
     pub kyc_id: Uuid,
-    /// Where it stands.
+    /// State name.
     pub state: String,
-    /// The country of the business.
+    /// Country of the business, ISO 3166 code.
     pub country_code: String,
-    /// Its registered name.
+    /// Registered name of the business.
     pub legal_name: String,
     /// Whether the signatory is a director.
     pub signatory_is_director: bool,
-    /// What the documents are.
+    /// Metadata of the documents.
     pub documents: Value,
-    /// When it was submitted last.
+    /// Time of the last submission.
     pub submitted_at: DateTime<Utc>,
-    /// Until when it should be reviewed.
+    /// Date by which it should be reviewed.
     pub review_due_on: NaiveDate,
-    /// When the reviewer last decided.
+    /// Time of the last decision.
     pub reviewed_at: Option<DateTime<Utc>>,
-    /// Who reviews it; empty before.
+    /// Reviewer; empty before a review.
     pub reviewer: String,
-    /// Why it was rejected or withdrawn, or what is asked for.
+    /// Why it was rejected or withdrawn, or what information is required.
     pub reason: String,
 }
 
-/// Keeps a submission in the place of what is kept of it.
+/// Inserts or replaces a submission.
 pub async fn set(db: &mut PgConnection, it: &Submission) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.kyc_submissions.set
@@ -76,7 +76,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Submiss
     .await
 }
 
-/// The last submission of an account.
+/// The latest submission of an account.
 pub async fn last(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Submission>> {
     sqlx::query_as!(
         Submission,
@@ -84,6 +84,21 @@ pub async fn last(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Subm
         SELECT root_id, kyc_id, state, country_code, legal_name, signatory_is_director, documents, submitted_at,
                review_due_on, reviewed_at, reviewer, reason
         FROM account.kyc_submissions WHERE root_id = $1 ORDER BY kyc_id DESC LIMIT 1",
+        root
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The country of the newest submission of an account that was ever approved, also where it was withdrawn since.
+pub async fn country_once_approved(
+    db: &mut PgConnection,
+    root: Uuid,
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "-- account.kyc_submissions.country_once_approved
+        SELECT country_code FROM account.kyc_submissions
+        WHERE root_id = $1 AND state IN ('APPROVED', 'WITHDRAWN') ORDER BY kyc_id DESC LIMIT 1",
         root
     )
     .fetch_optional(db)
@@ -117,16 +132,4 @@ pub async fn list(
     )
     .fetch_all(db)
     .await
-}
-
-/// Erases who submitted what: that it was reviewed, and how it ended, stays.
-pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.kyc_submissions.erase
-        UPDATE account.kyc_submissions SET legal_name = '', documents = '[]', reason = '' WHERE root_id = $1",
-        root
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `account.members`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// A role that a user holds in an account.
@@ -15,11 +15,11 @@ pub struct Member {
     pub user_id: Uuid,
     /// The role.
     pub role_code: String,
-    /// Since when.
+    /// Since when the role is held.
     pub granted_at: DateTime<Utc>,
 }
 
-/// Grants a role; holding it already changes nothing. Gives the grant that holds.
+/// Grants a role and returns the grant. If the user already holds the role, the earlier grant stays.
 pub async fn grant(db: &mut PgConnection, member: &Member) -> sqlx::Result<Member> {
     sqlx::query!(
         "-- account.members.grant
@@ -46,7 +46,7 @@ pub async fn grant(db: &mut PgConnection, member: &Member) -> sqlx::Result<Membe
     .await
 }
 
-/// Takes a role away; `false` when it was not held.
+/// Revokes a role; `false` if it was not held.
 pub async fn revoke(
     db: &mut PgConnection,
     account: Uuid,
@@ -65,7 +65,7 @@ pub async fn revoke(
     Ok(done.rows_affected() == 1)
 }
 
-/// How many users hold a role in an account.
+/// Counts the users who hold a role in an account.
 pub async fn count(db: &mut PgConnection, account: Uuid, role: &str) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"-- account.members.count
@@ -77,7 +77,7 @@ pub async fn count(db: &mut PgConnection, account: Uuid, role: &str) -> sqlx::Re
     .await
 }
 
-/// The roles of a user in an account and its root.
+/// The roles of a user in an account and in its root account.
 pub async fn roles(
     db: &mut PgConnection,
     user: Uuid,
@@ -118,7 +118,7 @@ pub async fn list(
     .await
 }
 
-/// Takes every role from a user.
+/// Revokes every role of a user.
 pub async fn revoke_all(db: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.members.revoke_all\nDELETE FROM account.members WHERE user_id = $1",
@@ -129,7 +129,7 @@ pub async fn revoke_all(db: &mut PgConnection, user: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Takes every role in an account but those of its owner, who may still read the receipt.
+/// Revokes every role in an account except its owner's, who may still read the receipt.
 pub async fn erase(db: &mut PgConnection, root: Uuid, owner: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.members.erase

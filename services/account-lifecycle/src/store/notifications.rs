@@ -1,42 +1,53 @@
 //! `account.notifications`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgConnection;
 use uuid::Uuid;
+use values::UserId;
 
 /// A notification as stored.
 #[derive(Clone, PartialEq)]
 pub struct Notification {
     /// The root account.
     pub root_id: Uuid,
-    /// The account that it tells of.
+    /// Account concerned.
     pub account_id: Uuid,
-    /// Its id.
+    /// Notification id.
     pub notification_id: Uuid,
-    /// What it tells of, the same on every retry.
+    /// Identity of the event, the same on every retry.
     pub event_key: String,
-    /// Its kind, such as `ACCOUNT_CLOSED`.
+    /// Kind, such as `ACCOUNT_CLOSED`.
     pub kind_code: String,
-    /// The address.
+    /// Recipient's email address.
     pub email: String,
     /// `[{"name", "value"}, …]`
     pub facts: Value,
-    /// A code that is in it; empty for none, and once sent.
+    /// Verification code to send; empty for none, and once sent.
     pub secret: String,
-    /// The invoice that goes with it.
+    /// Invoice to attach.
     pub invoice_id: Option<Uuid>,
-    /// PENDING, SENT or FAILED.
+    /// `PENDING`, `SENT` or `FAILED`.
     pub state: String,
-    /// How often sending was tried.
+    /// Delivery attempts so far.
     pub attempt_count: i32,
-    /// When its event happened.
+    /// Time of the event.
     pub created_at: DateTime<Utc>,
-    /// When it was sent.
+    /// Time of delivery to the mail server.
     pub sent_at: Option<DateTime<Utc>>,
 }
 
-/// Adds a notification, unless its event was told.
+impl Notification {
+    /// Its facts, each a name and a value; none once erased.
+    pub fn facts(&self) -> Vec<(&str, &str)> {
+        let facts = self.facts.as_array().into_iter().flatten();
+        facts
+            .filter_map(|it| Some((it.get("name")?.as_str()?, it.get("value")?.as_str()?)))
+            .collect()
+    }
+}
+
+/// Inserts a notification, unless there is one for its event.
 pub async fn insert(db: &mut PgConnection, it: &Notification) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.notifications.insert
@@ -59,7 +70,7 @@ pub async fn insert(db: &mut PgConnection, it: &Notification) -> sqlx::Result<()
     Ok(())
 }
 
-/// Up to `limit` notifications of an account before `before`, newest first, of a kind or of all.
+/// Up to `limit` notifications of an account before `before`, newest first; of one kind or all.
 pub async fn list(
     db: &mut PgConnection,
     (account, kind): (Uuid, Option<&str>),
@@ -86,7 +97,7 @@ pub async fn list(
     .await
 }
 
-/// A notification that is to be sent now, its try counted; nobody else gets it for `lease` seconds.
+/// Leases a notification that is due, for `lease` seconds, and counts the attempt.
 pub async fn take(db: &mut PgConnection, lease: i64) -> sqlx::Result<Option<Notification>> {
     sqlx::query_as!(
         Notification,
@@ -106,7 +117,8 @@ pub async fn take(db: &mut PgConnection, lease: i64) -> sqlx::Result<Option<Noti
     .await
 }
 
-/// Notes that a notification was sent, or given up; its code is forgotten.
+/// Marks a notification as sent, or as failed if `sent_at` is `None`; erases its code. A former address is erased once it
+/// has been told: nobody writes to it again, and its user may be deleted before the account.
 pub async fn end(
     db: &mut PgConnection,
     id: Uuid,
@@ -115,7 +127,8 @@ pub async fn end(
     sqlx::query!(
         "-- account.notifications.end
         UPDATE account.notifications
-        SET state = CASE WHEN $2::timestamptz IS NULL THEN 'FAILED' ELSE 'SENT' END, sent_at = $2, secret = ''
+        SET state = CASE WHEN $2::timestamptz IS NULL THEN 'FAILED' ELSE 'SENT' END, sent_at = $2, secret = '',
+            email = CASE WHEN $2::timestamptz IS NULL OR kind_code <> 'EMAIL_CHANGED' THEN email ELSE '' END
         WHERE notification_id = $1 AND state = 'PENDING'",
         id,
         sent_at
@@ -125,7 +138,35 @@ pub async fn end(
     Ok(())
 }
 
-/// Lets a notification be tried again in `pause` seconds.
+/// Erases the former addresses of a user who is deleted, from the notifications that told them so; one that is not sent
+/// yet is given up. All tenants are entered.
+pub async fn forget_former_addresses(db: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.notifications.forget_former_addresses
+        UPDATE account.notifications
+        SET email = '', state = CASE state WHEN 'PENDING' THEN 'FAILED' ELSE state END
+        WHERE kind_code = 'EMAIL_CHANGED' AND event_key LIKE 'address of ' || $1 || ' %'",
+        user.to_string()
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Makes a failed notification pending again, with its attempts counted anew.
+pub async fn again(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.notifications.again
+        UPDATE account.notifications SET state = 'PENDING', attempt_count = 0, look_at = clock_timestamp()
+        WHERE notification_id = $1 AND state = 'FAILED'",
+        id
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Schedules the next attempt in `pause` seconds.
 pub async fn put_off(db: &mut PgConnection, id: Uuid, pause: i64) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.notifications.put_off
@@ -140,8 +181,7 @@ pub async fn put_off(db: &mut PgConnection, id: Uuid, pause: i64) -> sqlx::Resul
     Ok(())
 }
 
-/// Whether a notification is being sent, or is about to be for the first time: asked by a test clock, which
-/// waits for it.
+/// Whether a notification is pending that has been tried at most once. The test clock waits for these.
 pub async fn any_due(db: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- account.notifications.any_due
@@ -151,18 +191,4 @@ pub async fn any_due(db: &mut PgConnection) -> sqlx::Result<bool> {
     )
     .fetch_one(db)
     .await
-}
-
-/// Erases whom accounts were told what; what was not sent by now is not.
-pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.notifications.erase
-        UPDATE account.notifications
-        SET email = '', facts = '[]', secret = '', state = CASE state WHEN 'PENDING' THEN 'FAILED' ELSE state END
-        WHERE account_id = ANY($1)",
-        accounts
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

@@ -1,15 +1,16 @@
 //! `account.orders`
 
+use chassis::{PgConnection, Tenant};
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::accounts::{Account, Seen};
 use crate::domain::order::{Standing, State};
 
 pub use crate::domain::order::Order;
 
 impl Order {
-    /// What decides what it may do next.
+    /// The part of the order that decides which transitions are possible.
     pub fn standing(&self) -> sqlx::Result<Standing> {
         let state = match self.state.as_str() {
             "QUOTED" => State::Quoted,
@@ -20,7 +21,8 @@ impl Order {
             "COMPLETED" => State::Completed,
             "FAILED" => State::Failed,
             "EXPIRED" => State::Expired,
-            _ => return Err(sqlx::Error::Decode("state of an order".into())),
+            "CANCELLED" => State::Cancelled,
+            _ => return Err(sqlx::Error::Decode("unknown order state".into())),
         };
         Ok(Standing {
             state,
@@ -31,7 +33,7 @@ impl Order {
     }
 }
 
-/// The name of a state in its column.
+/// Name of a state in the database.
 const fn name(state: State) -> &'static str {
     match state {
         State::Quoted => "QUOTED",
@@ -42,10 +44,24 @@ const fn name(state: State) -> &'static str {
         State::Completed => "COMPLETED",
         State::Failed => "FAILED",
         State::Expired => "EXPIRED",
+        State::Cancelled => "CANCELLED",
     }
 }
 
-/// Adds an order.
+/// Every state.
+const STATES: [State; 9] = [
+    State::Quoted,
+    State::Confirmed,
+    State::Committing,
+    State::AwaitingPayment,
+    State::AwaitingSettlement,
+    State::Completed,
+    State::Failed,
+    State::Expired,
+    State::Cancelled,
+];
+
+/// Inserts an order.
 pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.orders.insert
@@ -105,6 +121,112 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>>
     .await
 }
 
+/// The order `id`, its account and the roles of `person` in it, in one round trip: its tenant is entered by it, until
+/// the transaction ends. To a person without a role in the account, it is not there.
+#[expect(clippy::too_many_lines, reason = "one statement and its columns")]
+pub async fn seen(
+    db: &mut PgConnection,
+    id: Uuid,
+    person: Option<Uuid>,
+) -> sqlx::Result<Option<(Order, Seen)>> {
+    let row = sqlx::query!(
+        r#"-- account.orders.seen
+        SELECT (s.ordered).root_id AS "root_id!", (s.ordered).account_id AS "account_id!",
+               (s.ordered).order_id AS "order_id!", (s.ordered).kind AS "kind!", (s.ordered).state AS "state!",
+               (s.ordered).by_operator AS "by_operator!", (s.ordered).actor AS "actor!",
+               (s.ordered).family_code AS "family_code!", (s.ordered).from_plan_code AS "from_plan_code!",
+               (s.ordered).to_plan_code AS "to_plan_code!", (s.ordered).billing_cycle_code AS "billing_cycle_code!",
+               (s.ordered).effect AS "effect!", (s.ordered).effective_at AS "effective_at",
+               (s.ordered).billing_on AS "billing_on", (s.ordered).timeline_etag AS "timeline_etag!",
+               (s.ordered).catalogue_version AS "catalogue_version!", (s.ordered).action_label AS "action_label!",
+               (s.ordered).warnings AS "warnings!", (s.ordered).lines AS "lines!",
+               (s.ordered).confirmations_required AS "confirmations_required!",
+               (s.ordered).confirmations_given AS "confirmations_given!", (s.ordered).created_at AS "created_at!",
+               (s.ordered).expires_at AS "expires_at!", (s.ordered).committed_at AS "committed_at",
+               (s.ordered).completed_at AS "completed_at", (s.ordered).failure_reason AS "failure_reason!",
+               (s.ordered).method_id AS "method_id", (s.ordered).collection_id AS "collection_id",
+               (s.ordered).invoice_id AS "invoice_id", (s.ordered).auto_recharge AS "auto_recharge!",
+               (s.ordered).offer_id AS "offer_id!", (s.ordered).item AS "item!",
+               (s.ordered).resource_id AS "resource_id", (s.it).root_id AS "of_root_id!",
+               (s.it).account_id AS "of_account_id!", (s.it).parent_id AS "of_parent_id",
+               (s.it).profile_code AS "of_profile_code!", (s.it).display_name AS "of_display_name!",
+               (s.it).owner_id AS "of_owner_id!", (s.it).type AS "of_type!", (s.it).invoiced AS "of_invoiced!",
+               (s.it).currency AS "of_currency!", (s.it).created_at AS "of_created_at!",
+               (s.it).opened_at AS "of_opened_at", (s.it).trial_end_at AS "of_trial_end_at",
+               (s.it).upgraded_at AS "of_upgraded_at", (s.it).limited_at AS "of_limited_at",
+               (s.it).limit_reason AS "of_limit_reason!", (s.it).kyc_state AS "of_kyc_state!",
+               (s.it).dormant_at AS "of_dormant_at", (s.it).closed_at AS "of_closed_at",
+               (s.it).live_at AS "of_live_at", s.suspended_for AS "of_suspensions!", s.held_roles AS "roles!"
+        FROM account.order_seen($1, $2) s"#,
+        id,
+        person
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| {
+        let order = Order {
+            root_id: row.root_id,
+            account_id: row.account_id,
+            order_id: row.order_id,
+            kind: row.kind,
+            state: row.state,
+            by_operator: row.by_operator,
+            actor: row.actor,
+            family_code: row.family_code,
+            from_plan_code: row.from_plan_code,
+            to_plan_code: row.to_plan_code,
+            billing_cycle_code: row.billing_cycle_code,
+            effect: row.effect,
+            effective_at: row.effective_at,
+            billing_on: row.billing_on,
+            timeline_etag: row.timeline_etag,
+            catalogue_version: row.catalogue_version,
+            action_label: row.action_label,
+            warnings: row.warnings,
+            lines: row.lines,
+            confirmations_required: row.confirmations_required,
+            confirmations_given: row.confirmations_given,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            committed_at: row.committed_at,
+            completed_at: row.completed_at,
+            failure_reason: row.failure_reason,
+            method_id: row.method_id,
+            collection_id: row.collection_id,
+            invoice_id: row.invoice_id,
+            auto_recharge: row.auto_recharge,
+            offer_id: row.offer_id,
+            item: row.item,
+            resource_id: row.resource_id,
+        };
+        let account = Account {
+            root_id: row.of_root_id,
+            account_id: row.of_account_id,
+            parent_id: row.of_parent_id,
+            profile_code: row.of_profile_code,
+            display_name: row.of_display_name,
+            owner_id: row.of_owner_id,
+            r#type: row.of_type,
+            invoiced: row.of_invoiced,
+            currency: row.of_currency,
+            created_at: row.of_created_at,
+            opened_at: row.of_opened_at,
+            trial_end_at: row.of_trial_end_at,
+            upgraded_at: row.of_upgraded_at,
+            limited_at: row.of_limited_at,
+            limit_reason: row.of_limit_reason,
+            kyc_state: row.of_kyc_state,
+            dormant_at: row.of_dormant_at,
+            closed_at: row.of_closed_at,
+            live_at: row.of_live_at,
+            suspensions: row.of_suspensions,
+        };
+        Tenant::Root(order.root_id).noted();
+        let roles = row.roles;
+        (order, Seen { account, roles })
+    }))
+}
+
 /// The order `id`, locked.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
     sqlx::query_as!(
@@ -122,61 +244,72 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>
     .await
 }
 
-/// Keeps how an order stands; `now` is kept as the time of its commit. Whoever commits it carries it out, and a
-/// job only where that was cut short.
+/// Keeps how an order stands, and gives it as it is then; `now` is kept as the time of its commit. Whoever commits it
+/// carries it out, and a job only where that was cut short.
 pub async fn set_standing(
     db: &mut PgConnection,
     id: Uuid,
     standing: Standing,
     now: DateTime<Utc>,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Order> {
     let committed = (standing.state == State::Committing).then_some(now);
-    sqlx::query!(
+    sqlx::query_as!(
+        Order,
         "-- account.orders.set_standing
         UPDATE account.orders
         SET state = $2, confirmations_given = $3, committed_at = coalesce(committed_at, $4),
             look_at = clock_timestamp() + interval '2 s'
-        WHERE order_id = $1",
+        WHERE order_id = $1
+        RETURNING root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code,
+                  to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version,
+                  action_label, warnings, lines, confirmations_required, confirmations_given, created_at, expires_at,
+                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id,
+                  item, resource_id",
         id,
         name(standing.state),
         standing.given,
         committed
     )
-    .execute(db)
-    .await?;
-    Ok(())
+    .fetch_one(db)
+    .await
 }
 
-/// How a committed order ends.
+/// The outcome of a committed order.
 #[derive(Debug, Clone, Default)]
 pub struct End {
     /// When it took effect.
     pub effective_at: Option<DateTime<Utc>>,
-    /// Why it failed.
+    /// Why it failed; empty otherwise.
     pub reason: String,
-    /// Its collection.
+    /// Collection in `billing`.
     pub collection_id: Option<Uuid>,
-    /// Its invoice.
+    /// Invoice in `billing`.
     pub invoice_id: Option<Uuid>,
     /// The number that was bought.
     pub resource_id: Option<Uuid>,
 }
 
-/// Ends a committed order; one that has ended stays as it is. Tells whether it did.
+/// Ends a committed order and gives it; one that has ended stays as it is.
 pub async fn end(
     db: &mut PgConnection,
     id: Uuid,
     state: State,
     end: &End,
     now: DateTime<Utc>,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<Option<Order>> {
     let completed = (state == State::Completed).then_some(now);
-    let done = sqlx::query!(
+    sqlx::query_as!(
+        Order,
         "-- account.orders.end
         UPDATE account.orders
         SET state = $2, effective_at = coalesce($3, effective_at), failure_reason = $4, completed_at = $5,
             collection_id = coalesce($6, collection_id), invoice_id = $7, resource_id = $8
-        WHERE order_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')",
+        WHERE order_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')
+        RETURNING root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code,
+                  to_plan_code, billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version,
+                  action_label, warnings, lines, confirmations_required, confirmations_given, created_at, expires_at,
+                  committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id,
+                  item, resource_id",
         id,
         name(state),
         end.effective_at,
@@ -186,15 +319,56 @@ pub async fn end(
         end.invoice_id,
         end.resource_id
     )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    .fetch_optional(db)
+    .await
 }
 
-/// Up to `limit` orders of an account before `before`, newest first.
+/// Which orders to list by how they stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standings {
+    /// The states, as stored.
+    pub states: Vec<String>,
+    /// Of those that are not committed, the ones whose quote holds still, or with `false` those whose quote does not;
+    /// `None` for both.
+    pub holds: Option<bool>,
+    /// When.
+    pub now: DateTime<Utc>,
+}
+
+impl Standings {
+    /// The orders that are in `state` at `now`, or with `None` all.
+    pub fn of(state: Option<State>, now: DateTime<Utc>) -> Self {
+        let (states, holds) = match state {
+            None => (STATES.to_vec(), None),
+            Some(State::Quoted) => (vec![State::Quoted], Some(true)),
+            // A commit that has not asked for the payment yet is shown as confirmed.
+            Some(State::Confirmed | State::Committing) => {
+                (vec![State::Confirmed, State::Committing], Some(true))
+            }
+            Some(State::Expired) => (
+                vec![State::Quoted, State::Confirmed, State::Expired],
+                Some(false),
+            ),
+            Some(
+                ended @ (State::AwaitingPayment
+                | State::AwaitingSettlement
+                | State::Completed
+                | State::Failed
+                | State::Cancelled),
+            ) => (vec![ended], None),
+        };
+        Self {
+            states: states.into_iter().map(|it| name(it).to_owned()).collect(),
+            holds,
+            now,
+        }
+    }
+}
+
+/// Up to `limit` orders of an account before `before` that stand so, newest first.
 pub async fn list(
     db: &mut PgConnection,
-    account: Uuid,
+    (account, asked): (Uuid, &Standings),
     before: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<Order>> {
@@ -206,18 +380,56 @@ pub async fn list(
                warnings, lines, confirmations_required, confirmations_given, created_at, expires_at, committed_at,
                completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge,
                offer_id, item, resource_id
-        FROM account.orders WHERE account_id = $1 AND ($2::uuid IS NULL OR order_id < $2)
+        FROM account.orders
+        WHERE account_id = $1 AND ($2::uuid IS NULL OR order_id < $2) AND state = ANY($4::text[])
+          AND ($5::boolean IS NULL OR state NOT IN ('QUOTED', 'CONFIRMED') OR ($6 < expires_at) = $5)
         ORDER BY order_id DESC LIMIT $3",
         account,
         before,
-        limit
+        limit,
+        &asked.states,
+        asked.holds,
+        asked.now
     )
     .fetch_all(db)
     .await
 }
 
-/// Up to `limit` orders that were committed and not ended, and are to be looked at now. Each is looked
-/// at less often the longer it waits, up to once a minute; `often` looks at it again at once.
+/// Up to `limit` orders of all accounts before `before` that stand so, newest first. All tenants are entered.
+pub async fn list_all(
+    db: &mut PgConnection,
+    asked: &Standings,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Order>> {
+    // Those of each state are read in the order of its index, so that none is read that isn't answered.
+    sqlx::query_as!(
+        Order,
+        "-- account.orders.list_all
+        SELECT o.root_id, o.account_id, o.order_id, o.kind, o.state, o.by_operator, o.actor, o.family_code,
+               o.from_plan_code, o.to_plan_code, o.billing_cycle_code, o.effect, o.effective_at, o.billing_on,
+               o.timeline_etag, o.catalogue_version, o.action_label, o.warnings, o.lines, o.confirmations_required,
+               o.confirmations_given, o.created_at, o.expires_at, o.committed_at, o.completed_at, o.failure_reason,
+               o.method_id, o.collection_id, o.invoice_id, o.auto_recharge, o.offer_id, o.item, o.resource_id
+        FROM unnest($1::text[]) AS s (state)
+        CROSS JOIN LATERAL (
+            SELECT * FROM account.orders
+            WHERE state = s.state AND ($2::uuid IS NULL OR order_id < $2)
+              AND ($4::boolean IS NULL OR state NOT IN ('QUOTED', 'CONFIRMED') OR ($5 < expires_at) = $4)
+            ORDER BY order_id DESC LIMIT $3) o
+        ORDER BY o.order_id DESC LIMIT $3",
+        &asked.states,
+        before,
+        limit,
+        asked.holds,
+        asked.now
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Leases up to `limit` committed orders that have not ended and are due. The interval doubles with each attempt, from
+/// 500 ms to 64 s; with `often` the order is due again at once.
 pub async fn take_to_finish(
     db: &mut PgConnection,
     limit: i64,
@@ -245,7 +457,7 @@ pub async fn take_to_finish(
     .await
 }
 
-/// Up to `limit` orders that were committed and not ended.
+/// Up to `limit` committed orders that have not ended, whether due or not.
 pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Order>> {
     sqlx::query_as!(
         Order,
@@ -263,8 +475,8 @@ pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<O
     .await
 }
 
-/// Notes that the payment of a committed order is asked for; `false` when that was noted before, or it has
-/// ended.
+/// Records that the payment of a committed order is being requested. `false` if it was recorded before, or the order
+/// has ended.
 pub async fn set_asked(db: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.orders.set_asked
@@ -276,7 +488,27 @@ pub async fn set_asked(db: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     Ok(done.rows_affected() == 1)
 }
 
-/// Whether an order of a root account is committed and not ended.
+/// The committed orders of a root account that have not ended: id, state, and whether an operator quoted it.
+pub async fn under_way(
+    db: &mut PgConnection,
+    root: Uuid,
+) -> sqlx::Result<Vec<(Uuid, String, bool)>> {
+    let rows = sqlx::query!(
+        "-- account.orders.under_way
+        SELECT order_id, state, by_operator FROM account.orders
+        WHERE root_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')
+        ORDER BY order_id",
+        root
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.order_id, row.state, row.by_operator))
+        .collect())
+}
+
+/// Whether a root account has a committed order that has not ended.
 pub async fn any_under_way(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- account.orders.any_under_way
@@ -288,7 +520,7 @@ pub async fn any_under_way(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bo
     .await
 }
 
-/// Notes how the payment of a committed order stands; one that has ended stays as it is.
+/// Records the state of a committed order's payment, unless the order has ended.
 pub async fn set_payment(
     db: &mut PgConnection,
     id: Uuid,
@@ -303,18 +535,6 @@ pub async fn set_payment(
         id,
         name(state),
         collection
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Erases what accounts bought but for its kind: a number is theirs.
-pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.orders.erase
-        UPDATE account.orders SET item = '{}' WHERE account_id = ANY($1) AND item <> '{}'",
-        accounts
     )
     .execute(db)
     .await?;

@@ -1,37 +1,39 @@
 //! `account.resources`
 
+use std::fmt;
+
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A resource as stored.
+/// A resource of an account, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// Its root account.
+    /// Root account.
     pub root_id: Uuid,
-    /// Its account.
+    /// Account that holds it.
     pub account_id: Uuid,
-    /// Its id.
+    /// Resource id.
     pub resource_id: Uuid,
-    /// Its kind.
+    /// Kind, such as `PHONE_NUMBER`.
     pub kind_code: String,
-    /// Its id in the product that it is of.
+    /// Id in the product that manages it, such as the number itself.
     pub sid: String,
-    /// Its name for people.
+    /// Name given by the customer.
     pub display_name: String,
-    /// What it is.
+    /// Content; empty once it is released.
     pub document: String,
-    /// SHA-256 of the document.
+    /// SHA-256 of the content.
     pub digest: Vec<u8>,
     /// When it was recorded.
     pub created_at: DateTime<Utc>,
-    /// When it was released.
+    /// When it was released; `None` while it is held.
     pub released_at: Option<DateTime<Utc>>,
-    /// Whether billing rents it to the account.
+    /// Whether billing charges a monthly rental for it.
     pub rented: bool,
 }
 
-/// Adds a resource; whether there was none with its kind and sid.
+/// Inserts a resource. `false` if the account already holds one of this kind and sid.
 pub async fn insert(db: &mut PgConnection, it: &Resource) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.resources.insert
@@ -54,7 +56,7 @@ pub async fn insert(db: &mut PgConnection, it: &Resource) -> sqlx::Result<bool> 
     Ok(done.rows_affected() == 1)
 }
 
-/// The resource `id`, while it is held.
+/// The resource `id`, unless it has been released.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Resource>> {
     sqlx::query_as!(
         Resource,
@@ -68,7 +70,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Resourc
     .await
 }
 
-/// Up to `limit` resources of an account before `before`, newest first, of a kind or of all; without documents.
+/// Up to `limit` resources of an account before `before`, newest first, of one kind or all; without their content.
 pub async fn list(
     db: &mut PgConnection,
     (account, kind): (Uuid, Option<&str>),
@@ -95,7 +97,7 @@ pub async fn list(
     .await
 }
 
-/// How many resources of these kinds a root account with its subaccounts held at an instant.
+/// Counts the resources of these kinds that a root account and its subaccounts held at an instant.
 pub async fn count(
     db: &mut PgConnection,
     (root, kinds): (Uuid, &[String]),
@@ -114,7 +116,18 @@ pub async fn count(
     .await
 }
 
-/// Releases a resource for ever; what it was is forgotten.
+/// Counts all resources that an account holds.
+pub async fn count_held(db: &mut PgConnection, account: Uuid) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- account.resources.count_held
+        SELECT count(*) AS "held!" FROM account.resources WHERE account_id = $1 AND released_at IS NULL"#,
+        account
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Releases a resource permanently and erases its content.
 pub async fn release(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.resources.release
@@ -128,7 +141,7 @@ pub async fn release(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sql
     Ok(())
 }
 
-/// Releases the numbers that an account holds; what else it has goes when its data are deleted.
+/// Releases the numbers that an account holds. Other resources go when the account's data is deleted.
 pub async fn release_numbers(
     db: &mut PgConnection,
     account: Uuid,
@@ -146,7 +159,7 @@ pub async fn release_numbers(
     Ok(())
 }
 
-/// Releases every resource of these kinds that a root account with its subaccounts holds.
+/// Releases every resource of these kinds that a root account and its subaccounts hold.
 pub async fn release_all(
     db: &mut PgConnection,
     (root, kinds): (Uuid, &[String]),
@@ -165,20 +178,7 @@ pub async fn release_all(
     Ok(())
 }
 
-/// Deletes what accounts of a root hold and held.
-pub async fn erase(db: &mut PgConnection, root: Uuid, accounts: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.resources.erase
-        DELETE FROM account.resources WHERE root_id = $1 AND account_id = ANY($2)",
-        root,
-        accounts
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Takes back a number whose first month was not paid: it was never the account's.
+/// Deletes a number whose first month was not paid, as it never belonged to the account.
 pub async fn give_up(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.resources.give_up\nDELETE FROM account.resources WHERE resource_id = $1 AND rented",
@@ -189,26 +189,54 @@ pub async fn give_up(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Up to `limit` resources that were released and that billing still rents, with their root accounts.
-pub async fn to_give_back(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
-    let rows = sqlx::query!(
+/// A released resource whose rental in billing has yet to be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rented {
+    /// Its root account.
+    pub root_id: Uuid,
+    /// Resource id.
+    pub resource_id: Uuid,
+}
+
+impl fmt::Display for Rented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.resource_id, f)
+    }
+}
+
+/// Up to `limit` released resources whose rental has yet to be ended and that no worker has claimed.
+pub async fn to_give_back(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Rented>> {
+    sqlx::query_as!(
+        Rented,
         "-- account.resources.to_give_back
         SELECT root_id, resource_id FROM account.resources r WHERE rented AND released_at IS NOT NULL
           -- One whose order has not ended may not be rented yet.
           AND NOT EXISTS (SELECT FROM account.orders o WHERE o.order_id = r.resource_id
                           AND o.state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT'))
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'give_back' AND c.key = r.resource_id::text
+                        AND clock_timestamp() < c.held_until)
         ORDER BY released_at LIMIT $1",
         limit
     )
     .fetch_all(db)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|it| (it.root_id, it.resource_id))
-        .collect())
+    .await
 }
 
-/// Notes that billing does not rent a resource any more.
+/// Whether a rental has yet to be ended, apart from failed ones that are held back.
+pub async fn any_to_give_back(db: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- account.resources.any_to_give_back
+        SELECT EXISTS (SELECT FROM account.resources r WHERE rented AND released_at IS NOT NULL
+          AND NOT EXISTS (SELECT FROM account.orders o WHERE o.order_id = r.resource_id
+                          AND o.state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT'))
+          AND NOT EXISTS (SELECT FROM account.job_claims c WHERE c.job = 'give_back' AND c.key = r.resource_id::text
+                        AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)) AS "any!""#
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Records that the rental of a resource has ended.
 pub async fn set_given_back(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.resources.set_given_back
@@ -220,7 +248,7 @@ pub async fn set_given_back(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()>
     Ok(())
 }
 
-/// Whether a resource is held, or was.
+/// Whether a resource exists, held or released.
 pub async fn is_known(db: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- account.resources.is_known

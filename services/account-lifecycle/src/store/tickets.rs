@@ -1,39 +1,39 @@
 //! `account.tickets`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A ticket as stored.
+/// A support ticket as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
-    /// Its root account.
+    /// Root account.
     pub root_id: Uuid,
-    /// Its account.
+    /// Account that opened it.
     pub account_id: Uuid,
-    /// Its id.
+    /// Ticket id.
     pub ticket_id: Uuid,
-    /// EMAIL, CHAT or PHONE.
+    /// `EMAIL`, `CHAT` or `PHONE`.
     pub channel_code: String,
-    /// P1, P2 or P3.
+    /// `P1`, `P2` or `P3`.
     pub priority_code: String,
-    /// What it is about.
+    /// Subject line.
     pub subject: String,
-    /// The support plan stamped on it.
+    /// Support plan in force when the ticket was created.
     pub plan_code: String,
-    /// The platform plan stamped on it; empty for none.
+    /// Platform plan in force when the ticket was created; empty for none.
     pub platform_plan_code: String,
-    /// Minutes to the first response; 0 for no guarantee.
+    /// Minutes to the first response; 0 without a guarantee.
     pub response_minutes: i32,
-    /// Whether they run around the clock.
+    /// Whether response minutes count around the clock.
     pub response_always: bool,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// How it is handled under the platform plan; empty for none.
+    /// Support priority of the platform plan; empty for none.
     pub support_priority_code: String,
 }
 
-/// Adds a ticket.
+/// Inserts a ticket, unless the id exists.
 pub async fn insert(db: &mut PgConnection, ticket: &Ticket) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.tickets.insert
@@ -91,16 +91,4 @@ pub async fn list(
     )
     .fetch_all(db)
     .await
-}
-
-/// Erases what the tickets of accounts are about.
-pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.tickets.erase
-        UPDATE account.tickets SET subject = '' WHERE account_id = ANY($1) AND subject <> ''",
-        accounts
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

@@ -1,38 +1,37 @@
 //! `account.transitions`
 
-use chassis::Place;
+use chassis::{PgConnection, Place};
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A named, dated change of state.
+/// A change of an account's state, as recorded in its history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     /// The root account.
     pub root_id: Uuid,
     /// The account.
     pub account_id: Uuid,
-    /// Its place in the account's history; given when it is kept.
+    /// Number within the account's history; assigned on insert.
     pub sequence: i64,
-    /// Which state, such as MODE.
+    /// State that changed, such as `MODE`.
     pub state_code: String,
-    /// The id of what changed.
+    /// Id of what changed.
     pub resource_id: String,
-    /// Its name, such as UPGRADED.
+    /// Name of the transition, such as `UPGRADED`.
     pub transition_code: String,
-    /// The state before; empty at its start.
+    /// State before; empty for the first.
     pub from_code: String,
     /// The state after.
     pub to_code: String,
-    /// Who.
+    /// Who caused it.
     pub actor: String,
-    /// Why; empty for none.
+    /// Reason; empty for none.
     pub reason: String,
-    /// When.
+    /// When it happened.
     pub at: DateTime<Utc>,
 }
 
-/// Adds a transition at the end of the history of its account, which is locked, and to the news.
+/// Appends a transition to the history and to the outbox. The caller has locked the account.
 pub async fn insert(db: &mut PgConnection, it: &Transition) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.transitions.insert
@@ -59,9 +58,11 @@ pub async fn insert(db: &mut PgConnection, it: &Transition) -> sqlx::Result<()> 
     Ok(())
 }
 
-/// Up to `limit` transitions of a place in the order of their news, each with its position.
+/// Up to `limit` transitions between the two snapshots of a resume token, by outbox position, each with its position.
 ///
-/// By the index of who wrote them: what is not told yet is at its end, wherever the positions are.
+/// A new window starts at the lowest position written by a transaction that the first snapshot does not see. The index
+/// on `written_by` finds it without scanning rows that were delivered before. Later pages continue after the last
+/// position, so that the cost of a page does not grow with the backlog.
 pub async fn news(
     db: &mut PgConnection,
     place: &Place,
@@ -72,10 +73,13 @@ pub async fn news(
         SELECT o.position, t.root_id, t.account_id, t.sequence, t.state_code, t.resource_id, t.transition_code, t.from_code,
                t.to_code, t.actor, t.reason, t.at
         FROM account.outbox o JOIN account.transitions t ON (t.account_id, t.sequence) = (o.account_id, o.sequence)
-        WHERE o.written_by >= pg_snapshot_xmin($1::text::pg_snapshot)
-          AND NOT pg_visible_in_snapshot(o.written_by, $1::text::pg_snapshot)
-          AND pg_visible_in_snapshot(o.written_by, $2::text::pg_snapshot) AND $3 < o.position
-        ORDER BY o.position + 0 LIMIT $4",
+        WHERE NOT pg_visible_in_snapshot(o.written_by, $1::text::pg_snapshot)
+          AND pg_visible_in_snapshot(o.written_by, $2::text::pg_snapshot)
+          AND o.position > CASE WHEN 0 < $3::bigint THEN $3::bigint ELSE (
+                SELECT coalesce(min(u.position + 0) - 1, 9223372036854775807) FROM account.outbox u
+                WHERE u.written_by >= pg_snapshot_xmin($1::text::pg_snapshot)
+                  AND NOT pg_visible_in_snapshot(u.written_by, $1::text::pg_snapshot)) END
+        ORDER BY o.position LIMIT $4",
         place.told,
         place.telling,
         place.position,
@@ -102,7 +106,7 @@ pub async fn news(
     Ok(news.collect())
 }
 
-/// Up to `limit` transitions of an account before `before`, newest first; of one state, or of all.
+/// Up to `limit` transitions of an account before `before`, newest first; of one state or all.
 pub async fn list(
     db: &mut PgConnection,
     account: Uuid,
@@ -126,7 +130,7 @@ pub async fn list(
     .await
 }
 
-/// The transition that decided a state of an account at an instant.
+/// The latest transition of a state of an account at or before an instant.
 pub async fn last_before(
     db: &mut PgConnection,
     account: Uuid,
@@ -148,7 +152,7 @@ pub async fn last_before(
     .await
 }
 
-/// The reasons for which an account was suspended at an instant: those whose last word was SUSPENDED.
+/// The suspension reasons of an account at an instant: those whose latest transition is `SUSPENDED`.
 pub async fn suspensions(
     db: &mut PgConnection,
     account: Uuid,
@@ -167,18 +171,4 @@ pub async fn suspensions(
     )
     .fetch_all(db)
     .await
-}
-
-/// Erases what people wrote in the history of accounts; the reason code before it stays.
-pub async fn erase(db: &mut PgConnection, accounts: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.transitions.erase
-        UPDATE account.transitions
-        SET reason = CASE state_code WHEN 'KYC' THEN '' ELSE split_part(reason, ':', 1) END
-        WHERE account_id = ANY($1) AND (state_code = 'KYC' AND reason <> '' OR reason LIKE '%:%')",
-        accounts
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

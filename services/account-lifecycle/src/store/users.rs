@@ -1,23 +1,23 @@
-//! `account.users`
+//! `account.users`: a statement sees the one user whom it is about, or all where its transaction entered all tenants.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// A user as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Its id.
+    /// User id.
     pub user_id: Uuid,
-    /// Its address.
+    /// Email address.
     pub email: String,
-    /// Its name.
+    /// Name.
     pub display_name: String,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
 }
 
-/// Adds a user; `false` when its id or its address is taken.
+/// Inserts a user. `false` if the id or the email address is taken.
 pub async fn insert(db: &mut PgConnection, user: &User) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.users.insert
@@ -37,14 +37,16 @@ pub async fn insert(db: &mut PgConnection, user: &User) -> sqlx::Result<bool> {
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<User>> {
     sqlx::query_as!(
         User,
-        "-- account.users.get\nSELECT user_id, email, display_name, created_at FROM account.users WHERE user_id = $1",
+        r#"-- account.users.get
+        SELECT user_id AS "user_id!", email AS "email!", display_name AS "display_name!", created_at AS "created_at!"
+        FROM account.user_seen($1, 'NONE')"#,
         id
     )
     .fetch_optional(db)
     .await
 }
 
-/// Up to `limit` users before `before`, newest first.
+/// Up to `limit` users before `before`, newest first. All tenants are entered.
 pub async fn list(
     db: &mut PgConnection,
     before: Option<Uuid>,
@@ -62,27 +64,55 @@ pub async fn list(
     .await
 }
 
-/// The user `id`, kept from being deleted until the end of this transaction.
+/// The user with an e-mail address, whatever the case of its letters. All tenants are entered.
+pub async fn with_email(db: &mut PgConnection, email: &str) -> sqlx::Result<Option<User>> {
+    sqlx::query_as!(
+        User,
+        "-- account.users.with_email
+        SELECT user_id, email, display_name, created_at FROM account.users WHERE email_folded = lower($1::text)",
+        email
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Locks the user `id` against deletion (`FOR KEY SHARE`) until the transaction ends; `None` if there is none.
 pub async fn hold(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
-        "-- account.users.hold\nSELECT user_id FROM account.users WHERE user_id = $1 FOR KEY SHARE",
+        r#"-- account.users.hold
+        SELECT user_id AS "user_id!" FROM account.user_seen($1, 'HOLD')"#,
         id
     )
     .fetch_optional(db)
     .await
 }
 
-/// The user `id`, locked.
+/// Locks the user `id` for update; `None` if there is none.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
-        "-- account.users.lock\nSELECT user_id FROM account.users WHERE user_id = $1 FOR UPDATE",
+        r#"-- account.users.lock
+        SELECT user_id AS "user_id!" FROM account.user_seen($1, 'LOCK')"#,
         id
     )
     .fetch_optional(db)
     .await
 }
 
-/// Deletes a user.
+/// Changes the name and the address of a user. All tenants are entered.
+pub async fn update(db: &mut PgConnection, user: &User) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.users.update
+        UPDATE account.users SET email = $2, display_name = $3 WHERE user_id = $1",
+        user.user_id,
+        user.email,
+        user.display_name
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Deletes a user. All tenants are entered.
 pub async fn delete(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.users.delete\nDELETE FROM account.users WHERE user_id = $1",

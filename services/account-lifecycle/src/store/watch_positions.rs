@@ -1,8 +1,8 @@
 //! `account.watch_positions`
 
-use sqlx::PgConnection;
+use chassis::PgConnection;
 
-/// How far `source` was followed; "" for the beginning.
+/// The resume token up to which `source` has been processed; "" for the beginning.
 pub async fn get(db: &mut PgConnection, source: &str) -> sqlx::Result<String> {
     let token = sqlx::query_scalar!(
         "-- account.watch_positions.get\nSELECT resume_token FROM account.watch_positions WHERE source = $1",
@@ -13,16 +13,22 @@ pub async fn get(db: &mut PgConnection, source: &str) -> sqlx::Result<String> {
     Ok(token.unwrap_or_default())
 }
 
-/// Notes how far `source` was followed.
-pub async fn set(db: &mut PgConnection, source: &str, token: &str) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.watch_positions.set
-        INSERT INTO account.watch_positions (source, resume_token) VALUES ($1, $2)
-        ON CONFLICT (source) DO UPDATE SET resume_token = $2",
+/// Advances the resume token of `source` from `from` to `to`. `false` if another replica has advanced it in the
+/// meantime; the caller then rolls its transaction back.
+pub async fn advance(
+    db: &mut PgConnection,
+    source: &str,
+    (from, to): (&str, &str),
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "-- account.watch_positions.advance
+        INSERT INTO account.watch_positions AS p (source, resume_token) VALUES ($1, $3)
+        ON CONFLICT (source) DO UPDATE SET resume_token = $3 WHERE p.resume_token = $2",
         source,
-        token
+        from,
+        to
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }

@@ -1,12 +1,12 @@
 //! `account.whitelisted_numbers`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use crate::domain::whitelist::Listed;
 
-/// Adds a number; whether it was not on the list.
+/// Inserts a number. `false` if the root account already has it whitelisted.
 pub async fn insert(db: &mut PgConnection, it: &Listed) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.whitelisted_numbers.insert
@@ -29,7 +29,7 @@ pub async fn insert(db: &mut PgConnection, it: &Listed) -> sqlx::Result<bool> {
     Ok(done.rows_affected() == 1)
 }
 
-/// The number `id`, while it is on the list.
+/// The whitelist entry `id`, unless it has been removed.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Listed>> {
     sqlx::query_as!(
         Listed,
@@ -43,7 +43,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Listed>
     .await
 }
 
-/// The last entry of a number on the list of a root account, also one that was removed.
+/// The latest entry of a number for a root account, removed ones included.
 pub async fn last(
     db: &mut PgConnection,
     (root, number): (Uuid, &str),
@@ -61,7 +61,7 @@ pub async fn last(
     .await
 }
 
-/// How many numbers a root account has added since an instant, removed ones included.
+/// Counts the numbers that a root account has added since an instant, removed ones included.
 pub async fn added_since(
     db: &mut PgConnection,
     root: Uuid,
@@ -77,7 +77,7 @@ pub async fn added_since(
     .await
 }
 
-/// Keeps what has become of the code of a number.
+/// Stores the state of a number's verification code.
 pub async fn set(db: &mut PgConnection, it: &Listed) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.whitelisted_numbers.set
@@ -97,7 +97,7 @@ pub async fn set(db: &mut PgConnection, it: &Listed) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Up to `limit` numbers of a root account before `before`, newest first.
+/// Up to `limit` whitelisted numbers of a root account before `before`, newest first.
 pub async fn list(
     db: &mut PgConnection,
     root: Uuid,
@@ -123,7 +123,7 @@ pub async fn list(
     .await
 }
 
-/// How many numbers a root account has on its list.
+/// Counts the whitelisted numbers of a root account.
 pub async fn count(db: &mut PgConnection, root: Uuid) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"-- account.whitelisted_numbers.count
@@ -134,7 +134,7 @@ pub async fn count(db: &mut PgConnection, root: Uuid) -> sqlx::Result<i64> {
     .await
 }
 
-/// Whether a number was on the list of a root account, and verified, at an instant.
+/// Whether a number was whitelisted and verified at an instant.
 pub async fn is_verified_at(
     db: &mut PgConnection,
     (root, number): (Uuid, &str),
@@ -154,26 +154,13 @@ pub async fn is_verified_at(
     .await
 }
 
-/// Takes a number from the list.
+/// Removes a number from the whitelist.
 pub async fn remove(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.whitelisted_numbers.remove
         UPDATE account.whitelisted_numbers SET removed_at = $2 WHERE number_id = $1 AND removed_at IS NULL",
         id,
         now
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Deletes the numbers of accounts of a root.
-pub async fn erase(db: &mut PgConnection, root: Uuid, accounts: &[Uuid]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- account.whitelisted_numbers.erase
-        DELETE FROM account.whitelisted_numbers WHERE root_id = $1 AND account_id = ANY($2)",
-        root,
-        accounts
     )
     .execute(db)
     .await?;

@@ -1,24 +1,24 @@
-//! What a whole month of a plan costs.
+//! The charge for a whole month of a plan.
 
 use values::{Amount, Currency, Ratio, Rounding};
 
-/// How a month of a plan is charged.
+/// The pricing model of a plan's month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Charge {
-    /// Nothing.
+    /// Free of charge.
     Free,
-    /// The same each month.
+    /// A fixed amount per month.
     Flat {
-        /// Minor units.
+        /// Amount in minor units.
         minor: i64,
     },
-    /// A graduated percentage of the month's usage, within bounds.
+    /// A graduated percentage of the month's usage, between a minimum and a maximum.
     Percent {
-        /// The tiers, lowest first, the last one without bound.
+        /// The tiers, lowest first; the last one is unbounded.
         tiers: Vec<Tier>,
-        /// The least, in minor units.
+        /// Minimum in minor units.
         minimum_minor: i64,
-        /// The most, in minor units; `None` for unbounded.
+        /// Maximum in minor units; `None` if unbounded.
         maximum_minor: Option<i64>,
     },
 }
@@ -43,21 +43,20 @@ pub struct Terms {
     pub rank: i32,
     /// The currency of its prices.
     pub currency: Currency,
-    /// How a month is charged.
+    /// The pricing model.
     pub charge: Charge,
-    /// How a line is rounded.
+    /// The rounding mode of its invoice lines.
     pub rounding: Rounding,
 }
 
 impl Charge {
-    /// What a whole month costs on `base_micros` of usage, in exact minor units.
+    /// The charge for a whole month on `base_micros` of usage, in exact minor units.
     ///
-    /// FREE is 0; FLAT its sum; PERCENT is `min(maximum, max(minimum, Σ tier share × rate))`, where
-    /// each tier takes the usage above the bound before it up to and including its own. Usage is of
-    /// the whole month, never of the active days only: those come later (C-06). A negative base
-    /// counts as 0.
+    /// FREE is 0, FLAT its amount, and PERCENT is `min(maximum, max(minimum, Σ tier share × rate))`, where each tier
+    /// takes the usage above the previous bound up to and including its own. The usage is that of the whole month;
+    /// proration by active days follows later (C-06). A negative base counts as 0.
     ///
-    /// Source: REQ-008, D10. `None` when it leaves `i128`, which no `i64` base can.
+    /// Source: REQ-008, D10. `None` if it overflows `i128`, which no `i64` base can cause.
     pub fn monthly_total(&self, base_micros: i64, currency: Currency) -> Option<Ratio> {
         match self {
             Self::Free => Some(Ratio::ZERO),
@@ -67,7 +66,7 @@ impl Charge {
                 minimum_minor,
                 maximum_minor,
             } => {
-                // Millionths × basis points; a minor unit is `per_minor` of these.
+                // The unit is millionths × basis points; `per_minor` of these make a minor unit.
                 let weighted = weighted(tiers, i128::from(base_micros.max(0)))?;
                 let per_minor = i128::from(currency.micros_per_minor()).checked_mul(10_000)?;
                 let share = Ratio::new(weighted, per_minor);
@@ -78,12 +77,12 @@ impl Charge {
         }
     }
 
-    /// Whether a month costs nothing, whatever the usage.
+    /// Whether a month is free, whatever the usage.
     pub const fn is_free(&self) -> bool {
         matches!(self, Self::Free)
     }
 
-    /// The terms in words: "6% of usage, at least 1500.00".
+    /// The pricing in words: "6% of usage, at least 1500.00".
     pub fn in_words(&self, currency: Currency) -> String {
         let money = |minor| values::Money::from_minor(minor, currency).to_string();
         match self {
@@ -116,20 +115,6 @@ impl Charge {
             }
         }
     }
-}
-
-/// What a one-time purchase costs: each unit in full, whatever the days that are left. `None` when
-/// it leaves `i64`.
-pub fn one_time(unit_minor: i64, quantity: u32) -> Option<i64> {
-    unit_minor.checked_mul(i64::from(quantity))
-}
-
-/// What single events cost, in millionths: each its own, and at least `minimum_micros`. Without
-/// events there is nothing to which a minimum could apply. `None` when it leaves `i64`.
-pub fn per_event(events_micros: &[i64], minimum_micros: i64) -> Option<i64> {
-    events_micros.iter().try_fold(0_i64, |sum, micros| {
-        sum.checked_add((*micros).max(minimum_micros))
-    })
 }
 
 /// "6%", "12.5%", "0.75%".
@@ -233,14 +218,6 @@ mod tests {
             charge.monthly_total(i64::MAX, Currency::Usd),
             Some(Ratio::new(i128::from(i64::MAX), 100_000_000))
         );
-    }
-
-    #[test]
-    fn one_time_purchases_and_events_cost_what_they_cost() {
-        assert_eq!(one_time(500_00, 2), Some(1000_00));
-        assert_eq!(one_time(i64::MAX, 2), None);
-        assert_eq!(per_event(&[1, 5], 3), Some(8));
-        assert_eq!(per_event(&[], 3), Some(0));
     }
 
     #[test]

@@ -1,32 +1,25 @@
-//! How much of an invoice may be credited or refunded.
+//! How much of an invoice may be credited or refunded, and how a credit splits into net and tax.
 
 use values::{Ratio, Rounding};
 
-/// What may still be credited of `billed` after `credited`: at most `potential`, never negative,
-/// never more than is left. All in one unit.
+/// The amount that may still be credited: at most `potential`, never negative, and never more than `billed` less
+/// `credited`. All amounts are in one unit.
 pub fn creditable(potential: i64, billed: i64, credited: i64) -> i64 {
     potential.min(billed.saturating_sub(credited)).max(0)
 }
 
-/// Splits a credit into what is refunded and what stays credit against the unpaid part: only money
-/// really paid beyond what was used goes back.
-pub fn refundable(paid: i64, used: i64, credit: i64) -> (i64, i64) {
-    let refund = paid.saturating_sub(used).clamp(0, credit.max(0));
-    (refund, credit.max(0) - refund)
-}
-
-/// What was earned by an invoice: without credit that the customer still has to spend.
+/// The revenue and tax of an invoice, without the credit bought with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Earned {
-    /// Without tax.
+    /// The revenue, without tax.
     pub net: i64,
     /// The tax on it.
     pub tax: i64,
 }
 
 impl Earned {
-    /// Of lines of `earned` and of `credits`, with one `tax` on both: its share of it, half up. All in
-    /// one unit, none negative.
+    /// Computes the revenue and its share of the tax, rounded half up, for lines of `earned` and `credits` that share
+    /// one `tax`. All amounts are in one unit, none negative.
     pub fn of(earned: i64, credits: i64, tax: i64) -> Self {
         let all = i128::from(earned) + i128::from(credits);
         let share = Ratio::new(i128::from(tax) * i128::from(earned), all.max(1));
@@ -36,12 +29,13 @@ impl Earned {
         }
     }
 
-    /// With tax.
+    /// Revenue and tax.
     pub const fn total(self) -> i64 {
         self.net.saturating_add(self.tax)
     }
 
-    /// The tax in the first `credited` of it: so that the parts of several credit notes add up.
+    /// The tax contained in the first `credited` of the total. Taking differences of it makes the tax of several
+    /// credit notes add up.
     fn tax_in(self, credited: i64) -> i64 {
         let share = Ratio::new(
             i128::from(self.tax) * i128::from(credited),
@@ -51,21 +45,20 @@ impl Earned {
     }
 }
 
-/// Where a credit comes from and goes: what was earned and its tax, against what is due or to the
-/// balance.
+/// How a credit splits into revenue and tax, and between the amount due and the balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
-    /// Of what was earned, against what is due.
+    /// Revenue credited against the amount due.
     pub net_due: i64,
-    /// Of its tax, against what is due.
+    /// Tax credited against the amount due.
     pub tax_due: i64,
-    /// Of what was earned, to the balance.
+    /// Revenue credited to the balance.
     pub net_balance: i64,
-    /// Of its tax, to the balance.
+    /// Tax credited to the balance.
     pub tax_balance: i64,
 }
 
-/// Splits the credit of `amount`, after `credited` before: what is due is credited first.
+/// Splits a credit of `amount` after `credited` was credited before. The amount due is reduced first.
 pub fn split(earned: Earned, credited: i64, amount: i64, due: i64) -> Split {
     let tax = earned.tax_in(credited.saturating_add(amount)) - earned.tax_in(credited);
     let net = amount - tax;
@@ -108,8 +101,10 @@ mod tests {
         for (potential, billed, credited, expected) in cases {
             assert_eq!(creditable(potential, billed, credited), expected);
         }
-        assert_eq!(refundable(75, 60, 30), (15, 15));
-        assert_eq!(refundable(90, 60, 30), (30, 0));
-        assert_eq!(refundable(50, 60, 30), (0, 30));
+        // Only the part that was paid goes to the balance; the rest reduces the amount due.
+        for (paid, back, against_due) in [(75, 15, 15), (90, 30, 0), (50, 0, 30)] {
+            let parts = split(Earned::of(90, 0, 0), 0, 30, 90 - paid);
+            assert_eq!((parts.net_balance, parts.net_due), (back, against_due));
+        }
     }
 }

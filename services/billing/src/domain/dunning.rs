@@ -1,11 +1,11 @@
-//! What follows a renewal that could not be paid (REQ-127).
+//! Retry days of failed renewals and unpaid invoices (REQ-127).
 
 use chrono::{Days, NaiveDate};
 
-/// The day on which a renewal of the cycle that began on `start` is tried again, after `retries` tries
-/// beside the first; `None` after the last, which ends the subscription.
+/// The day of the next attempt after `retries` retries, for a cycle that began, or an invoice that was due, on
+/// `start`; `None` after the last one.
 ///
-/// `retry_days` are counted from the start of the cycle, so that a late try does not move the others.
+/// `retry_days` are counted from `start`, so that a late attempt does not move the others.
 pub fn next_try(start: NaiveDate, retry_days: &[u64], retries: usize) -> Option<NaiveDate> {
     let days = retry_days.get(retries)?;
     start.checked_add_days(Days::new(*days))

@@ -1,29 +1,29 @@
-//! A line in words and figures, so that anyone can recompute it (REQ-011).
+//! Explanation of an invoice line in words and figures, so that anyone can recompute it (REQ-011).
 
 use values::{Amount, Currency, Money, Ratio, Rounding};
 
 use super::charge::Charge;
 
-/// What a line was computed from.
+/// The inputs and the result of a line.
 #[derive(Debug, Clone, Copy)]
 pub struct Computed<'a> {
-    /// How a month is charged.
+    /// The pricing model.
     pub charge: &'a Charge,
     /// The currency.
     pub currency: Currency,
-    /// The usage that percentages are taken of.
+    /// Usage that percentages apply to, in millionths.
     pub base_micros: i64,
     /// The whole month's charge, in exact minor units.
     pub monthly_total: Ratio,
-    /// The days that it counts.
+    /// Days billed.
     pub active_days: i64,
     /// Days in the month.
     pub days_in_month: i64,
-    /// The result, in minor units.
+    /// The amount in minor units.
     pub minor: i64,
 }
 
-/// The whole month's charge to six places, for people.
+/// The whole month's charge rounded to six decimal places, for display.
 pub fn total_amount(monthly_total: Ratio, currency: Currency) -> Amount {
     let micros = monthly_total
         .times(i128::from(currency.micros_per_minor()))
@@ -31,7 +31,8 @@ pub fn total_amount(monthly_total: Ratio, currency: Currency) -> Amount {
     Amount::from_micros(i64::try_from(micros).unwrap_or(i64::MAX), currency)
 }
 
-/// "max(40000.00 × 6%, 1500.00) = 2400.00; 2400.00 × 16/30 days = 1280.00".
+/// The computation of a line in words: "6% of usage, at least 1500.00 on usage of 40000.00 = 2400.00; 2400.00 × 16/30
+/// days = 1280.00".
 pub fn in_words(line: &Computed<'_>) -> String {
     let total = total_amount(line.monthly_total, line.currency);
     let money = Money::from_minor(line.minor, line.currency);
@@ -55,7 +56,7 @@ pub fn in_words(line: &Computed<'_>) -> String {
     }
 }
 
-/// The word for a rounding.
+/// The name of a rounding mode.
 pub const fn rounding_name(rounding: Rounding) -> &'static str {
     match rounding {
         Rounding::HalfUp => "HALF_UP",

@@ -1,45 +1,50 @@
-//! Which credit pays: the order of lots, and what they do not cover.
+//! Credit lots: the order in which they are spent, and what they do not cover.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// The kinds of credit, as the ledger numbers their accounts.
+/// The kinds of credit. Each has its own ledger account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LotKind {
-    /// Given for a trial.
+    /// Granted for a trial.
     Trial,
-    /// Given by promotion or goodwill.
+    /// Granted as promotion or goodwill.
     Promo,
-    /// Paid in.
+    /// Bought by the customer.
     Paid,
 }
 
-/// Credit that can be spent.
+/// A lot: an amount of credit of one origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lot {
     /// Its id.
     pub id: Uuid,
     /// Its kind.
     pub kind: LotKind,
-    /// Lots of a lower number are spent before all others; 0 unless it was said otherwise.
+    /// Lots with a lower number are spent first; 0 by default.
     pub priority: i16,
-    /// What is left of it, in millionths, zero or more.
+    /// Unspent amount in millionths, zero or more.
     pub remaining_micros: i64,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// From when it can't be spent.
+    /// Expiry time, exclusive; `None` if it never expires.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Lot {
-    /// What can be spent of it at `now`: nothing once it has expired; validity is half-open (C-14).
+    /// The spendable amount at `now`, in millionths; zero from the expiry time on (C-14).
     pub fn spendable_micros(&self, now: DateTime<Utc>) -> i64 {
         let valid = self.expires_at.is_none_or(|expiry| now < expiry);
         if valid { self.remaining_micros } else { 0 }
     }
+
+    /// Whether it has expired by `now`.
+    pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_some_and(|expiry| expiry <= now)
+    }
 }
 
-/// What can be spent of `lots` at `now`, less `overdraft`: the balance.
+/// The balance at `now`: the spendable amount of `lots` less `overdraft`, in millionths.
 pub fn balance(lots: &[Lot], overdraft: i64, now: DateTime<Utc>) -> i64 {
     let spendable = lots.iter().fold(0_i64, |sum, lot| {
         sum.saturating_add(lot.spendable_micros(now))
@@ -47,20 +52,19 @@ pub fn balance(lots: &[Lot], overdraft: i64, now: DateTime<Utc>) -> i64 {
     spendable.saturating_sub(overdraft)
 }
 
-/// What a lot pays.
+/// The payment from one lot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payment {
     /// The lot.
     pub lot: Uuid,
     /// Its kind.
     pub kind: LotKind,
-    /// How much, above zero.
+    /// Amount in millionths, above zero.
     pub micros: i64,
 }
 
-/// Sorts `lots` into the order in which they are spent: by priority, then kind by the profile's
-/// order, then the earliest expiry, then the oldest (C-14, D8). A kind that the order does not name
-/// comes last.
+/// Sorts `lots` into spending order: by priority, then by kind in the profile's order, then earliest expiry, then
+/// oldest (C-14, D8). A kind that the order does not name comes last.
 pub fn sort(lots: &mut [Lot], order: &[LotKind]) {
     let place = |kind: LotKind| {
         order
@@ -80,15 +84,15 @@ pub fn sort(lots: &mut [Lot], order: &[LotKind]) {
     });
 }
 
-/// More is to be voided than is left.
+/// The amount to void exceeds what is left of the lot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than is left of the lot")]
+#[error("the amount exceeds what is left of the lot; void at most what is left")]
 pub struct Overdrawn;
 
-/// The lot without `micros` of it.
+/// The lot after voiding `micros` of it.
 ///
 /// # Errors
-/// `Overdrawn` when it has less: a void never makes a debt.
+/// `Overdrawn` if it has less: a void never creates debt.
 pub fn voided(lot: Lot, micros: i64) -> Result<Lot, Overdrawn> {
     if micros < 0 || lot.remaining_micros < micros {
         return Err(Overdrawn);
@@ -99,7 +103,8 @@ pub fn voided(lot: Lot, micros: i64) -> Result<Lot, Overdrawn> {
     })
 }
 
-/// What each lot pays of `micros` at `now`, in the order given, and what none covers.
+/// Splits a debit of `micros` at `now` over `lots` in the given order. Returns the payments and the amount that no
+/// lot covers.
 pub fn consume(lots: &[Lot], micros: i64, now: DateTime<Utc>) -> (Vec<Payment>, i64) {
     let mut left = micros.max(0);
     let mut payments = Vec::new();
@@ -115,6 +120,42 @@ pub fn consume(lots: &[Lot], micros: i64, now: DateTime<Utc>) -> (Vec<Payment>, 
         }
     }
     (payments, left)
+}
+
+/// An amount returned to a lot that had paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Back {
+    /// The lot.
+    pub lot: Uuid,
+    /// Its kind.
+    pub kind: LotKind,
+    /// Amount in millionths, above zero.
+    pub micros: i64,
+    /// Whether the lot has expired. Its returned amount is forfeited, as it would have been at expiry.
+    pub expired: bool,
+}
+
+/// Splits a credit of `micros` at `now` over the lots that had paid: the last spent first, expired lots last. Returns
+/// the amounts per lot and the amount that no lot had paid. `spent` is in spending order, with the amount spent of
+/// each lot in `remaining_micros`.
+pub fn given_back(spent: &[Lot], micros: i64, now: DateTime<Utc>) -> (Vec<Back>, i64) {
+    let (expired, valid): (Vec<&Lot>, Vec<&Lot>) =
+        spent.iter().rev().partition(|lot| lot.has_expired(now));
+    let mut left = micros.max(0);
+    let mut back = Vec::new();
+    for lot in valid.into_iter().chain(expired) {
+        let part = left.min(lot.remaining_micros);
+        if 0 < part {
+            back.push(Back {
+                lot: lot.id,
+                kind: lot.kind,
+                micros: part,
+                expired: lot.has_expired(now),
+            });
+            left -= part;
+        }
+    }
+    (back, left)
 }
 
 #[cfg(test)]
@@ -164,6 +205,31 @@ mod tests {
         let lots = [lot(1, LotKind::Promo, 100, 0, Some(100))];
         assert_eq!(consume(&lots, 10, at(99)).1, 0);
         assert_eq!(consume(&lots, 10, at(100)), (Vec::new(), 10));
+    }
+
+    #[test]
+    fn what_comes_back_to_a_lot_that_has_expired_is_known_as_such_and_comes_last() {
+        let spent = [
+            lot(1, LotKind::Promo, 20, 0, Some(100)),
+            lot(2, LotKind::Paid, 30, 0, None),
+            lot(3, LotKind::Paid, 10, 5, None),
+        ];
+        let figures = |micros, now| {
+            let (back, left) = given_back(&spent, micros, at(now));
+            let back: Vec<_> = back
+                .iter()
+                .map(|it| (it.lot.as_u128(), it.micros, it.expired))
+                .collect();
+            (back, left)
+        };
+        assert_eq!(
+            figures(55, 99),
+            (vec![(3, 10, false), (2, 30, false), (1, 15, false)], 0)
+        );
+        assert_eq!(
+            figures(65, 100),
+            (vec![(3, 10, false), (2, 30, false), (1, 20, true)], 5)
+        );
     }
 
     proptest! {

@@ -1,57 +1,48 @@
-//! What a closing refunds, until when, and when the data goes.
+//! Refunds of paid credit.
 
-use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 use values::{Amount, Money, Ratio, Rounding};
-
-/// The refund of what is left of paid credit: less a fee in basis points, rounded down to what is
-/// payable; nothing at all below `minimum`, or when nothing is left (C-13, REQ-066).
-pub fn on_closing(paid: Amount, fee_bps: i64, minimum: Money) -> Option<Money> {
-    let whole = paid.rounded(Rounding::Down);
-    let refund = less_fee(whole, fee_bps)?;
-    (0 < refund.minor() && minimum.minor() <= whole.minor()).then_some(refund)
-}
 
 fn less_fee(whole: Money, fee_bps: i64) -> Option<Money> {
     let kept = Ratio::new(i128::from(10_000 - fee_bps), 10_000);
     whole.scaled(kept, Rounding::Down).ok()
 }
 
-/// Paid credit and the charge that it came by.
+/// A lot of paid credit and the charge that paid for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paid {
     /// The lot.
     pub lot: Uuid,
-    /// The charge.
-    pub charge: Uuid,
-    /// What is left of the lot, in millionths.
+    /// The charge; `None` if there is none, such as for a wire transfer recorded by an operator.
+    pub charge: Option<Uuid>,
+    /// Unspent amount of the lot in millionths.
     pub left_micros: i64,
-    /// The tax that the charge paid, in minor units.
+    /// Tax in the charge, in minor units.
     pub tax_minor: i64,
-    /// What it paid without tax, in minor units.
+    /// Net amount of the charge, in minor units.
     pub net_minor: i64,
 }
 
-/// What goes back to one charge.
+/// The refund to one charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// The lot that it is taken from.
+    /// The lot it is taken from.
     pub lot: Uuid,
-    /// The charge that it goes back to.
-    pub charge: Uuid,
-    /// What is taken from the lot, in millionths: refund, fee, and what can't be paid out.
+    /// The charge it is refunded to; `None` for a bank transfer.
+    pub charge: Option<Uuid>,
+    /// Amount taken from the lot in millionths: refund, fee and the fraction below a minor unit.
     pub taken_micros: i64,
-    /// What goes back, without tax.
+    /// The net amount refunded.
     pub refund: Money,
-    /// The fee that is kept.
+    /// The fee withheld.
     pub fee: Money,
-    /// The tax that goes back with it.
+    /// The tax refunded with it.
     pub tax: Money,
 }
 
-/// What goes back of paid credit, in the order of `paid`, at most `most_micros` of it: each part less a
-/// fee in basis points, rounded down to what is payable, with its share of the tax where that goes back
-/// (REQ-122). Nothing at all below `minimum`.
+/// Splits a refund over `paid` in the given order, up to `most_micros`. Each part is reduced by a fee in basis points
+/// and rounded down to minor units; its share of the tax is added if `with_tax` (REQ-122). Returns no parts if less
+/// than `minimum` would be paid out after the fee and without tax (D32).
 pub fn parts(
     paid: &[Paid],
     most_micros: Option<i64>,
@@ -61,7 +52,7 @@ pub fn parts(
     let currency = minimum.currency();
     let mut left = most_micros.unwrap_or(i64::MAX);
     let mut parts = Vec::new();
-    let mut whole_minor = 0_i64;
+    let mut paid_out_minor = 0_i64;
     for it in paid {
         let taken_micros = it.left_micros.min(left);
         let whole = Amount::from_micros(taken_micros, currency).rounded(Rounding::Down);
@@ -75,7 +66,7 @@ pub fn parts(
             None
         };
         left -= taken_micros;
-        whole_minor = whole_minor.saturating_add(whole.minor());
+        paid_out_minor = paid_out_minor.saturating_add(refund.minor());
         parts.push(Part {
             lot: it.lot,
             charge: it.charge,
@@ -85,15 +76,10 @@ pub fn parts(
             tax: tax.unwrap_or(Money::from_minor(0, currency)),
         });
     }
-    if whole_minor < minimum.minor() {
+    if paid_out_minor < minimum.minor() {
         parts.clear();
     }
     parts
-}
-
-/// When the data of a closed account go: whole days of 24 hours after the closing (REQ-047).
-pub fn purge_at(closed_at: DateTime<Utc>, days: i64) -> Option<DateTime<Utc>> {
-    closed_at.checked_add_signed(TimeDelta::try_days(days)?)
 }
 
 #[cfg(test)]
@@ -106,7 +92,7 @@ mod tests {
     fn req_122_the_newest_payment_is_refunded_first_less_the_fee_and_with_its_tax() {
         let paid = |n: u128, left_micros: i64| Paid {
             lot: Uuid::from_u128(n),
-            charge: Uuid::from_u128(n + 100),
+            charge: Some(Uuid::from_u128(n + 100)),
             left_micros,
             tax_minor: 900_00,
             net_minor: 5_000_00,
@@ -126,7 +112,7 @@ mod tests {
             [(3_000_000_000, 2_850_00, 150_00, 513_00)]
         );
         assert_eq!(figures(&[paid(1, 900_000_000)], None, true), []);
-        // Two payments together reach the minimum; what is no minor unit is taken and not paid out.
+        // Two payments together reach the minimum; a fraction below a minor unit is taken and not paid out.
         assert_eq!(
             figures(&[paid(2, 600_005_000), paid(1, 600_000_000)], None, false),
             [
@@ -134,7 +120,7 @@ mod tests {
                 (600_000_000, 570_00, 30_00, 0)
             ]
         );
-        // No more than was asked for, newest first.
+        // At most the requested amount is refunded, newest payment first.
         let asked = Some(1_500_000_000);
         assert_eq!(
             figures(
@@ -151,16 +137,27 @@ mod tests {
 
     #[test]
     fn refunds_lose_the_fee_and_nothing_is_paid_below_the_minimum() {
-        let amount = |text| Amount::parse(text, Currency::Inr).unwrap();
-        let minimum = Money::from_minor(1000_00, Currency::Inr);
-        let minor = |text| on_closing(amount(text), 500, minimum).map(Money::minor);
+        let paid_out = |text: &str, fee_bps, minimum: i64| {
+            let left = Amount::parse(text, Currency::Inr).unwrap();
+            let paid = Paid {
+                lot: Uuid::from_u128(1),
+                charge: None,
+                left_micros: left.micros(),
+                tax_minor: 0,
+                net_minor: 0,
+            };
+            let minimum = Money::from_minor(minimum, Currency::Inr);
+            let parts = parts(&[paid], None, (fee_bps, false), minimum);
+            parts.first().map(|it| it.refund.minor())
+        };
+        let minor = |text| paid_out(text, 500, 1000_00);
         assert_eq!(minor("3000.00"), Some(2850_00));
         assert_eq!(minor("900.00"), None);
         assert_eq!(minor("-12.00"), None);
-        let cent = Money::from_minor(1, Currency::Inr);
-        assert_eq!(
-            on_closing(amount("123.456789"), 0, cent).map(Money::minor),
-            Some(123_45)
-        );
+        // The payouts would be 950.00, and 480.00 of 600.00 after a fee of 20 %.
+        assert_eq!(minor("1000.00"), None);
+        assert_eq!(minor("1052.64"), Some(1000_00));
+        assert_eq!(paid_out("600.00", 2000, 500_00), None);
+        assert_eq!(paid_out("123.456789", 0, 1), Some(123_45));
     }
 }

@@ -1,36 +1,43 @@
-//! Tax on what is payable: apart from credits, rounded once.
+//! Taxes on an amount to pay, each rounded once.
+
+use std::collections::HashMap;
 
 use values::{Money, MoneyError, Ratio, Rounding};
 
-/// The tax of a country, as data.
+/// The tax rules of a country.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaxPolicy {
-    /// Its rate in basis points, on top of the price.
+    /// Rate in basis points, on top of the price.
     pub rate_bps: i64,
-    /// Its parts where customer and issuer are in one state, such as CGST and SGST.
+    /// Tax codes if customer and issuer are in the same state, such as CGST and SGST.
     pub same_state: Vec<String>,
-    /// Its part where they are not, such as IGST.
+    /// Tax codes if they are not, such as IGST.
     pub other_state: Vec<String>,
-    /// Its rate for exports and special economic zones, in basis points.
+    /// Rate for exports and special economic zones, in basis points.
     pub export_bps: i64,
+    /// HSN or SAC codes that issuers of the country print, by what a line charges for.
+    pub line_codes: HashMap<String, String>,
+    /// Tax codes and names of its states, by state code; empty if its issuers print no place of supply.
+    pub states: HashMap<String, String>,
 }
 
-/// One tax of an invoice.
+/// One tax line of an invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaxLine {
-    /// Which, such as IGST.
+    /// Tax code, such as IGST.
     pub code: String,
     /// Its rate in basis points.
     pub rate_bps: i64,
-    /// How much.
+    /// The amount of the tax.
     pub money: Money,
 }
 
-/// The taxes on `net`, each on a line of its own (REQ-128): the whole is rounded once, and split into
-/// two equal parts where the state is the same. No line for a tax of nothing.
+/// The taxes on `net`, one line each (REQ-128). Within one state the rate is split into two halves, each applied to
+/// the taxable value and rounded like any tax, so that equal rates give equal taxes (D33). Taxes of zero have no
+/// line.
 ///
 /// # Errors
-/// `OutOfRange`.
+/// `OutOfRange` if an amount overflows.
 pub fn lines(
     policy: &TaxPolicy,
     net: Money,
@@ -41,51 +48,51 @@ pub fn lines(
     } else {
         policy.rate_bps
     };
-    let whole = tax(net, rate_bps)?;
-    if whole.minor() == 0 {
-        return Ok(Vec::new());
-    }
     let codes = if same_state && !export {
         &policy.same_state
     } else {
         &policy.other_state
     };
-    let line = |code: &String, rate_bps, money| TaxLine {
-        code: code.clone(),
-        rate_bps,
-        money,
+    let parts = match codes.as_slice() {
+        // The catalogue refuses odd rates for a tax in two parts.
+        [first, second] => vec![(first, rate_bps / 2), (second, rate_bps / 2)],
+        codes => codes.iter().take(1).map(|code| (code, rate_bps)).collect(),
     };
-    Ok(match codes.as_slice() {
-        [first, second] => {
-            let (one, other) = halves(whole)?;
-            // Of an odd rate the first has the larger half, as of an odd tax.
-            let half = rate_bps / 2;
-            vec![line(first, rate_bps - half, one), line(second, half, other)]
+    let mut lines = Vec::new();
+    for (code, rate_bps) in parts {
+        let money = tax(net, rate_bps)?;
+        if money.minor() != 0 {
+            lines.push(TaxLine {
+                code: code.clone(),
+                rate_bps,
+                money,
+            });
         }
-        codes => codes
-            .iter()
-            .take(1)
-            .map(|code| line(code, rate_bps, whole))
-            .collect(),
-    })
+    }
+    Ok(lines)
 }
 
-/// The tax of `rate_bps` basis points on `net`, half up to the minor unit.
+/// The tax of `rate_bps` basis points on `net`, rounded half up to the minor unit.
 ///
 /// # Errors
-/// `OutOfRange`.
+/// `OutOfRange` if an amount overflows.
 pub fn tax(net: Money, rate_bps: i64) -> Result<Money, MoneyError> {
     net.scaled(Ratio::new(i128::from(rate_bps), 10_000), Rounding::HalfUp)
 }
 
-/// Splits a tax into two equal parts that add up, the first at most one minor unit larger: central
-/// and state tax within one state.
-///
-/// # Errors
-/// `OutOfRange`.
-pub fn halves(tax: Money) -> Result<(Money, Money), MoneyError> {
-    let first = tax.scaled(Ratio::new(1, 2), Rounding::HalfUp)?;
-    Ok((first, tax.plus(first.negated()?)?))
+/// Splits credited tax over the taxes of an invoice in proportion to their amounts. The parts add up to it.
+pub fn split(minor: i64, amounts: &[i64]) -> Vec<i64> {
+    let total: i128 = amounts.iter().copied().map(i128::from).sum();
+    let (mut before, mut given) = (0_i128, 0_i64);
+    let parts = amounts.iter().map(|amount| {
+        before += i128::from(*amount);
+        let until = i128::from(minor) * before / total.max(1);
+        let until = i64::try_from(until).unwrap_or(minor);
+        let part = until - given;
+        given = until;
+        part
+    });
+    parts.collect()
 }
 
 #[cfg(test)]
@@ -101,6 +108,8 @@ mod tests {
             same_state: vec!["CGST".to_owned(), "SGST".to_owned()],
             other_state: vec!["IGST".to_owned()],
             export_bps: 0,
+            line_codes: HashMap::new(),
+            states: HashMap::new(),
         };
         let net = Money::from_minor(10_000_00, Currency::Inr);
         let shown = |same_state, export| -> Vec<(String, i64, i64)> {
@@ -122,17 +131,35 @@ mod tests {
     }
 
     #[test]
-    fn tax_is_rounded_once_and_its_halves_add_up() {
-        let net = Money::from_minor(10_000_00, Currency::Inr);
-        let whole = tax(net, 1800).unwrap();
-        assert_eq!(whole.minor(), 1_800_00);
-        assert_eq!(
-            halves(whole).map(|(a, b)| (a.minor(), b.minor())),
-            Ok((900_00, 900_00))
-        );
-        assert_eq!(
-            halves(Money::from_minor(5, Currency::Inr)).map(|(a, b)| (a.minor(), b.minor())),
-            Ok((3, 2))
-        );
+    fn credited_tax_is_split_like_the_tax_of_the_invoice() {
+        assert_eq!(split(180_00, &[270_00, 270_00]), [90_00, 90_00]);
+        assert_eq!(split(180_01, &[270_00, 270_00]), [90_00, 90_01]);
+        assert_eq!(split(180_01, &[540_00]), [180_01]);
+        assert_eq!(split(0, &[]), [0_i64; 0]);
+    }
+
+    #[test]
+    fn each_half_is_its_own_rate_on_the_taxable_value() {
+        let policy = TaxPolicy {
+            rate_bps: 1800,
+            same_state: vec!["CGST".to_owned(), "SGST".to_owned()],
+            other_state: vec!["IGST".to_owned()],
+            export_bps: 0,
+            line_codes: HashMap::new(),
+            states: HashMap::new(),
+        };
+        let minor = |net, same_state| -> Vec<i64> {
+            let net = Money::from_minor(net, Currency::Inr);
+            let lines = lines(&policy, net, (same_state, false)).unwrap();
+            lines.iter().map(|line| line.money.minor()).collect()
+        };
+        assert_eq!(minor(10_000_00, true), [900_00, 900_00]);
+        // 9 % of 1,000.05 are 90.0045, and 18 % are 180.009.
+        assert_eq!(minor(1_000_05, true), [90_00, 90_00]);
+        assert_eq!(minor(1_000_05, false), [180_01]);
+        for net in 0..2_000 {
+            let halves = minor(net, true);
+            assert!(halves.windows(2).all(|it| it[0] == it[1]), "{net}");
+        }
     }
 }

@@ -1,16 +1,16 @@
-//! Which thresholds a balance crosses.
+//! Balance thresholds and their crossing.
 
-/// A threshold that a balance crossed.
+/// A crossed threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crossing {
-    /// `ZERO`: nothing is left to spend. `NOTIFY_BELOW`: the customer is to be told.
+    /// `ZERO`: nothing is left to spend. `NOTIFY_BELOW`: the customer is to be notified.
     pub threshold: &'static str,
-    /// Whether it fell; else it rose.
+    /// Whether the balance fell; otherwise it rose.
     pub fell: bool,
 }
 
-/// What a balance crosses on its way from `before` to `after`, all in millionths. It is at zero with
-/// nothing left, and low below `notify_below`.
+/// The thresholds crossed when a balance changes from `before` to `after`, in millionths. It is at `ZERO` at 0 or
+/// below, and low below `notify_below`.
 pub fn crossed(before: i64, after: i64, notify_below: i64) -> Vec<Crossing> {
     let is_low = |balance: i64| balance < notify_below;
     let is_empty = |balance: i64| balance <= 0;

@@ -1,13 +1,13 @@
-//! The price of usage that comes without one: calls by the pulse, messages by the part (REQ-101).
+//! Unit prices of usage sent without a price: calls by pulse, messages by part (REQ-101).
 
 use values::Currency;
 
-/// Prices of usage.
+/// Unit prices of a catalogue version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
     /// The currency of the prices.
     pub currency: Currency,
-    /// How many seconds a pulse of a call has, above zero.
+    /// Length of a call pulse in seconds, above zero.
     pub pulse_seconds: i64,
     /// The price of a pulse, in millionths.
     pub per_pulse_micros: i64,
@@ -15,21 +15,20 @@ pub struct Rates {
     pub per_part_micros: i64,
 }
 
-/// What the quantity of a category counts.
+/// The unit of a category's quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Seconds of a call; a pulse that has begun is paid whole.
+    /// Seconds of a call; a started pulse is charged in full.
     Seconds,
     /// Parts of a message.
     Parts,
 }
 
-/// One, as quantities are kept: in millionths.
+/// A quantity of one, in millionths.
 pub const ONE: i64 = 1_000_000;
 
 impl Unit {
-    /// What a category counts: `voice` and `sms`, alone or before a hyphen; `None` for a category that
-    /// has no price of its own.
+    /// The unit of a category: `voice` and `sms`, alone or before a hyphen. `None` for a category without unit price.
     pub fn of(category: &str) -> Option<Self> {
         match category.split('-').next() {
             Some("voice") => Some(Self::Seconds),
@@ -39,7 +38,7 @@ impl Unit {
     }
 }
 
-/// How many whole pulses or parts of a quantity are paid: each that has begun; `None` where it is out of range.
+/// The number of pulses or parts charged for a quantity, started ones counted in full; `None` if out of range.
 fn count(unit: Unit, quantity_micros: i64, rates: &Rates) -> Option<i64> {
     let size = match unit {
         Unit::Seconds => rates.pulse_seconds.checked_mul(ONE)?,
@@ -53,8 +52,8 @@ fn count(unit: Unit, quantity_micros: i64, rates: &Rates) -> Option<i64> {
     }
 }
 
-/// The price of a quantity by that of an earlier one of the same event, whose pulses or parts cost what they cost
-/// whatever the rates are now; `None` where that does not tell.
+/// The price of a corrected quantity at the unit price of the earlier quantity of the same event, whatever the rates
+/// are now. `None` if the earlier price does not determine a unit price.
 pub fn price_as(
     unit: Unit,
     (earlier_micros, earlier_price): (i64, i64),
@@ -70,10 +69,9 @@ pub fn price_as(
     count(unit, quantity_micros, rates)?.checked_mul(each)
 }
 
-/// The price of `quantity_micros` of what `unit` counts, in millionths; `None` where it is out of range.
+/// The price of `quantity_micros` of `unit`, in millionths; `None` if out of range.
 ///
-/// Whole pulses and whole parts are paid: of a quantity below zero, which takes usage back, as many are
-/// given back.
+/// Whole pulses and parts are charged. A negative quantity, which takes usage back, credits as many.
 pub fn price(unit: Unit, quantity_micros: i64, rates: &Rates) -> Option<i64> {
     let each = match unit {
         Unit::Seconds => rates.per_pulse_micros,
@@ -82,8 +80,8 @@ pub fn price(unit: Unit, quantity_micros: i64, rates: &Rates) -> Option<i64> {
     count(unit, quantity_micros, rates)?.checked_mul(each)
 }
 
-/// How many parts a text message has: up to 160 characters of the GSM alphabet in one part or 153
-/// in each of several, 70 and 67 of any other.
+/// The number of parts of a text message. In the GSM alphabet a single part holds 160 characters and each of several
+/// 153; in any other, 70 and 67.
 pub fn parts(text: &str) -> usize {
     let gsm: Option<Vec<usize>> = text.chars().map(septets).collect();
     let (places, single, part) = match gsm {
@@ -93,7 +91,7 @@ pub fn parts(text: &str) -> usize {
     if places.iter().sum::<usize>() <= single {
         return 1;
     }
-    // A character of two places is never cut in two.
+    // A character of two places is never split.
     let (mut parts, mut taken) = (1, 0);
     for place in places {
         if part < taken + place {
@@ -105,8 +103,8 @@ pub fn parts(text: &str) -> usize {
     parts
 }
 
-/// How many places a character takes in the GSM 7-bit alphabet (3GPP TS 23.038): two from its
-/// extension table, none when it has it not.
+/// The places a character takes in the GSM 7-bit alphabet (3GPP TS 23.038): two in its extension table; `None` if it
+/// isn't in the alphabet.
 fn septets(character: char) -> Option<usize> {
     const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
                          ¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
@@ -154,7 +152,11 @@ mod tests {
         assert_eq!(parts((3 * ONE, 600_000), 3 * ONE), Some(600_000));
         assert_eq!(parts((3 * ONE, 600_000), 2 * ONE), Some(400_000));
         assert_eq!(parts((-3 * ONE, -600_000), -ONE), Some(-200_000));
-        assert_eq!(parts((0, 0), 2 * ONE), None, "nothing tells a price");
+        assert_eq!(
+            parts((0, 0), 2 * ONE),
+            None,
+            "a quantity of zero has no unit price"
+        );
         assert_eq!(parts((3 * ONE, 500_000), 2 * ONE), None);
         assert_eq!(parts((3 * ONE, 500_000), 3 * ONE), Some(500_000));
         assert_eq!(parts((ONE, i64::MAX), 2 * ONE), None);

@@ -1,4 +1,4 @@
-//! Usage events: which are new, which are repetitions, which correct; and what they add up to.
+//! Usage events: classification as new, repeated or correction, and their sums.
 
 use std::collections::BTreeMap;
 
@@ -6,53 +6,84 @@ use chrono::{DateTime, Months, NaiveDate, Utc};
 use uuid::Uuid;
 use values::Period;
 
-/// What identifies an event: the root account, the month of use and the key of source and event id.
+/// The identity of an event: root account, month of use, and the key of source and event id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventKey {
     /// The root account.
     pub root: Uuid,
     /// The first day of the month of use.
     pub month: NaiveDate,
-    /// The key of source and event id.
+    /// Hash of source and event id.
     pub key: Uuid,
 }
 
-/// The values of an event: two events of one key with the same values are one (D17).
+/// The values of an event. Two events with the same key and values are the same event (D17).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Values {
-    /// The account or subaccount.
+    /// The account or subaccount that used it.
     pub account: Uuid,
     /// The category.
     pub category: String,
-    /// When it was used.
+    /// Time of use.
     pub used_at: DateTime<Utc>,
-    /// How much, in millionths.
+    /// Quantity in millionths.
     pub quantity_micros: i64,
-    /// What it cost, in millionths.
+    /// Price in millionths.
     pub price_micros: i64,
-    /// Whether we gave it its price, and debited it (D7); else it was settled elsewhere.
+    /// Whether billing rated it and debited the balance (D7); otherwise the source priced it and settled it.
     pub rated: bool,
+    /// Whether it is kept without being billed because its account was closed at the time of use (D28).
+    pub unbilled: bool,
 }
 
 impl Values {
-    /// What the balance paid for it, in millionths.
+    /// The amount debited from the balance for it, in millionths.
     pub const fn debited_micros(&self) -> i64 {
         if self.rated { self.price_micros } else { 0 }
     }
+
+    /// The values to store for an account closed at `closed_at`. Usage at or after that instant is not billed, and
+    /// its price is 0 if billing would have rated it. Earlier usage is unchanged, whenever it arrives.
+    ///
+    /// Source: D28.
+    #[must_use]
+    pub fn kept(self, closed_at: DateTime<Utc>) -> Self {
+        if self.used_at < closed_at {
+            return self;
+        }
+        self.unbilled()
+    }
+
+    /// The values as they are kept of an account whose closing is settled: no balance pays any more for what we rate.
+    /// What was settled elsewhere may still count in the pool of a contract that another pays for.
+    ///
+    /// Source: D14.
+    #[must_use]
+    pub fn kept_after_settlement(self) -> Self {
+        if self.rated { self.unbilled() } else { self }
+    }
+
+    fn unbilled(self) -> Self {
+        Self {
+            price_micros: if self.rated { 0 } else { self.price_micros },
+            unbilled: true,
+            ..self
+        }
+    }
 }
 
-/// What an event is, beside what is known of its key.
+/// How an event compares with what is stored under its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// Seen for the first time.
+    /// The first event with its key.
     New,
-    /// Seen before with the same values.
+    /// The same values are stored already.
     Repeated,
-    /// Takes the place of earlier values.
+    /// Other values are stored; these replace them.
     Correction,
 }
 
-/// What `values` are, beside the values that `count` for the same key now.
+/// Compares `values` with the values currently `counting` under the same key.
 pub fn arrival(values: &Values, counting: Option<&Values>) -> Arrival {
     match counting {
         None => Arrival::New,
@@ -61,8 +92,7 @@ pub fn arrival(values: &Values, counting: Option<&Values>) -> Arrival {
     }
 }
 
-/// The month that usage of `month` is billed in: its own, or the first later one that is not closed
-/// (D14).
+/// The billing month of usage in `month`: the month itself, or the first later one that is not closed (D14).
 pub fn billing_month(month: NaiveDate, closed: &[NaiveDate]) -> NaiveDate {
     let mut candidate = month;
     while closed.contains(&candidate) {
@@ -74,17 +104,17 @@ pub fn billing_month(month: NaiveDate, closed: &[NaiveDate]) -> NaiveDate {
     candidate
 }
 
-/// The first day of the month that holds `day`.
+/// The first day of the month that contains `day`.
 pub fn month_of(day: NaiveDate) -> NaiveDate {
     Period::month_of(day).map_or(day, Period::start)
 }
 
-/// Where a sum of usage is kept.
+/// The key of a usage sum.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SumKey {
     /// The root account.
     pub root: Uuid,
-    /// The month it is billed in.
+    /// The billing month.
     pub billing_month: NaiveDate,
     /// The day of use.
     pub day: NaiveDate,
@@ -95,17 +125,17 @@ pub struct SumKey {
 /// A sum of usage, or a change to one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum {
-    /// Millionths of the quantity.
+    /// Quantity in millionths.
     pub quantity_micros: i64,
-    /// Millionths of the price.
+    /// Price in millionths.
     pub price_micros: i64,
-    /// Events that count.
+    /// Number of events.
     pub events: i64,
 }
 
-/// A sum left 64 bits.
+/// A sum overflows 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a sum of usage is out of range")]
+#[error("a sum of usage exceeds 64 bits of millionths; send smaller amounts")]
 pub struct SumOutOfRange;
 
 /// Changes to sums, in the order of their keys.
@@ -113,11 +143,14 @@ pub struct SumOutOfRange;
 pub struct Changes(BTreeMap<SumKey, Sum>);
 
 impl Changes {
-    /// Adds (`sign` 1) or takes away (`sign` -1) the values of an event.
+    /// Adds (`sign` 1) or subtracts (`sign` -1) the values of an event. Unbilled usage is in no sum.
     ///
     /// # Errors
-    /// `SumOutOfRange`.
+    /// `SumOutOfRange` if a sum overflows.
     pub fn note(&mut self, key: SumKey, values: &Values, sign: i64) -> Result<(), SumOutOfRange> {
+        if values.unbilled {
+            return Ok(());
+        }
         let sum = self.0.entry(key).or_default();
         let add = |to: i64, value: i64| {
             value
@@ -136,10 +169,10 @@ impl Changes {
         self.0.iter()
     }
 
-    /// The changes by month of billing: root, month and category.
+    /// The changes by billing month, root account and category.
     ///
     /// # Errors
-    /// `SumOutOfRange`.
+    /// `SumOutOfRange` if a sum overflows.
     pub fn by_month(&self) -> Result<BTreeMap<(NaiveDate, Uuid, &str), Sum>, SumOutOfRange> {
         let mut months: BTreeMap<(NaiveDate, Uuid, &str), Sum> = BTreeMap::new();
         for (key, change) in &self.0 {
@@ -172,6 +205,22 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_debits_any_more_is_not_billed() {
+        let values = |rated| Values {
+            account: Uuid::nil(),
+            category: "sms".to_owned(),
+            used_at: DateTime::UNIX_EPOCH,
+            quantity_micros: 1_000_000,
+            price_micros: 200_000,
+            rated,
+            unbilled: false,
+        };
+        let kept = values(true).kept_after_settlement();
+        assert_eq!((kept.unbilled, kept.price_micros), (true, 0));
+        assert_eq!(values(false).kept_after_settlement(), values(false));
+    }
+
+    #[test]
     fn a_correction_changes_sums_by_the_difference() {
         let values = |price_micros| Values {
             account: Uuid::nil(),
@@ -180,6 +229,7 @@ mod tests {
             quantity_micros: 1,
             price_micros,
             rated: false,
+            unbilled: false,
         };
         let key = |on: &str| SumKey {
             root: Uuid::nil(),
@@ -203,5 +253,52 @@ mod tests {
             changes.note(key("2026-04-03"), &values(i64::MAX), 1),
             Err(SumOutOfRange)
         );
+    }
+
+    #[test]
+    fn usage_timed_at_the_closing_or_later_is_not_billed_and_what_was_before_is() {
+        let closed_at: DateTime<Utc> = "2026-04-10T10:00:00Z".parse().unwrap();
+        let kept = |used_at: &str, rated: bool| {
+            let values = Values {
+                account: Uuid::nil(),
+                category: "sms".to_owned(),
+                used_at: used_at.parse().unwrap(),
+                quantity_micros: 1_000_000,
+                price_micros: 200_000,
+                rated,
+                unbilled: false,
+            };
+            let kept = values.kept(closed_at);
+            (kept.unbilled, kept.price_micros, kept.debited_micros())
+        };
+        let before = "2026-04-10T09:59:59.999999Z";
+        assert_eq!(kept(before, true), (false, 200_000, 200_000));
+        assert_eq!(kept(before, false), (false, 200_000, 0));
+        for after in ["2026-04-10T10:00:00Z", "2026-04-13T10:00:00Z"] {
+            assert_eq!(kept(after, true), (true, 0, 0));
+            assert_eq!(kept(after, false), (true, 200_000, 0), "as it was sent");
+        }
+    }
+
+    #[test]
+    fn what_is_not_billed_is_in_no_sum() {
+        let values = Values {
+            account: Uuid::nil(),
+            category: "sms".to_owned(),
+            used_at: DateTime::UNIX_EPOCH,
+            quantity_micros: 1,
+            price_micros: 500,
+            rated: false,
+            unbilled: true,
+        };
+        let key = SumKey {
+            root: Uuid::nil(),
+            billing_month: day("1970-01-01"),
+            day: day("1970-01-01"),
+            category: "sms".to_owned(),
+        };
+        let mut changes = Changes::default();
+        changes.note(key, &values, 1).unwrap();
+        assert_eq!(changes.by_day().count(), 0);
     }
 }

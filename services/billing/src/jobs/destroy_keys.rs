@@ -1,4 +1,4 @@
-//! Destroys what was kept of deleted accounts once the law asks for it no more (D24).
+//! Destroys the retained data of deleted accounts after the legal retention period (D24).
 
 use values::AccountId;
 
@@ -6,17 +6,20 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::retained;
 
-/// How many keys are destroyed in one step.
+/// The most keys destroyed in one step.
 const BATCH: i64 = 100;
 
-/// Destroys keys whose time is over; gives how many.
+/// Destroys keys whose retention has ended; returns how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
     let gone = retained::destroy(&mut tx, now, BATCH).await?;
     tx.commit().await?;
     for root in &gone {
-        tracing::info!(account.id = %AccountId::from_uuid(*root), "the recipients of its invoices are destroyed");
+        tracing::info!(
+            account.id = %AccountId::from_uuid(*root),
+            "the retained invoice recipients of a deleted account are destroyed"
+        );
     }
     Ok(gone.len())
 }

@@ -1,10 +1,10 @@
-//! Ends runs whose shards are all done.
+//! Completes runs whose shards are all done.
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{outbox, runs};
 
-/// Ends one run, or lets it wait for approval; gives how many it found.
+/// Completes one run, or moves it to awaiting approval; returns how many it found.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
@@ -16,9 +16,12 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     } else {
         runs::set_state(&mut tx, run.run_id, "COMPLETED", Some(now)).await?;
         outbox::run_completed(&mut tx, run.run_id, now).await?;
+        if !run.dry_run {
+            runs::clear_overdue(&mut tx, &run.family_code, run.period_start).await?;
+        }
     }
     tx.commit().await?;
-    ctx.wake.notify_waiters(); // Whoever watches it.
-    tracing::info!(run.id = %run.run_id, run.phase, "every shard of a run is done");
+    ctx.wake.notify_waiters(); // Wakes the streams that watch the run.
+    tracing::info!(run.id = %run.run_id, run.phase, "all shards of a run are done");
     Ok(1)
 }

@@ -1,46 +1,112 @@
-//! Follows what `plan` tells of timelines, and renews what is paid in advance.
+//! Follows the stream of timeline changes of `plan`, and keeps the renewals of plans paid in advance.
 
+use chassis::{Aside, PgConnection};
+use chrono::{DateTime, Utc};
 use proto::plan::v1 as plan;
-use sqlx::PgConnection;
 use tonic::Status;
 use values::AccountId;
 
+use super::queue;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::renewal;
 use crate::store::watch_positions;
 
-/// The name of what is followed.
+/// Name of the followed stream in `billing.watch_positions`.
 const SOURCE: &str = "plan.timelines";
+/// Name of this job.
+const JOB: &str = "follow_timelines";
 
-/// Takes notice of every change that has come since the last one; gives how many.
+/// Applies every change since the last position; returns how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let news = open(ctx, false).await?;
-    let found = chassis::follow(news, async |change| take(ctx, &change).await).await?;
-    ctx.wake.notify_waiters();
-    Ok(found)
+    let mut from = position(ctx).await?;
+    let news = open(ctx, &from, false).await?;
+    chassis::follow(&ctx.stopping, news, async |change| {
+        if let Err(error) = take(ctx, Some(from.as_str()), &change).await {
+            if !chassis::is_permanent(&error) {
+                return Err(error);
+            }
+            // Each renewal asks `plan` again for the plan in force, so a change that can't be applied must not stop
+            // the others.
+            tracing::error!(
+                account.id = change.account_id,
+                error = %chassis::Chain(&error),
+                "a timeline change can't be applied and is put aside; renewals still ask plan"
+            );
+            let places = (from.as_str(), change.resume_token.as_str());
+            let passed = Aside::change(&change.account_id, places);
+            let reason = chassis::Chain(&error).to_string();
+            let mut tx = ctx.db.begin().await?;
+            pass(&mut tx, places).await?;
+            queue(ctx, JOB)
+                .put_aside::<Ctx>(&mut tx, &passed, &reason)
+                .await?;
+            tx.commit().await?;
+        }
+        ctx.wake.notify_waiters();
+        from = change.resume_token;
+        Ok(())
+    })
+    .await
 }
 
+/// Applies the changes put aside that are due: each is read again from the stream; returns how many.
+pub async fn again(ctx: &Ctx) -> Result<usize, Error> {
+    let queue = queue(ctx, JOB);
+    let due = async |limit| Ok::<_, Error>(queue.due_aside(ctx, limit).await?);
+    let one = async |passed: &Aside| {
+        let news = open(ctx, &passed.input, true).await?;
+        let found = chassis::first_of(news, |it| {
+            it.caught_up || passed.key.starts_with(&it.account_id)
+        });
+        let change = found.await?;
+        if !change.caught_up {
+            take(ctx, None, &change).await?;
+            ctx.wake.notify_waiters();
+        }
+        Ok::<_, Error>(())
+    };
+    queue.work(ctx, due, one).await
+}
+
+/// The last position.
+async fn position(ctx: &Ctx) -> Result<String, Error> {
+    let mut db = ctx.db.acquire().await?;
+    Ok(watch_positions::get(&mut db, SOURCE).await?)
+}
+
+/// Opens the stream after a position.
 async fn open(
     ctx: &Ctx,
+    from: &str,
     allow_bookmark: bool,
 ) -> Result<tonic::Streaming<plan::WatchTimelinesResponse>, Error> {
-    let mut db = ctx.db.acquire().await?;
-    let resume_token = watch_positions::get(&mut db, SOURCE).await?;
-    drop(db);
     let request = plan::WatchTimelinesRequest {
-        resume_token,
+        resume_token: from.to_owned(),
         allow_bookmark,
     };
     let opened = ctx.plan.clone().watch_timelines(request).await;
     Ok(opened.map_err(chassis::normalised)?.into_inner())
 }
 
-/// Takes notice of one change, and notes in the same transaction that it was. One that does not read is
-/// told and passed: what is in force is asked for again at each renewal.
-async fn take(ctx: &Ctx, change: &plan::WatchTimelinesResponse) -> Result<(), Error> {
+/// Advances the position, unless another replica has advanced it.
+async fn pass(db: &mut PgConnection, places: (&str, &str)) -> Result<(), Error> {
+    if watch_positions::advance(db, SOURCE, places).await? {
+        Ok(())
+    } else {
+        Err(Error::Twin(chassis::Twin))
+    }
+}
+
+/// Applies one change and advances the position in the same transaction, unless the change was put aside before.
+async fn take(
+    ctx: &Ctx,
+    from: Option<&str>,
+    change: &plan::WatchTimelinesResponse,
+) -> Result<(), Error> {
     let catalogue = ctx.active_catalogue().await?;
+    let now = ctx.clock.now().await?;
     let in_advance = catalogue
         .families
         .get(&change.family_code)
@@ -56,35 +122,34 @@ async fn take(ctx: &Ctx, change: &plan::WatchTimelinesResponse) -> Result<(), Er
     };
     let mut tx = ctx.db.begin().await?;
     if in_advance {
-        match followed(&mut tx, &catalogue, (root, change), &timeline).await {
-            Ok(()) => {}
-            Err(Error::Stored(what)) => {
-                tracing::error!(account.id = %root, what, "news of a timeline does not read");
-            }
-            Err(error) => return Err(error),
-        }
+        followed(&mut tx, &catalogue, (root, change), &timeline, now).await?;
     }
-    watch_positions::set(&mut tx, SOURCE, &change.resume_token).await?;
+    if let Some(from) = from {
+        pass(&mut tx, (from, &change.resume_token)).await?;
+    }
     tx.commit().await?;
     Ok(())
 }
 
-/// What a change of what is paid in advance means for the account.
+/// Applies a change of a plan paid in advance to the account.
 async fn followed(
     db: &mut PgConnection,
     catalogue: &Catalogue,
     (root, change): (AccountId, &plan::WatchTimelinesResponse),
     timeline: &[plan::Segment],
+    now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let of = (root.uuid(), change.family_code.as_str());
     if let Some(segment) = &change.segment {
-        let of = (root.uuid(), change.family_code.as_str());
-        renewal::follow(db, catalogue, of, segment).await?;
+        renewal::follow(db, catalogue, of, segment, now).await?;
     }
+    renewal::cancelled(db, of, timeline, now).await?;
     renewal::lapse(db, catalogue, (root.uuid(), timeline)).await
 }
 
-/// Whether there is a change that was not taken notice of yet: asked by a test clock, which waits for it.
+/// Whether a change is not applied yet. A test clock waits for it.
 pub async fn any_due(ctx: &Ctx) -> Result<bool, Status> {
-    let first = open(ctx, true).await?.message().await?;
+    let from = position(ctx).await?;
+    let first = open(ctx, &from, true).await?.message().await?;
     Ok(first.is_none_or(|first| !first.caught_up))
 }

@@ -1,28 +1,30 @@
-//! Puts what accounts that pay by invoice owe for usage and rentals on an open invoice, with the start of each month.
+//! Issues the monthly invoice for usage and rentals of accounts that pay by invoice.
+
+use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::bill_usage;
 use crate::store::usage_bills;
 
-/// How many are looked at in one step.
-const BATCH: i64 = 100;
-
-/// Invoices what is owed where a month has ended; gives how many accounts it looked at.
+/// Invoices accounts whose month has ended; returns how many it looked at.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
-    let due = usage_bills::due(&mut *ctx.db.acquire().await?, now, BATCH).await?;
-    if due.is_empty() {
-        return Ok(0);
+    let due = async |limit| {
+        let mut db = ctx.db.acquire().await?;
+        Ok::<_, Error>(usage_bills::due(&mut db, now, limit).await?)
+    };
+    let catalogue = OnceCell::new();
+    let one = async |root: &Uuid| {
+        let catalogue = catalogue.get_or_try_init(|| ctx.active_catalogue()).await?;
+        bill_usage::go_on(ctx, catalogue, *root, now).await
+    };
+    let looked_at = super::queue(ctx, "invoice_usage")
+        .work(ctx, due, one)
+        .await?;
+    if 0 < looked_at {
+        ctx.wake.notify_waiters();
     }
-    let catalogue = ctx.active_catalogue().await?;
-    for root in &due {
-        if let Err(error) = bill_usage::go_on(ctx, &catalogue, *root, now).await {
-            // One that goes wrong must not stop the others.
-            tracing::error!(account.id = %root, error = %chassis::Chain(&error), "usage is not invoiced");
-            usage_bills::put_off(&mut *ctx.db.acquire().await?, *root).await?;
-        }
-    }
-    ctx.wake.notify_waiters();
-    Ok(due.len())
+    Ok(looked_at)
 }

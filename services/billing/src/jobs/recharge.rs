@@ -1,7 +1,9 @@
-//! Fills balances by themselves (C-28): one charge at a time an account, as often as its profile allows.
+//! Auto-recharge of balances (C-28): one charge per account at a time, never more than its owner agreed to (D34), and
+//! as often as its profile allows.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Datelike as _, Months, TimeDelta, Utc};
-use sqlx::PgConnection;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 use values::{AccountId, Amount, MethodId, Rounding};
 
@@ -15,40 +17,45 @@ use crate::store::auto_recharges::{self, AutoRecharge};
 use crate::store::collections::{self, Line};
 use crate::store::{accounts, closings, ledger};
 
-/// How long after a recharge no other begins, whatever is spent.
+/// Minimum time between two recharges of an account, whatever it spends.
 const COOL_DOWN: TimeDelta = TimeDelta::minutes(5);
-/// How long after a failure of ours a balance is looked at again.
-const LATER: TimeDelta = TimeDelta::minutes(5);
 
-/// Looks at one balance, and asks for a charge where it is due; gives how many it looked at.
+/// Checks balances and requests recharges that are due; returns how many it looked at.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
-    let mut db = ctx.db.acquire().await?;
-    let Some(root) = auto_recharges::due(&mut db, now).await? else {
-        return Ok(0);
+    let due = async |limit| {
+        let mut db = ctx.db.acquire().await?;
+        Ok::<_, Error>(auto_recharges::due(&mut db, now, limit).await?)
     };
-    drop(db);
-    let catalogue = ctx.active_catalogue().await?;
-    let asked = match begun(ctx, &catalogue, root, now).await {
-        Ok(asked) => asked,
-        Err(error) => {
-            // One account at fault is looked at later, and does not keep the others waiting.
-            tracing::error!(account.id = %root, error = %chassis::Chain(&error), "a balance was not looked at");
-            let mut db = ctx.db.acquire().await?;
-            auto_recharges::look_at(&mut db, root, Some(now + LATER)).await?;
-            return Ok(1);
-        }
+    let catalogue = OnceCell::new();
+    let one = async |root: &Uuid| {
+        let catalogue = catalogue.get_or_try_init(|| ctx.active_catalogue()).await?;
+        go_on(ctx, catalogue, *root, now).await
     };
-    if let Some(id) = asked {
-        // What is refused is counted there; what is lost, the job that asks again finds.
-        if let Err(error) = collect::ask(ctx, id).await {
-            tracing::warn!(collection.id = %id, error = %chassis::Chain(&error), "asking for a recharge failed");
-        }
-    }
-    Ok(1)
+    super::queue(ctx, "recharge").work(ctx, due, one).await
 }
 
-/// The recharge of a root account, written down where it is due.
+async fn go_on(
+    ctx: &Ctx,
+    catalogue: &Catalogue,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let Some(id) = begun(ctx, catalogue, root, now).await? else {
+        return Ok(());
+    };
+    // A refusal has been applied to the collection already; a lost call is repeated by the `ask_payments` job.
+    if let Err(error) = collect::ask(ctx, id).await {
+        tracing::warn!(
+            collection.id = %id,
+            error = %chassis::Chain(&error),
+            "requesting the charge of a recharge failed; a lost call is repeated"
+        );
+    }
+    Ok(())
+}
+
+/// Stores the recharge of a root account if one is due; returns its collection.
 async fn begun(
     ctx: &Ctx,
     catalogue: &Catalogue,
@@ -57,7 +64,7 @@ async fn begun(
 ) -> Result<Option<Uuid>, Error> {
     let excluded = excluded(ctx, catalogue, root, now).await?;
     let mut tx = ctx.db.begin().await?;
-    // The balance first, as everywhere: else two would wait for each other.
+    // Every script locks the balance first; any other order could deadlock.
     ledger::lock(&mut tx, &[root]).await?;
     let Some(setting) = auto_recharges::lock_due(&mut tx, root, now).await? else {
         return Ok(None);
@@ -72,8 +79,8 @@ async fn begun(
     Ok(asked)
 }
 
-/// Whether a balance is low that a card would fill of a country whose cards are not charged so (C-28): it may have
-/// become the account's after recharging was switched on.
+/// Whether a balance is low and its recharge would use a card of an excluded country (C-28). The account may have got
+/// that card after auto-recharge was switched on.
 async fn excluded(
     ctx: &Ctx,
     catalogue: &Catalogue,
@@ -106,7 +113,7 @@ async fn excluded(
     Ok(meant.any(|it| !recharge::offered(&it.country_code, &policy.excluded_countries)))
 }
 
-/// Writes the recharge that a balance, which is locked, needs now, if any, and notes when to look at it next.
+/// Stores the recharge that a balance needs now, if any, and schedules the next check. The balance is locked.
 async fn look_at(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -125,7 +132,7 @@ async fn look_at(
     let closing = closings::stands(db, root).await?;
     let may = !under_way && !closing;
     let Some(policy) = profile.recharge.as_ref().filter(|_| may) else {
-        // Its end has the balance looked at again.
+        // The end of the charge or of the closing triggers the next check.
         auto_recharges::look_at(db, root, None).await?;
         return Ok(None);
     };
@@ -142,7 +149,7 @@ async fn look_at(
     let due = recharge::due(&Recharge {
         mode: mode(policy, setting),
         threshold: setting.threshold_micros,
-        minimum: 0,
+        minimum: setting.minimum_micros,
         balance,
         pending: 0,
         made,
@@ -150,7 +157,7 @@ async fn look_at(
         failures: u32::try_from(setting.failures).unwrap_or(0),
     });
     let Some(micros) = due else {
-        // The month's limit: with the next month it is looked at again.
+        // The monthly limit is reached; the next check is at the start of the next month.
         let next = profile.zone.day(month) + Months::new(1);
         let next = profile.zone.start_of(next.with_day(1).unwrap_or(next));
         auto_recharges::look_at(db, root, Some(next)).await?;
@@ -159,10 +166,9 @@ async fn look_at(
     let credit = Amount::from_micros(micros, profile.currency).rounded(Rounding::HalfUp);
     let line = Line {
         kind: "CREDITS".to_owned(),
-        plan_code: String::new(),
-        cycle_code: String::new(),
         amount_minor: credit.minor().max(1),
         formula: "credit, by auto-recharge".to_owned(),
+        ..Line::default()
     };
     let id = Uuid::now_v7();
     let of = Of {
@@ -180,7 +186,10 @@ async fn look_at(
 
 fn mode(policy: &RechargePolicy, setting: &AutoRecharge) -> Mode {
     if policy.tops_up {
-        Mode::TopUpTo(setting.amount_micros)
+        Mode::TopUpTo {
+            target: setting.amount_micros,
+            maximum: setting.maximum_micros,
+        }
     } else {
         Mode::AddAmount(setting.amount_micros)
     }

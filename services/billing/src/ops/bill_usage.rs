@@ -1,8 +1,8 @@
-//! What an account that pays by invoice owes for usage and rentals: overdraft as it is used, and an open invoice with
+//! Invoices usage and rentals of accounts that pay by invoice. Usage is overdraft until an open invoice is issued at
 //! the start of the next month (REQ-037).
 
+use chassis::PgConnection;
 use chrono::{DateTime, Days, Months, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::collect::{self, Of};
@@ -13,14 +13,14 @@ use crate::store::accounts::{self, Account};
 use crate::store::collections::{self, Line};
 use crate::store::{closings, ledger, usage_bills};
 
-/// When the month of a profile that `now` lies in ends.
+/// The end of the month that contains `now`, in the time zone of a profile.
 fn month_end(profile: &Profile, now: DateTime<Utc>) -> DateTime<Utc> {
     let first = profile.zone.day(collect::month_start(profile, now));
     let next = first.checked_add_months(Months::new(1));
     profile.zone.start_of(next.unwrap_or(first + Days::new(31)))
 }
 
-/// Has the usage of an account invoiced from the end of this month on, where it pays by invoice.
+/// Schedules monthly usage invoices from the end of this month, if the account pays by invoice.
 pub async fn begin(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -34,7 +34,7 @@ pub async fn begin(
     Ok(usage_bills::insert(db, account.root_id, end).await?)
 }
 
-/// Invoices what a root account owes whose month has ended; safe to repeat.
+/// Invoices the usage of a root account whose month has ended. Safe to repeat.
 pub async fn go_on(
     ctx: &Ctx,
     catalogue: &Catalogue,
@@ -63,7 +63,8 @@ pub async fn go_on(
     Ok(tx.commit().await?)
 }
 
-/// The invoice of what is owed, in whole minor units: the rest is owed on. The balance is locked.
+/// Issues the invoice of the overdraft in whole minor units; the fraction stays owed. The caller holds the lock of
+/// the balance.
 async fn bill(
     db: &mut PgConnection,
     (catalogue, account): (&Catalogue, &Account),
@@ -72,11 +73,12 @@ async fn bill(
 ) -> Result<(), Error> {
     let root = account.root_id;
     let profile = collect::profile(catalogue, account)?;
-    let (owed, _) = ledger::overdraft(db, root)
+    let (owed, disputed) = ledger::owed(db, root)
         .await?
         .ok_or(Error::Stored("balance"))?;
-    let minor = owed / profile.currency.micros_per_minor();
-    // Of the month's own name: it is invoiced once.
+    // Debt from a dispute is not usage, so it is neither invoiced nor taxed.
+    let minor = (owed - disputed) / profile.currency.micros_per_minor();
+    // The id is derived from the month, so each month is invoiced once.
     let id = Uuid::new_v5(&root, format!("usage {}", ended.timestamp()).as_bytes());
     if minor <= 0 || collections::get(db, id).await?.is_some() {
         return Ok(());
@@ -89,15 +91,14 @@ async fn bill(
         intent: id,
         id,
     };
+    let end = profile.zone.day(ended);
     let line = Line {
         kind: "USAGE".to_owned(),
-        plan_code: String::new(),
-        cycle_code: String::new(),
         amount_minor: minor,
-        formula: format!(
-            "used before {} and not paid from credit",
-            profile.zone.day(ended)
-        ),
+        formula: format!("used before {end} and not paid from credit"),
+        start_on: end.checked_sub_months(Months::new(1)),
+        end_on: Some(end),
+        ..Line::default()
     };
     let owed = collect::begin(db, (catalogue, account), &of, &[line], now).await?;
     collect::invoice(db, catalogue, &owed, now).await

@@ -1,18 +1,17 @@
-//! Money asked for, and booked when it has arrived (D6): written down before `payments` is asked, and
-//! booked once, by whoever hears of it first.
+//! Collections: money requested from `payments` and posted on arrival (D6). A collection is stored before `payments`
+//! is asked, and posted once by whichever caller learns the outcome first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chassis::field_error;
-use chrono::{DateTime, Datelike as _, Days, Utc};
+use chassis::{PgConnection, field_error};
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, Utc};
 use proto::payments::v1 as payments;
 use proto::r#type::v1::Money as Sum;
-use sqlx::PgConnection;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
-use values::{AccountId, ChargeId, InvoiceId, MethodId, Money, MoneyError};
+use values::{AccountId, ChargeId, InvoiceId, MethodId, Money, MoneyError, anniversary};
 
 use super::credit::{self, Credit, LotTerms};
 use super::settle::series_of;
@@ -26,16 +25,19 @@ use crate::store::accounts::{Account, Billed};
 use crate::store::collections::{self, Collection, Line, Outcome, Tax};
 use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{self, accounts, auto_recharges, closings, dunnings, numbers};
+use crate::store::{self, accounts, closings, dunnings, numbers};
 
-/// Seconds that whoever has written a collection has to ask for its charge, before a job does.
+/// Seconds during which the writer of a collection asks for its charge; after that, a job does.
 pub const WAIT_SECONDS: i32 = 30;
-/// Why a collection has failed whose charge was refused, and has moved after all: nothing more is charged for it.
+/// Failure reason of a collection whose charge was declined first and captured later. Nothing more is charged for it.
 const CHARGE_OVERTURNED: &str = "CHARGE_OVERTURNED";
-/// Why a collection has failed whose money has arrived and is not what was asked for.
+/// Failure reason of a collection whose settled amount differs from the requested amount.
 pub const SETTLED_AMOUNT_DIFFERS: &str = "SETTLED_AMOUNT_DIFFERS";
 
-/// The taxes on lines of an account, and what is charged in all.
+/// The taxes on the lines of an account, and the total to charge.
+///
+/// # Errors
+/// An invalid `lines` field if the total is too large to be posted.
 pub async fn taxed(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -44,8 +46,8 @@ pub async fn taxed(
 ) -> Result<(Vec<Tax>, Money), Error> {
     let profile = profile(catalogue, account)?;
     let currency = profile.currency;
-    // What can't be booked is not asked for.
-    let out_of_range = |_| field_error("lines", "a smaller sum in all");
+    // An amount that is too large to be posted must not be charged.
+    let out_of_range = |_| field_error("lines", "a smaller total");
     let mut net = Money::from_minor(0, currency);
     for line in lines {
         net = net
@@ -66,17 +68,22 @@ pub async fn taxed(
     Ok((taxes, total))
 }
 
-/// The taxes on `net`, by where an account of a profile is taxed.
+/// The taxes on `net`, by the account's country. Until that is known, the issuer's country applies, so that leaving
+/// out an address never avoids tax (D33).
 ///
 /// # Errors
-/// `OutOfRange`.
+/// `OutOfRange` if a tax amount overflows.
 pub fn taxes(
     policies: &HashMap<String, TaxPolicy>,
     profile: &Profile,
     billed: &Billed,
     net: Money,
 ) -> Result<Vec<Tax>, MoneyError> {
-    let own = policies.get(&billed.country_code);
+    let country = match billed.country_code.as_str() {
+        "" => &profile.sender.country,
+        known => known,
+    };
+    let own = policies.get(country);
     let Some(policy) = own.or_else(|| policies.get("")) else {
         return Ok(Vec::new());
     };
@@ -91,6 +98,9 @@ pub fn taxes(
 }
 
 /// The profile of an account.
+///
+/// # Errors
+/// `ProfileNotFound` if the catalogue does not have it.
 pub fn profile<'c>(catalogue: &'c Catalogue, account: &Account) -> Result<&'c Profile, Error> {
     catalogue
         .profiles
@@ -98,24 +108,28 @@ pub fn profile<'c>(catalogue: &'c Catalogue, account: &Account) -> Result<&'c Pr
         .ok_or_else(|| Error::ProfileNotFound(account.profile_code.clone()))
 }
 
-/// What a collection is for.
+/// The purpose and origin of a new collection.
 #[derive(Debug, Clone, Copy)]
 pub struct Of {
     /// ORDER, RECHARGE, RENEWAL, INVOICE or USAGE.
     pub purpose: &'static str,
-    /// The order.
+    /// The order it pays for, if any.
     pub order: Option<Uuid>,
-    /// The open invoice that it pays, whose taxes are its own.
+    /// The open invoice it pays, if any. The invoice's total already includes taxes.
     pub invoice: Option<Uuid>,
-    /// The payment method; `None` for the account's default one.
+    /// The payment method; `None` for the account's default method.
     pub method: Option<Uuid>,
-    /// The intent that its first attempt is of.
+    /// The intent of its first attempt; request ids to `payments` are derived from it.
     pub intent: Uuid,
-    /// Its id: of a renewal that of its cycle, so that each is asked for once.
+    /// Its id. A renewal's id is derived from its cycle, so that each cycle is charged once.
     pub id: Uuid,
 }
 
-/// Writes down a new collection with its lines and taxes. The account's balance is locked.
+/// Stores a new collection with its lines and taxes. The caller holds the lock of the account's balance.
+///
+/// # Errors
+/// `AccountClosed` if a closing is prepared or settled, unless the purpose is USAGE; an invalid `order_id` field if
+/// another account has the order.
 pub async fn begin(
     db: &mut PgConnection,
     (catalogue, account): (&Catalogue, &Account),
@@ -123,7 +137,7 @@ pub async fn begin(
     lines: &[Line],
     now: DateTime<Utc>,
 ) -> Result<Collection, Error> {
-    // What is owed already stands on an invoice, whatever becomes of the account.
+    // Usage is already owed and has to be invoiced, even if the account is closing.
     if of.purpose != "USAGE" && closings::stands(db, account.root_id).await? {
         return Err(Error::AccountClosed(AccountId::from_uuid(account.root_id)));
     }
@@ -143,6 +157,7 @@ pub async fn begin(
         currency: account.currency.clone(),
         total_minor,
         method_id: of.method,
+        chosen_method_id: None,
         intent_id: of.intent,
         attempt_number: 1,
         charge_id: None,
@@ -154,7 +169,7 @@ pub async fn begin(
     collections::insert(db, &collection, (lines, &taxes), WAIT_SECONDS)
         .await
         .map_err(|error| {
-            // Another account's order has this id.
+            // The order id belongs to another account.
             if chassis::is_violation_of(&error, "collections_order_id_key") {
                 return field_error("order_id", "an order of this account").into();
             }
@@ -163,8 +178,10 @@ pub async fn begin(
     Ok(collection)
 }
 
-/// Asks `payments` for the charge of a collection that is written down, and keeps what it says; safe to
-/// repeat. What `payments` refuses ends the attempt as declined, and is the error.
+/// Asks `payments` for the charge of a stored collection and applies the answer. Safe to repeat.
+///
+/// # Errors
+/// If `payments` refuses, the attempt ends as declined and the refusal is returned as the error.
 pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     let mut db = ctx.db.acquire().await?;
     let collection = collections::get(&mut db, id)
@@ -177,8 +194,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     drop(db);
     let request = charge_of(&collection, &lines)?;
     let catalogue = ctx.catalogue(&collection.catalogue_version).await?;
-    // Of a call that fails otherwise nobody knows whether it arrived: the job asks again, with the same
-    // words.
+    // If the call fails without a refusal, it may still have arrived. The job repeats it with the same request id.
     let asked = ctx.create_charge(request).await;
     let now = ctx.clock.now().await?;
     let mut tx = ctx.db.begin().await?;
@@ -199,7 +215,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     refusal
 }
 
-/// The charge that a collection asks for.
+/// The charge request of a collection.
 fn charge_of(
     collection: &Collection,
     lines: &[Line],
@@ -213,7 +229,8 @@ fn charge_of(
     };
     let code = |of: fn(&Line) -> &String| subscription.map(of).cloned().unwrap_or_default();
     let amount = Money::from_minor(collection.total_minor, currency);
-    // A refusal that is answered again for ever would bar the next intent from the same attempt.
+    // A refusal is stored under its request id and repeated for ever, so the intent is part of the id: otherwise a
+    // new intent could never make the same attempt.
     let attempt = format!(
         "charge {} {}",
         collection.attempt_number, collection.intent_id
@@ -224,6 +241,7 @@ fn charge_of(
         amount: Some(chassis::wire::pb_money(amount)),
         payment_method_id: collection
             .method_id
+            .or(collection.chosen_method_id)
             .map(|id| MethodId::from_uuid(id).to_string())
             .unwrap_or_default(),
         purpose: purpose.into(),
@@ -238,7 +256,12 @@ fn charge_of(
     })
 }
 
-/// Whether a refusal by `payments` is of the payer's making; all others are faults of ours.
+/// Whether a charge was refused because the account has no method that can be charged off-session.
+pub fn asks_the_owner(reason: &str) -> bool {
+    matches!(reason, "NO_PAYMENT_METHOD" | "METHOD_NOT_RECURRING")
+}
+
+/// Whether a refusal by `payments` is caused by the payer. All other refusals are our own faults.
 fn is_of_the_payer(reason: &str) -> bool {
     matches!(
         reason,
@@ -252,7 +275,7 @@ fn is_of_the_payer(reason: &str) -> bool {
     )
 }
 
-/// Ends an attempt that `payments` refused: no charge was made.
+/// Ends an attempt that `payments` refused. No charge exists.
 async fn decline(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -263,7 +286,7 @@ async fn decline(
         .get_details_error_info()
         .map(|info| info.reason)
         .unwrap_or_default();
-    // The balance first, as everywhere: else two would wait for each other.
+    // Every script locks the balance first; any other order could deadlock.
     ledger::lock(db, &[asked.root_id]).await?;
     let locked = collections::lock(db, asked.collection_id)
         .await?
@@ -280,13 +303,17 @@ async fn decline(
     collections::set_outcome(db, asked.collection_id, &outcome, now).await?;
     let counts = is_of_the_payer(&reason);
     if !counts {
-        tracing::error!(collection.id = %asked.collection_id, reason, "payments takes no charge of it");
+        tracing::error!(
+            collection.id = %asked.collection_id,
+            reason,
+            "payments refused a charge for a reason that the payer did not cause; check the request"
+        );
     }
     attempt_ended(db, catalogue, (asked, "DECLINED", &reason, counts), now).await
 }
 
-/// What follows from where an attempt has come to, by what the collection is for. A decline `counts` when
-/// whoever pays is the reason.
+/// Applies the outcome of an attempt to what the collection is for. A decline counts against the retries only if the
+/// payer caused it (`counts`).
 async fn attempt_ended(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -298,10 +325,11 @@ async fn attempt_ended(
         ("RECHARGE", "DECLINED") if reason != SETTLED_AMOUNT_DIFFERS => {
             recharge::declined(db, root, (reason, counts), now).await
         }
+        // A settled amount that differs from the requested one also fills the balance.
         ("RECHARGE", "SUCCEEDED" | "DECLINED") => {
-            Ok(auto_recharges::ended(db, root, (0, Some(now))).await?)
+            recharge::succeeded(db, catalogue, root, now).await
         }
-        ("RENEWAL", "SUCCEEDED" | "INVOICED") => renewal::paid(db, collection).await,
+        ("RENEWAL", "SUCCEEDED" | "INVOICED") => renewal::paid(db, collection.collection_id).await,
         ("RENEWAL", "DECLINED") => {
             renewal::declined(db, catalogue, collection, (reason, counts), now).await
         }
@@ -312,8 +340,8 @@ async fn attempt_ended(
     }
 }
 
-/// The catalogue that a collection is bound to, of the charge that `payments` tells of; `None` for a
-/// charge that no collection asked for.
+/// The catalogue version of the collection that a charge belongs to; `None` for a charge that no collection
+/// requested.
 pub async fn catalogue_of(
     ctx: &Ctx,
     charge: &payments::Charge,
@@ -328,9 +356,10 @@ pub async fn catalogue_of(
     }
 }
 
-/// Keeps what `payments` says of the charge of a collection; books it, once, when the money has arrived.
+/// Applies the state that `payments` reports for the charge of a collection, and posts it once when the money has
+/// arrived.
 ///
-/// What is known already, older news and other attempts change nothing (REQ-130).
+/// Repeated reports, older reports and reports of other attempts change nothing (REQ-130).
 pub async fn keep(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -343,7 +372,7 @@ pub async fn keep(
     let Some(collection) = collections::get(db, id.uuid()).await? else {
         return Ok(());
     };
-    // The balance first, as everywhere: else two would wait for each other.
+    // Every script locks the balance first; any other order could deadlock.
     ledger::lock(db, &[collection.root_id]).await?;
     let collection = collections::lock(db, id.uuid())
         .await?
@@ -360,6 +389,13 @@ pub async fn keep(
             (true, true) | (false, false) => Ok(()),
         };
     }
+    if collection.state == "DECLINED"
+        && collection.attempt_number == charge.attempt_number
+        && collection.charge_id != Some(charge_id.uuid())
+    {
+        let told = (&collection, charge, charge_id.uuid());
+        return arrived_after_all(db, catalogue, told, now).await;
+    }
     if collection.is_decided() || parked || collection.attempt_number != charge.attempt_number {
         return Ok(());
     }
@@ -370,7 +406,7 @@ pub async fn keep(
                 book(db, catalogue, (&collection, true), now).await?;
                 ("SUCCEEDED", "")
             } else {
-                // Whatever has arrived is the customer's; what was to be paid by it is not.
+                // The whole settled amount is credited to the customer; what it was meant to pay stays unpaid.
                 add_as_credit(db, catalogue, (&collection, settled), now).await?;
                 ("DECLINED", SETTLED_AMOUNT_DIFFERS)
             }
@@ -388,8 +424,39 @@ pub async fn keep(
         action_url: &charge.action_url,
     };
     collections::set_outcome(db, collection.collection_id, &outcome, now).await?;
+    if let ("SUCCEEDED", Ok(method)) = (state, charge.payment_method_id.parse::<MethodId>()) {
+        collections::set_paid_method(db, collection.collection_id, method.uuid()).await?;
+    }
     let counts = charge.state() == State::Declined;
     attempt_ended(db, catalogue, (&collection, state, reason, counts), now).await
+}
+
+/// Keeps what has arrived by a charge that `payments` had said it does not take: what was to be paid by it was given
+/// up, so that all of it is credit. The balance is locked.
+async fn arrived_after_all(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (collection, charge, charge_id): (&Collection, &payments::Charge, Uuid),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let id = collection.collection_id;
+    if collection.failure_reason == SETTLED_AMOUNT_DIFFERS {
+        // An attempt is one charge. Which of two it was, a person finds out.
+        tracing::error!(collection.id = %id, charge.id = %charge_id, "money has arrived by a second charge of one attempt: none of it is booked");
+        return Ok(());
+    }
+    let settled = parsed_sum(charge.settled_amount.as_ref(), &collection.currency)?.minor();
+    tracing::error!(collection.id = %id, charge.id = %charge_id, reason = collection.failure_reason, "money has arrived by a charge that was refused: it is credit");
+    add_as_credit(db, catalogue, (collection, settled), now).await?;
+    let outcome = Outcome {
+        state: "DECLINED",
+        charge_id: Some(charge_id),
+        failure_reason: SETTLED_AMOUNT_DIFFERS,
+        action_url: "",
+    };
+    collections::set_outcome(db, id, &outcome, now).await?;
+    let ended = (collection, "DECLINED", SETTLED_AMOUNT_DIFFERS, false);
+    attempt_ended(db, catalogue, ended, now).await
 }
 
 /// Keeps that a charge which was refused has moved after all: nothing more is charged for the same by itself; a
@@ -399,7 +466,10 @@ async fn moved_after_all(
     collection: &Collection,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    tracing::error!(collection.id = %collection.collection_id, "a charge that was refused has moved after all");
+    tracing::error!(
+        collection.id = %collection.collection_id,
+        "a declined charge was captured after all; automatic charges stop until it is refunded"
+    );
     set_failure(db, collection, CHARGE_OVERTURNED, now).await?;
     match collection.purpose.as_str() {
         "RENEWAL" => renewal::stop(db, collection).await,
@@ -409,7 +479,7 @@ async fn moved_after_all(
     }
 }
 
-/// Keeps that what had moved after all was given back: its tries go on, none of which this was.
+/// Handles the refund of a late capture: the retries go on, and the late capture does not count as one.
 async fn given_back(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -421,7 +491,7 @@ async fn given_back(
     attempt_ended(db, catalogue, (collection, "DECLINED", reason, false), now).await
 }
 
-/// Notes why a collection that stays declined has failed.
+/// Replaces the failure reason of a collection that stays declined.
 async fn set_failure(
     db: &mut PgConnection,
     collection: &Collection,
@@ -437,7 +507,7 @@ async fn set_failure(
     Ok(collections::set_outcome(db, collection.collection_id, &outcome, now).await?)
 }
 
-/// Books what an account that pays by invoice owes, a renewal or usage: an open invoice stands for it.
+/// Posts a renewal or usage of an account that pays by invoice, and issues an open invoice for it.
 pub async fn invoice(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -455,7 +525,30 @@ pub async fn invoice(
     attempt_ended(db, catalogue, (collection, "INVOICED", "", false), now).await
 }
 
-/// A sum that `payments` tells of, which must be in the currency `code`.
+/// Issues the open invoice of a cycle that can't be charged off-session, unless it has one (D13). The caller holds the
+/// lock of the account's balance.
+pub async fn leave_open(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    collection: &Collection,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    match invoices::get(db, collection.collection_id).await? {
+        Some(_) => Ok(()),
+        None => book(db, catalogue, (collection, false), now).await,
+    }
+}
+
+/// Whether a collection pays for a cycle that has an invoice already: an attempt before left it open, perhaps without a
+/// charge, which is not counted as an attempt.
+async fn has_invoice(db: &mut PgConnection, collection: &Collection) -> Result<bool, Error> {
+    if collection.purpose != "RENEWAL" {
+        return Ok(false);
+    }
+    Ok(invoices::get(db, collection.collection_id).await?.is_some())
+}
+
+/// An amount reported by `payments`. It must be in currency `code`.
 pub fn parsed_sum(sum: Option<&Sum>, code: &str) -> Result<Money, Error> {
     let currency = store::currency(code)?;
     sum.filter(|sum| sum.currency_code == code)
@@ -463,7 +556,7 @@ pub fn parsed_sum(sum: Option<&Sum>, code: &str) -> Result<Money, Error> {
         .ok_or(Error::Stored("sum of money told"))
 }
 
-/// Whether a charge will not change any more.
+/// Whether the state of a charge is terminal.
 fn is_final(state: payments::MovementState) -> bool {
     matches!(
         state,
@@ -473,8 +566,8 @@ fn is_final(state: payments::MovementState) -> bool {
     )
 }
 
-/// Books a collection whose money has `arrived`, or that an open invoice stands for, and whose account's
-/// balance is locked: its invoice, tax and revenue, and paid credit.
+/// Posts a collection whose money has `arrived`, or for which an open invoice is issued: revenue, tax and paid
+/// credit, then the invoice. The caller holds the lock of the account's balance.
 async fn book(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -486,14 +579,15 @@ async fn book(
         .await?
         .ok_or(Error::Stored("account"))?;
     let profile = profile(catalogue, &account)?;
-    if collection.invoice_id.is_some() {
+    if collection.invoice_id.is_some() || arrived && has_invoice(db, collection).await? {
         let low = profile.notify_below_micros;
         return dun::book(db, (&account, collection), low, now).await;
     }
     let before = ledger::balance(db, root, now).await?;
     let mut entries = Entries::new(&collection.currency, now);
-    if profile.forfeits_trial {
-        forfeit_trial(db, collection, &mut entries).await?;
+    // The first purchase forfeits the trial's credit (REQ-133), and not a cycle that nobody could charge.
+    if profile.forfeits_trial && (arrived || account.invoiced) {
+        forfeit_trial(db, collection, &mut entries, now).await?;
     }
     let micros = |minor| store::micros(minor, &collection.currency);
     let (debit, reason) = if arrived {
@@ -521,7 +615,7 @@ async fn book(
         if line.kind == "CREDITS" {
             credit_bought(db, (collection, debit), (sum, seed), &mut entries, now).await?;
         } else if collection.purpose == "USAGE" {
-            // It was earned as it was used, and is overdraft until it is on an invoice.
+            // Revenue was recognised when the usage was debited; until it is invoiced, it is overdraft.
             ledger::overdraw(db, &[root], &[-sum]).await?;
             entries.add(seed, &entry(LedgerAccount::Overdraft, sum));
         } else {
@@ -541,7 +635,7 @@ async fn book(
     issue(db, catalogue, (&account, collection, arrived), now).await
 }
 
-/// Adds credit that a collection has paid for.
+/// Adds the credit bought with a collection.
 async fn credit_bought(
     db: &mut PgConnection,
     (collection, source): (&Collection, LedgerAccount),
@@ -564,11 +658,12 @@ async fn credit_bought(
     Ok(())
 }
 
-/// Forfeits what is left of trial credit (REQ-133).
+/// Forfeits the remaining trial credit (REQ-133).
 async fn forfeit_trial(
     db: &mut PgConnection,
     collection: &Collection,
     entries: &mut Entries,
+    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let root = collection.root_id;
     for (_, lot) in ledger::lots(db, (root, root)).await? {
@@ -584,13 +679,13 @@ async fn forfeit_trial(
             invoice_id: None,
             reason: "UPGRADED",
         };
-        // A lot is forfeited once, here or at its expiry: its id is its entry's.
+        // A lot is forfeited once, here or at its expiry: the entry has the id of the lot.
         entries.add(lot.id, &entry);
     }
-    Ok(ledger::write_off(db, root, LotKind::Trial).await?)
+    Ok(ledger::write_off(db, root, LotKind::Trial, now).await?)
 }
 
-/// Takes what has arrived as paid credit, when it is not what was asked for.
+/// Adds the whole settled amount as paid credit because it differs from the requested amount.
 async fn add_as_credit(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -620,7 +715,44 @@ async fn add_as_credit(
     credit::balance_moved(db, (root, before), profile.notify_below_micros, now).await
 }
 
-/// Issues the invoice of a purchase: the last step, as others wait for the next number.
+/// The period of a line: the paid cycle of a plan, and the single day `today` for anything else.
+fn days_of(
+    catalogue: &Catalogue,
+    line: &Line,
+    today: NaiveDate,
+    now: DateTime<Utc>,
+) -> (NaiveDate, NaiveDate) {
+    let family = catalogue.families.get(&line.family_code);
+    let start = line
+        .start_on
+        .unwrap_or_else(|| family.map_or(today, |family| family.zone.day(now)));
+    let months = u32::try_from(line.cycle_months).unwrap_or(0);
+    let whole = anniversary(start, months, 1).filter(|end| start < *end);
+    let end = line.end_on.filter(|end| start < *end).or(whole);
+    (start, end.unwrap_or(start + Days::new(1)))
+}
+
+/// Stores the period of each line of a purchase. Returns the period of the first line that is not credit, or the day
+/// `today` if all lines are credit.
+async fn noted_days(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (id, today): (Uuid, NaiveDate),
+    now: DateTime<Utc>,
+) -> Result<(NaiveDate, NaiveDate), Error> {
+    let mut period = None;
+    for (line, number) in collections::lines(db, id).await?.iter().zip(1_i16..) {
+        let days = days_of(catalogue, line, today, now);
+        collections::set_days(db, (id, number), days).await?;
+        if line.kind != "CREDITS" {
+            period.get_or_insert(days);
+        }
+    }
+    Ok(period.unwrap_or((today, today + Days::new(1))))
+}
+
+/// Issues the invoice of a purchase. This is the last step of the transaction, because taking a number makes other
+/// invoices wait.
 async fn issue(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -629,7 +761,17 @@ async fn issue(
 ) -> Result<(), Error> {
     let profile = profile(catalogue, account)?;
     let today = profile.zone.day(now);
-    let due_on = (!arrived).then(|| dun::due_on(profile, now));
+    let of = (collection.collection_id, today);
+    let (period_start, period_end) = noted_days(db, catalogue, of, now).await?;
+    // The cycle of an account that does not pay by invoice is due at its start.
+    let at_once = collection.purpose == "RENEWAL" && !account.invoiced;
+    let due_on = (!arrived).then(|| {
+        if at_once {
+            today
+        } else {
+            dun::due_on(profile, now)
+        }
+    });
     let series_id = series_of(db, catalogue, (&account.profile_code, ""), now).await?;
     let invoice = Invoice {
         invoice_id: collection.collection_id,
@@ -637,8 +779,8 @@ async fn issue(
         number: numbers::take(db, series_id, 1).await?,
         root_id: collection.root_id,
         family_code: String::new(),
-        period_start: today,
-        period_end: today + Days::new(1),
+        period_start,
+        period_end,
         run_id: None,
         currency: collection.currency.clone(),
         total_minor: collection.total_minor,
@@ -654,13 +796,16 @@ async fn issue(
     Ok(dunnings::insert(db, issued.as_slice(), now).await?)
 }
 
-/// The first instant of the month of `now` in the zone of a profile.
+/// The start of the month that contains `now`, in the time zone of a profile.
 pub fn month_start(profile: &Profile, now: DateTime<Utc>) -> DateTime<Utc> {
     let today = profile.zone.day(now);
     profile.zone.start_of(today.with_day(1).unwrap_or(today))
 }
 
-/// An id of another service, which wrote it.
+/// Parses an id written by another service.
+///
+/// # Errors
+/// `Stored` if it is malformed, which is a bug.
 pub fn parsed<K: values::Kind>(text: &str) -> Result<values::Id<K>, Error> {
     text.parse().map_err(|_| Error::Stored("id of payments"))
 }

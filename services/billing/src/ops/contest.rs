@@ -1,12 +1,12 @@
-//! Contested charges, booked as `payments` tells of them: what a provider holds back leaves clearing and
-//! comes back; of one that is lost, the credit that it had paid for is taken back.
+//! Disputed charges, posted from the events of `payments`. The amount that a provider withholds leaves clearing and
+//! returns if the dispute is won. If it is lost, the credit bought with the charge is clawed back.
 
 use std::collections::HashMap;
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use proto::payments::v1 as payments;
 use proto::payments::v1::dispute::State;
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{ChargeId, DisputeId, Money, Ratio, Rounding};
 
@@ -22,7 +22,7 @@ use crate::store::disputes::{self, Booked};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount, Origin};
 use crate::store::{self, accounts, refunds};
 
-/// Keeps what `payments` says of a dispute; what is booked already is not booked again.
+/// Applies the state that `payments` reports for a dispute. Only the difference to what is already posted is posted.
 pub async fn keep(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -57,13 +57,37 @@ pub async fn keep(
         0
     };
     if lost || said.state() == State::Open {
-        // A card that is contested is not charged by itself.
+        // A disputed card must not be charged automatically.
         recharge::switch_off(db, root, "DISPUTED", now).await?;
     }
     let more = owed_micros - known.taken_micros;
+    if more != 0 {
+        taken(db, catalogue, (&collection, more), &mut entries, now).await?;
+    }
+    entries.copy(db).await?;
+    let booked = Booked {
+        withheld_minor: withheld.minor(),
+        taken_micros: owed_micros,
+        ..known
+    };
+    Ok(disputes::set(db, &booked).await?)
+}
+
+/// Claws back `more` millionths of credit, or restores credit if `more` is negative. The change in overdraft is
+/// recorded as disputed: it is debt from a dispute and not usage to be invoiced.
+async fn taken(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (collection, more): (&Collection, i64),
+    entries: &mut Entries,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let root = collection.root_id;
+    let unknown = || Error::Stored("balance");
+    let (before, disputed) = ledger::owed(db, root).await?.ok_or_else(unknown)?;
     if 0 < more {
-        take_back(db, catalogue, (&collection, more), &mut entries, now).await?;
-    } else if more < 0 {
+        take_back(db, catalogue, (collection, more), entries, now).await?;
+    } else {
         let back = Credit {
             root,
             kind: LotKind::Paid,
@@ -75,19 +99,14 @@ pub async fn keep(
             collection: Some(collection.collection_id),
             seed: Uuid::now_v7(),
         };
-        credit::add(db, &back, &mut entries, now).await?;
+        credit::add(db, &back, entries, now).await?;
     }
-    entries.copy(db).await?;
-    let booked = Booked {
-        withheld_minor: withheld.minor(),
-        taken_micros: owed_micros,
-        ..known
-    };
-    Ok(disputes::set(db, &booked).await?)
+    let (after, _) = ledger::owed(db, root).await?.ok_or_else(unknown)?;
+    let disputed = disputed.saturating_add(after - before).max(0);
+    Ok(ledger::set_disputed(db, root, disputed).await?)
 }
 
-/// The entry for `more` millionths that a provider holds back; of less than nothing, for what it gives
-/// back.
+/// The entry for `more` millionths that a provider withholds, or releases if `more` is negative; `None` for zero.
 fn held_back(root: Uuid, more: i64) -> Option<Entry> {
     let (debit, credit) = if 0 < more {
         (LedgerAccount::Disputed, LedgerAccount::Clearing)
@@ -105,8 +124,9 @@ fn held_back(root: Uuid, more: i64) -> Option<Entry> {
     })
 }
 
-/// Takes credit back: refunds of this very charge that are not on their way come first, as its payer has
-/// the money by the dispute; then what is left of what it paid for, then the other lots, in their order.
+/// Claws back credit after a lost dispute. Refunds of the same charge that have not been sent are cancelled first,
+/// since the payer gets the money through the dispute. Then the unspent credit bought with the charge is taken, then
+/// other lots in their usual order.
 async fn take_back(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -135,7 +155,7 @@ async fn take_back(
     let purse = spend::purses(db, &[root]).await?.remove(&root);
     let mut spending = Spending::for_good(catalogue, now);
     let mut purse = purse.unwrap_or_default();
-    // What this very charge has paid for goes first: the rest can still go back to what it came from.
+    // Credit bought with this charge is taken first, so that other credit stays refundable to its original payments.
     let origins: HashMap<Uuid, Origin> = ledger::lot_origins(db, root).await?.into_iter().collect();
     for lot in &mut purse.lots {
         let origin = origins.get(&lot.id).and_then(|it| it.collection_id);
@@ -147,8 +167,8 @@ async fn take_back(
     spending.flush(db).await
 }
 
-/// The credit in what is held back of a collection, in millionths, rounded down: its share, or all of it
-/// where all that arrived became credit. The rest, what was earned and its tax, is our loss.
+/// The share of credit in the amount withheld from a collection, in millionths, rounded down. It is the whole amount
+/// if everything that arrived became credit. The remainder, revenue and its tax, is our loss.
 async fn credit_of(
     db: &mut PgConnection,
     collection: &Collection,
@@ -168,7 +188,7 @@ async fn credit_of(
             i128::from(collection.total_minor.max(1)),
         ),
         _ if collection.failure_reason == SETTLED_AMOUNT_DIFFERS => Ratio::whole(1),
-        // Its money was never booked: a person has to look.
+        // No money of this collection was ever posted: a person has to look.
         _ => return Err(Error::Stored("collection of a dispute")),
     };
     let credit = withheld

@@ -1,7 +1,7 @@
-//! Credit that comes in: what is owed is paid first, the rest is a lot (D8).
+//! Credit added to a balance. It repays the overdraft first; the rest becomes a lot (D8).
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::lots::{Lot, LotKind};
@@ -11,39 +11,48 @@ use crate::store::auto_recharges;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::outbox::{self, Crossings};
 
-/// Credit that comes in.
+/// Credit to add to a balance.
 #[derive(Debug, Clone, Copy)]
 pub struct Credit<'a> {
-    /// The root account, whose balance is locked.
+    /// The root account. The caller holds the lock of its balance.
     pub root: Uuid,
-    /// The kind.
+    /// The kind of credit.
     pub kind: LotKind,
-    /// Where it comes from.
+    /// The ledger account to debit.
     pub source: LedgerAccount,
-    /// How much, above zero.
+    /// Amount in millionths, above zero.
     pub micros: i64,
-    /// When it is spent.
+    /// Spending priority and expiry.
     pub terms: LotTerms,
-    /// The word on its entries.
+    /// Reason on its ledger entries.
     pub word: &'static str,
-    /// Why, on the lot.
+    /// Reason stored on the lot.
     pub reason: &'a str,
-    /// The collection that paid for it.
+    /// The collection that paid for it, if any.
     pub collection: Option<Uuid>,
-    /// What the ids of lot and entries follow from.
+    /// Seed from which the ids of the lot and its entries are derived.
     pub seed: Uuid,
 }
 
-/// When credit is spent: with others of its kind, and for ever, unless it was said otherwise.
+/// Spending priority and expiry of credit. By default it has the same priority as other credit and never expires.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LotTerms {
-    /// Credit of a lower number is spent before all other.
+    /// Credit with a lower number is spent first.
     pub priority: i16,
-    /// From when it can't be spent.
+    /// Expiry time, exclusive; `None` if it never expires.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Adds credit; gives the lot, where what was owed did not take all of it.
+/// The ledger account that granted credit is debited from. Trial and promotional credit is given away; paid credit
+/// records money that an operator received outside the platform.
+pub const fn grant_source(kind: LotKind) -> LedgerAccount {
+    match kind {
+        LotKind::Trial | LotKind::Promo => LedgerAccount::Granted,
+        LotKind::Paid => LedgerAccount::Clearing,
+    }
+}
+
+/// Adds credit. Returns the new lot, or `None` if the overdraft absorbed all of it.
 pub async fn add(
     db: &mut PgConnection,
     credit: &Credit<'_>,
@@ -88,8 +97,8 @@ pub async fn add(
     Ok(Some(lot))
 }
 
-/// Tells what the balance of a root account has crossed since it was `before`, and has it looked at
-/// where it is filled by itself.
+/// Publishes the thresholds that a balance has crossed since it was `before`, and, if the balance has fallen, marks
+/// the account for the auto-recharge job.
 pub async fn balance_moved(
     db: &mut PgConnection,
     (root, before): (Uuid, i64),

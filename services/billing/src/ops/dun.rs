@@ -1,13 +1,16 @@
-//! Open invoices: their owner is told when they are issued; when they are due they are paid by the account's method,
-//! and asked for again on the days of the profile (D13). Whatever pays one is booked here, once.
+//! Dunning of open invoices. The owner is notified when an invoice is issued; on its due date it is charged to the
+//! account's payment method, and charged again on the reminder days of the profile (D13). The open invoice of a cycle
+//! is not charged here: its subscription's retry days are its reminders. Every payment of an invoice is posted here,
+//! once.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{AccountId, InvoiceId, Money};
 
 use super::collect::{self, Of, SETTLED_AMOUNT_DIFFERS};
 use super::credit::{self, Credit, LotTerms};
+use super::{off_session, renewal};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
 use crate::domain::dunning;
@@ -18,39 +21,49 @@ use crate::store::collections::{self, Collection, Line};
 use crate::store::dunnings::{self, Dunning};
 use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{self, closings, outbox};
+use crate::store::{self, closings, outbox, subscriptions};
 
-/// How long one is put off that can't be gone on with now.
+/// Delay before an invoice that can't be processed now is looked at again.
 const PUT_OFF: TimeDelta = TimeDelta::hours(1);
 
-/// The day on which an invoice of a profile is due that is issued at an instant.
+/// The due date of an invoice issued at `issued_at` to an account of a profile.
 pub fn due_on(profile: &Profile, issued_at: DateTime<Utc>) -> NaiveDate {
     let day = profile.zone.day(issued_at);
     day.checked_add_days(Days::new(profile.net_days))
         .unwrap_or(day)
 }
 
-/// Goes on with an invoice that is due; safe to repeat.
+/// Processes an invoice whose next step is due. Safe to repeat.
 pub async fn go_on(ctx: &Ctx, known: &Dunning, now: DateTime<Utc>) -> Result<(), Error> {
     let catalogue = ctx.active_catalogue().await?;
+    let method = if known.state == "ISSUED" {
+        None
+    } else {
+        off_session::for_invoice(ctx, known.root_id).await?
+    };
     let mut tx = ctx.db.begin().await?;
-    let asked = next(&mut tx, &catalogue, known, now).await?;
+    let asked = next(&mut tx, &catalogue, (known, method), now).await?;
     tx.commit().await?;
     ctx.wake.notify_waiters();
     if let Some(id) = asked {
-        // What is refused is counted there; what is lost, the job that asks again finds.
+        // A refusal has been applied to the collection already; a lost call is repeated by the `ask_payments` job.
         if let Err(error) = collect::ask(ctx, id).await {
-            tracing::warn!(collection.id = %id, error = %chassis::Chain(&error), "asking for the payment of an invoice failed");
+            tracing::warn!(
+                collection.id = %id,
+                error = %chassis::Chain(&error),
+                "requesting the charge of an invoice failed; a lost call is repeated"
+            );
         }
     }
     Ok(())
 }
 
-/// What is next for an invoice: its owner is told of it, or its payment is written down.
+/// Takes the next step of an invoice: notifies its owner, or stores a collection to charge. Returns the collection,
+/// if any.
 async fn next(
     db: &mut PgConnection,
     catalogue: &Catalogue,
-    known: &Dunning,
+    (known, method): (&Dunning, Option<Uuid>),
     now: DateTime<Utc>,
 ) -> Result<Option<Uuid>, Error> {
     let root = known.root_id;
@@ -70,11 +83,14 @@ async fn next(
     };
     let mut asked = None;
     if invoice.due_minor() == 0 || closing.as_ref().is_some_and(|it| it.state == "SETTLED") {
-        // It has ended; or its account is closed, and what it owes is a matter of persons.
+        // The invoice is settled; or its account is closed, and collecting the debt is up to a person.
     } else if known.state == "ISSUED" {
         outbox::open_invoice(db, (root, known.invoice_id), (false, ""), now).await?;
         "TOLD".clone_into(&mut next.state);
-        next.next_at = Some(profile.zone.start_of(known.due_on));
+        let of_cycle = subscriptions::lock_of(db, known.invoice_id).await?;
+        if of_cycle.is_none() {
+            next.next_at = Some(profile.zone.start_of(known.due_on));
+        }
     } else if closing.is_some_and(|it| it.state == "PREPARED")
         || collections::paying(db, known.invoice_id).await?.is_some()
     {
@@ -91,29 +107,36 @@ async fn next(
         };
         let line = line(&invoice);
         let begun = collect::begin(db, (catalogue, &account), &of, &[line], now).await?;
+        collections::set_chosen_method(db, begun.collection_id, method).await?;
         asked = Some(begun.collection_id);
     }
     dunnings::set(db, &next).await?;
     Ok(asked)
 }
 
-/// What is left to pay of an invoice, as one line: its taxes are its own.
+/// The amount due of an invoice as one line, taxes included.
 fn line(invoice: &Invoice) -> Line {
     Line {
         kind: "INVOICE".to_owned(),
-        plan_code: String::new(),
-        cycle_code: String::new(),
         amount_minor: invoice.due_minor(),
-        formula: String::new(),
+        ..Line::default()
     }
 }
 
-/// Checks that so much is due of an invoice, and that nothing else pays it.
+/// Checks that exactly `minor` is due of an invoice, and that no other payment of it is under way.
+///
+/// # Errors
+/// `NothingDue`, `Requote` if another amount is due, `PaymentUnderWay`.
 pub async fn still_due(db: &mut PgConnection, id: Uuid, minor: i64) -> Result<(), Error> {
     let invoice = invoices::get(db, id).await?;
     let invoice = invoice.ok_or(Error::Stored("invoice"))?;
     let payer = AccountId::from_uuid(invoice.root_id);
     if invoice.due_minor() == 0 {
+        return Err(Error::NothingDue(payer));
+    }
+    // The invoice of a cycle that was given up becomes void as soon as the plan has ended.
+    let cycle = subscriptions::lock_of(db, id).await?;
+    if cycle.is_some_and(|it| it.state == "ENDING") {
         return Err(Error::NothingDue(payer));
     }
     if invoice.due_minor() != minor {
@@ -125,7 +148,8 @@ pub async fn still_due(db: &mut PgConnection, id: Uuid, minor: i64) -> Result<()
     }
 }
 
-/// The payment of an open invoice that is ordered, written down: all that is due. The account's balance is locked.
+/// Stores the collection that pays an open invoice by order: all that is due. The caller holds the lock of the
+/// account's balance.
 pub async fn ordered(
     db: &mut PgConnection,
     (catalogue, account): (&Catalogue, &Account),
@@ -143,15 +167,15 @@ pub async fn ordered(
     collect::begin(db, (catalogue, account), of, &[line(&invoice)], now).await
 }
 
-/// Books a collection that pays an invoice, whose money has arrived: what the invoice does not need any more is
-/// paid credit.
+/// Posts a collection that paid an open invoice: the one it was made for, or the one of its cycle. What exceeds the
+/// amount due becomes paid credit.
 pub async fn book(
     db: &mut PgConnection,
     (account, collection): (&Account, &Collection),
     notify_below_micros: i64,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let id = collection.invoice_id.ok_or(Error::Stored("collection"))?;
+    let id = collection.invoice_id.unwrap_or(collection.collection_id);
     let stored = invoices::get(db, id).await?;
     let invoice = stored.ok_or(Error::Stored("invoice"))?;
     let before = ledger::balance(db, account.root_id, now).await?;
@@ -177,8 +201,8 @@ pub async fn book(
     credit::balance_moved(db, (account.root_id, before), notify_below_micros, now).await
 }
 
-/// Pays an invoice, whose account's balance is locked, with money that has arrived, at most what is due; gives what
-/// is left of it.
+/// Pays an invoice from money that has arrived, up to the amount due; a cycle whose invoice is paid is renewed. Returns
+/// the rest in minor units. The caller holds the lock of the account's balance.
 pub async fn pay(
     db: &mut PgConnection,
     invoice: &Invoice,
@@ -200,12 +224,16 @@ pub async fn pay(
         entries.add(Uuid::new_v5(&seed, b"paid"), &entry);
         let state = if paid == due { PAID } else { OPEN };
         invoices::pay(db, invoice.invoice_id, paid, state).await?;
+        if state == PAID {
+            renewal::paid(db, invoice.invoice_id).await?;
+        }
     }
     Ok(minor - paid)
 }
 
-/// Notes that a payment of an invoice has failed: its owner is told, and it is asked for again on the next of the
-/// profile's days. A try that its owner made changes nothing; one that never reached the provider does not count.
+/// Records a failed payment of an invoice: the owner is notified, and the invoice is charged again on the next of the
+/// profile's reminder days. An attempt by the owner changes nothing; one that never reached the provider does not
+/// count.
 pub async fn declined(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -224,7 +252,7 @@ pub async fn declined(
     let stored = invoices::get(db, id).await?;
     let invoice = stored.ok_or(Error::Stored("invoice"))?;
     if invoice.due_minor() == 0 {
-        // It has ended meanwhile: nothing is asked for any more.
+        // The invoice was settled meanwhile; no further charge is due.
         let ended = Dunning {
             next_at: None,
             ..known
@@ -236,10 +264,13 @@ pub async fn declined(
     let profile = collect::profile(catalogue, &account)?;
     let retries = usize::try_from(known.retries).unwrap_or(usize::MAX);
     let next_at = if differs {
-        tracing::error!(invoice.id = %id, "an invoice was paid by another sum");
+        tracing::error!(
+            invoice.id = %id,
+            "an invoice was charged and another amount settled; it is credit now, settle the invoice by hand"
+        );
         None
     } else if counts {
-        // At most one a day, also where the last was decided late.
+        // At most one attempt a day, even if the last one was decided late.
         let today = profile.zone.day(now);
         dunning::next_try(known.due_on, &profile.reminder_days, retries)
             .map(|day| profile.zone.start_of(day.max(today + Days::new(1))))
@@ -257,7 +288,7 @@ pub async fn declined(
     Ok(dunnings::set(db, &next).await?)
 }
 
-/// Stops the tries of an invoice: a person looks at it.
+/// Stops the retries of an invoice until a person has looked at it.
 pub async fn stop(db: &mut PgConnection, collection: &Collection) -> Result<(), Error> {
     let id = collection.invoice_id.ok_or(Error::Stored("collection"))?;
     let Some(known) = dunnings::lock(db, id).await? else {
@@ -268,18 +299,4 @@ pub async fn stop(db: &mut PgConnection, collection: &Collection) -> Result<(), 
         ..known
     };
     Ok(dunnings::set(db, &next).await?)
-}
-
-/// Puts one off that fails by a fault of ours.
-pub async fn put_off(ctx: &Ctx, known: &Dunning, now: DateTime<Utc>) -> Result<(), Error> {
-    let mut tx = ctx.db.begin().await?;
-    if dunnings::lock(&mut tx, known.invoice_id).await?.as_ref() == Some(known) {
-        let later = Dunning {
-            next_at: Some(now + PUT_OFF),
-            ..known.clone()
-        };
-        dunnings::set(&mut tx, &later).await?;
-    }
-    tx.commit().await?;
-    Ok(())
 }

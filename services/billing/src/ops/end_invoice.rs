@@ -1,9 +1,11 @@
-//! An open invoice that ends without being paid: undone, or written off.
+//! Ends an open invoice that is not paid: voids it or writes it off.
 
-use chassis::{Call, Unit};
-use sqlx::PgConnection;
+use chassis::{Call, PgConnection, Unit};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
 use values::{AccountId, InvoiceId};
 
+use super::renewal;
 use crate::domain::credit::{Earned, split};
 use crate::error::Error;
 use crate::store;
@@ -11,12 +13,12 @@ use crate::store::collections;
 use crate::store::invoices::{self, Ended, Invoice, OPEN};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 
-/// How an invoice ends.
+/// How an unpaid invoice ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It should not have been issued: what was earned by it is taken back.
+    /// It should not have been issued; its revenue and tax are reversed.
     Void,
-    /// Nobody will pay it: what is owed is written off, what was earned stays.
+    /// It will not be paid; the receivable is written off and the revenue stays.
     Uncollectible,
 }
 
@@ -28,7 +30,7 @@ impl End {
         }
     }
 
-    /// What is due of an invoice, by the ledger account that it is taken from.
+    /// Splits the amount due by the ledger account it is debited from, in minor units.
     fn parts(self, earned: Earned, credited: i64, due: i64) -> [(LedgerAccount, i64); 2] {
         match self {
             Self::Void => {
@@ -50,10 +52,10 @@ impl End {
     }
 }
 
-/// What was earned by an invoice: credit that was bought is not, it is given back by a refund.
+/// The revenue and tax of an invoice. Credit bought with it is not revenue; a refund returns it.
 pub async fn earned(db: &mut PgConnection, invoice: &Invoice) -> Result<Earned, Error> {
     let sum = |minors: &mut dyn Iterator<Item = i64>| minors.fold(0_i64, i64::saturating_add);
-    // Of a month, whoever billed it: a run, or a closing.
+    // Invoices of a month, from a run or a closing, have a family code.
     if !invoice.family_code.is_empty() {
         let taxes = invoices::taxes(db, invoice.invoice_id).await?;
         let tax = sum(&mut taxes.iter().map(|tax| tax.amount_minor));
@@ -67,7 +69,10 @@ pub async fn earned(db: &mut PgConnection, invoice: &Invoice) -> Result<Earned, 
     Ok(Earned::of(net - credits, credits, tax))
 }
 
-/// The invoice `id` as it is under the lock of its account's balance.
+/// Locks the balance of an invoice's account and returns the invoice.
+///
+/// # Errors
+/// `InvoiceNotFound`.
 pub async fn locked(db: &mut PgConnection, id: InvoiceId) -> Result<Invoice, Error> {
     let known = invoices::get(db, id.uuid())
         .await?
@@ -78,7 +83,12 @@ pub async fn locked(db: &mut PgConnection, id: InvoiceId) -> Result<Invoice, Err
         .ok_or(Error::InvoiceNotFound(id))
 }
 
-/// Ends an open invoice by entries, under the lock of its account's balance, and gives it as it is.
+/// Ends an open invoice with ledger entries, under the lock of its account's balance, and returns the ended invoice. If
+/// it bills a cycle, the plan ends as after the last retry.
+///
+/// # Errors
+/// `PaymentUnderWay` while a charge of it may still succeed; `InvoicePaidInPart` if a partly paid one is to be
+/// voided; `InvoiceNotOpen`.
 pub async fn end<M>(
     unit: &mut Unit,
     call: &Call<M>,
@@ -88,23 +98,41 @@ pub async fn end<M>(
     let known = locked(&mut unit.tx, id).await?;
     unit.about(known.root_id);
     let db = &mut *unit.tx;
-    let due = known.due_minor();
     if known.state == OPEN {
-        // What is on its way would arrive as credit for what stood open, and be written off besides.
+        // A payment under way would arrive as credit although the receivable has been removed.
         if collections::paying(db, id.uuid()).await?.is_some() {
             return Err(Error::PaymentUnderWay(AccountId::from_uuid(known.root_id)));
         }
-        // A credit note gives back what was paid of it; undoing what is due would not.
+        // Voiding reverses only the amount due; a credit note also returns the part that was paid.
         if end == End::Void && 0 < known.charged_minor {
             return Err(Error::InvoicePaidInPart(id));
         }
     }
-    if !invoices::end_open(db, id.uuid(), end.state()).await? {
+    let by = (call.caller.to_string(), call.derived_id("ended"));
+    if !close(db, &known, (end, reason), by, call.now).await? {
         return Err(Error::InvoiceNotOpen(id));
     }
-    let earned = earned(db, &known).await?;
-    let mut entries = Entries::new(&known.currency, call.now);
-    for (debit, minor) in end.parts(earned, known.credited_minor, due) {
+    renewal::not_owed(db, id.uuid(), call.now).await?;
+    invoices::get(db, id.uuid())
+        .await?
+        .ok_or(Error::Stored("invoice"))
+}
+
+/// Ends an open invoice with its ledger entries, whose ids follow from a seed; `false` if it is not open. The caller
+/// holds the lock of the account's balance and knows that no payment is under way.
+pub async fn close(
+    db: &mut PgConnection,
+    known: &Invoice,
+    (end, reason): (End, &str),
+    (ended_by, seed): (String, Uuid),
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    if !invoices::end_open(db, known.invoice_id, end.state()).await? {
+        return Ok(false);
+    }
+    let earned = earned(db, known).await?;
+    let mut entries = Entries::new(&known.currency, now);
+    for (debit, minor) in end.parts(earned, known.credited_minor, known.due_minor()) {
         let micros = store::micros(minor, &known.currency)?;
         let entry = Entry {
             root_id: known.root_id,
@@ -116,10 +144,8 @@ pub async fn end<M>(
             reason: end.word(),
         };
         if 0 < micros {
-            entries.add(
-                call.derived_id(&format!("ended {}", debit.number())),
-                &entry,
-            );
+            let place = debit.number().to_string();
+            entries.add(Uuid::new_v5(&seed, place.as_bytes()), &entry);
         }
     }
     entries.copy(db).await?;
@@ -128,11 +154,9 @@ pub async fn end<M>(
         root_id: known.root_id,
         state: end.state(),
         reason: reason.to_owned(),
-        ended_by: call.caller.to_string(),
-        ended_at: call.now,
+        ended_by,
+        ended_at: now,
     };
     invoices::insert_ended(db, &ended).await?;
-    invoices::get(db, id.uuid())
-        .await?
-        .ok_or(Error::Stored("invoice"))
+    Ok(true)
 }

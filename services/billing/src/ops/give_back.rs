@@ -1,44 +1,92 @@
-//! Credit that goes back to the payments it came from (C-13, D9): taken from the balance at once,
-//! asked of `payments` until it is paid back or a person has to.
+//! Refunds of paid credit to the payments that bought it (C-13, D9). The amount leaves the balance when the refund is
+//! requested; `payments` is then asked until the money is paid back or the refund needs a person.
 
+use chassis::PgConnection;
 use chrono::{DateTime, TimeDelta, Utc};
 use proto::payments::v1 as payments;
-use sqlx::PgConnection;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, Money, RefundId, business_day};
 
 use super::collect::{self, parsed, parsed_sum};
 use super::credit::{self, Credit, LotTerms};
-use crate::clients::Catalogue;
+use crate::clients::{Catalogue, Profile, RefundPolicy};
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
 use crate::domain::refund::{self, Paid, Part};
 use crate::error::Error;
 use crate::store;
 use crate::store::accounts::Account;
-use crate::store::collections;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::refunds::{self, Refund};
+use crate::store::{closings, collections};
 
-/// Attempts at the original payment before a bank transfer is asked for.
+/// Attempts on the original payment method before the refund falls back to a bank transfer.
 const ATTEMPTS_MAX: i32 = 4;
-/// How long after a refusal the next attempt is made.
+/// Delay between a refused attempt and the next one.
 const AGAIN_AFTER: TimeDelta = TimeDelta::days(1);
 
-/// What is to go back of an account's paid credit.
+/// A request to refund an account's paid credit.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// The root account, whose balance is locked.
+    /// The root account. The caller holds the lock of its balance.
     pub account: &'a Account,
-    /// The intent that the parts are of.
+    /// Intent of the request. Refund ids are derived from it.
     pub intent: Uuid,
-    /// At most so much, in millionths; `None` for all.
+    /// Upper limit in millionths; `None` refunds everything refundable.
     pub most: Option<i64>,
-    /// Whether the profile's window does not count, as at a closing (C-13).
+    /// Whether the profile's window does not count, as at a closing (C-13), and what no payment is known of goes too.
     pub any_time: bool,
-    /// From when the days are counted until it is paid out.
+    /// Start of the payout period. Credit counts as refundable if it could be spent at this instant.
     pub due_from: DateTime<Utc>,
+}
+
+/// The paid credit of an account that may go back by its profile's policy, newest first.
+async fn refundable(
+    db: &mut PgConnection,
+    (profile, policy): (&Profile, &RefundPolicy),
+    asked: &Asked<'_>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Paid>, Error> {
+    let window = TimeDelta::try_days(policy.window_days)
+        .filter(|_| 0 < policy.window_days && !asked.any_time);
+    let since = window.and_then(|window| now.checked_sub_signed(window));
+    // What could be spent when it was asked for, however late that is done.
+    let of = (asked.account.root_id, profile.currency.micros_per_minor());
+    let at = (asked.any_time, asked.due_from);
+    let lots = refunds::refundable_lots(db, of, at).await?;
+    let paid = lots
+        .into_iter()
+        .filter(|lot| since.is_none_or(|since| since <= lot.created_at))
+        .map(|lot| Paid {
+            lot: lot.lot_id,
+            charge: lot.charge_id,
+            left_micros: lot.remaining_micros,
+            tax_minor: lot.tax_minor,
+            net_minor: lot.net_minor,
+        });
+    Ok(paid.collect())
+}
+
+/// Why nothing goes back of an account that [`take`] takes nothing of: it has no such credit, or less than is paid out.
+pub async fn why_not(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    asked: &Asked<'_>,
+    now: DateTime<Utc>,
+) -> Result<Error, Error> {
+    let account = AccountId::from_uuid(asked.account.root_id);
+    let profile = collect::profile(catalogue, asked.account)?;
+    let Some(policy) = &profile.refund else {
+        return Ok(Error::RefundNotOffered(asked.account.profile_code.clone()));
+    };
+    let paid = refundable(db, (profile, policy), asked, now).await?;
+    if paid.is_empty() {
+        return Ok(Error::NothingToRefund(account));
+    }
+    let minimum = policy.minimum;
+    let minimum = format!("{} {minimum}", minimum.currency().code());
+    Ok(Error::BelowRefundMinimum { account, minimum })
 }
 
 /// Takes what goes back from the balance, by the profile's policy, and writes down where it goes: nothing
@@ -57,22 +105,7 @@ pub async fn take(
         return Ok(Vec::new());
     };
     let root = account.root_id;
-    let window = TimeDelta::try_days(policy.window_days)
-        .filter(|_| 0 < policy.window_days && !asked.any_time);
-    let since = window.and_then(|window| now.checked_sub_signed(window));
-    let lots =
-        refunds::refundable_lots(db, (root, profile.currency.micros_per_minor()), now).await?;
-    let paid: Vec<Paid> = lots
-        .into_iter()
-        .filter(|lot| since.is_none_or(|since| since <= lot.created_at))
-        .map(|lot| Paid {
-            lot: lot.lot_id,
-            charge: lot.charge_id,
-            left_micros: lot.remaining_micros,
-            tax_minor: lot.tax_minor,
-            net_minor: lot.net_minor,
-        })
-        .collect();
+    let paid = refundable(db, (profile, policy), asked, now).await?;
     let kept = (policy.fee_bps, policy.with_tax);
     let parts = refund::parts(&paid, asked.most, kept, policy.minimum);
     let due_on = business_day(
@@ -81,7 +114,7 @@ pub async fn take(
         &profile.holidays,
     );
     let mut entries = Entries::new(&account.currency, now);
-    let mut written = Vec::new();
+    let mut written: Vec<Refund> = Vec::new();
     for (part, number) in parts.iter().zip(1..) {
         let refund_id = Uuid::new_v5(&intent, format!("part {number}").as_bytes());
         post(&mut entries, root, refund_id, (part, profile.currency));
@@ -90,7 +123,7 @@ pub async fn take(
             root_id: root,
             refund_id,
             intent_id: intent,
-            lot_id: part.lot,
+            lot_id: Some(part.lot),
             charge_id: part.charge,
             currency: account.currency.clone(),
             amount_minor: part.refund.minor() + part.tax.minor(),
@@ -99,20 +132,37 @@ pub async fn take(
             state: "CREATED".to_owned(),
             attempt_number: 1,
             refusals: 0,
-            manual: false,
+            // Credit that no charge paid for has no payment to go back to, so a person sends a bank transfer.
+            manual: part.charge.is_none(),
             payments_refund_id: None,
             due_on,
             created_at: now,
             updated_at: now,
         };
-        refunds::insert(db, &refund).await?;
-        written.push(refund);
+        gather(&mut written, refund);
+    }
+    for refund in &written {
+        refunds::insert(db, refund).await?;
     }
     entries.copy(db).await?;
     Ok(written)
 }
 
-/// The entries of a part: what goes back, the fee, what can't be paid out, and the tax on it.
+/// Adds a refund to those of its intent. All bank transfers of an intent are merged into one refund, whatever number
+/// of lots it was taken from, so that a person handles one transfer.
+fn gather(written: &mut Vec<Refund>, refund: Refund) {
+    let transfer = written.iter_mut().find(|it| it.manual && refund.manual);
+    let Some(transfer) = transfer else {
+        written.push(refund);
+        return;
+    };
+    transfer.lot_id = None;
+    transfer.amount_minor = transfer.amount_minor.saturating_add(refund.amount_minor);
+    transfer.tax_minor = transfer.tax_minor.saturating_add(refund.tax_minor);
+    transfer.fee_minor = transfer.fee_minor.saturating_add(refund.fee_minor);
+}
+
+/// Adds the ledger entries of one part: the refund, the fee, the remainder below a minor unit, and the tax returned.
 fn post(entries: &mut Entries, root: Uuid, refund_id: Uuid, (part, currency): (&Part, Currency)) {
     let per_minor = currency.micros_per_minor();
     let paid = LedgerAccount::Lot(LotKind::Paid);
@@ -142,12 +192,15 @@ fn post(entries: &mut Entries, root: Uuid, refund_id: Uuid, (part, currency): (&
     }
 }
 
-/// Asks `payments` for a refund that is written down, and keeps what it says; safe to repeat.
+/// Asks `payments` to execute a stored refund and stores the answer. Safe to repeat.
 pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     let mut db = ctx.db.acquire().await?;
     let refund = refunds::get(&mut db, id)
         .await?
         .ok_or(Error::Stored("refund"))?;
+    // `payments` refuses refunds of a closed account unless they are declared as part of its closing.
+    let closing = closings::get(&mut db, refund.root_id).await?;
+    let after_closing = closing.is_some_and(|it| it.state == "PREPARED" || it.state == "SETTLED");
     drop(db);
     if refund.state != "CREATED" && refund.state != "RETRYING" {
         return Ok(());
@@ -158,11 +211,15 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     } else {
         payments::refund::Route::OriginalMethod
     };
-    // A refusal that is answered again for ever would bar the same attempt at another time.
+    // A refusal is stored under its request id and repeated for ever, so the number of refusals is part of the id:
+    // otherwise the same attempt could never be made later.
     let attempt = format!("refund {} {}", refund.attempt_number, refund.refusals);
     let request = payments::CreateRefundRequest {
         account_id: AccountId::from_uuid(refund.root_id).to_string(),
-        charge_id: ChargeId::from_uuid(refund.charge_id).to_string(),
+        charge_id: refund
+            .charge_id
+            .map(|id| ChargeId::from_uuid(id).to_string())
+            .unwrap_or_default(),
         amount: Some(chassis::wire::pb_money(Money::from_minor(
             refund.amount_minor,
             currency,
@@ -172,6 +229,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
         route: route.into(),
         due_date: refund.due_on.to_string(),
         request_id: Uuid::new_v5(&id, attempt.as_bytes()).to_string(),
+        after_closing,
     };
     let asked = ctx.create_refund(request).await;
     let now = ctx.clock.now().await?;
@@ -186,22 +244,22 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
             tracing::warn!(refund.id = %id, reason, "payments refused a refund");
             refused(&mut tx, &refund, &reason, now).await?;
         }
-        // Nobody knows whether it arrived: the job asks again, with the same words.
+        // The request may have arrived, so the job repeats it unchanged, with the same request id.
         Err(status) => return Err(Error::Peer(status)),
     }
     tx.commit().await?;
     Ok(())
 }
 
-/// What `payments` does not take: it is asked for by a bank transfer where the method can't give back,
-/// later where the charge is contested, and waits for a person otherwise.
+/// Handles a refund that `payments` refused. If the method doesn't support refunds, the refund becomes a bank
+/// transfer; if the charge is disputed, it is retried later; any other reason leaves it to a person.
 async fn refused(
     db: &mut PgConnection,
     asked: &Refund,
     reason: &str,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    // The balance first, as everywhere: else two would wait for each other.
+    // Every script locks the balance first; any other order could deadlock.
     ledger::lock(db, &[asked.root_id]).await?;
     let locked = refunds::lock(db, asked.refund_id)
         .await?
@@ -210,7 +268,7 @@ async fn refused(
         return Ok(());
     }
     if reason == "REFUND_EXCEEDS_CHARGE" {
-        // Its payer has the charge's money already, by a dispute that was lost.
+        // The payer already has the money of the charge from a lost dispute.
         let mut entries = Entries::new(&asked.currency, now);
         undo(db, asked, &mut entries, now).await?;
         entries.copy(db).await?;
@@ -235,22 +293,22 @@ async fn refused(
     Ok(refunds::set(db, &next, now, try_at).await?)
 }
 
-/// Keeps what `payments` says of a refund; books it, once, when the money has gone back. What is known
-/// already and older attempts change nothing.
+/// Applies the state that `payments` reports for a refund, and posts it once when the money has been paid back.
+/// Repeated reports and reports of earlier attempts change nothing.
 pub async fn keep(
     db: &mut PgConnection,
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     use payments::MovementState as State;
-    // Another key than a refund's id is another caller's.
+    // A refund key that is not a refund id belongs to another caller of `payments`.
     let Ok(id) = Uuid::try_parse(&said.refund_key) else {
         return Ok(());
     };
     let Some(known) = refunds::get(db, id).await? else {
         return Ok(());
     };
-    // The balance first, as everywhere: else two would wait for each other.
+    // Every script locks the balance first; any other order could deadlock.
     ledger::lock(db, &[known.root_id]).await?;
     let known = refunds::lock(db, id)
         .await?
@@ -270,7 +328,7 @@ pub async fn keep(
         && known.attempt_number == said.attempt_number
         && said.state() == State::Succeeded
     {
-        // Its payer has it by a dispute as well: a person has to know.
+        // The payer got the money twice, from the refund and from the lost dispute: a person has to look.
         return Err(Error::Stored("refund that was undone"));
     }
     if known.state == "SUCCEEDED"
@@ -292,7 +350,7 @@ pub async fn keep(
             "SUCCEEDED".clone_into(&mut next.state);
         }
         State::Declined | State::FailedNotSent => {
-            // Contested, it is neither paid back nor transferred before that is decided.
+            // While the charge is disputed, the amount is neither refunded nor transferred.
             let contested = said.failure_reason == "CHARGE_DISPUTED";
             let again = contested || (said.retryable && next.attempt_number < ATTEMPTS_MAX);
             "RETRYING".clone_into(&mut next.state);
@@ -305,12 +363,15 @@ pub async fn keep(
             "PROCESSING".clone_into(&mut next.state);
         }
     }
+    if next == known {
+        return Ok(());
+    }
     Ok(refunds::set(db, &next, now, try_at).await?)
 }
 
-/// Books money that had gone back and came back to us, as its card was closed meanwhile: it is sent by a bank
-/// transfer. Where it was not all that was asked for, what came back is the customer's credit again, as the
-/// rest is already.
+/// Posts a refund that the provider had paid out and then returned, for instance because the card was closed. The
+/// refund is sent by bank transfer instead. If only part of it was returned, that part becomes the customer's credit,
+/// as the rest did when the refund was paid.
 async fn came_back(
     db: &mut PgConnection,
     known: &Refund,
@@ -329,14 +390,15 @@ async fn came_back(
         debit: LedgerAccount::Clearing,
         credit: LedgerAccount::Refunds,
         amount_micros: micros,
-        lot_id: Some(known.lot_id),
+        lot_id: known.lot_id,
         invoice_id: None,
         reason: "REFUND_CAME_BACK",
     };
     entries.add(id("came back"), &entry);
     let whole = settled == known.amount_minor;
     if !whole {
-        // Less the tax, which is owed again; more than was asked for stays as nobody knows whose it is.
+        // The tax is owed again and is not credited. Anything above the requested amount stays in clearing, since its
+        // owner is unknown.
         let tax = store::micros(known.tax_minor, &known.currency)?;
         let credited = store::micros(settled.min(known.amount_minor), &known.currency)? - tax;
         if let Some(owed) = tax_owed_again(known, tax) {
@@ -357,7 +419,8 @@ async fn came_back(
     Ok(refunds::set(db, &next, now, whole.then_some(now)).await?)
 }
 
-/// The entry for the share of tax in a refund that did not go back; `None` where there is none.
+/// The entry that makes the tax of a refund payable again because the refund was not paid out; `None` if there is no
+/// tax.
 fn tax_owed_again(refund: &Refund, micros: i64) -> Option<Entry> {
     (0 < micros).then_some(Entry {
         root_id: refund.root_id,
@@ -370,14 +433,18 @@ fn tax_owed_again(refund: &Refund, micros: i64) -> Option<Entry> {
     })
 }
 
-/// What of a refund is its customer's credit again, in millionths: of the same payment, it can go back another time.
+/// The part of a refund that becomes the customer's credit again, in millionths. It keeps its link to the original
+/// payment, so it can be refunded again.
 async fn credited_again(
     db: &mut PgConnection,
     refund: &Refund,
     (word, micros): (&'static str, i64),
     seed: Uuid,
 ) -> Result<Credit<'static>, Error> {
-    let paid = collections::of_charge(db, refund.charge_id).await?;
+    let paid = match refund.charge_id {
+        Some(charge) => collections::of_charge(db, charge).await?,
+        None => None,
+    };
     Ok(Credit {
         root: refund.root_id,
         kind: LotKind::Paid,
@@ -391,11 +458,12 @@ async fn credited_again(
     })
 }
 
-/// Why a part of a refund is credit again that its provider did not give back.
+/// Reason on credit restored because the provider paid back less than requested.
 const RETURNED: &str = "REFUND_RETURNED";
 
-/// Books money that has gone back. Of less than was asked for the rest is the customer's credit again;
-/// more is told, as nobody knows whose it is: `Reconcile` tells it until somebody does.
+/// Posts a refund that has been paid out. If less than requested was paid, the difference becomes the customer's
+/// credit again. If more was paid, the excess has no known owner: it is logged as an error and `Reconcile` reports it
+/// until someone settles it.
 async fn paid_back(
     db: &mut PgConnection,
     known: &Refund,
@@ -406,7 +474,10 @@ async fn paid_back(
     let mut entries = Entries::new(&known.currency, now);
     let rest = known.amount_minor.saturating_sub(settled);
     if rest < 0 {
-        tracing::error!(refund.id = %known.refund_id, "more has gone back than was asked for");
+        tracing::error!(
+            refund.id = %known.refund_id,
+            "a refund paid out more than was requested; reconcile it with the provider"
+        );
     }
     if 0 < rest {
         let rest = store::micros(rest, &known.currency)?;
@@ -418,25 +489,40 @@ async fn paid_back(
         debit: LedgerAccount::Refunds,
         credit: LedgerAccount::Clearing,
         amount_micros: store::micros(settled, &known.currency)?,
-        lot_id: Some(known.lot_id),
+        lot_id: known.lot_id,
         invoice_id: None,
         reason: "REFUNDED",
     };
-    // An attempt is paid back once.
+    // An attempt is posted once: the entry id is derived from its number.
     let id = format!("paid back {}", known.attempt_number);
     entries.add(Uuid::new_v5(&known.refund_id, id.as_bytes()), &entry);
     entries.copy(db).await?;
     Ok(())
 }
 
-/// Gives back to the balance what a refund had taken that is not paid out: the charge is lost to its payer.
-/// The fee stays kept, and a share of tax is owed again.
+/// Cancels a refund that has not been paid out because the payer won a dispute of the charge: the refund's net amount
+/// returns to the balance. The fee stays kept, and the tax is owed again.
 pub async fn undo(
     db: &mut PgConnection,
     refund: &Refund,
     entries: &mut Entries,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    if refund.lot_id.is_none() && refund.charge_id.is_some() {
+        // This refund belongs to a credit note, for which no lot was taken. The payer gets the money through the
+        // dispute, so no credit is due; the tax that the credit note returned stays returned.
+        let entry = Entry {
+            root_id: refund.root_id,
+            debit: LedgerAccount::Refunds,
+            credit: LedgerAccount::Disputed,
+            amount_micros: store::micros(refund.amount_minor, &refund.currency)?,
+            lot_id: None,
+            invoice_id: None,
+            reason: "REFUND_UNDONE",
+        };
+        entries.add(Uuid::new_v5(&refund.refund_id, b"undone"), &entry);
+        return Ok(());
+    }
     if let Some(owed) = tax_owed_again(refund, store::micros(refund.tax_minor, &refund.currency)?) {
         entries.add(Uuid::new_v5(&refund.refund_id, b"tax owed again"), &owed);
     }

@@ -1,6 +1,6 @@
-//! Usage events, read and placed: a batch is recorded all of it or nothing.
+//! Reads usage events and assigns them to accounts and months. A batch is recorded as a whole or not at all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chassis::{FieldError, field_error, wire};
@@ -20,31 +20,41 @@ use crate::store::usage::Event;
 
 /// The most events in a batch.
 const EVENTS_MAX: usize = 10_000;
-/// How many months back usage may lie (D17, D14).
+/// The oldest accepted usage, in months before now (D17, D14).
 const MONTHS_BACK: Months = Months::new(25);
-/// How far ahead of our clock a source's may be.
+/// How far a source's clock may be ahead of ours.
 const AHEAD: TimeDelta = TimeDelta::days(1);
-/// The most characters of a message.
+/// The most characters in a message text.
 const MESSAGE_MAX: usize = 1_600;
-/// Accounts remembered before the memory starts anew.
+/// The most accounts in the cache before it is cleared.
 const ACCOUNTS_MAX: usize = 200_000;
-/// Faults told at once.
+/// The most faults reported at once.
 const FAULTS_MAX: usize = 20;
 
-/// What became of a batch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Outcome of a batch, in numbers of events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Seen for the first time.
+    /// New events.
     pub recorded: i64,
-    /// Seen before with the same values.
+    /// Events known already with the same values.
     pub repeated: i64,
-    /// Took the place of earlier values.
+    /// Events that replaced earlier values.
     pub corrected: i64,
-    /// Billed in a later month than their own.
+    /// Events billed in a later month than their own.
     pub late: i64,
+    /// Events kept without being billed, among all above, because they lie at or after the closing of their account.
+    pub unbilled: i64,
+    /// The accounts of the unbilled events.
+    pub unbilled_accounts: BTreeSet<Uuid>,
+    /// Events not recorded because the data of their account are erased: event id and account.
+    pub erased: Vec<(String, Uuid)>,
 }
 
-/// Records a batch of events of one source.
+/// Records a batch of usage events from one source.
+///
+/// # Errors
+/// `Fields` with up to 20 faults by index of event; `AccountNotFound`; `CurrencyDiffers`; `OVERLOADED` if too much
+/// usage waits.
 pub async fn record(
     ctx: &Ctx,
     source: &str,
@@ -65,20 +75,20 @@ pub async fn record(
     let debits = catalogue.is_some();
     let counts = ctx.intake.record(&ctx.db, events, (catalogue, now)).await?;
     if debits {
-        // A balance may be low enough to be filled.
+        // A balance may now be low enough for auto-recharge.
         ctx.wake.notify_waiters();
     }
     Ok(counts)
 }
 
-/// An event as sent, its fields read.
+/// An event with its fields parsed.
 struct Read<'a> {
     event_id: &'a str,
     values: Values,
     currency: Option<Currency>,
 }
 
-/// Reads every event; all the faults are told, by index, up to a limit.
+/// Parses every event. Faults are collected by index, up to a limit.
 fn read(events: &[pb::UsageEvent], now: DateTime<Utc>) -> Result<Vec<Read<'_>>, Error> {
     let mut read = Vec::with_capacity(events.len());
     let mut faults = Vec::new();
@@ -130,23 +140,27 @@ fn read_one(
             quantity_micros,
             price_micros: price.map_or(0, Amount::micros),
             rated: price.is_none(),
+            unbilled: false,
         },
         currency: price.map(Amount::currency),
     })
 }
 
-/// How much was used, in millionths: as told, or the parts of a message.
+/// The quantity in millionths: as sent, or the number of parts of the message text.
 fn quantity_micros(event: &pb::UsageEvent) -> Result<i64, FieldError> {
     let Some(text) = &event.message_text else {
-        // Any currency reads six places.
+        // Any currency parses six decimal places.
         let quantity = Amount::parse(&event.quantity, Currency::Usd)
             .map_err(|_| field_error("quantity", "a plain decimal of at most 6 places"))?;
         return Ok(quantity.micros());
     };
     if !event.quantity.is_empty() {
-        return Err(field_error("quantity", "none beside a message_text"));
+        return Err(field_error(
+            "quantity",
+            "no quantity if message_text is set",
+        ));
     }
-    let expected = "at most 1600 characters, for a category of sms";
+    let expected = "at most 1600 characters, in a category of sms only";
     if Unit::of(&event.category) != Some(Unit::Parts) || MESSAGE_MAX < text.chars().count() {
         return Err(field_error("message_text", expected));
     }
@@ -156,8 +170,8 @@ fn quantity_micros(event: &pb::UsageEvent) -> Result<i64, FieldError> {
         .ok_or_else(|| field_error("message_text", expected))
 }
 
-/// Gives the events without price theirs, by the catalogue in force; all the faults are told, by index,
-/// up to a limit. Gives the catalogue where there were such events.
+/// Rates the events that have no price by the catalogue in force. Faults are collected by index, up to a limit.
+/// Returns the catalogue if there were such events.
 async fn rate(ctx: &Ctx, events: &mut [Read<'_>]) -> Result<Option<Arc<Catalogue>>, Error> {
     if events.iter().all(|event| !event.values.rated) {
         return Ok(None);
@@ -171,11 +185,12 @@ async fn rate(ctx: &Ctx, events: &mut [Read<'_>]) -> Result<Option<Arc<Catalogue
         }
         let unit = Unit::of(&values.category).zip(catalogue.rates.as_ref());
         let Some((unit, rates)) = unit else {
-            let expected = "a price: the catalogue has none for this category";
+            let expected = "a price, because the catalogue has no rate for this category";
             faults.push(field_error(format!("events[{index}].price"), expected));
             continue;
         };
-        match price(unit, values.quantity_micros, rates) {
+        let fits = |micros: &i64| micros.unsigned_abs() <= wire::MICROS_MAX.unsigned_abs();
+        match price(unit, values.quantity_micros, rates).filter(fits) {
             Some(micros) => {
                 values.price_micros = micros;
                 event.currency = Some(rates.currency);
@@ -194,7 +209,7 @@ async fn rate(ctx: &Ctx, events: &mut [Read<'_>]) -> Result<Option<Arc<Catalogue
     }
 }
 
-/// 1 to 64 of a-z, 0-9, '-', '_': what sources and categories are named by.
+/// Checks the name of a source or category: 1 to 64 of a-z, 0-9, '-', '_'.
 fn code<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
     if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
@@ -203,7 +218,7 @@ fn code<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
     Err(field_error(field, "1 to 64 of a-z, 0-9, '-', '_'"))
 }
 
-/// The accounts of a batch.
+/// The accounts of a batch, from the cache or the database.
 async fn accounts(ctx: &Ctx, events: &[Read<'_>]) -> Result<HashMap<Uuid, AccountFacts>, Error> {
     let mut known = HashMap::new();
     let mut unknown = HashSet::new();
@@ -225,7 +240,7 @@ async fn accounts(ctx: &Ctx, events: &[Read<'_>]) -> Result<HashMap<Uuid, Accoun
     let unknown: Vec<Uuid> = unknown.into_iter().collect();
     let mut profiles: HashMap<String, Arc<str>> = HashMap::new();
     let mut found = Vec::new();
-    for account in store::accounts::get_all(&mut *ctx.db.acquire().await?, &unknown).await? {
+    for account in store::accounts::get_all(&mut ctx.db.acquire().await?, &unknown).await? {
         let zone = Zone::parse(&account.time_zone).map_err(|_| Error::Stored("time zone"))?;
         let facts = AccountFacts {
             root: account.root_id,
@@ -249,14 +264,14 @@ async fn accounts(ctx: &Ctx, events: &[Read<'_>]) -> Result<HashMap<Uuid, Accoun
     Ok(known)
 }
 
-/// An event with its root account, day and month.
+/// An event assigned to its root account, day and month.
 #[derive(Debug, Clone)]
 pub struct Placed {
     /// The event.
     pub event: Event,
     /// The profile of its account.
     pub profile: Arc<str>,
-    /// The zone that makes its days.
+    /// The time zone in which its day is computed.
     pub zone: Zone,
 }
 
@@ -282,7 +297,10 @@ fn placed(
     }
     let day = facts.zone.day(read.values.used_at);
     if day < facts.created_on {
-        let expected = format!("not before the account was created, {}", facts.created_on);
+        let expected = format!(
+            "a time not before the account was created, {}",
+            facts.created_on
+        );
         return Err(field_error(format!("events[{index}].usage_time"), expected).into());
     }
     let month = usage::month_of(day);
@@ -306,7 +324,7 @@ fn placed(
     })
 }
 
-/// First 16 bytes of SHA-256 over source and event id, told apart by a zero byte.
+/// The key of an event: the first 16 bytes of SHA-256 over source and event id, separated by a zero byte.
 fn event_key(source: &str, event_id: &str) -> Uuid {
     let digest = Sha256::new()
         .chain_update(source)

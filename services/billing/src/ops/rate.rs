@@ -1,8 +1,8 @@
-//! Pools, their usage and their accounts, rated: what a run, a preview and a release share.
+//! Rates pools with their usage and accounts; shared by runs, previews and releases of parked accounts.
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::PgConnection;
+use chassis::PgConnection;
 use uuid::Uuid;
 use values::{Currency, Money, Period};
 
@@ -15,6 +15,10 @@ use crate::store;
 use crate::store::accounts::{Billed, Payer};
 use crate::store::collections::Tax;
 
+/// How many pools are rated before others get their turn: a run writes a chunk by the side of rating the next, and its
+/// transaction may not idle for long (R17).
+const AT_ONCE: usize = 100;
+
 /// A payer whose month costs something.
 #[derive(Debug, Clone)]
 pub struct Rated {
@@ -22,13 +26,13 @@ pub struct Rated {
     pub payer: Uuid,
     /// Its profile.
     pub profile: String,
-    /// Whether it pays by invoice.
+    /// Whether the payer pays by invoice.
     pub invoiced: bool,
     /// The lines.
     pub lines: Vec<Line>,
-    /// The taxes on them, of a payer that pays by invoice.
+    /// Their taxes; empty unless the payer pays by invoice.
     pub taxes: Vec<Tax>,
-    /// Their sum with the taxes, above zero.
+    /// Total in minor units, taxes included; above zero.
     pub total_minor: i64,
 }
 
@@ -37,22 +41,22 @@ pub struct Rated {
 pub struct Unrated {
     /// The payer.
     pub payer: Uuid,
-    /// Why.
+    /// Reason code.
     pub reason: &'static str,
     /// Details for an operator.
     pub detail: String,
 }
 
-/// What rating some pools came to. Payers whose month costs nothing are in neither list.
+/// Outcome of rating pools. Payers whose month costs nothing are in neither list.
 #[derive(Debug, Default)]
 pub struct Ratings {
-    /// Those to be invoiced, by payer.
+    /// Payers to invoice, in order of payer.
     pub rated: Vec<Rated>,
-    /// Those to be parked.
+    /// Payers to park.
     pub unrated: Vec<Unrated>,
 }
 
-/// What all pools have in common.
+/// Inputs shared by all pools.
 #[derive(Debug, Clone)]
 pub struct Terms<'a> {
     /// The family.
@@ -61,9 +65,9 @@ pub struct Terms<'a> {
     pub period: Period,
     /// The currency of the family.
     pub currency: Currency,
-    /// Usage left out of the percentage base.
+    /// Usage categories left out of the percentage base.
     pub excluded: &'a [String],
-    /// The policies of profiles, and the taxes.
+    /// The catalogue, for profiles and taxes.
     pub catalogue: &'a Catalogue,
     /// The plans' terms.
     pub book: &'a Book,
@@ -85,28 +89,32 @@ pub async fn rate(
     let payers = store::accounts::payers(db, range).await?;
     let payers: HashMap<Uuid, Payer> = payers.into_iter().map(|it| (it.account_id, it)).collect();
     let usage = Usage::read(db, pools, range, terms).await?;
-    // What a closing has settled is not billed again.
+    // Payers whose month a closing has settled are skipped.
     let month = (terms.family, terms.period.start());
     let settled = store::closings::settled(db, month, range).await?;
     let settled: HashSet<Uuid> = settled.into_iter().collect();
 
     let mut ratings = Ratings::default();
     let billed = pools.iter().filter(|pool| !settled.contains(&pool.payer));
-    for pool in billed.filter(|pool| may_cost(pool, terms.book)) {
-        match one(pool, &payers, &usage, terms) {
-            Ok(Some(rated)) => ratings.rated.push(rated),
-            Ok(None) => {}
-            Err((reason, detail)) => ratings.unrated.push(Unrated {
-                payer: pool.payer,
-                reason,
-                detail,
-            }),
+    let billed: Vec<&Pool> = billed.filter(|pool| may_cost(pool, terms.book)).collect();
+    for part in billed.chunks(AT_ONCE) {
+        for pool in part {
+            match one(pool, &payers, &usage, terms) {
+                Ok(Some(rated)) => ratings.rated.push(rated),
+                Ok(None) => {}
+                Err((reason, detail)) => ratings.unrated.push(Unrated {
+                    payer: pool.payer,
+                    reason,
+                    detail,
+                }),
+            }
         }
+        tokio::task::yield_now().await;
     }
     Ok(ratings)
 }
 
-/// Whether a pool has any plan that is not free, or one that is not known.
+/// Whether a pool has a plan that is not free or not in the catalogue.
 fn may_cost(pool: &Pool, book: &Book) -> bool {
     let free = |index: usize| {
         book.terms
@@ -138,7 +146,7 @@ fn one(
     let account = payers.get(&pool.payer).ok_or_else(|| {
         (
             "ACCOUNT_MISSING",
-            "billing does not know the payer".to_owned(),
+            "the payer has no account in billing".to_owned(),
         )
     })?;
     let Some(profile) = terms.catalogue.profiles.get(&account.profile_code) else {
@@ -148,21 +156,21 @@ fn one(
         return Err((
             "CURRENCY_DIFFERS",
             format!(
-                "a ledger in {}, prices in {}",
+                "the ledger is in {}, the prices are in {}",
                 account.currency, terms.currency
             ),
         ));
     }
     let used = usage
         .of(pool)
-        .ok_or_else(|| ("AMOUNT_OUT_OF_RANGE", "its usage".to_owned()))?;
+        .ok_or_else(|| ("AMOUNT_OUT_OF_RANGE", "the usage of the month".to_owned()))?;
     let days = u32::try_from(terms.period.days()).unwrap_or(0);
-    let out_of_range = || ("AMOUNT_OUT_OF_RANGE", "the sum of its lines".to_owned());
-    let lines =
-        rating::rate(&pool.spans, &used, &terms.book.terms, days).map_err(|error| match error {
-            Unratable::OutOfRange => out_of_range(),
-            Unratable::BadTimeline => ("TIMELINE_INVALID", error.to_string()),
-        })?;
+    let out_of_range = || ("AMOUNT_OUT_OF_RANGE", "the total of the invoice".to_owned());
+    let lines = rating::rate(pool.payer, &pool.spans, &used, &terms.book.terms, days);
+    let lines = lines.map_err(|error| match error {
+        Unratable::OutOfRange => out_of_range(),
+        Unratable::BadTimeline => ("TIMELINE_INVALID", error.to_string()),
+    })?;
     let net = lines
         .iter()
         .try_fold(0_i64, |sum, line| sum.checked_add(line.minor))
@@ -176,14 +184,14 @@ fn one(
         let net = Money::from_minor(net, terms.currency);
         collect::taxes(&terms.catalogue.taxes, profile, &billed, net).map_err(|_| out_of_range())?
     } else {
-        // Of what the balance pays, tax was paid when the credit was bought.
+        // Tax on what the balance pays was charged when the credit was bought.
         Vec::new()
     };
     let total = taxes
         .iter()
         .try_fold(net, |sum, tax| sum.checked_add(tax.amount_minor))
         .ok_or_else(out_of_range)?;
-    // What is settled is kept in millionths as well.
+    // Settlement also stores the total in millionths.
     total
         .checked_mul(terms.currency.micros_per_minor())
         .ok_or_else(out_of_range)?;
@@ -198,13 +206,8 @@ fn one(
     Ok((0 < total).then_some(rated))
 }
 
-/// The usage of the accounts of some pools.
-struct Usage {
-    /// By month, for accounts whose days all belong together; `None` for a sum out of range.
-    months: HashMap<Uuid, Option<i64>>,
-    /// By day, for accounts that changed payer or contract in the month.
-    days: HashMap<Uuid, Vec<(i32, Option<i64>)>>,
-}
+/// The month's usage in millionths by root account; `None` for a sum out of range.
+struct Usage(HashMap<Uuid, Option<i64>>);
 
 impl Usage {
     async fn read(
@@ -213,74 +216,31 @@ impl Usage {
         range: (Uuid, Uuid),
         terms: &Terms<'_>,
     ) -> Result<Self, Error> {
-        let month = terms.period.start();
-        // Payers lie side by side; the few other members are looked up.
-        let mut months: HashMap<Uuid, Option<i64>> =
-            store::usage::month_sums(db, month, range, terms.excluded)
-                .await?
-                .into_iter()
-                .collect();
+        let (month, excluded) = (terms.period.start(), terms.excluded);
+        // Payers are read as one range of ids; the few other members are looked up one by one.
+        let sums = store::usage::month_sums(db, month, range, excluded).await?;
+        let mut sums: HashMap<Uuid, Option<i64>> = sums.into_iter().collect();
         let payers: HashSet<Uuid> = pools.iter().map(|pool| pool.payer).collect();
-        let mut split = HashSet::new();
-        let mut others = HashSet::new();
-        for timeline in pools
-            .iter()
-            .flat_map(|pool| pool.spans.chunk_by(|a, b| a.root == b.root))
-        {
-            let Some(first) = timeline.first() else {
-                continue;
-            };
-            if timeline.iter().any(|span| {
-                span.contract != first.contract || span.paid_elsewhere != first.paid_elsewhere
-            }) {
-                split.insert(first.root);
-            } else if !payers.contains(&first.root) {
-                others.insert(first.root);
-            }
+        let roots = pools.iter().flat_map(|pool| &pool.spans);
+        let others: HashSet<Uuid> = roots
+            .map(|span| span.root)
+            .filter(|root| !payers.contains(root))
+            .collect();
+        if !others.is_empty() {
+            let others: Vec<Uuid> = others.into_iter().collect();
+            sums.extend(store::usage::month_sums_of(db, month, &others, excluded).await?);
         }
-        for root in others {
-            let sums = store::usage::month_sums(db, month, (root, root), terms.excluded).await?;
-            months.extend(sums);
-        }
-        let split: Vec<Uuid> = split.into_iter().collect();
-        let mut days: HashMap<Uuid, Vec<(i32, Option<i64>)>> = HashMap::new();
-        if !split.is_empty() {
-            for (root, day, micros) in
-                store::usage::day_sums(db, month, &split, terms.excluded).await?
-            {
-                let day = i32::try_from((day - month).num_days()).unwrap_or(0);
-                days.entry(root).or_default().push((day, micros));
-            }
-            for root in split {
-                days.entry(root).or_default();
-            }
-        }
-        Ok(Self { months, days })
+        Ok(Self(sums))
     }
 
-    /// The usage of a pool; `None` when one of its sums is out of range.
+    /// The usage of a pool; `None` if one of its sums is out of range.
     fn of(&self, pool: &Pool) -> Option<Vec<Used>> {
         let mut used = Vec::new();
-        for root in pool
-            .spans
-            .chunk_by(|a, b| a.root == b.root)
-            .filter_map(|timeline| timeline.first())
-            .map(|span| span.root)
-        {
-            if let Some(days) = self.days.get(&root) {
-                for (day, micros) in days {
-                    used.push(Used {
-                        root,
-                        day: *day,
-                        micros: (*micros)?,
-                    });
-                }
-            } else if let Some(micros) = self.months.get(&root) {
-                used.push(Used {
-                    root,
-                    day: 0,
-                    micros: (*micros)?,
-                });
+        for timeline in pool.spans.chunk_by(|a, b| a.root == b.root) {
+            let root = timeline.first().map(|span| span.root)?;
+            if let Some(micros) = self.0.get(&root) {
+                let micros = (*micros)?;
+                used.push(Used { root, micros });
             }
         }
         Some(used)

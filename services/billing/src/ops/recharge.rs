@@ -1,14 +1,16 @@
-//! Auto-recharge that ends or waits: its owner is told when it switches itself off (C-28).
+//! Ends or pauses auto-recharge. The owner is notified when it is switched off (C-28) or paused (D34).
 
+use chassis::PgConnection;
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::recharge::{FAILURES_MAX, back_off};
+use super::collect;
+use crate::clients::Catalogue;
+use crate::domain::recharge::{FAILURES_MAX, SUCCESSES_WITHIN, back_off, pauses};
 use crate::error::Error;
-use crate::store::{auto_recharges, outbox};
+use crate::store::{accounts, auto_recharges, collections, outbox};
 
-/// Switches it off where it is on, and tells why.
+/// Switches auto-recharge off if it is on, and notifies the owner of the reason.
 pub async fn switch_off(
     db: &mut PgConnection,
     root: Uuid,
@@ -21,8 +23,34 @@ pub async fn switch_off(
     Ok(())
 }
 
-/// Notes a recharge that was declined: after each that counts the next waits longer, and after the last
-/// there is none. One that never reached the provider does not count.
+/// Records a successful recharge. After several within an hour (`pauses`), the next one waits for the profile's pause
+/// and the owner is notified (D34).
+pub async fn succeeded(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    root: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    auto_recharges::ended(db, root, (0, Some(now))).await?;
+    let since = now - SUCCESSES_WITHIN;
+    if !pauses(collections::recharges_succeeded(db, root, since).await?) {
+        return Ok(());
+    }
+    let account = accounts::get(db, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    let Some(policy) = &collect::profile(catalogue, &account)?.recharge else {
+        return Ok(());
+    };
+    let until = now + policy.pause;
+    if auto_recharges::pause(db, root, until).await? {
+        outbox::recharge_paused(db, root, until, now).await?;
+    }
+    Ok(())
+}
+
+/// Records a declined recharge. Each decline that counts lengthens the wait for the next attempt, and the last one
+/// switches auto-recharge off. A charge that never reached the provider does not count.
 pub async fn declined(
     db: &mut PgConnection,
     root: Uuid,

@@ -1,30 +1,38 @@
-//! Renewals: each cycle is paid at its start, tried again on the policy's days, and ends the subscription
-//! when every try has failed (REQ-127, D13). What is in force decides what is paid: `plan` is asked at the
-//! start of each cycle, so that a change, a cancellation and the price of a version need no word here.
+//! Renewals. Each cycle is paid at its start, retried on the policy's days, and the subscription ends when every
+//! retry has failed (REQ-127, D13). The plan in force decides what is charged: `plan` is asked at the start of each
+//! cycle, so that plan changes, cancellations and new prices need no separate notice here.
 
-use chassis::wire;
+use chassis::{PgConnection, wire};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use proto::plan::v1 as plan;
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{AccountId, Money, anniversary, elapsed_cycles};
 
 use super::collect::{self, Of};
+use super::end_invoice::{self, End};
+use super::off_session;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::dunning;
 use crate::error::Error;
 use crate::store::collections::{self, Collection, Line};
+use crate::store::invoices::{self, Invoice, OPEN, PAID};
 use crate::store::subscriptions::{self, Subscription};
 use crate::store::{accounts, closings, ledger, outbox};
 
-/// How long a renewal is put off that can't be made now.
+/// Delay before a renewal that can't be made now is looked at again.
 const PUT_OFF: TimeDelta = TimeDelta::minutes(5);
 
-/// How long after a try that never reached the provider the next one is made.
+/// Delay before the next attempt after one that never reached the provider.
 const NOT_SENT_AGAIN: TimeDelta = TimeDelta::hours(1);
 
-/// What is in force and paid in advance.
+/// Delay while a payment of the cycle's open invoice is under way.
+const BEING_PAID: TimeDelta = TimeDelta::hours(1);
+
+/// Who voids the open invoice of a cycle that is not paid.
+const ENDED_BY: &str = "service:billing";
+
+/// The terms of the plan in force, which is paid in advance.
 struct Terms {
     plan_code: String,
     cycle_code: String,
@@ -35,19 +43,23 @@ struct Terms {
 }
 
 impl Terms {
-    /// What is paid for a cycle.
-    fn line(&self) -> Line {
+    /// The collection line for one cycle, from its first day to the day after its last.
+    fn line(&self, family: &str, (start_on, end_on): (NaiveDate, NaiveDate)) -> Line {
         Line {
             kind: "SUBSCRIPTION".to_owned(),
             plan_code: self.plan_code.clone(),
             cycle_code: self.cycle_code.clone(),
             amount_minor: self.price_minor,
             formula: self.formula.clone(),
+            family_code: family.to_owned(),
+            cycle_months: i32::try_from(self.months).unwrap_or(0),
+            start_on: Some(start_on),
+            end_on: Some(end_on),
         }
     }
 }
 
-/// The terms of a segment; `None` where nothing is paid in advance.
+/// The terms of a segment; `None` if its plan is not paid in advance.
 fn terms(segment: &plan::Segment) -> Result<Option<Terms>, Error> {
     let bad = || Error::Stored("segment of plan");
     let Some(price) = &segment.cycle_price else {
@@ -68,7 +80,7 @@ fn terms(segment: &plan::Segment) -> Result<Option<Terms>, Error> {
     }))
 }
 
-/// Where the cycle after the one that `at` lies in begins.
+/// The start of the cycle that follows the one containing `at`.
 fn boundary(
     catalogue: &Catalogue,
     family: &str,
@@ -91,13 +103,14 @@ fn family_of<'c>(
         .ok_or_else(|| Error::FamilyNotFound(code.to_owned()))
 }
 
-/// Takes notice of what is in force for an account: a plan that is paid in advance is renewed from now on.
-/// Its first cycle is paid by its order; one that no order paid for is due at its start.
+/// Follows the plan in force for an account: a plan that is paid in advance is renewed from now on. The order that
+/// started the plan has paid for its first cycle; if no order paid, the first cycle is due at its start.
 pub async fn follow(
     db: &mut PgConnection,
     catalogue: &Catalogue,
     (root, family): (Uuid, &str),
     segment: &plan::Segment,
+    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let Some(terms) = terms(segment)? else {
         return Ok(());
@@ -107,18 +120,18 @@ pub async fn follow(
     ledger::lock(db, &[root]).await?;
     let known = subscriptions::lock(db, root, family).await?;
     let paid = paid_by_order(db, segment).await?;
-    // Of the segment, never of now: news may come late, and again.
+    // Computed from the segment and not from the current time, because events can arrive late or twice.
     let first = if paid {
         boundary(catalogue, family, &terms, start)?
     } else {
         start
     };
     if let Some(known) = &known {
-        // One that began after the cycle that is being paid, or given up, takes its place when it is paid for
-        // or nothing is under way.
+        // A plan that starts after the current cycle replaces it if that cycle has no collection yet, or if it was
+        // given up and the new plan is paid for.
         let ending = known.state == "ENDING";
         let free = known.collection_id.is_none() || (ending && paid);
-        // An order that paid the difference to a cycle which has begun has not paid that cycle.
+        // An order that paid only the difference in a running cycle has not paid for that cycle.
         let day = family_of(catalogue, family)?.zone.day(start);
         let skipped = paid && terms.anchor != day && known.cycle_start_at <= start;
         if !free
@@ -128,6 +141,7 @@ pub async fn follow(
         {
             return Ok(());
         }
+        void_cycle(db, known, now).await?;
     }
     let next = Subscription {
         root_id: root,
@@ -142,8 +156,8 @@ pub async fn follow(
     Ok(subscriptions::set(db, &next).await?)
 }
 
-/// Lets the paid credit of an account expire some days after its timeline ends, where its profile says so; a plan
-/// that is paid for again takes that back (REQ-125).
+/// Sets the expiry of an account's paid credit to some days after the end of its timeline, if its profile says so.
+/// Paying for a plan again removes the expiry (REQ-125).
 pub async fn lapse(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -168,7 +182,7 @@ pub async fn lapse(
     Ok(ledger::set_lapse(db, root, expiry).await?)
 }
 
-/// Whether the order of a segment has paid for the cycle that the segment began with.
+/// Whether the order of a segment has paid for the first cycle of the segment.
 async fn paid_by_order(db: &mut PgConnection, segment: &plan::Segment) -> Result<bool, Error> {
     if segment.order_id.is_empty() {
         return Ok(false);
@@ -184,35 +198,161 @@ async fn paid_by_order(db: &mut PgConnection, segment: &plan::Segment) -> Result
     Ok(pays && collection.state == "SUCCEEDED")
 }
 
-/// Goes on with a subscription that is due; safe to repeat.
+/// Whether a timeline was cancelled: its last segment has an end.
+fn is_cancelled(timeline: &[plan::Segment]) -> bool {
+    timeline.last().is_some_and(|last| last.end_time.is_some())
+}
+
+/// The id of the collection for the current cycle of a subscription. It is derived from the cycle, so that each cycle
+/// is charged once.
+fn cycle_id(known: &Subscription) -> Uuid {
+    let day = known.cycle_start_at.timestamp();
+    let of_cycle = format!("renewal {} {day}", known.family_code);
+    Uuid::new_v5(&known.root_id, of_cycle.as_bytes())
+}
+
+/// Applies a cancellation: the retries of an unpaid cycle stop, and the plan ends. Usage stays owed, as it was
+/// debited; the cycle is not.
+pub async fn cancelled(
+    db: &mut PgConnection,
+    (root, family): (Uuid, &str),
+    timeline: &[plan::Segment],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if !is_cancelled(timeline) {
+        return Ok(());
+    }
+    ledger::lock(db, &[root]).await?;
+    // The closing ends the subscription.
+    if closings::stands(db, root).await? {
+        return Ok(());
+    }
+    match subscriptions::lock(db, root, family).await? {
+        Some(known) if known.state == "PAST_DUE" => give_up(db, known, now).await,
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Ends the retries of a locked subscription, unless a payment is under way, whose outcome decides.
+async fn give_up(
+    db: &mut PgConnection,
+    known: Subscription,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if let Some(id) = known.collection_id {
+        let collection = collections::lock(db, id)
+            .await?
+            .ok_or(Error::Stored("collection"))?;
+        if collection.state != "DECLINED" || known.due_at.is_none() {
+            return Ok(());
+        }
+    }
+    let next = Subscription {
+        state: "ENDING".to_owned(),
+        due_at: Some(now),
+        ..known
+    };
+    Ok(subscriptions::set(db, &next).await?)
+}
+
+/// Processes a subscription that is due: charges its cycle, retries the charge, or ends it. Safe to repeat.
 pub async fn go_on(ctx: &Ctx, known: &Subscription, now: DateTime<Utc>) -> Result<(), Error> {
     if known.state == "ENDING" {
         return end(ctx, known, now).await;
     }
-    // A new cycle is what is in force at its start; one that is tried again must still be.
+    // A new cycle is charged by the plan in force at its start; a retry needs the plan to be in force now.
     let at = known.collection_id.map_or(known.cycle_start_at, |_| now);
     let account = AccountId::from_uuid(known.root_id);
     let segment = ctx.plan_at(account, &known.family_code, at).await?;
     let terms = segment.as_ref().map(terms).transpose()?.flatten();
+    // An unpaid cycle is not charged after its plan was cancelled.
+    let timeline = ctx.timeline(account, &known.family_code).await?;
+    let ends = terms.is_some() && is_cancelled(&timeline);
     let catalogue = ctx.active_catalogue().await?;
+    let method = if terms.is_some() && !ends {
+        let of = (known.root_id, known.family_code.as_str());
+        off_session::for_renewal(ctx, of, known.collection_id).await?
+    } else {
+        None
+    };
     let mut tx = ctx.db.begin().await?;
-    let asked = begin(&mut tx, &catalogue, known, terms.as_ref(), now).await?;
+    let asked = if ends {
+        ended_tries(&mut tx, known, now).await?;
+        None
+    } else {
+        begin(&mut tx, &catalogue, known, (terms.as_ref(), method), now).await?
+    };
     tx.commit().await?;
     if let Some(id) = asked {
-        // What is refused is counted there; what is lost, the job that asks again finds.
+        // A refusal has been applied to the collection already; a lost call is repeated by the `ask_payments` job.
         if let Err(error) = collect::ask(ctx, id).await {
-            tracing::warn!(collection.id = %id, error = %chassis::Chain(&error), "asking for a renewal failed");
+            tracing::warn!(
+                collection.id = %id,
+                error = %chassis::Chain(&error),
+                "requesting the charge of a renewal failed; a lost call is repeated"
+            );
         }
     }
     Ok(())
 }
 
-/// Writes down what pays for the cycle of a subscription; forgets one that has ended.
+/// Ends the retries of a subscription that is due and unchanged. If a payment is under way, the subscription is
+/// looked at again later.
+async fn ended_tries(
+    db: &mut PgConnection,
+    known: &Subscription,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    ledger::lock(db, &[known.root_id]).await?;
+    let locked = subscriptions::lock(db, known.root_id, &known.family_code).await?;
+    if locked.as_ref() != Some(known) {
+        return Ok(());
+    }
+    let later = put_off(db, known, now).await?;
+    give_up(db, later, now).await
+}
+
+/// Deletes a subscription whose plan is not in force any more; the open invoice of its cycle becomes void. A payment of
+/// it that is under way decides first.
+async fn without_plan(
+    db: &mut PgConnection,
+    known: &Subscription,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if let Some(id) = known.collection_id
+        && collections::paying(db, id).await?.is_some()
+    {
+        let later = Subscription {
+            due_at: Some(now + BEING_PAID),
+            ..known.clone()
+        };
+        return Ok(subscriptions::set(db, &later).await?);
+    }
+    void_cycle(db, known, now).await?;
+    Ok(subscriptions::delete(db, known.root_id, &known.family_code).await?)
+}
+
+/// Has a subscription looked at again later.
+async fn put_off(
+    db: &mut PgConnection,
+    known: &Subscription,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Subscription> {
+    let later = Subscription {
+        due_at: Some(now + PUT_OFF),
+        ..known.clone()
+    };
+    subscriptions::set(db, &later).await?;
+    Ok(later)
+}
+
+/// Stores the collection for the cycle of a subscription, or retries a declined one. Deletes the subscription if no
+/// plan is in force. Returns the collection to charge, if any.
 async fn begin(
     db: &mut PgConnection,
     catalogue: &Catalogue,
     known: &Subscription,
-    terms: Option<&Terms>,
+    (terms, method): (Option<&Terms>, Option<Uuid>),
     now: DateTime<Utc>,
 ) -> Result<Option<Uuid>, Error> {
     let root = known.root_id;
@@ -222,19 +362,15 @@ async fn begin(
         return Ok(None);
     }
     let Some(terms) = terms else {
-        subscriptions::delete(db, root, &known.family_code).await?;
+        without_plan(db, known, now).await?;
         return Ok(None);
     };
     let account = accounts::get(db, root)
         .await?
         .ok_or(Error::Stored("account"))?;
     if closings::stands(db, root).await? {
-        // It goes with the closing, or goes on when that is given up.
-        let later = Subscription {
-            due_at: Some(now + PUT_OFF),
-            ..known.clone()
-        };
-        subscriptions::set(db, &later).await?;
+        // The closing deletes the subscription, or renewals continue when the closing is aborted.
+        put_off(db, known, now).await?;
         return Ok(None);
     }
     let mut next = Subscription {
@@ -242,18 +378,18 @@ async fn begin(
         ..known.clone()
     };
     let Some(id) = known.collection_id else {
-        let day = known.cycle_start_at.timestamp();
-        let of_cycle = format!("renewal {} {day}", known.family_code);
-        let id = Uuid::new_v5(&root, of_cycle.as_bytes());
+        let id = cycle_id(known);
         let end = boundary(catalogue, &known.family_code, terms, known.cycle_start_at)?;
         next.next_start_at = Some(end);
         next.collection_id = Some(id);
         if let Some(made) = collections::lock(db, id).await? {
-            // The cycle was asked for before: what became of that counts.
+            // The cycle has a collection already; its outcome decides.
             subscriptions::set(db, &next).await?;
             return taken_over(db, catalogue, &made, now).await;
         }
-        let line = terms.line();
+        let zone = family_of(catalogue, &known.family_code)?.zone;
+        let days = (zone.day(known.cycle_start_at), zone.day(end));
+        let line = terms.line(&known.family_code, days);
         let of = Of {
             purpose: "RENEWAL",
             order: None,
@@ -263,6 +399,7 @@ async fn begin(
             id,
         };
         let asked = collect::begin(db, (catalogue, &account), &of, &[line], now).await?;
+        collections::set_chosen_method(db, id, method).await?;
         subscriptions::set(db, &next).await?;
         if account.invoiced {
             collect::invoice(db, catalogue, &asked, now).await?;
@@ -270,6 +407,9 @@ async fn begin(
         }
         return Ok(Some(asked.collection_id));
     };
+    if is_held_back(db, catalogue, (known, id), now).await? {
+        return Ok(None);
+    }
     let collection = collections::lock(db, id)
         .await?
         .ok_or(Error::Stored("collection"))?;
@@ -277,13 +417,52 @@ async fn begin(
     if collection.state == "DECLINED" {
         let again = (None, Uuid::now_v7());
         collections::try_again(db, collection.collection_id, again, wait).await?;
+        collections::set_chosen_method(db, collection.collection_id, method).await?;
     }
     subscriptions::set(db, &next).await?;
     Ok(Some(id))
 }
 
-/// Goes on from a collection of the cycle that is there: paid, it is renewed; declined, it is tried again on
-/// the policy's days; else its outcome is waited for.
+/// Whether the cycle's invoice forbids another attempt to charge it, and what follows then. Of an open one a payment is
+/// under way, or part of it is paid, so that only its owner can pay the rest and is reminded: the attempt is put off. One
+/// that is paid renews the plan, and one that was voided or written off ends it.
+async fn is_held_back(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    (known, id): (&Subscription, Uuid),
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let Some(invoice) = invoices::get(db, id).await? else {
+        return Ok(false);
+    };
+    if invoice.state == PAID {
+        paid(db, id).await?;
+        return Ok(true);
+    }
+    let next = if invoice.state != OPEN {
+        // It was voided or written off: nothing is owed for the cycle, and its plan ends.
+        Subscription {
+            state: "ENDING".to_owned(),
+            due_at: Some(now),
+            ..known.clone()
+        }
+    } else if collections::paying(db, id).await?.is_some() {
+        Subscription {
+            due_at: Some(now + BEING_PAID),
+            ..known.clone()
+        }
+    } else if invoice.due_minor() < invoice.total_minor {
+        let why = ("INVOICE_PAID_IN_PART", true);
+        failed(db, catalogue, known.clone(), why, now).await?
+    } else {
+        return Ok(false);
+    };
+    subscriptions::set(db, &next).await?;
+    Ok(true)
+}
+
+/// Continues from an existing collection of the cycle: if paid, the subscription is renewed; if declined, the charge
+/// is retried on the policy's days; otherwise its outcome is awaited.
 async fn taken_over(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -291,16 +470,17 @@ async fn taken_over(
     now: DateTime<Utc>,
 ) -> Result<Option<Uuid>, Error> {
     match made.state.as_str() {
-        "SUCCEEDED" | "INVOICED" => paid(db, made).await?,
+        "SUCCEEDED" | "INVOICED" => paid(db, made.collection_id).await?,
         "DECLINED" => declined(db, catalogue, made, (&made.failure_reason, true), now).await?,
         _ => {}
     }
     Ok(None)
 }
 
-/// Notes that a cycle is paid, or stands on an open invoice: the next one is due at its start.
-pub async fn paid(db: &mut PgConnection, collection: &Collection) -> Result<(), Error> {
-    let Some(known) = subscriptions::lock_of(db, collection.collection_id).await? else {
+/// Records that a cycle is paid or invoiced, given the id of its collection, which is also that of its invoice. The
+/// next cycle is due at its start. Nothing changes if no subscription waits for it.
+pub async fn paid(db: &mut PgConnection, id: Uuid) -> Result<(), Error> {
+    let Some(known) = subscriptions::lock_of(db, id).await? else {
         return Ok(());
     };
     let next = known.next_start_at.ok_or(Error::Stored("subscription"))?;
@@ -316,8 +496,64 @@ pub async fn paid(db: &mut PgConnection, collection: &Collection) -> Result<(), 
     Ok(subscriptions::set(db, &renewed).await?)
 }
 
-/// Notes that a cycle could not be paid: it is tried again on the next of the policy's days, or ends. A try
-/// that failed by no fault of the payer does not count.
+/// Ends the retries of the cycle that an invoice bills, if a subscription waits for its payment: the invoice was voided
+/// or written off. The caller holds the lock of the account's balance.
+pub async fn not_owed(
+    db: &mut PgConnection,
+    invoice: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    match subscriptions::lock_of(db, invoice).await? {
+        Some(known) => give_up(db, known, now).await,
+        None => Ok(()),
+    }
+}
+
+/// Refuses to settle the open invoice of a cycle while its plan is being ended, after which the invoice is void: whoever
+/// repeats is told so. The caller holds the lock of the account's balance.
+///
+/// # Errors
+/// `PaymentUnderWay` while the plan is being ended.
+pub async fn not_ending(db: &mut PgConnection, invoice: &Invoice) -> Result<(), Error> {
+    let waits = subscriptions::lock_of(db, invoice.invoice_id).await?;
+    if invoice.state == OPEN && waits.is_some_and(|it| it.state == "ENDING") {
+        return Err(Error::PaymentUnderWay(AccountId::from_uuid(
+            invoice.root_id,
+        )));
+    }
+    Ok(())
+}
+
+/// Voids the open invoice of a cycle that is not paid any more, if it has one. If part of it is paid, or a payment is
+/// under way, it stays open for a person. The caller holds the lock of the account's balance.
+pub async fn void_cycle(
+    db: &mut PgConnection,
+    known: &Subscription,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let Some(id) = known.collection_id else {
+        return Ok(());
+    };
+    let invoice = invoices::get(db, id).await?;
+    let Some(invoice) = invoice.filter(|it| 0 < it.due_minor()) else {
+        return Ok(());
+    };
+    if 0 < invoice.charged_minor || collections::paying(db, id).await?.is_some() {
+        tracing::error!(
+            invoice.id = %id,
+            "the plan of a cycle ended while its invoice was paid in part or being paid; settle the invoice by hand"
+        );
+        return Ok(());
+    }
+    let void = (End::Void, "the cycle was not paid");
+    let by = (ENDED_BY.to_owned(), Uuid::new_v5(&id, b"void"));
+    end_invoice::close(db, &invoice, void, by, now).await?;
+    Ok(())
+}
+
+/// Records a failed charge of a cycle: it is retried on the next of the policy's days, or the subscription ends. A
+/// failure that the payer did not cause does not count as a retry. Without a method that can be charged off-session,
+/// the cycle becomes an open invoice, and the retries remind of it (D13).
 pub async fn declined(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -328,17 +564,40 @@ pub async fn declined(
     let Some(known) = subscriptions::lock_of(db, collection.collection_id).await? else {
         return Ok(());
     };
-    // A try that its owner made is none of the policy's: those go on as they were to.
+    // An attempt by the owner leaves the scheduled retries unchanged.
     let differs = reason == collect::SETTLED_AMOUNT_DIFFERS;
     if collection.is_attended() && known.due_at.is_some() && !differs {
         return Ok(());
     }
     if differs {
-        tracing::error!(collection.id = %collection.collection_id, "a renewal was paid by another sum");
-        // What has arrived is credit. A person settles this cycle; the next ones go on.
-        return paid(db, collection).await;
+        tracing::error!(
+            collection.id = %collection.collection_id,
+            "a renewal was charged and another amount settled; it is credit now, settle the cycle by hand"
+        );
+        // The settled amount became credit. A person settles this cycle; later cycles are renewed as usual.
+        return paid(db, collection.collection_id).await;
     }
     let counts = counts && !collection.is_attended();
+    let root = known.root_id;
+    let next = failed(db, catalogue, known, (reason, counts), now).await?;
+    subscriptions::set(db, &next).await?;
+    if next.state == "PAST_DUE"
+        && collect::asks_the_owner(reason)
+        && !closings::stands(db, root).await?
+    {
+        collect::leave_open(db, catalogue, collection, now).await?;
+    }
+    Ok(())
+}
+
+/// A locked subscription after a failed attempt, of which its owner is notified.
+async fn failed(
+    db: &mut PgConnection,
+    catalogue: &Catalogue,
+    known: Subscription,
+    (reason, counts): (&str, bool),
+    now: DateTime<Utc>,
+) -> Result<Subscription, Error> {
     let family = family_of(catalogue, &known.family_code)?;
     let retries = usize::try_from(known.retries).unwrap_or(usize::MAX);
     let start = family.zone.day(known.cycle_start_at);
@@ -346,7 +605,7 @@ pub async fn declined(
     let tomorrow = family.zone.day(now) + Days::new(1);
     let (state, due_at) = match again {
         _ if !counts => ("PAST_DUE", Some(now + NOT_SENT_AGAIN)),
-        // At most one a day, also where the first was decided late.
+        // At most one attempt a day, even if the previous one was decided late.
         Some(day) => {
             let at = family.zone.start_of(day);
             let later = family.zone.start_of(tomorrow);
@@ -358,16 +617,15 @@ pub async fn declined(
     if counts {
         outbox::renewal_failed(db, known.root_id, (reason, next_at), now).await?;
     }
-    let next = Subscription {
+    Ok(Subscription {
         state: state.to_owned(),
         retries: known.retries + i32::from(counts),
         due_at,
         ..known
-    };
-    Ok(subscriptions::set(db, &next).await?)
+    })
 }
 
-/// Stops the tries of a cycle: a person looks at it.
+/// Stops the retries of a cycle until a person has looked at it.
 pub async fn stop(db: &mut PgConnection, collection: &Collection) -> Result<(), Error> {
     let Some(known) = subscriptions::lock_of(db, collection.collection_id).await? else {
         return Ok(());
@@ -380,32 +638,46 @@ pub async fn stop(db: &mut PgConnection, collection: &Collection) -> Result<(), 
     Ok(subscriptions::set(db, &next).await?)
 }
 
-/// Ends a subscription in `plan`, and forgets it.
+/// Whether a subscription may end: it is unchanged, and no payment of its open invoice is under way, for which the end
+/// is put off.
+async fn may_end(ctx: &Ctx, known: &Subscription, now: DateTime<Utc>) -> Result<bool, Error> {
+    let Some(id) = known.collection_id else {
+        return Ok(true);
+    };
+    let mut tx = ctx.db.begin().await?;
+    ledger::lock(&mut tx, &[known.root_id]).await?;
+    let locked = subscriptions::lock(&mut tx, known.root_id, &known.family_code).await?;
+    if locked.as_ref() != Some(known) {
+        return Ok(false);
+    }
+    if collections::paying(&mut tx, id).await?.is_none() {
+        return Ok(true);
+    }
+    let later = Subscription {
+        due_at: Some(now + BEING_PAID),
+        ..known.clone()
+    };
+    subscriptions::set(&mut tx, &later).await?;
+    tx.commit().await?;
+    Ok(false)
+}
+
+/// Ends a subscription in `plan` and deletes it here; the open invoice of its cycle becomes void.
 async fn end(ctx: &Ctx, known: &Subscription, now: DateTime<Utc>) -> Result<(), Error> {
+    if !may_end(ctx, known, now).await? {
+        return Ok(());
+    }
     let account = AccountId::from_uuid(known.root_id);
-    let row = known.collection_id.ok_or(Error::Stored("subscription"))?;
+    let row = known.collection_id.unwrap_or_else(|| cycle_id(known));
     ctx.end_subscription(account, &known.family_code, Uuid::new_v5(&row, b"end"))
         .await?;
     let mut tx = ctx.db.begin().await?;
+    ledger::lock(&mut tx, &[known.root_id]).await?;
     let locked = subscriptions::lock(&mut tx, known.root_id, &known.family_code).await?;
     if locked.as_ref() == Some(known) {
+        void_cycle(&mut tx, known, now).await?;
         subscriptions::delete(&mut tx, known.root_id, &known.family_code).await?;
         outbox::subscription_ended(&mut tx, known.root_id, now).await?;
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Puts a subscription off whose renewal fails by a fault of ours.
-pub async fn put_off(ctx: &Ctx, known: &Subscription, now: DateTime<Utc>) -> Result<(), Error> {
-    let mut tx = ctx.db.begin().await?;
-    let locked = subscriptions::lock(&mut tx, known.root_id, &known.family_code).await?;
-    if locked.as_ref() == Some(known) {
-        let later = Subscription {
-            due_at: Some(now + PUT_OFF),
-            ..known.clone()
-        };
-        subscriptions::set(&mut tx, &later).await?;
     }
     tx.commit().await?;
     Ok(())

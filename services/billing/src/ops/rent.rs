@@ -1,9 +1,9 @@
-//! What is rented by the month: each month is paid from the balance at its start.
+//! Monthly rentals. Each month is paid from the balance at its start.
 
 use std::sync::Arc;
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::AccountId;
 
@@ -11,24 +11,25 @@ use super::collect;
 use super::spend::{self, Bill, Spending};
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
+use crate::domain::rental::month_start;
 use crate::error::Error;
 use crate::store::accounts::{self, Account};
 use crate::store::closings;
 use crate::store::ledger::{self, Entries, LedgerAccount};
 use crate::store::rentals::{self, Rental};
 
-/// What becomes of a rental when another month of it begins.
+/// What the next month of a rental is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// It is paid for.
+    /// It is charged.
     Paid,
-    /// It costs nothing.
+    /// It is free.
     Free,
-    /// It is not rented any more.
+    /// The rental has ended.
     Over,
 }
 
-/// Pays the month of a rental that has the number `month`, from 0; the balance is locked.
+/// Charges month number `month` of a rental, counted from 0. The caller holds the lock of the balance.
 pub async fn pay(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -47,7 +48,7 @@ pub async fn pay(
     };
     let mut spending = Spending::new(catalogue, now);
     let mut entries = Entries::new(&account.currency, now);
-    // A month is paid once: its entries' ids are its own.
+    // The entry ids are derived from the month, so it is charged once.
     let id = |place: u16| {
         let name = format!("month {month} entry {place}");
         Uuid::new_v5(&rental.rental_id, name.as_bytes())
@@ -57,7 +58,7 @@ pub async fn pay(
     spending.flush(db).await
 }
 
-/// Begins the next month of a rental whose time has come.
+/// Starts the next month of a rental that is due.
 pub async fn go_on(
     ctx: &Ctx,
     catalogue: &Arc<Catalogue>,
@@ -68,7 +69,7 @@ pub async fn go_on(
     let mut tx = ctx.db.begin().await?;
     ledger::lock(&mut tx, &[rental.root_id]).await?;
     let known = rentals::lock(&mut tx, rental.rental_id).await?;
-    // As it was found: nobody else has begun the month meanwhile.
+    // An unchanged row means that no other worker has started the month.
     if known.as_ref() != Some(rental) {
         return Ok(());
     }
@@ -76,18 +77,19 @@ pub async fn go_on(
     let closing = closings::stands(&mut tx, root).await?;
     match next {
         Next::Over => rentals::end(&mut tx, (root, Some(rental.rental_id)), rental.next_at).await?,
-        // It ends with its account, which owes nothing more for it; or goes on when the closing is given up.
+        // The rental ends with its account without further charges, or continues when the closing is aborted.
         Next::Paid | Next::Free if closing => rentals::put_off(&mut tx, rental.rental_id).await?,
         Next::Paid | Next::Free => {
+            let account = accounts::get(&mut tx, root)
+                .await?
+                .ok_or(Error::Stored("account"))?;
+            let zone = collect::profile(catalogue, &account)?.zone;
             if next == Next::Paid {
-                let account = accounts::get(&mut tx, root)
-                    .await?
-                    .ok_or(Error::Stored("account"))?;
                 let month = rental.month_count;
                 pay(&mut tx, catalogue, (&account, rental, month), now).await?;
             }
             let count = rental.month_count + 1;
-            let at = Rental::month(rental.start_at, count).ok_or(Error::Stored("rental"))?;
+            let at = month_start(zone, rental.start_at, count).ok_or(Error::Stored("rental"))?;
             rentals::set_month(&mut tx, rental.rental_id, (count, at)).await?;
         }
     }
@@ -96,7 +98,7 @@ pub async fn go_on(
     Ok(())
 }
 
-/// What becomes of a rental, as `plan` says of the instant at which its month begins.
+/// Asks `plan` what the next month of a rental is, at the instant it begins.
 async fn next(ctx: &Ctx, catalogue: &Catalogue, rental: &Rental) -> Result<Next, Error> {
     let (id, at) = (AccountId::from_uuid(rental.root_id), rental.next_at);
     if rental.kind == "ADD_ON" {
@@ -108,7 +110,7 @@ async fn next(ctx: &Ctx, catalogue: &Catalogue, rental: &Rental) -> Result<Next,
             _ => Next::Free,
         });
     }
-    let account = accounts::get(&mut *ctx.db.acquire().await?, rental.root_id)
+    let account = accounts::get(&mut ctx.db.acquire().await?, rental.root_id)
         .await?
         .ok_or(Error::Stored("account"))?;
     let profile = collect::profile(catalogue, &account)?;
@@ -120,7 +122,7 @@ async fn next(ctx: &Ctx, catalogue: &Catalogue, rental: &Rental) -> Result<Next,
             .families
             .get(family)
             .is_some_and(|it| !it.in_arrears);
-        // Limited: held without rental (C-22).
+        // A limited account keeps its numbers without rent (C-22).
         if in_advance && ctx.plan_at(id, family, at).await?.is_none() {
             return Ok(Next::Free);
         }

@@ -1,5 +1,5 @@
-//! Whom the invoices of deleted accounts went to: sealed with a key of the account, so that destroying the key
-//! destroys it (D24).
+//! Seals the invoice recipients of deleted accounts with a key of each account, so that destroying the key destroys
+//! the data (D24).
 
 use chrono::{DateTime, Utc};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -7,14 +7,14 @@ use ring::error::Unspecified;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use uuid::Uuid;
 
-/// A key of its own for an account.
+/// A new random key for one account.
 pub fn new_key() -> Result<[u8; 32], Unspecified> {
     let mut key = [0; 32];
     SystemRandom::new().fill(&mut key)?;
     Ok(key)
 }
 
-/// A text that only the key opens again, and only as what it was: of this account and instant.
+/// Encrypts a text. Only the same key opens it, and only for the same account and instant.
 pub fn sealed(key: &[u8], of: (Uuid, DateTime<Utc>), text: &str) -> Result<Vec<u8>, Unspecified> {
     let mut nonce = [0; NONCE_LEN];
     SystemRandom::new().fill(&mut nonce)?;
@@ -24,7 +24,10 @@ pub fn sealed(key: &[u8], of: (Uuid, DateTime<Utc>), text: &str) -> Result<Vec<u
     Ok([nonce.as_slice(), &body].concat())
 }
 
-/// What was sealed.
+/// Decrypts a sealed text.
+///
+/// # Errors
+/// If the key, the account, the instant or the bytes differ from those it was sealed with.
 pub fn opened(key: &[u8], of: (Uuid, DateTime<Utc>), sealed: &[u8]) -> Result<String, Unspecified> {
     let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(Unspecified)?;
     let mut body = body.to_vec();

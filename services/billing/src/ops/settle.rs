@@ -1,8 +1,8 @@
-//! Rated payers, invoiced and settled: invoices, lines, ledger entries and balances, in the
-//! caller's transaction.
+//! Invoices and settles rated payers: writes invoices, lines, ledger entries and balances in the caller's
+//! transaction.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{Currency, Period};
 
@@ -17,37 +17,37 @@ use crate::store::dunnings;
 use crate::store::invoices::{Batch, Invoice, Line, OPEN, PAID};
 use crate::store::ledger::{Entries, Entry, LedgerAccount};
 
-/// What all invoices of a run, or of a closing, have in common.
+/// Attributes shared by all invoices of a run or of a closing.
 pub struct Header<'a> {
-    /// The run; `None` for a closing.
+    /// The billing run; `None` for a closing.
     pub run_id: Option<Uuid>,
-    /// The family.
+    /// The plan family.
     pub family: &'a str,
-    /// The period.
+    /// The billed period.
     pub period: Period,
     /// The currency.
     pub currency: Currency,
-    /// When they are issued and settled.
+    /// Time of issue and settlement.
     pub issued_at: DateTime<Utc>,
-    /// The policies of profiles.
+    /// The catalogue, for the policies of profiles.
     pub catalogue: &'a Catalogue,
-    /// Ids in `billing.terms` by index of terms.
+    /// Ids in `billing.terms`, by index into the terms of the rating.
     pub terms_ids: &'a [i32],
 }
 
-/// A number of a series, for one invoice.
+/// The number of one invoice in its series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Number {
     /// The series.
     pub series_id: i32,
-    /// The number.
+    /// The number in the series, from 1.
     pub number: i64,
 }
 
-/// Writes the invoices of `rated`, each with its number, and settles them.
+/// Writes the invoice of each rated payer under its number, and settles it.
 ///
-/// An INVOICED account's stays open. Any other is paid from the balance at once: from its lots in
-/// the order of the profile, and what they do not cover is overdraft (D8, REQ-037).
+/// The invoice of an INVOICED account stays open. Any other is paid from the balance at once: from its lots in the
+/// order of the profile, and what they do not cover is overdraft (D8, REQ-037).
 pub async fn settle(
     db: &mut PgConnection,
     header: &Header<'_>,
@@ -59,20 +59,20 @@ pub async fn settle(
         .filter(|(it, _)| !it.invoiced)
         .map(|(it, _)| it.payer)
         .collect();
-    let mut purses = spend::purses(db, &prepaid).await?;
+    let mut purses = spend::purses_of_chunk(db, &prepaid).await?;
     for (it, number) in rated {
         writing.invoice(it, *number, purses.remove(&it.payer).unwrap_or_default())?;
     }
     writing.flush(db).await
 }
 
-/// What is gathered before it is written.
+/// Rows gathered in memory until `flush` writes them.
 struct Writing<'a> {
     header: &'a Header<'a>,
     invoices: Batch,
     entries: Entries,
     spending: Spending<'a>,
-    /// The open ones: invoice, root account, the day it is due.
+    /// Open invoices: invoice, root account, due date.
     open: Vec<(Uuid, Uuid, NaiveDate)>,
 }
 
@@ -132,7 +132,7 @@ impl<'a> Writing<'a> {
             return self.opened(rated, invoice_id);
         }
         let id = |place| entry_id(invoice_id, place);
-        // Rating has seen to it that this fits.
+        // Rating refuses totals that overflow here.
         let micros = rated
             .total_minor
             .saturating_mul(header.currency.micros_per_minor());
@@ -147,7 +147,8 @@ impl<'a> Writing<'a> {
         self.spending.pay(&bill, purse, &mut self.entries, id)
     }
 
-    /// What is owed on an open invoice, with its taxes: those of credit were paid when it was bought.
+    /// Posts the receivable of an open invoice, including its taxes. Invoices paid from credit carry no tax: it was
+    /// paid when the credit was bought.
     fn opened(&mut self, rated: &Rated, invoice_id: Uuid) -> Result<(), Error> {
         let profile = self.header.catalogue.profiles.get(&rated.profile);
         let profile = profile.ok_or_else(|| Error::ProfileNotFound(rated.profile.clone()))?;
@@ -185,8 +186,7 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// The id of an invoice's entry: it follows from the invoice's, whose bytes between series and version carry
-/// its place.
+/// The id of an invoice's ledger entry: the invoice's id with `place` in the bytes between series and version.
 fn entry_id(invoice_id: Uuid, place: u16) -> Uuid {
     let mut id = *invoice_id.as_bytes();
     if let Some(bytes) = id.get_mut(4..6) {
@@ -201,7 +201,7 @@ fn day(from: NaiveDate, days: u32) -> NaiveDate {
         .unwrap_or(from)
 }
 
-/// The series that the documents of a profile are numbered in: invoices, or those of a suffix.
+/// The number series for documents of a profile: its invoices, or its credit notes by their suffix.
 pub async fn series_of(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -214,5 +214,11 @@ pub async fn series_of(
         .ok_or_else(|| Error::ProfileNotFound(profile.to_owned()))?;
     let year = numbers::fiscal_year(issued_at, known.zone, known.fiscal_year_start_month);
     let year = i16::try_from(year).map_err(|_| Error::Stored("fiscal year"))?;
-    Ok(store::numbers::series(db, &format!("{}{suffix}", known.issuer), year).await?)
+    let issuer = format!("{}{suffix}", known.issuer);
+    let prefix = if suffix.is_empty() {
+        known.number_prefix.clone()
+    } else {
+        numbers::credit_note_prefix(&known.number_prefix)
+    };
+    Ok(store::numbers::series(db, (&issuer, &prefix), year).await?)
 }

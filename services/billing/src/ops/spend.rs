@@ -1,10 +1,10 @@
-//! What balances pay: from lots in the order of the profile, and what these do not cover is overdraft
-//! (D8, REQ-037). Gathered for many accounts and written at once.
+//! Debits of balances. Lots are consumed in the order of the profile, and what they do not cover is overdraft (D8,
+//! REQ-037). Debits of many accounts are gathered and written together.
 
 use std::collections::{BTreeMap, HashMap};
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::credit;
@@ -17,52 +17,71 @@ use crate::store::closings;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::outbox::{self, Crossings};
 
-/// What an account can pay with; its balance is locked.
+/// The lots and the overdraft of one account, whose balance is locked.
 #[derive(Debug, Default)]
 pub struct Purse {
     /// Its lots.
     pub lots: Vec<Lot>,
-    /// What it owes, in millionths.
+    /// Overdraft in millionths, zero or more.
     pub overdraft: i64,
 }
 
-/// Locks the balances of `roots` and gives what each can pay with.
-///
-/// Their lots are read as one range: those of a run lie side by side.
+/// Locks the balances of `roots`, in any distribution, and returns the purse of each.
 pub async fn purses(db: &mut PgConnection, roots: &[Uuid]) -> Result<HashMap<Uuid, Purse>, Error> {
-    let mut purses: HashMap<Uuid, Purse> = HashMap::new();
+    if roots.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let locked = ledger::lock(db, roots).await?;
+    Ok(filled(locked, ledger::lots_of(db, roots).await?))
+}
+
+/// Locks the balances of the `roots` of one chunk of a run and returns the purse of each.
+///
+/// The lots are read as one range, which is faster than a lookup per account because the payers of a chunk are
+/// adjacent by id. For scattered roots this would read every lot in between; use [`purses`] for those.
+pub async fn purses_of_chunk(
+    db: &mut PgConnection,
+    roots: &[Uuid],
+) -> Result<HashMap<Uuid, Purse>, Error> {
     let (Some(low), Some(high)) = (roots.iter().min(), roots.iter().max()) else {
-        return Ok(purses);
+        return Ok(HashMap::new());
     };
-    for (root, overdraft) in ledger::lock(db, roots).await? {
+    let locked = ledger::lock(db, roots).await?;
+    Ok(filled(locked, ledger::lots(db, (*low, *high)).await?))
+}
+
+/// Builds the purse of each locked root account.
+fn filled(locked: Vec<(Uuid, i64)>, lots: Vec<(Uuid, Lot)>) -> HashMap<Uuid, Purse> {
+    let mut purses: HashMap<Uuid, Purse> = HashMap::new();
+    for (root, overdraft) in locked {
         purses.entry(root).or_default().overdraft = overdraft;
     }
-    for (root, lot) in ledger::lots(db, (*low, *high)).await? {
+    for (root, lot) in lots {
         if let Some(purse) = purses.get_mut(&root) {
             purse.lots.push(lot);
         }
     }
-    Ok(purses)
+    purses
 }
 
-/// What is paid for.
+/// A debit of one account.
 #[derive(Debug, Clone, Copy)]
 pub struct Bill<'a> {
     /// The root account that pays.
     pub root: Uuid,
     /// Its profile.
     pub profile: &'a str,
-    /// How much, in millionths.
+    /// Amount in millionths, above zero.
     pub micros: i64,
-    /// The ledger account that it goes to.
+    /// The ledger account to credit.
     pub to: LedgerAccount,
-    /// The word on its entries.
+    /// Reason on its ledger entries.
     pub word: &'static str,
-    /// The invoice.
+    /// The invoice it pays; `None` if there is none.
     pub invoice: Option<Uuid>,
 }
 
-/// What is gathered before it is written.
+/// Debits gathered in memory until [`Self::flush`] writes them.
 pub struct Spending<'a> {
     catalogue: &'a Catalogue,
     at: DateTime<Utc>,
@@ -77,7 +96,7 @@ pub struct Spending<'a> {
 }
 
 impl<'a> Spending<'a> {
-    /// Nothing spent yet, as of `at`.
+    /// An empty batch of debits at `at`.
     pub fn new(catalogue: &'a Catalogue, at: DateTime<Utc>) -> Self {
         Self {
             catalogue,
@@ -93,7 +112,7 @@ impl<'a> Spending<'a> {
         }
     }
 
-    /// Nothing taken yet, as of `at`, of what does not come back.
+    /// An empty batch of permanent debits at `at`: corrections of usage never restore what these take from lots.
     pub fn for_good(catalogue: &'a Catalogue, at: DateTime<Utc>) -> Self {
         Self {
             for_good: true,
@@ -101,7 +120,7 @@ impl<'a> Spending<'a> {
         }
     }
 
-    /// Pays a bill; `id` gives its entries theirs by their place.
+    /// Pays a bill from a purse. `id` maps the position of each ledger entry to its id.
     pub fn pay(
         &mut self,
         bill: &Bill<'_>,
@@ -127,8 +146,8 @@ impl<'a> Spending<'a> {
             invoice_id: bill.invoice,
             reason: bill.word,
         };
-        // Nobody has more lots than two bytes count, or else the last entries meet in one id and
-        // the database refuses the account.
+        // No account is expected to have more lots than a `u16` counts. Beyond that, two entries get the same id and
+        // the database refuses the debit.
         let places = (0..=u16::MAX).chain(std::iter::repeat(u16::MAX));
         let paying = payments.len();
         self.payers.push(bill.root);
@@ -152,7 +171,8 @@ impl<'a> Spending<'a> {
         Ok(())
     }
 
-    /// Takes from lots what they paid and notes what is owed; the entries are written before.
+    /// Writes the gathered debits to lots and overdrafts, publishes crossed thresholds and wakes auto-recharge. The
+    /// caller has written the ledger entries before.
     pub async fn flush(self, db: &mut PgConnection) -> Result<(), Error> {
         if self.for_good {
             ledger::take_out(db, &self.spent_roots, &self.spent_lots, &self.spent_micros).await?;
@@ -171,8 +191,10 @@ impl<'a> Spending<'a> {
 }
 
 /// Gives back what usage turns out not to have cost, as if it had been less from the start: what is owed is less,
-/// then the lots that were spent last have it again. What none has room for, as one has expired meanwhile or was
-/// never there, is paid credit.
+/// then the lots that were spent last have it again, each as credit of its kind. What had been paid by a lot that has
+/// expired since is forfeited, as it would have been at its expiry. What no lot had paid, as it was owed and settled
+/// since, is paid credit; it can be spent, and goes back to no payment, as nobody knows one: what is left of it when its
+/// account closes is sent by a bank transfer, by a person who finds out.
 async fn give_back(
     db: &mut PgConnection,
     profile: &Profile,
@@ -184,31 +206,33 @@ async fn give_back(
         .await?
         .ok_or(Error::Stored("balance"))?;
     let mut entries = Entries::new(&currency, now);
-    let mut left = micros - micros.min(overdraft);
-    let mut spent = ledger::spent(db, root, now).await?;
+    let repaid = micros.min(overdraft);
+    let mut spent = ledger::spent(db, root).await?;
     lots::sort(&mut spent, &profile.consume_order);
-    let (mut ids, mut parts) = (Vec::new(), Vec::new());
-    for lot in spent.iter().rev() {
-        let part = left.min(lot.remaining_micros);
-        if part == 0 {
-            break;
-        }
-        left -= part;
-        ids.push(lot.id);
-        parts.push(-part);
+    let (back, left) = lots::given_back(&spent, micros - repaid, now);
+    for it in &back {
+        let to = if it.expired {
+            LedgerAccount::Forfeited
+        } else {
+            LedgerAccount::Lot(it.kind)
+        };
         let entry = Entry {
             root_id: root,
             debit: LedgerAccount::Revenue,
-            credit: LedgerAccount::Lot(lot.kind),
-            amount_micros: part,
-            lot_id: Some(lot.id),
+            credit: to,
+            amount_micros: it.micros,
+            lot_id: Some(it.lot),
             invoice_id: None,
             reason: "USAGE_CORRECTED",
         };
         entries.add(Uuid::now_v7(), &entry);
+        if it.expired {
+            ledger::lapse(db, (root, it.lot), it.micros).await?;
+        } else {
+            ledger::spend(db, &[root], &[it.lot], &[-it.micros]).await?;
+        }
     }
-    ledger::spend(db, &vec![root; ids.len()], &ids, &parts).await?;
-    let rest = micros.min(overdraft) + left;
+    let rest = repaid + left;
     if 0 < rest {
         let back = credit::Credit {
             root,
@@ -227,10 +251,10 @@ async fn give_back(
     credit::balance_moved(db, (root, before), profile.notify_below_micros, now).await
 }
 
-/// What rated usage has cost root accounts of a profile each, in millionths.
+/// Change in cost of rated usage by root account and profile, in millionths; negative after corrections.
 pub type Costs<'a> = BTreeMap<(Uuid, &'a str), i64>;
 
-/// Debits what rated usage has cost, or gives back what corrections make it cost less (REQ-101).
+/// Debits the cost of rated usage, or credits what corrections take off it (REQ-101).
 pub async fn usage(
     db: &mut PgConnection,
     catalogue: &Catalogue,
@@ -239,10 +263,10 @@ pub async fn usage(
 ) -> Result<(), Error> {
     let roots: Vec<Uuid> = costs.keys().map(|(root, _)| *root).collect();
     let mut purses = purses(db, &roots).await?;
-    // What is used after a closing is recorded, and nobody pays for it (D14).
+    // A settled closing is final: usage from before it that arrives later has no open period to join (D14).
     let closed = closings::among(db, &roots).await?;
     let mut spending = Spending::new(catalogue, now);
-    // Those of a currency go into the ledger together.
+    // Entries of one currency are written to the ledger together.
     let mut debits: BTreeMap<&str, Entries> = BTreeMap::new();
     for ((root, profile), micros) in costs {
         if closed.contains(root) {

@@ -22,7 +22,7 @@ pub async fn handle(
     ledger::lock(&mut unit.tx, &[account.root_id]).await?;
     match closings::get(&mut unit.tx, account.root_id).await? {
         Some(known) if known.state == "SETTLED" => return Err(Error::AccountClosed(id)),
-        // A later one is not given up by a call that comes late.
+        // A late call must not abort a closing prepared later.
         Some(known) if close_at < known.close_at => {}
         Some(_) | None => {
             let aborted = Closing {
@@ -41,7 +41,7 @@ pub async fn handle(
                 settled_at: None,
             };
             closings::set(&mut unit.tx, &aborted).await?;
-            // What was put off while the balance stood still is looked at again.
+            // Auto-recharge was suspended while the closing was prepared; the balance is checked again.
             auto_recharges::touch(&mut unit.tx, &[account.root_id], call.now).await?;
         }
     }

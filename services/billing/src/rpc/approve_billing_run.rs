@@ -7,7 +7,7 @@ use values::RunId;
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::runs;
+use crate::store::{closings, runs};
 
 pub async fn handle(
     _: Ctx,
@@ -15,6 +15,8 @@ pub async fn handle(
     mut unit: Unit,
 ) -> Result<pb::ApproveBillingRunResponse, Error> {
     let id: RunId = wire::id("billing_run_id", &call.message.billing_run_id)?;
+    // Closings bill months of runs that wait; from here on the run bills them.
+    closings::hold_closings(&mut unit.tx).await?;
     let run = runs::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use chassis::{Call, FieldError, Unit, field_error, wire};
+use chassis::{Call, FieldError, PgConnection, Unit, field_error, wire};
+use chrono::{DateTime, Utc};
 use proto::billing::v1 as pb;
-use sqlx::PgConnection;
+use uuid::Uuid;
 use values::{AccountId, CollectionId, InvoiceId, MethodId, Money, OrderId};
 
 use super::convert;
@@ -14,10 +15,12 @@ use crate::error::Error;
 use crate::ops::collect::{self, WAIT_SECONDS};
 use crate::ops::dun;
 use crate::store::collections::{self, Collection, Line};
-use crate::store::{closings, ledger};
+use crate::store::{self, closings, ledger};
 
 /// The most lines of an order.
 const LINES_MAX: usize = 20;
+/// Kinds of credit that is granted and never sold, so that no order brings it (D40).
+const GRANTED: [&str; 2] = ["TRIAL", "PROMO"];
 
 pub async fn handle(
     ctx: Ctx,
@@ -28,7 +31,7 @@ pub async fn handle(
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     let collection = written_down(&mut unit.tx, &call, &asked, &catalogue).await?;
     unit.commit_step().await?;
-    // From here on it exists: a retry, or the job, does what is left.
+    // The collection is stored; if this call is interrupted, a retry or the job completes it.
     if collection.state == "CREATED" {
         collect::ask(&ctx, collection.collection_id).await?;
     }
@@ -44,12 +47,12 @@ pub async fn handle(
         .await?)
 }
 
-/// What is asked for.
+/// The parsed request.
 struct Asked {
     account: AccountId,
     order: OrderId,
     method: Option<MethodId>,
-    /// The open invoice that is paid, in place of lines.
+    /// The open invoice to pay, instead of lines.
     invoice: Option<InvoiceId>,
     lines: Vec<Line>,
     amount: Option<Money>,
@@ -64,7 +67,7 @@ fn read(request: &pb::CollectOrderRequest) -> Result<Asked, Error> {
         method: wire::optional_id("payment_method_id", &request.payment_method_id)?,
         lines: match invoice {
             Some(_) if !request.lines.is_empty() => {
-                return Err(field_error("lines", "none where an invoice is paid").into());
+                return Err(field_error("lines", "no lines if invoice_id is set").into());
             }
             Some(_) => Vec::new(),
             None => lines(&request.lines)?,
@@ -76,7 +79,10 @@ fn read(request: &pb::CollectOrderRequest) -> Result<Asked, Error> {
     })
 }
 
-/// The lines of an order.
+/// Parses the lines of an order.
+///
+/// # Errors
+/// A field error with the index of the line.
 pub fn lines(sent: &[pb::CollectionLine]) -> Result<Vec<Line>, FieldError> {
     if sent.is_empty() || LINES_MAX < sent.len() {
         return Err(field_error("lines", "1 to 20 lines"));
@@ -94,10 +100,16 @@ pub fn lines(sent: &[pb::CollectionLine]) -> Result<Vec<Line>, FieldError> {
                 return Err(field_error(path("amount.amount"), "above zero"));
             }
             if amount.amount().is_err() {
-                return Err(field_error(path("amount.amount"), "a smaller sum"));
+                return Err(field_error(path("amount.amount"), "a smaller amount"));
+            }
+            let kind = wire::code(&path("kind"), &line.kind)?;
+            if GRANTED.contains(&kind) {
+                let expected =
+                    "CREDITS or another item that is sold: credit is granted with GrantCredit";
+                return Err(field_error(path("kind"), expected));
             }
             Ok(Line {
-                kind: wire::code(&path("kind"), &line.kind)?.to_owned(),
+                kind: kind.to_owned(),
                 plan_code: code("plan_code", &line.plan_code)?,
                 cycle_code: code("billing_cycle_code", &line.billing_cycle_code)?,
                 amount_minor: amount.minor(),
@@ -105,12 +117,21 @@ pub fn lines(sent: &[pb::CollectionLine]) -> Result<Vec<Line>, FieldError> {
                     "" => String::new(),
                     text => wire::text(&path("formula"), text, 200)?.to_owned(),
                 },
+                family_code: code("family_code", &line.family_code)?,
+                cycle_months: Some(line.cycle_months)
+                    .filter(|months| (0..=120).contains(months))
+                    .ok_or_else(|| field_error(path("cycle_months"), "0 to 120"))?,
+                start_on: None,
+                end_on: match line.cycle_end_date.as_str() {
+                    "" => None,
+                    text => Some(wire::date(&path("cycle_end_date"), text)?),
+                },
             })
         })
         .collect()
 }
 
-/// That the lines are in the currency of the account's ledger.
+/// Checks that the lines are in the currency of the account's ledger.
 pub fn of_ledger(lines: &[pb::CollectionLine], currency: &str) -> Result<(), FieldError> {
     let foreign = lines.iter().position(|line| {
         let code = line.amount.as_ref().map(|it| it.currency_code.as_str());
@@ -125,7 +146,34 @@ pub fn of_ledger(lines: &[pb::CollectionLine], currency: &str) -> Result<(), Fie
     }
 }
 
-/// What is priced of lines: their words may change with a version of ours.
+/// Checks that the bought credit leaves a balance within the limit.
+async fn fits(
+    db: &mut PgConnection,
+    (root, now): (Uuid, DateTime<Utc>),
+    lines: &[Line],
+) -> Result<(), Error> {
+    let Some(index) = lines.iter().rposition(|line| line.kind == "CREDITS") else {
+        return Ok(());
+    };
+    let (_, currency) = ledger::overdraft(db, root)
+        .await?
+        .ok_or(Error::Stored("balance"))?;
+    let per_minor = i128::from(store::currency(&currency)?.micros_per_minor());
+    let bought = lines.iter().filter(|line| line.kind == "CREDITS");
+    let bought: i128 = bought
+        .map(|line| per_minor * i128::from(line.amount_minor))
+        .sum();
+    let balance = i128::from(ledger::balance(db, root, now).await?);
+    if i128::from(wire::MICROS_MAX) < balance + bought {
+        let field = format!("lines[{index}].amount.amount");
+        let expected = "an amount that leaves a balance of at most 1000000000000";
+        return Err(field_error(field, expected).into());
+    }
+    Ok(())
+}
+
+/// The priced parts of lines, for comparing a repeated order. Explanations are left out because their wording may
+/// change between versions.
 fn priced(lines: &[Line]) -> Vec<(&str, &str, &str, i64)> {
     let priced = lines.iter().map(|it| {
         let codes = (
@@ -138,7 +186,8 @@ fn priced(lines: &[Line]) -> Vec<(&str, &str, &str, i64)> {
     priced.collect()
 }
 
-/// The collection of the order, written down before anybody is asked (R1).
+/// Stores the collection of the order before `payments` is asked (R1), or finds the existing one and starts another
+/// attempt if it was declined.
 async fn written_down(
     db: &mut PgConnection,
     call: &Call<pb::CollectOrderRequest>,
@@ -154,7 +203,7 @@ async fn written_down(
         let expected = format!("the currency of the account's ledger, {}", account.currency);
         return Err(field_error("amount.currency_code", expected).into());
     }
-    // Two who collect one order come one after the other.
+    // Concurrent calls for one order are serialised by this lock.
     ledger::lock(db, &[account.root_id]).await?;
     let method = asked.method.map(MethodId::uuid);
     let intent = call.derived_id("collect");
@@ -169,7 +218,7 @@ async fn written_down(
         if !same || (!known.is_decided() && known.method_id != method) {
             return Err(exists());
         }
-        // Money that has arrived, of whatever sum, is not asked for again.
+        // An order whose money has arrived, in whatever amount, is not charged again.
         let arrived = known.failure_reason == collect::SETTLED_AMOUNT_DIFFERS;
         if known.state != "DECLINED" || known.intent_id == intent || arrived {
             return Ok(known);
@@ -193,8 +242,9 @@ async fn written_down(
         invoice: asked.invoice.map(InvoiceId::uuid),
         method,
         intent,
-        id: uuid::Uuid::now_v7(),
+        id: Uuid::now_v7(),
     };
+    fits(db, (account.root_id, call.now), &asked.lines).await?;
     if asked.invoice.is_some() {
         return dun::ordered(db, (catalogue, &account), &of, asked.amount, call.now).await;
     }

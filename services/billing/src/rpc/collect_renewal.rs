@@ -1,8 +1,7 @@
 //! `BillingService.CollectRenewal`
 
-use chassis::{Call, Unit, wire};
+use chassis::{Call, PgConnection, Unit, wire};
 use proto::billing::v1 as pb;
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{AccountId, CollectionId, MethodId, Money};
 
@@ -10,7 +9,7 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::collect::{self, SETTLED_AMOUNT_DIFFERS, WAIT_SECONDS};
-use crate::store::{closings, collections, ledger, subscriptions};
+use crate::store::{closings, collections, invoices, ledger, subscriptions};
 
 pub async fn handle(
     ctx: Ctx,
@@ -42,7 +41,7 @@ pub async fn handle(
         .await?)
 }
 
-/// Begins another attempt of a renewal that was declined; a retry finds its own.
+/// Starts another attempt of a declined renewal. A repeated request finds its own attempt.
 async fn begun(
     db: &mut PgConnection,
     (root, id): (Uuid, CollectionId),
@@ -61,13 +60,19 @@ async fn begun(
     if closings::stands(db, root).await? {
         return Err(Error::AccountClosed(account));
     }
-    // Only while the plan is in force that it pays for.
+    // A renewal can be paid only while its plan is past due and in force.
     let due = subscriptions::lock_of(db, id.uuid()).await?;
     let over = due.is_none_or(|it| it.state != "PAST_DUE");
     if over || known.failure_reason == SETTLED_AMOUNT_DIFFERS {
         return Err(Error::NothingDue(account));
     }
-    if known.state != "DECLINED" {
+    // Of a cycle that is paid or credited in part, an order for its open invoice pays the rest.
+    let invoice = invoices::get(db, id.uuid()).await?;
+    if invoice.is_some_and(|it| it.due_minor() != known.total_minor) {
+        return Err(Error::NothingDue(account));
+    }
+    // An order for the cycle's open invoice may be paying it, too.
+    if known.state != "DECLINED" || collections::paying(db, id.uuid()).await?.is_some() {
         return Err(Error::PaymentUnderWay(account));
     }
     if quoted.is_some_and(|it| it.minor() != known.total_minor) {

@@ -1,11 +1,11 @@
-//! Between the wire and the domain of billing.
+//! Conversions between wire and domain types of billing.
 
 use std::collections::HashMap;
 
+use chassis::PgConnection;
 use chassis::wire::{pb_amount, pb_money, timestamp};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as pb;
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{
     AccountId, Amount, ChargeId, CollectionId, ContractId, Currency, EntryId, InvoiceId, LotId,
@@ -14,7 +14,7 @@ use values::{
 
 use crate::domain::charge::Terms;
 use crate::domain::explanation::{Computed, in_words, rounding_name, total_amount};
-use crate::domain::numbers;
+use crate::domain::wording::{self, Charged};
 use crate::error::Error;
 use crate::store::collections::{Collection, Tax};
 use crate::store::invoices::{Invoice, Line};
@@ -27,12 +27,15 @@ pub fn account_id(uuid: Uuid) -> String {
     AccountId::from_uuid(uuid).to_string()
 }
 
-/// "2026-04".
+/// Formats a month: "2026-04".
 pub fn month(start: chrono::NaiveDate) -> String {
     start.format("%Y-%m").to_string()
 }
 
-/// The root account `id`, as billing knows it.
+/// The root account `id`.
+///
+/// # Errors
+/// `AccountNotFound`; `UseRootAccount` for a subaccount.
 pub async fn root_account(
     db: &mut PgConnection,
     id: AccountId,
@@ -51,7 +54,24 @@ pub async fn root_account(
 
 pub async fn run(db: &mut PgConnection, run: &Run) -> Result<pb::BillingRun, Error> {
     let progress = store::runs::progress(db, run).await?;
-    shown(run, progress)
+    let mut shown = shown(run, progress)?;
+    let voided = store::numbers::voided(db, run.run_id).await?;
+    if voided.is_empty() {
+        return Ok(shown);
+    }
+    let ids: Vec<i32> = voided.iter().map(|it| it.series_id).collect();
+    let series = store::numbers::get_all(db, &ids).await?;
+    for it in &voided {
+        let own = series.iter().find(|own| own.series_id == it.series_id);
+        let own = own.ok_or(Error::Stored("series"))?;
+        let number = |number| own.shown(number);
+        shown.voided_numbers.push(pb::billing_run::VoidedNumbers {
+            first_number: number(it.first_number),
+            last_number: number(it.last_number),
+            number_count: it.last_number - it.first_number + 1,
+        });
+    }
+    Ok(shown)
 }
 
 pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
@@ -60,6 +80,7 @@ pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
         "HALTED" => pb::billing_run::State::Halted,
         "AWAITING_APPROVAL" => pb::billing_run::State::AwaitingApproval,
         "COMPLETED" => pb::billing_run::State::Completed,
+        "CANCELLED" => pb::billing_run::State::Cancelled,
         _ => return Err(Error::Stored("state of a run")),
     };
     Ok(pb::BillingRun {
@@ -82,10 +103,12 @@ pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
             store::currency(&run.currency)?,
         ))),
         expected_account_count: run.expected_count,
+        cancel_reason: run.cancel_reason.clone(),
+        voided_numbers: Vec::new(),
     })
 }
 
-/// An invoice without its lines.
+/// Converts an invoice without its lines.
 pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> {
     let currency = store::currency(&from.currency)?;
     let own = series
@@ -102,7 +125,7 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
     let money = |minor| Some(pb_money(Money::from_minor(minor, currency)));
     Ok(pb::Invoice {
         invoice_id: InvoiceId::from_uuid(from.invoice_id).to_string(),
-        number: numbers::shown(&own.issuer_code, i32::from(own.fiscal_year), from.number),
+        number: own.shown(from.number),
         account_id: account_id(from.root_id),
         family_code: from.family_code.clone(),
         period_start_date: from.period_start.to_string(),
@@ -126,10 +149,13 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
         paid_by_charge: money(from.charged_minor),
         credited: money(from.credited_minor),
         due_date: from.due_on.map(|day| day.to_string()).unwrap_or_default(),
+        particulars: None,
+        paid_by_overdraft: None,
+        credit_notes: Vec::new(),
     })
 }
 
-/// The invoice with its number and lines, as stored.
+/// Converts an invoice with its lines and taxes.
 pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::Invoice, Error> {
     let series = store::numbers::get_all(db, &[from.series_id]).await?;
     let lines = store::invoices::lines(db, from.invoice_id).await?;
@@ -142,7 +168,8 @@ pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::
     let mut shown = invoice(from, &series)?;
     for stored in &lines {
         let terms = terms.get(&stored.terms_id).ok_or(Error::Stored("terms"))?;
-        shown.lines.push(line(stored, terms, days_in_month)?);
+        let month = (from.family_code.as_str(), days_in_month);
+        shown.lines.push(line(stored, terms, month)?);
     }
     let currency = store::currency(&from.currency)?;
     let taxes = store::invoices::taxes(db, from.invoice_id).await?;
@@ -150,7 +177,7 @@ pub async fn whole_invoice(db: &mut PgConnection, from: &Invoice) -> Result<pb::
     Ok(shown)
 }
 
-/// The invoice of a purchase: its lines and taxes are those of its collection.
+/// Converts the invoice of a purchase, whose lines and taxes are those of its collection.
 async fn purchase(
     db: &mut PgConnection,
     from: &Invoice,
@@ -161,14 +188,28 @@ async fn purchase(
     let taxes = store::collections::taxes(db, from.invoice_id).await?;
     let shown = lines.iter().zip(1..).map(|(line, number)| {
         let amount = Money::from_minor(line.amount_minor, currency);
+        // Older lines have no period of their own and show that of the invoice.
+        let start_on = line.start_on.unwrap_or(from.period_start);
+        let end_on = line.end_on.unwrap_or(from.period_end);
+        let charged = Charged {
+            kind: &line.kind,
+            family: &line.family_code,
+            plan: &line.plan_code,
+            cycle: &line.cycle_code,
+            period: (start_on, end_on),
+            days: None,
+        };
         pb::InvoiceLine {
             line_number: number,
             plan_code: line.plan_code.clone(),
-            start_date: from.period_start.to_string(),
-            end_date: from.period_end.to_string(),
+            start_date: start_on.to_string(),
+            end_date: end_on.to_string(),
             amount: Some(pb_money(amount)),
+            description: wording::line(&charged),
+            quantity: "1".to_owned(),
+            unit_price: Some(pb_money(amount)),
             explanation: match line.formula.as_str() {
-                "" => format!("{} {amount}", line.kind.to_lowercase()),
+                "" => format!("1 × {amount} = {amount}"),
                 formula => format!("{formula} = {amount}"),
             },
             kind_code: line.kind.clone(),
@@ -191,7 +232,7 @@ pub fn tax_line(from: &Tax, currency: Currency) -> pb::TaxLine {
     }
 }
 
-/// A collection with its taxes.
+/// Converts a collection with its taxes.
 pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::Collection, Error> {
     use pb::collection::State;
     let currency = store::currency(&from.currency)?;
@@ -230,9 +271,12 @@ pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::
     })
 }
 
-/// A line with all that it was computed from; the whole month's charge is computed again from its
-/// base and its terms.
-pub fn line(from: &Line, terms: &Terms, days_in_month: i64) -> Result<pb::InvoiceLine, Error> {
+/// Converts a line with all inputs of its computation. The monthly charge is computed again from its base and terms.
+pub fn line(
+    from: &Line,
+    terms: &Terms,
+    (family, days_in_month): (&str, i64),
+) -> Result<pb::InvoiceLine, Error> {
     let currency = terms.currency;
     let monthly_total = terms
         .charge
@@ -249,6 +293,15 @@ pub fn line(from: &Line, terms: &Terms, days_in_month: i64) -> Result<pb::Invoic
         minor: from.amount_minor,
     };
     let days = |days: i64| i32::try_from(days).unwrap_or(0);
+    let charged = Charged {
+        kind: "SUBSCRIPTION",
+        family,
+        plan: &terms.plan_code,
+        cycle: "",
+        period: (from.start_on, from.end_on),
+        days: Some((days(active_days), days(days_in_month))),
+    };
+    let amount = pb_money(Money::from_minor(from.amount_minor, currency));
     Ok(pb::InvoiceLine {
         line_number: i32::from(from.line_number),
         plan_code: terms.plan_code.clone(),
@@ -267,10 +320,14 @@ pub fn line(from: &Line, terms: &Terms, days_in_month: i64) -> Result<pb::Invoic
         total_denominator: monthly_total.denominator().to_string(),
         total_monthly_charge: Some(pb_amount(total_amount(monthly_total, currency))),
         rounding: rounding_name(terms.rounding).to_owned(),
-        amount: Some(pb_money(Money::from_minor(from.amount_minor, currency))),
+        amount: Some(amount.clone()),
         explanation: in_words(&computed),
         kind_code: "SUBSCRIPTION".to_owned(),
         billing_cycle_code: String::new(),
+        hsn_sac_code: String::new(),
+        description: wording::line(&charged),
+        quantity: "1".to_owned(),
+        unit_price: Some(amount),
     })
 }
 
@@ -296,12 +353,12 @@ pub fn entry(from: &StoredEntry) -> Result<pb::LedgerEntry, Error> {
     })
 }
 
-/// A count of millionths as a plain decimal.
+/// Formats a quantity in millionths as a plain decimal.
 pub fn quantity(micros: i64) -> String {
     Amount::from_micros(micros, Currency::Usd).to_string()
 }
 
-/// The place in a list by time that a page token spells.
+/// Parses the position in a list ordered by time from a page token.
 pub fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
     let (at, id) = text.split_once('.')?;
     Some((

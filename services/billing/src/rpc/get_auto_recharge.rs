@@ -1,6 +1,7 @@
 //! `BillingService.GetAutoRecharge`
 
-use chassis::wire::{self, pb_money};
+use chassis::wire::{self, pb_money, timestamp};
+use chrono::{DateTime, Utc};
 use proto::billing::v1 as pb;
 use values::{Amount, Currency, MethodId, Rounding};
 
@@ -17,6 +18,7 @@ pub async fn handle(
 ) -> Result<pb::GetAutoRechargeResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let catalogue = ctx.active_catalogue().await?;
+    let now = ctx.clock.now().await?;
     let mut db = ctx.db.acquire().await?;
     let account = convert::root_account(&mut db, id).await?;
     let profile = collect::profile(&catalogue, &account)?;
@@ -28,18 +30,25 @@ pub async fn handle(
         enabled: false,
         threshold_micros: policy.threshold_micros,
         amount_micros: policy.amount_micros,
+        maximum_micros: policy.maximum_micros,
+        minimum_micros: 0,
         method_id: None,
         failures: 0,
         not_before: None,
+        paused_until: None,
         disable_reason: String::new(),
     });
     Ok(pb::GetAutoRechargeResponse {
-        auto_recharge: Some(shown(&setting, policy, profile.currency)),
+        auto_recharge: Some(shown(&setting, policy, (profile.currency, now))),
     })
 }
 
-/// A setting as the wire shows it.
-pub fn shown(from: &AutoRecharge, policy: &RechargePolicy, currency: Currency) -> pb::AutoRecharge {
+/// Converts a setting, as of an instant.
+pub fn shown(
+    from: &AutoRecharge,
+    policy: &RechargePolicy,
+    (currency, now): (Currency, DateTime<Utc>),
+) -> pb::AutoRecharge {
     let money = |micros| {
         let exact = Amount::from_micros(micros, currency);
         Some(pb_money(exact.rounded(Rounding::HalfUp)))
@@ -59,5 +68,14 @@ pub fn shown(from: &AutoRecharge, policy: &RechargePolicy, currency: Currency) -
         }
         .to_owned(),
         disable_reason: from.disable_reason.clone(),
+        maximum_amount: if policy.tops_up {
+            money(from.maximum_micros)
+        } else {
+            None
+        },
+        pause_end_time: from
+            .paused_until
+            .filter(|until| from.enabled && now < *until)
+            .map(timestamp),
     }
 }

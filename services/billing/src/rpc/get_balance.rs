@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::store;
 use crate::store::ledger::{self, Origin};
 
-/// The smallest step of an instant that is stored.
+/// The resolution of stored instants.
 const STEP: TimeDelta = TimeDelta::microseconds(1);
 
 pub async fn handle(
@@ -26,12 +26,11 @@ pub async fn handle(
     let now = ctx.clock.now().await?;
     let at = wire::optional_instant("read_time", request.read_time)?;
     if at.is_some_and(|at| now < at) {
-        return Err(field_error("read_time", "an instant that is not to come").into());
+        return Err(field_error("read_time", "an instant that is not in the future").into());
     }
     let catalogue = ctx.active_catalogue().await?;
-    let mut db = ctx.db.begin().await?;
-    // What is owed and what there is are read as of one instant.
-    ledger::read_one_snapshot(&mut db).await?;
+    let mut db = ctx.db.snapshot().await?;
+    // One snapshot, so that overdraft and lots agree.
     let account = convert::root_account(&mut db, id).await?;
     let root = account.root_id;
     let (overdraft, currency) = ledger::overdraft(&mut db, root)
@@ -74,7 +73,7 @@ pub async fn handle(
     })
 }
 
-/// A lot as the wire shows it.
+/// Converts a lot.
 pub fn shown(lot: &Lot, origin: Origin, currency: Currency) -> pb::Lot {
     let kind = match lot.kind {
         LotKind::Trial => pb::lot::Kind::Trial,

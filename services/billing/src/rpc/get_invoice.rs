@@ -4,7 +4,7 @@ use chassis::wire;
 use proto::billing::v1 as pb;
 use values::InvoiceId;
 
-use super::convert;
+use super::render_invoice;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::invoices;
@@ -15,10 +15,12 @@ pub async fn handle(
 ) -> Result<pb::GetInvoiceResponse, Error> {
     let id: InvoiceId = wire::id("invoice_id", &request.invoice_id)?;
     let mut db = ctx.db.acquire().await?;
-    let invoice = invoices::get(&mut db, id.uuid())
+    let stored = invoices::get(&mut db, id.uuid())
         .await?
         .ok_or(Error::InvoiceNotFound(id))?;
+    drop(db);
+    let (invoice, ..) = render_invoice::issued(ctx, &stored).await?;
     Ok(pb::GetInvoiceResponse {
-        invoice: Some(convert::whole_invoice(&mut db, &invoice).await?),
+        invoice: Some(invoice),
     })
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::store;
 use crate::store::ledger;
 
-/// The most entries of a statement; more are read page by page with `ListEntries`.
+/// The most entries of a statement. Longer ones are read by pages with `ListEntries`.
 const ENTRIES_MAX: i64 = 5_000;
 
 pub async fn handle(
@@ -19,9 +19,8 @@ pub async fn handle(
 ) -> Result<pb::GetStatementResponse, Error> {
     let id = wire::id("account_id", &request.account_id)?;
     let month = wire::month("month", &request.month)?;
-    // One snapshot, so that the sums and the entries between them agree.
-    let mut tx = ctx.db.begin().await?;
-    ledger::read_one_snapshot(&mut tx).await?;
+    // One snapshot, so that the balances and the entries between them agree.
+    let mut tx = ctx.db.snapshot().await?;
     let account = convert::root_account(&mut tx, id).await?;
     let zone = Zone::parse(&account.time_zone).map_err(|_| Error::Stored("time zone"))?;
     let currency = store::currency(&account.currency)?;

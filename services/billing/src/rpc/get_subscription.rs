@@ -2,7 +2,7 @@
 
 use chassis::wire;
 use proto::billing::v1 as pb;
-use values::CollectionId;
+use values::{CollectionId, MethodId};
 
 use super::convert;
 use crate::ctx::Ctx;
@@ -27,6 +27,7 @@ pub async fn handle(
             .unwrap_or_default(),
         None => String::new(),
     };
+    let paid_by = collections::paid_by(&mut db, (account.root_id, family)).await?;
     let state = match it.state.as_str() {
         "ACTIVE" => pb::subscription::State::Active,
         "PAST_DUE" | "ENDING" => pb::subscription::State::PastDue,
@@ -44,6 +45,9 @@ pub async fn handle(
             collection_id: it
                 .collection_id
                 .map(|id| CollectionId::from_uuid(id).to_string())
+                .unwrap_or_default(),
+            payment_method_id: paid_by
+                .map(|id| MethodId::from_uuid(id).to_string())
                 .unwrap_or_default(),
         }),
     })

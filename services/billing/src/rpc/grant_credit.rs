@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::{Call, Caller, FieldError, Unit, field_error, wire};
+use chassis::{Call, FieldError, OperatorRole, Unit, field_error, wire};
 use proto::billing::v1 as pb;
 use values::AccountId;
 
@@ -14,9 +14,9 @@ use crate::domain::lots::{Lot, LotKind};
 use crate::error::Error;
 use crate::ops::credit::{self, Credit, LotTerms};
 use crate::store::closings;
-use crate::store::ledger::{self, Entries, LedgerAccount, Origin};
+use crate::store::ledger::{self, Entries, Origin};
 
-/// The highest and, below zero, the lowest priority.
+/// The highest priority; its negative is the lowest.
 const PRIORITY_MAX: i16 = 100;
 
 pub async fn handle(
@@ -27,16 +27,17 @@ pub async fn handle(
 ) -> Result<pb::GrantCreditResponse, Error> {
     let request = &call.message;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
-    let (kind, source) = match pb::lot::Kind::try_from(request.kind) {
-        Ok(pb::lot::Kind::Trial) => (LotKind::Trial, LedgerAccount::Granted),
-        Ok(pb::lot::Kind::Promo) => (LotKind::Promo, LedgerAccount::Granted),
-        Ok(pb::lot::Kind::Paid) => (LotKind::Paid, LedgerAccount::Clearing),
+    let kind = match pb::lot::Kind::try_from(request.kind) {
+        Ok(pb::lot::Kind::Trial) => LotKind::Trial,
+        Ok(pb::lot::Kind::Promo) => LotKind::Promo,
+        Ok(pb::lot::Kind::Paid) => LotKind::Paid,
         Ok(pb::lot::Kind::Unspecified) | Err(_) => {
             return Err(field_error("kind", "KIND_TRIAL, KIND_PROMO or KIND_PAID").into());
         }
     };
-    if matches!(call.caller, Caller::Service { .. }) && kind != LotKind::Trial {
-        return Err(field_error("kind", "KIND_TRIAL for a service").into());
+    let keeps_books = call.caller.is_operator_with(&[OperatorRole::Billing]);
+    if !keeps_books && kind != LotKind::Trial {
+        return Err(field_error("kind", "KIND_TRIAL from a service").into());
     }
     let amount = request
         .amount
@@ -71,16 +72,17 @@ pub async fn handle(
         return Err(Error::AccountClosed(id));
     }
     let before = ledger::balance(db, root, call.now).await?;
+    fits(before, amount.micros())?;
     let credit = Credit {
         root,
         kind,
-        source,
+        source: credit::grant_source(kind),
         micros: amount.micros(),
         terms: LotTerms {
             priority,
             expires_at,
         },
-        word: "GRANT",
+        word: ledger::GRANT,
         reason,
         collection: None,
         seed: call.derived_id("grant"),
@@ -92,6 +94,15 @@ pub async fn handle(
     let origin = |lot: &Lot| Origin::given(lot.remaining_micros);
     let lot = lot.map(|lot| shown(&lot, origin(&lot), amount.currency()));
     Ok(unit.commit(pb::GrantCreditResponse { lot }).await?)
+}
+
+/// Checks that the balance stays within the limit after the grant.
+fn fits(before: i64, added: i64) -> Result<(), FieldError> {
+    if before.saturating_add(added) <= wire::MICROS_MAX {
+        return Ok(());
+    }
+    let expected = "an amount that leaves a balance of at most 1000000000000";
+    Err(field_error("amount.amount", expected))
 }
 
 fn priority(sent: i32) -> Result<i16, FieldError> {

@@ -9,6 +9,9 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::runs;
 
+/// The most overdue periods returned.
+const OVERDUE_MAX: i64 = 100;
+
 pub async fn handle(
     ctx: &Ctx,
     request: pb::ListBillingRunsRequest,
@@ -26,8 +29,15 @@ pub async fn handle(
     let next_page_token = last
         .map(|run| RunId::from_uuid(run.run_id).to_string())
         .unwrap_or_default();
+    let overdue = runs::overdue(&mut db, family, OVERDUE_MAX).await?;
+    let overdue = overdue.into_iter().map(|it| pb::OverduePeriod {
+        family_code: it.family_code,
+        month: convert::month(it.month),
+        due_time: Some(wire::timestamp(it.due_at)),
+    });
     Ok(pb::ListBillingRunsResponse {
         billing_runs,
         next_page_token,
+        overdue_periods: overdue.collect(),
     })
 }

@@ -7,7 +7,6 @@ use values::{AccountId, CreditNoteId, InvoiceId, Money};
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::numbers as shown_numbers;
 use crate::error::Error;
 use crate::store;
 use crate::store::credit_notes::{self, CreditNote};
@@ -42,20 +41,20 @@ pub async fn handle(
     })
 }
 
-/// A credit note as the wire shows it.
+/// Converts a credit note.
 pub fn shown(from: &CreditNote, series: &[Series]) -> Result<pb::CreditNote, Error> {
     let own = series
         .iter()
         .find(|series| series.series_id == from.series_id)
         .ok_or(Error::Stored("series"))?;
-    let number = shown_numbers::shown(&own.issuer_code, i32::from(own.fiscal_year), from.number);
     let currency = store::currency(&from.currency)?;
     Ok(pb::CreditNote {
         credit_note_id: CreditNoteId::from_uuid(from.credit_note_id).to_string(),
-        number,
+        number: own.shown(from.number),
         invoice_id: InvoiceId::from_uuid(from.invoice_id).to_string(),
         amount: Some(pb_money(Money::from_minor(from.amount_minor, currency))),
         reason: from.reason.clone(),
         issue_time: Some(timestamp(from.issued_at)),
+        ..pb::CreditNote::default()
     })
 }

@@ -1,14 +1,15 @@
 //! `BillingService.ListInvoices`
 
-use chassis::{Page, wire};
+use chassis::{Page, PgConnection, wire};
 use proto::billing::v1 as pb;
 use uuid::Uuid;
 use values::{AccountId, RunId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::numbers::{counted, invoice_id};
 use crate::error::Error;
-use crate::store::invoices::{self, Place};
+use crate::store::invoices::{self, Invoice};
 use crate::store::numbers;
 
 pub async fn handle(
@@ -17,18 +18,25 @@ pub async fn handle(
 ) -> Result<pb::ListInvoicesResponse, Error> {
     let account: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
     let run: Option<RunId> = wire::optional_id("billing_run_id", &request.billing_run_id)?;
+    let number = wire::optional_text("number", &request.number, 64)?;
     let page = Page::read(request.page_size, &request.page_token)?;
-    let after = page.after(position)?;
+    let before = page.after(convert::position)?;
     let mut db = ctx.db.acquire().await?;
     let root = match account {
         Some(id) => Some(convert::root_account(&mut db, id).await?.root_id),
         None => None,
     };
-    let (of, limit) = ((root, run.map(RunId::uuid)), page.size + 1);
-    let found = if request.only_open {
-        invoices::list_open(&mut db, of, after, limit).await?
-    } else {
-        invoices::list(&mut db, of, after, limit).await?
+    let (run, limit) = (run.map(RunId::uuid), page.size + 1);
+    let open = request.only_open;
+    let found: Vec<Invoice> = match root {
+        // One at most, so there is no next page.
+        _ if !number.is_empty() => {
+            let found = numbered(&mut db, number, (root, run, open)).await?;
+            found.into_iter().collect()
+        }
+        _ if open => invoices::list_open(&mut db, (root, run), before, limit).await?,
+        Some(root) => invoices::list_of(&mut db, (root, run), before, limit).await?,
+        None => invoices::list(&mut db, run, before, limit).await?,
     };
     let (found, last) = page.cut(found);
     let mut series: Vec<i32> = found.iter().map(|invoice| invoice.series_id).collect();
@@ -37,8 +45,8 @@ pub async fn handle(
     Ok(pb::ListInvoicesResponse {
         next_page_token: last
             .map(|it| {
-                let (root, id) = (it.root_id.simple(), it.invoice_id.simple());
-                format!("{}.{root}.{id}", it.period_start)
+                let (at, id) = (it.issued_at.timestamp_micros(), it.invoice_id.simple());
+                format!("{at}.{id}")
             })
             .unwrap_or_default(),
         invoices: found
@@ -48,15 +56,27 @@ pub async fn handle(
     })
 }
 
-fn position(text: &str) -> Option<Place> {
-    let mut parts = text.split('.');
-    let (period, root, id) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    Some((
-        period.parse().ok()?,
-        Uuid::try_parse(root).ok()?,
-        Uuid::try_parse(id).ok()?,
-    ))
+/// The invoice with a number, if it is of this root account and run, where these are given, and open, where that is
+/// asked. Its id follows from its series and its place in it.
+async fn numbered(
+    db: &mut PgConnection,
+    number: &str,
+    (root, run, open): (Option<Uuid>, Option<Uuid>, bool),
+) -> Result<Option<Invoice>, Error> {
+    let Some(place) = counted(number) else {
+        return Ok(None);
+    };
+    let all = numbers::all(db).await?;
+    let known = all.into_iter().find(|it| it.shown(place) == number);
+    let Some(series) = known else {
+        return Ok(None);
+    };
+    let id = invoice_id(series.series_id, place).uuid();
+    let found = invoices::get(db, id).await?;
+    Ok(found.filter(|it| {
+        it.number == place
+            && root.is_none_or(|root| it.root_id == root)
+            && run.is_none_or(|run| it.run_id == Some(run))
+            && (!open || it.state == invoices::OPEN)
+    }))
 }

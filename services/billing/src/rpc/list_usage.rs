@@ -25,7 +25,7 @@ pub async fn handle(
     let account = store::accounts::get(&mut db, id.uuid())
         .await?
         .ok_or(Error::AccountNotFound(id))?;
-    // Asked for a root, all its accounts; for a subaccount, itself.
+    // A root account lists all its accounts; a subaccount lists itself.
     let own = (account.root_id != account.account_id).then_some(account.account_id);
     let limits = (after, page.size + 1);
     let found = store::usage::list(
@@ -46,7 +46,12 @@ pub async fn handle(
                 source: it.source,
                 revision: it.revision,
                 supersede_time: it.superseded_at.map(wire::timestamp),
-                billing_month: convert::month(it.billing_month),
+                billing_month: if it.unbilled {
+                    String::new()
+                } else {
+                    convert::month(it.billing_month)
+                },
+                unbilled: it.unbilled,
                 receive_time: Some(wire::timestamp(it.received_at)),
                 event: Some(pb::UsageEvent {
                     event_id: it.event_id,

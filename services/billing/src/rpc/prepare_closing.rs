@@ -3,7 +3,6 @@
 use chassis::{Call, Unit, wire};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as pb;
-use sqlx::Connection as _;
 use values::{AccountId, Amount, Money};
 
 use super::convert;
@@ -20,9 +19,9 @@ pub async fn handle(
     let id: AccountId = wire::id("account_id", &call.message.account_id)?;
     let close_at = wire::instant("close_time", call.message.close_time)?;
     let catalogue = ctx.active_catalogue().await?;
-    let account = convert::root_account(&mut *ctx.db.acquire().await?, id).await?;
-    // What stands is answered whatever has begun since: a run, or usage that can't be rated.
-    let known = closings::get(&mut *ctx.db.acquire().await?, account.root_id).await?;
+    let account = convert::root_account(&mut ctx.db.acquire().await?, id).await?;
+    // A closing already prepared or settled is returned even if a run has started or usage can't be rated since.
+    let known = closings::get(&mut ctx.db.acquire().await?, account.root_id).await?;
     let stood = known.is_some_and(|it| stands(&it, close_at));
     let months = if stood {
         Vec::new()
@@ -30,11 +29,11 @@ pub async fn handle(
         closing::months(&ctx, &catalogue, &account, close_at).await?
     };
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
-    // Before the balance: who makes a run waits for what may wait for a balance.
+    // Taken before the balance: whoever creates a run waits for transactions that may wait for a balance.
     closings::hold_runs(&mut unit.tx).await?;
     ledger::lock(&mut unit.tx, &[account.root_id]).await?;
     let known = closings::get(&mut unit.tx, account.root_id).await?;
-    // A call that comes late does not begin again what was given up, or has begun anew since.
+    // A late call must not restart a closing that was aborted or prepared again since.
     if let Some(known) = &known {
         let aborted = known.state == "ABORTED" && close_at == known.close_at;
         if close_at < known.close_at || aborted {
@@ -46,19 +45,19 @@ pub async fn handle(
     let prepared = if let Some(known) = standing {
         known
     } else if stood {
-        // It was given up since it was looked for.
+        // The closing was aborted since it was read.
         return Err(Error::NotClosing(id));
     } else {
         if collections::any_undecided(&mut unit.tx, account.root_id).await? {
             return Err(Error::PaymentUnderWay(id));
         }
         let intent = call.derived_id("closing");
-        // Done, and undone at once: what is told is what will be done.
-        let mut trial = unit.tx.begin().await?;
+        // Executed and rolled back, so that the figures shown are those that will be settled.
+        unit.tx.savepoint().await?;
         let of = (&account, &months[..]);
         let figures =
-            closing::settle(&mut trial, &catalogue, of, (intent, close_at), call.now).await?;
-        trial.rollback().await?;
+            closing::settle(&mut unit.tx, &catalogue, of, (intent, close_at), call.now).await?;
+        unit.tx.rollback_to_savepoint().await?;
         let prepared = Closing {
             root_id: account.root_id,
             state: "PREPARED".to_owned(),
@@ -92,12 +91,12 @@ pub async fn handle(
         .await?)
 }
 
-/// Whether a closing is the one that is prepared for `close_at`, or settled.
+/// Whether a closing is settled, or prepared for `close_at`.
 fn stands(it: &Closing, close_at: DateTime<Utc>) -> bool {
     it.state == "SETTLED" || it.state == "PREPARED" && it.close_at == close_at
 }
 
-/// Until when a refund is paid out; empty without one.
+/// The day by which the refunds are paid out; empty without a refund.
 pub fn due(closing: &Closing) -> String {
     closing
         .due_on

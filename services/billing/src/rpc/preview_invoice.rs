@@ -3,7 +3,7 @@
 use chassis::{FieldError, field_error, wire};
 use chrono::{DateTime, Days, Utc};
 use proto::billing::v1 as pb;
-use values::{AccountId, Money, Period};
+use values::{AccountId, Money, Period, Zone};
 
 use super::convert;
 use crate::ctx::Ctx;
@@ -13,7 +13,7 @@ use crate::ops::rate::{self, Terms};
 use crate::ops::segments::{Pools, Selection};
 use crate::store::invoices::Line;
 
-/// A change to be taken as made.
+/// A hypothetical plan change.
 struct Change<'a> {
     plan: &'a str,
     version: &'a str,
@@ -27,20 +27,27 @@ fn change(
     let Some(plan) = wire::optional_code("change_plan_code", &request.change_plan_code)? else {
         return Ok(None);
     };
-    let version = request.change_catalogue_version.as_str();
-    if version.is_empty() || 32 < version.len() {
-        return Err(field_error(
-            "change_catalogue_version",
-            "the catalogue version of the change",
-        ));
-    }
+    let version = wire::text(
+        "change_catalogue_version",
+        &request.change_catalogue_version,
+        32,
+    )?;
     let at = wire::instant("change_time", request.change_time)?;
-    // A day to either side: the zone of the family decides.
+    // One day of tolerance on either side, because the family's time zone decides.
     let near = period.start() - Days::new(1) <= at.date_naive() && at.date_naive() <= period.end();
     if !near {
         return Err(field_error("change_time", "an instant within the month"));
     }
     Ok(Some(Change { plan, version, at }))
+}
+
+/// The month as sent, or that of the change in the zone of the family, which alone says where a month begins (D18).
+fn month(request: &pb::PreviewInvoiceRequest, zone: Zone) -> Result<Period, FieldError> {
+    if !request.month.is_empty() || request.change_plan_code.is_empty() {
+        return wire::month("month", &request.month);
+    }
+    let day = zone.day(wire::instant("change_time", request.change_time)?);
+    Period::month_of(day).map_err(|_| field_error("change_time", "an instant that a calendar has"))
 }
 
 async fn catalogue_terms(
@@ -51,8 +58,12 @@ async fn catalogue_terms(
     let catalogue = ctx.catalogue(change.version).await?;
     let key = (family.to_owned(), change.plan.to_owned());
     let terms = catalogue.terms.get(&key).cloned();
-    Ok(terms
-        .ok_or_else(|| field_error("change_plan_code", "a plan of the version with a charge"))?)
+    Ok(terms.ok_or_else(|| {
+        field_error(
+            "change_plan_code",
+            "a plan of that catalogue version with a monthly charge",
+        )
+    })?)
 }
 
 #[expect(
@@ -65,9 +76,8 @@ pub async fn handle(
 ) -> Result<pb::PreviewInvoiceResponse, Error> {
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let family_code = wire::code("family_code", &request.family_code)?;
-    let period = wire::month("month", &request.month)?;
     let catalogue = ctx.active_catalogue().await?;
-    let account = convert::root_account(&mut *ctx.db.acquire().await?, id).await?;
+    let account = convert::root_account(&mut ctx.db.acquire().await?, id).await?;
     let family = catalogue
         .families
         .get(family_code)
@@ -83,12 +93,14 @@ pub async fn handle(
         return Err(Error::FamilyBilledInAdvance(family_code.to_owned()));
     }
 
+    let period = month(&request, family.zone)?;
     let selection = Selection {
         family: family_code,
         period,
         shard: (0, 1),
         after: None,
         payer: Some(id.uuid()),
+        closes_at: None,
     };
     let mut pools = Pools::open(ctx, &selection).await?;
     let mut pool = pools.next(ctx, 1).await?;
@@ -101,7 +113,7 @@ pub async fn handle(
             root: id.uuid(),
             terms: pools.book.terms.len(),
             contract: None,
-            paid_elsewhere: false,
+            payer: id.uuid(),
             start_day,
             end_day: i32::MAX,
         };
@@ -124,7 +136,7 @@ pub async fn handle(
         catalogue: &catalogue,
         book: &pools.book,
     };
-    let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;
+    let ratings = rate::rate(&mut ctx.db.acquire().await?, &pool, &terms).await?;
     if let Some(unrated) = ratings.unrated.first() {
         return Err(Error::StillParked {
             account: id,
@@ -152,7 +164,7 @@ pub async fn handle(
             base_micros: line.base_micros,
             amount_minor: line.minor,
         };
-        lines.push(convert::line(&stored, terms, period.days())?);
+        lines.push(convert::line(&stored, terms, (family_code, period.days()))?);
     }
     Ok(pb::PreviewInvoiceResponse {
         invoice: Some(pb::Invoice {

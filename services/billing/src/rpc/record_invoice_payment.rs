@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use chassis::{Call, Unit, field_error, wire};
+use chassis::{Call, PgConnection, Unit, field_error, wire};
 use chrono::NaiveDate;
 use proto::billing::v1 as pb;
-use sqlx::PgConnection;
 use values::{AccountId, InvoiceId, Money};
 
 use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::ops::{collect, dun, end_invoice};
+use crate::ops::{collect, dun, end_invoice, renewal};
 use crate::store::invoice_payments::{self, InvoicePayment};
 use crate::store::invoices::{self, Invoice, OPEN};
 use crate::store::ledger::Entries;
@@ -74,13 +73,13 @@ pub async fn handle(
         .await?)
 }
 
-/// Whether two are one payment, whoever recorded it when.
+/// Whether two records are the same payment, whoever recorded them and when.
 fn is_same(known: &InvoicePayment, sent: &InvoicePayment) -> bool {
     (known.invoice_id, known.amount_minor, known.received_on)
         == (sent.invoice_id, sent.amount_minor, sent.received_on)
 }
 
-/// Books a payment of an invoice whose account's balance is locked.
+/// Posts a payment of an invoice. The account's balance is locked.
 async fn record(
     db: &mut PgConnection,
     (invoice, amount): (&Invoice, Money),
@@ -90,15 +89,16 @@ async fn record(
     if invoice.state != OPEN {
         return Err(Error::InvoiceNotOpen(id));
     }
-    // Both would arrive.
+    // The charge under way could pay the invoice a second time.
     if collections::paying(db, invoice.invoice_id).await?.is_some() {
         return Err(Error::PaymentUnderWay(AccountId::from_uuid(
             invoice.root_id,
         )));
     }
+    renewal::not_ending(db, invoice).await?;
     let due = Money::from_minor(invoice.due_minor(), amount.currency());
     if due.minor() < amount.minor() {
-        return Err(field_error("amount.amount", format!("at most what is due, {due}")).into());
+        return Err(field_error("amount.amount", format!("at most the amount due, {due}")).into());
     }
     let mut entries = Entries::new(&invoice.currency, payment.recorded_at);
     let money = (amount.minor(), payment.payment_id);

@@ -3,7 +3,9 @@
 use chassis::detached;
 use proto::billing::v1 as pb;
 use tonic::Status;
+use uuid::Uuid;
 
+use super::convert;
 use crate::ctx::Ctx;
 use crate::ops::ingest::{self, Counts};
 
@@ -16,16 +18,34 @@ pub async fn handle(
         repeated,
         corrected,
         late,
+        unbilled,
+        unbilled_accounts,
+        erased,
     } = record(ctx, request.source, request.events).await?;
     Ok(pb::RecordUsageResponse {
         recorded_count: recorded,
         repeated_count: repeated,
         corrected_count: corrected,
         late_count: late,
+        unbilled_count: unbilled,
+        unbilled_account_ids: unbilled_accounts
+            .into_iter()
+            .map(convert::account_id)
+            .collect(),
+        rejections: erased.into_iter().map(rejection).collect(),
     })
 }
 
-/// Records a batch in a task of its own: a caller that goes away stops nothing.
+/// Converts an event refused because its account is erased.
+pub fn rejection((event_id, account): (String, Uuid)) -> pb::UsageRejection {
+    pb::UsageRejection {
+        event_id,
+        account_id: convert::account_id(account),
+        reason: pb::usage_rejection::Reason::AccountErased.into(),
+    }
+}
+
+/// Records a batch in its own task, so that a disconnecting caller does not interrupt it.
 pub async fn record(
     ctx: &Ctx,
     source: String,
@@ -38,7 +58,7 @@ pub async fn record(
             .now()
             .await
             .map_err(|error| chassis::database_status(&error))?;
-        // Two batches with the same corrections may meet; what they write is the same both times.
+        // Two batches with the same corrections may conflict. Repeating one is safe, since it writes the same values.
         let mut tries = 0;
         loop {
             match ingest::record(&ctx, &source, &events, now).await {

@@ -18,7 +18,7 @@ use crate::store::parked::Parked;
 use crate::store::runs::Run;
 use crate::store::{invoices, ledger, numbers, parked, runs};
 
-/// What is read before the transaction: other services are never asked within one.
+/// What is read before the transaction, during which other services are never called.
 #[derive(Clone)]
 pub struct Ready {
     run: Run,
@@ -30,16 +30,16 @@ pub struct Ready {
     ratings: Arc<Ratings>,
 }
 
-/// Rates the account again, as of the run.
+/// Rates the account again for the period of the run.
 pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Result<Ready, Error> {
     let id: RunId = wire::id("billing_run_id", &request.billing_run_id)?;
     let account: AccountId = wire::id("account_id", &request.account_id)?;
-    let run = runs::get(&mut *ctx.db.acquire().await?, id.uuid())
+    let run = runs::get(&mut ctx.db.acquire().await?, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;
     let period = Period::new(run.period_start, run.period_end)
         .map_err(|_| Error::Stored("period of a run"))?;
-    // Rated by the policies of the run; settled by the profile's of today, which may be the cure.
+    // Rating uses the policies of the run; settlement uses today's profile, which may contain the fix.
     let (of_run, catalogue) = (
         ctx.catalogue(&run.catalogue_version).await?,
         ctx.active_catalogue().await?,
@@ -54,6 +54,7 @@ pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Re
         shard: (0, 1),
         after: None,
         payer: Some(account.uuid()),
+        closes_at: None,
     };
     let mut pools = Pools::open(ctx, &selection).await?;
     let pool = pools.next(ctx, 1).await?;
@@ -65,7 +66,7 @@ pub async fn prepare(ctx: &Ctx, request: &pb::ReleaseParkedAccountRequest) -> Re
         catalogue: &catalogue,
         book: &pools.book,
     };
-    let ratings = rate::rate(&mut *ctx.db.acquire().await?, &pool, &terms).await?;
+    let ratings = rate::rate(&mut ctx.db.acquire().await?, &pool, &terms).await?;
     Ok(Ready {
         account,
         period,
@@ -87,11 +88,11 @@ pub async fn handle(
     let parked = releasable(&mut unit, &ready).await?;
     let mut invoice = None;
     let rated = ready.ratings.rated.first();
+    let set_aside = parked.series_id.zip(parked.number);
     if let Some(rated) = rated.filter(|_| run.phase == "SETTLE") {
-        // The balance before the next number, as everywhere: else two would wait for each other.
+        // Every script locks the balance before it takes a number; any other order could deadlock.
         ledger::lock(&mut unit.tx, &[rated.payer]).await?;
-        // A number set aside by the run belongs to the run's date, which names its fiscal year.
-        let set_aside = parked.series_id.zip(parked.number);
+        // A number reserved by the run belongs to the fiscal year of the run's date.
         let (issued_at, number) = if let Some((series_id, number)) = set_aside {
             (run.cut_off_at, Number { series_id, number })
         } else {
@@ -122,6 +123,10 @@ pub async fn handle(
             .await?
             .ok_or(Error::Stored("invoice"))?;
         invoice = Some(convert::whole_invoice(&mut unit.tx, &stored).await?);
+    } else if let Some(number) = set_aside {
+        // Nothing is to be invoiced. The reserved number is voided; dropping it would leave a gap in the series.
+        let why = (run.run_id, "NOTHING_TO_INVOICE");
+        numbers::void(&mut unit.tx, number, why, call.now).await?;
     }
     parked::release(&mut unit.tx, run.run_id, account.uuid(), call.now).await?;
     Ok(unit
@@ -129,11 +134,11 @@ pub async fn handle(
         .await?)
 }
 
-/// The parked account, locked, when nothing is left that parks it.
+/// Locks the parked account and checks that it can be released.
 async fn releasable(unit: &mut Unit, ready: &Ready) -> Result<Parked, Error> {
     let Ready { run, account, .. } = ready;
     let id = RunId::from_uuid(run.run_id);
-    // The workers of a run that goes on rate the account themselves, and may have passed it or not.
+    // While the run is under way, its workers rate the account themselves and may or may not have reached it.
     let now = runs::lock(&mut unit.tx, run.run_id).await?;
     if now.is_none_or(|run| run.state != "COMPLETED") {
         return Err(Error::RunNotInState {
@@ -155,15 +160,10 @@ async fn releasable(unit: &mut Unit, ready: &Ready) -> Result<Parked, Error> {
     if let Some(unrated) = ready.ratings.unrated.first() {
         return Err(still(unrated.reason, unrated.detail.clone()));
     }
-    if ready.ratings.rated.is_empty() && parked.number.is_some() {
-        // Let go, the number would be a hole in the series.
-        let detail = "an invoice number is set aside for it".to_owned();
-        return Err(still("NOTHING_TO_INVOICE", detail));
-    }
     Ok(parked)
 }
 
-/// What the database refused when the run parked the account, it still refuses.
+/// Translates the violation that parked the account and still occurs.
 fn refused(error: Error, account: AccountId) -> Error {
     if let Error::Database(cause) = &error
         && chassis::is_violation_of(cause, "invoices_one_a_period")

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use chassis::{Call, FieldError, Unit, field_error, wire};
+use chassis::{Call, FieldError, PgConnection, Unit, field_error, wire};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as pb;
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{AccountId, Amount, Currency, Money, RefundId};
 
@@ -44,12 +43,12 @@ pub async fn handle(
         taken(&mut unit.tx, &catalogue, (&account, intent, most), call.now).await?;
         let would = refunds::of_intent(&mut unit.tx, intent).await?;
         let response = shown(&would, store::currency(&account.currency)?);
-        // Nothing of it is kept but the answer.
+        // The transaction is rolled back; only the answer is stored.
         drop(unit);
         let unit: Unit = call.step::<Error>(&ctx.db).await?;
         return Ok(unit.commit(response).await?);
     }
-    // A retry finds what the first try took from the balance.
+    // A retry finds the refunds of the first attempt.
     if refunds::of_intent(&mut unit.tx, intent).await?.is_empty() {
         taken(&mut unit.tx, &catalogue, (&account, intent, most), call.now).await?;
         let written = refunds::of_intent(&mut unit.tx, intent).await?;
@@ -63,9 +62,13 @@ pub async fn handle(
     let written = refunds::of_intent(&mut db, intent).await?;
     drop(db);
     for refund in &written {
-        // What can't be asked now, the job asks.
+        // A refund that can't be requested now is requested by the job.
         if let Err(error) = give_back::ask(&ctx, refund.refund_id).await {
-            tracing::warn!(refund.id = %refund.refund_id, error = %chassis::Chain(&error), "asking for a refund failed");
+            tracing::warn!(
+                refund.id = %refund.refund_id,
+                error = %chassis::Chain(&error),
+                "requesting a refund failed; a job requests it again"
+            );
         }
     }
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
@@ -74,7 +77,7 @@ pub async fn handle(
     Ok(unit.commit(response).await?)
 }
 
-/// How much is asked for.
+/// The requested amount.
 fn asked(request: &pb::RequestRefundRequest) -> Result<Amount, FieldError> {
     let money = wire::money("amount", request.amount.as_ref())?;
     if money.minor() <= 0 {
@@ -82,7 +85,7 @@ fn asked(request: &pb::RequestRefundRequest) -> Result<Amount, FieldError> {
     }
     money
         .amount()
-        .map_err(|_| field_error("amount.amount", "a smaller sum"))
+        .map_err(|_| field_error("amount.amount", "a smaller amount"))
 }
 
 fn shown(written: &[Refund], currency: Currency) -> pb::RequestRefundResponse {
@@ -105,7 +108,7 @@ fn shown(written: &[Refund], currency: Currency) -> pb::RequestRefundResponse {
     }
 }
 
-/// Takes what is refunded from the balance, and writes down where it goes.
+/// Takes the refund from the balance and stores its parts.
 async fn taken(
     db: &mut PgConnection,
     catalogue: &Arc<Catalogue>,
@@ -113,7 +116,7 @@ async fn taken(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let id = AccountId::from_uuid(account.root_id);
-    // What comes back to an account after its closing is settled can still be given back.
+    // Credit that returns to an account after its closing was settled can still be refunded.
     let closing = closings::get(db, account.root_id).await?;
     let closed = closing.as_ref().is_some_and(|it| it.state == "SETTLED");
     if closing.is_some_and(|it| it.state == "PREPARED") {
@@ -135,9 +138,14 @@ async fn taken(
         .await?
         .is_empty()
     {
-        return Err(Error::NothingToRefund(id));
+        // The closing has refunded everything (REQ-061).
+        return Err(if closed {
+            Error::AccountClosed(id)
+        } else {
+            give_back::why_not(db, catalogue, &asked, now).await?
+        });
     }
-    // Who takes money back does not want it charged again.
+    // A customer who takes money back does not want automatic charges.
     recharge::switch_off(db, account.root_id, "REFUNDED", now).await?;
     let low = profile.notify_below_micros;
     credit::balance_moved(db, (account.root_id, before), low, now).await

@@ -18,13 +18,13 @@ pub async fn handle(
     call: Call<pb::SettleClosingRequest>,
 ) -> Result<pb::SettleClosingResponse, Error> {
     let id: AccountId = wire::id("account_id", &call.message.account_id)?;
-    let account = convert::root_account(&mut *ctx.db.acquire().await?, id).await?;
+    let account = convert::root_account(&mut ctx.db.acquire().await?, id).await?;
     let closing = settled(&ctx, &call, &account).await?;
     let mut db = ctx.db.acquire().await?;
     let written = refunds::of_intent(&mut db, closing.intent_id).await?;
     drop(db);
     for refund in &written {
-        // Asked again by whoever closes, who wants to know them all.
+        // A failure is returned, so that the caller repeats the call until all refunds are known.
         give_back::ask(&ctx, refund.refund_id).await?;
     }
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
@@ -48,14 +48,14 @@ pub async fn handle(
         .await?)
 }
 
-/// The closing, settled once.
+/// Settles the closing unless it is settled already, and returns it.
 async fn settled(
     ctx: &Ctx,
     call: &Call<pb::SettleClosingRequest>,
     account: &Account,
 ) -> Result<Closing, Error> {
     let id = AccountId::from_uuid(account.root_id);
-    let known = closings::get(&mut *ctx.db.acquire().await?, account.root_id).await?;
+    let known = closings::get(&mut ctx.db.acquire().await?, account.root_id).await?;
     let known = known
         .filter(|it| it.state != "ABORTED")
         .ok_or(Error::NotClosing(id))?;
@@ -65,7 +65,7 @@ async fn settled(
     let catalogue = ctx.active_catalogue().await?;
     let months = closing::months(ctx, &catalogue, account, known.close_at).await?;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
-    // Before the balance: who makes a run waits for what may wait for a balance.
+    // Taken before the balance: whoever creates a run waits for transactions that may wait for a balance.
     closings::hold_runs(&mut unit.tx).await?;
     ledger::lock(&mut unit.tx, &[account.root_id]).await?;
     let known = closings::get(&mut unit.tx, account.root_id)

@@ -9,8 +9,9 @@ use values::{AccountId, RentalId};
 use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
+use crate::domain::rental::month_start;
 use crate::error::Error;
-use crate::ops::rent;
+use crate::ops::{collect, rent};
 use crate::store::rentals::{self, Rental};
 use crate::store::{closings, ledger};
 
@@ -58,6 +59,7 @@ pub async fn handle(
             if !account.invoiced && balance < price.micros() {
                 return Err(Error::InsufficientCredit(id));
             }
+            let zone = collect::profile(&catalogue, &account)?.zone;
             let begun = Rental {
                 root_id: root,
                 rental_id: rental.uuid(),
@@ -67,10 +69,10 @@ pub async fn handle(
                 monthly_micros: price.micros(),
                 start_at: call.now,
                 month_count: 1,
-                next_at: Rental::month(call.now, 1).ok_or(Error::Stored("instant"))?,
+                next_at: month_start(zone, call.now, 1).ok_or(Error::Stored("instant"))?,
                 ended_at: None,
             };
-            // Another account's by now.
+            // Another account has taken the id meanwhile.
             if !rentals::insert(&mut unit.tx, &begun).await? {
                 return Err(Error::RentalNotFound(rental));
             }

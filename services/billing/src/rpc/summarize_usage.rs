@@ -8,7 +8,7 @@ use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store;
-use crate::store::usage;
+use crate::store::usage::{self, StoredSum};
 
 pub async fn handle(
     ctx: &Ctx,
@@ -24,7 +24,9 @@ pub async fn handle(
     } else {
         usage::list_months(&mut db, account.root_id, month).await?
     };
-    let sums = sums.into_iter().map(|sum| pb::UsageSum {
+    let of = (account.root_id, month);
+    let unbilled = usage::list_unbilled(&mut db, of, request.daily).await?;
+    let shown = |sum: StoredSum| pb::UsageSum {
         date: sum.on_date.to_string(),
         category: sum.category,
         quantity: convert::quantity(sum.quantity_micros),
@@ -33,8 +35,9 @@ pub async fn handle(
             currency,
         ))),
         event_count: sum.event_count,
-    });
+    };
     Ok(pb::SummarizeUsageResponse {
-        sums: sums.collect(),
+        sums: sums.into_iter().map(shown).collect(),
+        unbilled_sums: unbilled.into_iter().map(shown).collect(),
     })
 }

@@ -39,15 +39,15 @@ pub async fn handle(
         return Err(field_error("country_code", "an ISO 3166-1 code such as IN").into());
     }
     let state = wire::optional_code("state_code", &request.state_code)?;
-    let recipient = &request.recipient;
-    if 1000 < recipient.chars().count() || recipient.contains('\0') {
-        return Err(field_error("recipient", "at most 1000 characters").into());
+    let recipient = wire::lines("recipient", &request.recipient, 1000)?;
+    if 30 < recipient.lines().count() {
+        return Err(field_error("recipient", "at most 30 lines").into());
     }
     let revision = request.details_revision;
     if revision < 0 {
-        return Err(field_error("details_revision", "above zero, or 0 for none").into());
+        return Err(field_error("details_revision", "a revision above zero, or 0 for none").into());
     }
-    // All of them, or those that are given.
+    // With a revision, all details are replaced; otherwise only those given.
     let whole = 0 < revision;
     let given = |code: Option<&str>| match code {
         None if whole => Some(String::new()),
@@ -64,10 +64,18 @@ pub async fn handle(
     let known = accounts::get(db, id.uuid())
         .await?
         .ok_or(Error::AccountNotFound(id))?;
-    // What it owes for usage is put on an invoice, or not, by one that sees these facts.
+    // Under this lock, no usage invoice is issued concurrently on the old attributes.
     ledger::lock(db, &[known.root_id]).await?;
-    if accounts::set_facts(db, id.uuid(), &facts).await? && (whole || !recipient.is_empty()) {
-        recipients::set(db, known.root_id, recipient, call.now).await?;
+    if accounts::set_facts(db, id.uuid(), &facts).await? {
+        let root = known.root_id;
+        if whole || !recipient.is_empty() {
+            recipients::set(db, root, recipient, call.now).await?;
+        } else if recipients::known(db, root).await? {
+            // The recipient stays and may be taxed elsewhere from now on.
+            let same = recipients::at(db, root, call.now).await?;
+            let same = same.ok_or(Error::Stored("account"))?;
+            recipients::set(db, root, &same.recipient, call.now).await?;
+        }
     }
     let account = accounts::get(db, id.uuid())
         .await?

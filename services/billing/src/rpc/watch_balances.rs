@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{self, invoices, numbers, outbox};
 
-/// Changes read at once.
+/// The most changes read in one query.
 const BATCH: i64 = 500;
 
 pub fn handle(
@@ -30,17 +30,17 @@ pub fn handle(
         async move { changes(&ctx, &place).await }
     };
     Ok(Box::pin(news(
-        (ctx.db.clone(), ctx.wake.clone()),
+        (ctx.clone(), ctx.wake.clone()),
         (place, bookmark),
         read,
     )))
 }
 
-/// What is told of accounts, of a place.
+/// The account events after a place.
 async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalancesResponse)>, Error> {
     let mut db = ctx.db.acquire().await?;
     let found = outbox::of_accounts(&mut db, place, BATCH).await?;
-    // As they stand now: of one that was paid meanwhile nothing is due.
+    // Invoices are shown as they are now: one paid meanwhile has nothing due.
     let mut open = HashMap::new();
     for id in found.iter().filter_map(|it| it.invoice_id) {
         let invoice = invoices::get(&mut db, id).await?;
@@ -66,6 +66,7 @@ async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalances
                     failure_reason: it.reason.clone(),
                 });
             let recharge = it.kind == "AUTO_RECHARGE_DISABLED";
+            let paused = it.kind == "AUTO_RECHARGE_PAUSED";
             let balance = Amount::from_micros(it.balance_micros, currency);
             let change = pb::WatchBalancesResponse {
                 account_id: convert::account_id(it.root_id),
@@ -78,11 +79,13 @@ async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalances
                 } else {
                     String::new()
                 },
+                recharge_pause_end_time: it.next_at.filter(|_| paused).map(timestamp),
                 failed_renewal: renewal.then(|| pb::FailedRenewal {
                     failure_reason: it.reason,
                     next_attempt_time: it.next_at.map(timestamp),
                 }),
                 resume_token: place.token(it.position),
+                position: it.position,
                 caught_up: false,
             };
             Ok((it.position, change))

@@ -14,7 +14,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::runs;
 
-/// How often the run is looked at.
+/// How often the run is polled.
 const EVERY: Duration = Duration::from_millis(200);
 
 pub async fn handle(
@@ -45,7 +45,7 @@ pub async fn handle(
             if sender.send(news).await.is_err() || ended {
                 return;
             }
-            // The end of the run is told at once, its progress as often as this.
+            // The end of the run is sent at once, its progress at this interval.
             let _ = tokio::time::timeout(EVERY, woken).await;
         }
     });

@@ -1,40 +1,40 @@
 //! `billing.accounts`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// An account as billing knows it.
+/// An account, as far as billing needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Its id.
     pub account_id: Uuid,
-    /// Its root; itself for a root account.
+    /// Its root account; its own id for a root account.
     pub root_id: Uuid,
     /// Its profile.
     pub profile_code: String,
-    /// The zone that makes the days of its usage.
+    /// The time zone of its usage days, set when it was opened to that of the family billed by usage.
     pub time_zone: String,
     /// The currency of its ledger.
     pub currency: String,
-    /// Whether it pays by invoice; else from its balance.
+    /// Whether it pays by invoice; otherwise it pays from its balance.
     pub invoiced: bool,
-    /// When it was created.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
 }
 
-/// Where an account is taxed.
+/// The tax location of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Billed {
-    /// ISO 3166-1 code of its tax country; empty where not known.
+    /// ISO 3166-1 code of its tax country; empty if unknown.
     pub country_code: String,
-    /// Its state's code; empty where none.
+    /// Code of its state; empty if none.
     pub state_code: String,
-    /// Whether it buys as an export.
+    /// Whether sales to it are exports.
     pub export_supply: bool,
 }
 
-/// Where the account `id` is taxed.
+/// The tax location of account `id`.
 pub async fn billed(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Billed>> {
     sqlx::query_as!(
         Billed,
@@ -46,7 +46,7 @@ pub async fn billed(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Bill
     .await
 }
 
-/// Adds an account; `false` when the id is there already.
+/// Adds an account; `false` if the id exists.
 pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- billing.accounts.insert
@@ -65,6 +65,99 @@ pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<bo
     Ok(done.rows_affected() == 1)
 }
 
+/// The closing of an account as recorded with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// The account.
+    pub account_id: Uuid,
+    /// The instant of its closing.
+    pub closed_at: DateTime<Utc>,
+    /// Whether its data are erased.
+    pub erased: bool,
+}
+
+/// The closed accounts among `ids`, in no order.
+pub async fn closed_among(db: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Closed>> {
+    sqlx::query_as!(
+        Closed,
+        r#"-- billing.accounts.closed_among
+        SELECT account_id, closed_at AS "closed_at!", erased_at IS NOT NULL AS "erased!"
+        FROM billing.accounts WHERE account_id = ANY($1) AND closed_at IS NOT NULL"#,
+        ids
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Records that an account was closed; closing a root account closes its subaccounts. An account closed before keeps
+/// its instant.
+///
+/// Locks the root first, so that a subaccount being opened under it is waited for and included.
+pub async fn close(
+    db: &mut PgConnection,
+    (root, account): (Uuid, Uuid),
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.accounts.lock_root
+        SELECT account_id FROM billing.accounts WHERE account_id = $1 FOR UPDATE",
+        root
+    )
+    .fetch_optional(&mut *db)
+    .await?;
+    sqlx::query!(
+        "-- billing.accounts.close
+        UPDATE billing.accounts SET closed_at = $3
+        WHERE closed_at IS NULL AND root_id = $1 AND account_id IN (
+            SELECT $2::uuid
+            UNION ALL
+            SELECT account_id FROM billing.accounts WHERE root_id = $1 AND root_id <> account_id AND $2::uuid = $1)",
+        root,
+        account,
+        at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// When a root account was closed. Blocks its closing until the end of the transaction.
+pub async fn hold_closed_at(
+    db: &mut PgConnection,
+    root: Uuid,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- billing.accounts.hold_closed_at
+        SELECT closed_at FROM billing.accounts WHERE account_id = $1 FOR SHARE",
+        root
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Records the erasure of a root account and its subaccounts, or of one of them only: no further usage of it is
+/// recorded. The first instant is kept.
+pub async fn erase(
+    db: &mut PgConnection,
+    (root, only): (Uuid, Option<Uuid>),
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.accounts.erase
+        UPDATE billing.accounts SET closed_at = coalesce(closed_at, $3), erased_at = coalesce(erased_at, $3)
+        WHERE root_id = $1 AND account_id IN (
+            SELECT coalesce($2::uuid, $1)
+            UNION ALL
+            SELECT account_id FROM billing.accounts WHERE root_id = $1 AND root_id <> account_id AND $2::uuid IS NULL)",
+        root,
+        only,
+        at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// The accounts among `ids` that exist, in no order.
 pub async fn get_all(db: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Account>> {
     sqlx::query_as!(
@@ -78,7 +171,7 @@ pub async fn get_all(db: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Ac
     .await
 }
 
-/// What a payer's invoice depends on.
+/// The attributes of a payer that its invoice depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payer {
     /// Its id.
@@ -87,18 +180,18 @@ pub struct Payer {
     pub profile_code: String,
     /// The currency of its ledger.
     pub currency: String,
-    /// Whether it pays by invoice; else from its balance.
+    /// Whether it pays by invoice; otherwise it pays from its balance.
     pub invoiced: bool,
-    /// Of one that pays by invoice: where it is taxed.
+    /// Tax country, if it pays by invoice; empty otherwise.
     pub country_code: String,
-    /// Its state's code.
+    /// Code of its state.
     pub state_code: String,
-    /// Whether it buys as an export.
+    /// Whether sales to it are exports.
     pub export_supply: bool,
 }
 
-/// The root accounts from `low` to `high`, in no order: a run's payers lie side by side, and are read so
-/// in less than half the time of looking each of them up.
+/// The root accounts from `low` to `high`, in no order. A run's payers are adjacent, so reading the range takes less
+/// than half the time of single lookups.
 pub async fn payers(db: &mut PgConnection, (low, high): (Uuid, Uuid)) -> sqlx::Result<Vec<Payer>> {
     sqlx::query_as!(
         Payer,
@@ -119,7 +212,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account
     Ok(get_all(db, &[id]).await?.pop())
 }
 
-/// How many root accounts have one of these profiles.
+/// The number of root accounts of these profiles.
 pub async fn count_roots(db: &mut PgConnection, profiles: &[String]) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"-- billing.accounts.count_roots
@@ -130,23 +223,38 @@ pub async fn count_roots(db: &mut PgConnection, profiles: &[String]) -> sqlx::Re
     .await
 }
 
-/// What may change of an account; `None` leaves a column as it is.
+/// When the oldest root account of `profiles` was created.
+pub async fn oldest(
+    db: &mut PgConnection,
+    profiles: &[String],
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- billing.accounts.oldest
+        SELECT min(o.created_at) FROM unnest($1::text[]) p CROSS JOIN LATERAL (
+            SELECT created_at FROM billing.accounts a WHERE a.profile_code = p AND a.root_id = a.account_id
+            ORDER BY created_at LIMIT 1) o",
+        profiles
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Changes of an account's attributes; `None` leaves a column unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Whether it pays by invoice.
     pub invoiced: Option<bool>,
     /// ISO 3166-1 code of its tax country.
     pub country_code: Option<String>,
-    /// Its state's code.
+    /// Code of its state.
     pub state_code: Option<String>,
-    /// Whether it buys as an export.
+    /// Whether sales to it are exports.
     pub export_supply: Option<bool>,
-    /// The revision of its details; 0 for a change of single columns.
+    /// Revision of its billing details; 0 for a change of single columns.
     pub revision: i32,
 }
 
-/// Changes what is known of an account; `false` when there is none, or what is known is of a later
-/// revision.
+/// Changes the attributes of an account; `false` if there is no such account, or if it has a later revision.
 pub async fn set_facts(db: &mut PgConnection, id: Uuid, facts: &Facts) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- billing.accounts.set_facts

@@ -1,27 +1,33 @@
 //! `billing.auto_recharges`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// When and how a balance is filled by itself.
+/// The auto-recharge setting and state of a root account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoRecharge {
     /// The root account.
     pub root_id: Uuid,
     /// Whether it is on.
     pub enabled: bool,
-    /// Below this balance it acts.
+    /// Balance in millionths below which a recharge is due.
     pub threshold_micros: i64,
-    /// The balance to reach, or the sum of each charge.
+    /// Target balance, or amount of each charge, in millionths.
     pub amount_micros: i64,
-    /// The payment method; `None` for the account's default one.
+    /// The largest amount of one charge, in millionths.
+    pub maximum_micros: i64,
+    /// The smallest charge its method accepts, in millionths; 0 for none.
+    pub minimum_micros: i64,
+    /// The payment method; `None` for the account's default method.
     pub method_id: Option<Uuid>,
-    /// Failures since the last success.
+    /// Number of failures since the last success.
     pub failures: i32,
-    /// Before when no recharge begins, after one that was declined.
+    /// Earliest time of the next recharge after a declined one.
     pub not_before: Option<DateTime<Utc>>,
-    /// Why it was switched off by itself.
+    /// End of the current or last pause after several successes in a short time.
+    pub paused_until: Option<DateTime<Utc>>,
+    /// Why it was switched off automatically; empty otherwise.
     pub disable_reason: String,
 }
 
@@ -29,16 +35,18 @@ pub struct AutoRecharge {
 pub async fn get(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<AutoRecharge>> {
     sqlx::query_as!(
         AutoRecharge,
-        "-- billing.auto_recharges.get
-        SELECT root_id, enabled, threshold_micros, amount_micros, method_id, failures, not_before, disable_reason
-        FROM billing.auto_recharges WHERE root_id = $1",
+        r#"-- billing.auto_recharges.get
+        SELECT root_id, enabled, threshold_micros, amount_micros,
+               coalesce(maximum_micros, amount_micros) AS "maximum_micros!", minimum_micros, method_id, failures,
+               not_before, paused_until, disable_reason
+        FROM billing.auto_recharges WHERE root_id = $1"#,
         root
     )
     .fetch_optional(db)
     .await
 }
 
-/// Keeps a setting; the balance is looked at `now`.
+/// Stores a setting and schedules a check of the balance `now`.
 pub async fn set(
     db: &mut PgConnection,
     setting: &AutoRecharge,
@@ -46,28 +54,40 @@ pub async fn set(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.auto_recharges.set
-        INSERT INTO billing.auto_recharges (root_id, enabled, threshold_micros, amount_micros, method_id, look_at)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        INSERT INTO billing.auto_recharges (root_id, enabled, threshold_micros, amount_micros, method_id, look_at, set_at,
+                                            maximum_micros, minimum_micros)
+        VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)
         ON CONFLICT (root_id) DO UPDATE
         SET enabled = $2, threshold_micros = $3, amount_micros = $4, method_id = $5, failures = 0, disable_reason = '',
-            look_at = $6, not_before = NULL",
+            look_at = $6, not_before = NULL, set_at = $6, maximum_micros = $7, minimum_micros = $8, paused_until = NULL",
         setting.root_id,
         setting.enabled,
         setting.threshold_micros,
         setting.amount_micros,
         setting.method_id,
-        now
+        now,
+        setting.maximum_micros,
+        setting.minimum_micros
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Notes that the balances of `roots` have changed: those that are filled by themselves are looked at.
+/// Schedules a check of those of `roots` whose balance is below their auto-recharge threshold. The balances are
+/// locked. An account with a recharge under way is checked when that ends, and one that waits is checked at the end
+/// of its wait.
 pub async fn touch(db: &mut PgConnection, roots: &[Uuid], now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.auto_recharges.touch
-        UPDATE billing.auto_recharges SET look_at = least(look_at, $2) WHERE root_id = ANY($1) AND enabled",
+        UPDATE billing.auto_recharges r SET look_at = $2
+        WHERE r.root_id = ANY($1) AND r.enabled AND r.look_at IS NULL
+          AND (SELECT coalesce(sum(l.remaining_micros), 0) FROM billing.lots l
+               WHERE l.root_id = r.root_id AND 0 < l.remaining_micros AND (l.expires_at IS NULL OR $2 < l.expires_at))
+            - (SELECT coalesce(sum(b.overdraft_micros), 0) FROM billing.balances b WHERE b.root_id = r.root_id)
+            < r.threshold_micros
+          AND NOT EXISTS (SELECT FROM billing.collections c WHERE c.root_id = r.root_id AND c.purpose = 'RECHARGE'
+                                                              AND c.state NOT IN ('SUCCEEDED', 'DECLINED'))",
         roots,
         now
     )
@@ -76,18 +96,23 @@ pub async fn touch(db: &mut PgConnection, roots: &[Uuid], now: DateTime<Utc>) ->
     Ok(())
 }
 
-/// One account whose balance is to be looked at.
-pub async fn due(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Option<Uuid>> {
+/// Up to `limit` accounts whose balance is due for a check and that no worker holds.
+pub async fn due(db: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "-- billing.auto_recharges.due
-        SELECT root_id FROM billing.auto_recharges WHERE enabled AND look_at <= $1 ORDER BY look_at LIMIT 1",
-        now
+        SELECT root_id FROM billing.auto_recharges
+        WHERE enabled AND look_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'recharge' AND c.key = root_id::text
+                            AND clock_timestamp() < c.held_until)
+        ORDER BY look_at LIMIT $2",
+        now,
+        limit
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
 }
 
-/// The setting of a root account whose balance is locked and is to be looked at, locked.
+/// The setting of a root account that is due for a check; locks the row. The balance is locked.
 pub async fn lock_due(
     db: &mut PgConnection,
     root: Uuid,
@@ -95,9 +120,11 @@ pub async fn lock_due(
 ) -> sqlx::Result<Option<AutoRecharge>> {
     sqlx::query_as!(
         AutoRecharge,
-        "-- billing.auto_recharges.lock_due
-        SELECT root_id, enabled, threshold_micros, amount_micros, method_id, failures, not_before, disable_reason
-        FROM billing.auto_recharges WHERE root_id = $2 AND enabled AND look_at <= $1 FOR UPDATE",
+        r#"-- billing.auto_recharges.lock_due
+        SELECT root_id, enabled, threshold_micros, amount_micros,
+               coalesce(maximum_micros, amount_micros) AS "maximum_micros!", minimum_micros, method_id, failures,
+               not_before, paused_until, disable_reason
+        FROM billing.auto_recharges WHERE root_id = $2 AND enabled AND look_at <= $1 FOR UPDATE"#,
         now,
         root
     )
@@ -105,7 +132,7 @@ pub async fn lock_due(
     .await
 }
 
-/// Notes when the balance is to be looked at next; `None` for when it changes.
+/// Sets the time of the next check; `None` waits until the balance changes.
 pub async fn look_at(
     db: &mut PgConnection,
     root: Uuid,
@@ -121,8 +148,8 @@ pub async fn look_at(
     Ok(())
 }
 
-/// Notes what became of a recharge: failures since the last success, and before when there is no other; then the
-/// balance is looked at. `None` where there is none.
+/// Records the outcome of a recharge: the number of failures since the last success and the earliest time of the next
+/// recharge, which is also the next check; `None` if there is none.
 pub async fn ended(
     db: &mut PgConnection,
     root: Uuid,
@@ -140,7 +167,21 @@ pub async fn ended(
     Ok(())
 }
 
-/// Switches it off, with why; gives whether it was on.
+/// Pauses auto-recharge until an instant; returns whether it is enabled.
+pub async fn pause(db: &mut PgConnection, root: Uuid, until: DateTime<Utc>) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "-- billing.auto_recharges.pause
+        UPDATE billing.auto_recharges SET paused_until = $2, not_before = $2, look_at = $2
+        WHERE root_id = $1 AND enabled",
+        root,
+        until
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Switches auto-recharge off with a reason; returns whether it was on.
 pub async fn switch_off(db: &mut PgConnection, root: Uuid, reason: &str) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- billing.auto_recharges.switch_off
@@ -153,14 +194,17 @@ pub async fn switch_off(db: &mut PgConnection, root: Uuid, reason: &str) -> sqlx
     Ok(done.rows_affected() == 1)
 }
 
-/// When a balance is to be looked at next, up to `until`.
+/// The next scheduled check, up to `until`.
 pub async fn next_due(
     db: &mut PgConnection,
     until: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
         "-- billing.auto_recharges.next_due
-        SELECT min(look_at) FROM billing.auto_recharges WHERE enabled AND look_at <= $1",
+        SELECT min(look_at) FROM billing.auto_recharges
+        WHERE enabled AND look_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'recharge' AND c.key = root_id::text
+                            AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)

@@ -1,13 +1,13 @@
 //! `billing.closings` and `billing.closing_periods`
 
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// The key of the advisory lock between those who make runs and those who close accounts.
+/// Key of the advisory lock between creation of billing runs and closing of accounts.
 const RUNS: i64 = 0x636c_6f73;
 
-/// An account that closes.
+/// The closing of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
     /// The root account.
@@ -18,19 +18,19 @@ pub struct Closing {
     pub close_at: DateTime<Utc>,
     /// The currency.
     pub currency: String,
-    /// What was owed up to then, in minor units.
+    /// Sum of the final invoices in minor units.
     pub settlement_minor: i64,
-    /// What goes back, tax included.
+    /// Sum of the refunds in minor units, tax included.
     pub refund_minor: i64,
-    /// Credit written off, in millionths.
+    /// Forfeited credit in millionths.
     pub forfeited_micros: i64,
-    /// Until when the refund is paid out.
+    /// Day by which the refunds are paid out; `None` without a refund.
     pub due_on: Option<NaiveDate>,
     /// The intent of its refunds.
     pub intent_id: Uuid,
-    /// The last invoice that it settled.
+    /// The last invoice, if any.
     pub invoice_id: Option<Uuid>,
-    /// The catalogue version that it was settled by.
+    /// The catalogue version it was settled by.
     pub catalogue_version: String,
     /// When it was prepared.
     pub prepared_at: DateTime<Utc>,
@@ -52,7 +52,7 @@ pub async fn get(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Closi
     .await
 }
 
-/// Whether a root account is closing or closed: asked under the lock of its balance.
+/// Whether a root account is closing or closed. The caller holds the lock of its balance.
 pub async fn stands(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- billing.closings.stands
@@ -63,7 +63,7 @@ pub async fn stands(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
     .await
 }
 
-/// Those of `roots` whose closing is settled.
+/// The roots among `roots` whose closing is settled.
 pub async fn among(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "-- billing.closings.among
@@ -74,7 +74,7 @@ pub async fn among(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<Uu
     .await
 }
 
-/// Keeps a closing in the place of what is kept of it.
+/// Inserts or replaces the closing of a root account.
 pub async fn set(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.closings.set
@@ -103,7 +103,7 @@ pub async fn set(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Notes that a closing has settled a month.
+/// Records that a closing has settled a month.
 pub async fn insert_period(
     db: &mut PgConnection,
     (family, period_start): (&str, NaiveDate),
@@ -140,8 +140,8 @@ pub async fn settled(
     .await
 }
 
-/// Holds off who makes runs until the end of this transaction: a month is settled by a closing or by its
-/// run, and by one of them only.
+/// Blocks the creation of billing runs until the end of the transaction, so that a month is settled either by a
+/// closing or by its run.
 pub async fn hold_runs(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.closings.hold_runs\nSELECT pg_advisory_xact_lock_shared($1)",
@@ -152,7 +152,7 @@ pub async fn hold_runs(db: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Waits for those who are closing accounts, and holds them off until the end of this transaction.
+/// Waits for closings in progress and blocks others until the end of the transaction.
 pub async fn hold_closings(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.closings.hold_closings\nSELECT pg_advisory_xact_lock($1)",

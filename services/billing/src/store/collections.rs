@@ -1,19 +1,19 @@
 //! `billing.collections`, `billing.collection_lines` and `billing.collection_taxes`
 
-use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use chassis::PgConnection;
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
-/// Money asked for.
+/// A collection: an amount requested from an account, or invoiced to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collection {
     /// The root account.
     pub root_id: Uuid,
-    /// Its id, by which its charge and its invoice are known too.
+    /// Its id. Its charge refers to it, and the invoice it issues has the same id.
     pub collection_id: Uuid,
-    /// The order; `None` for a recharge or a renewal.
+    /// The order it pays for; `None` for a recharge or a renewal.
     pub order_id: Option<Uuid>,
-    /// The open invoice that it pays; `None` where it makes one.
+    /// The open invoice it pays; `None` if it issues one.
     pub invoice_id: Option<Uuid>,
     /// ORDER, RECHARGE, RENEWAL, INVOICE or USAGE.
     pub purpose: String,
@@ -21,28 +21,31 @@ pub struct Collection {
     pub state: String,
     /// The currency.
     pub currency: String,
-    /// What is charged, tax included.
+    /// Total in minor units, tax included.
     pub total_minor: i64,
-    /// The payment method asked for; `None` for the account's default one.
+    /// The requested payment method; `None` if none was requested.
     pub method_id: Option<Uuid>,
-    /// The intent that this attempt is of.
+    /// The payment method chosen for an off-session charge; `None` for the account's default method.
+    pub chosen_method_id: Option<Uuid>,
+    /// The intent of the current attempt.
     pub intent_id: Uuid,
-    /// Which attempt to charge.
+    /// Number of the current attempt, from 1.
     pub attempt_number: i32,
-    /// The charge of that attempt.
+    /// The charge of the current attempt.
     pub charge_id: Option<Uuid>,
-    /// Why it was declined.
+    /// Failure reason; empty unless declined.
     pub failure_reason: String,
-    /// Where the person confirms.
+    /// URL where the customer confirms the payment; empty if not needed.
     pub action_url: String,
-    /// The catalogue version that it was quoted from.
+    /// The catalogue version it was quoted from.
     pub catalogue_version: String,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
 }
 
 impl Collection {
-    /// Whether somebody is there to confirm: who orders, or pays a renewal or an invoice by a method of their choice.
+    /// Whether the charge is on-session: the customer ordered it, or pays a renewal or an invoice with a method of
+    /// their choice.
     pub fn is_attended(&self) -> bool {
         match self.purpose.as_str() {
             "ORDER" => true,
@@ -52,40 +55,48 @@ impl Collection {
         }
     }
 
-    /// Whether its money has arrived, or will not by this attempt.
+    /// Whether its outcome is final for this attempt: paid, declined or invoiced.
     pub fn is_decided(&self) -> bool {
         matches!(self.state.as_str(), "SUCCEEDED" | "DECLINED" | "INVOICED")
     }
 }
 
-/// One thing that is paid for, net.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One line of a collection, net of tax.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Line {
-    /// What, such as CREDITS.
+    /// Kind: CREDITS, SUBSCRIPTION, USAGE or INVOICE.
     pub kind: String,
-    /// The plan; empty for none.
+    /// The plan; empty if none.
     pub plan_code: String,
-    /// The cycle; empty for none.
+    /// The billing cycle; empty if none.
     pub cycle_code: String,
     /// Minor units.
     pub amount_minor: i64,
-    /// How they were computed, in words; empty for nothing to say.
+    /// Explanation of the amount; may be empty.
     pub formula: String,
+    /// The family whose time zone determines its days; empty for the profile's zone.
+    pub family_code: String,
+    /// Months in the paid cycle; 0 if none.
+    pub cycle_months: i32,
+    /// First day of its period; `None` until it is posted.
+    pub start_on: Option<NaiveDate>,
+    /// Day after its period; `None` until it is posted, or for a whole cycle.
+    pub end_on: Option<NaiveDate>,
 }
 
-/// One tax on it.
+/// One tax of a collection or an invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tax {
-    /// Which, such as IGST.
+    /// Tax code, such as IGST.
     pub tax_code: String,
-    /// Its rate in basis points.
+    /// Rate in basis points.
     pub rate_bps: i64,
     /// Minor units.
     pub amount_minor: i64,
 }
 
-/// Adds a collection with its lines and taxes; a job asks for its charge after `wait_seconds`, where
-/// nobody has asked before.
+/// Adds a collection with its lines and taxes. A job asks for its charge after `wait_seconds` unless someone has
+/// before.
 pub async fn insert(
     db: &mut PgConnection,
     collection: &Collection,
@@ -119,15 +130,19 @@ pub async fn insert(
         sqlx::query!(
             "-- billing.collection_lines.insert
             INSERT INTO billing.collection_lines (collection_id, line_number, kind, plan_code, cycle_code, amount_minor,
-                                                  formula)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                                                  formula, family_code, cycle_months, start_on, end_on)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             collection.collection_id,
             number,
             line.kind,
             line.plan_code,
             line.cycle_code,
             line.amount_minor,
-            line.formula
+            line.formula,
+            line.family_code,
+            line.cycle_months,
+            line.start_on,
+            line.end_on
         )
         .execute(&mut *db)
         .await?;
@@ -154,8 +169,9 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collect
     sqlx::query_as!(
         Collection,
         "-- billing.collections.get
-        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id, intent_id,
-               attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
+        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id,
+               chosen_method_id, intent_id, attempt_number, charge_id, failure_reason, action_url, catalogue_version,
+               created_at
         FROM billing.collections WHERE collection_id = $1",
         id
     )
@@ -163,7 +179,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collect
     .await
 }
 
-/// The collection that a charge was asked for by.
+/// The collection that requested a charge.
 pub async fn of_charge(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<Option<Collection>> {
     let id = sqlx::query_scalar!(
         "-- billing.collections.of_charge\nSELECT collection_id FROM billing.collections WHERE charge_id = $1",
@@ -177,13 +193,49 @@ pub async fn of_charge(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<Opti
     }
 }
 
-/// The collection `id`, locked.
+/// A charge that paid an invoice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaidBy {
+    /// The charge.
+    pub charge_id: Uuid,
+    /// Amount not returned by refunds or disputes, in minor units.
+    pub left_minor: i64,
+}
+
+/// The charge that paid an invoice: the charge of the purchase it was issued for, or the last one that paid it while
+/// open.
+pub async fn charge_of_invoice(
+    db: &mut PgConnection,
+    (root, invoice): (Uuid, Uuid),
+) -> sqlx::Result<Option<PaidBy>> {
+    sqlx::query_as!(
+        PaidBy,
+        r#"-- billing.collections.charge_of_invoice
+        SELECT c.charge_id AS "charge_id!",
+               (c.total_minor
+                - (SELECT coalesce(sum(r.amount_minor), 0)::bigint FROM billing.refunds r
+                   WHERE r.root_id = c.root_id AND r.charge_id = c.charge_id AND r.state <> 'UNDONE')
+                - (SELECT coalesce(sum(d.withheld_minor), 0)::bigint FROM billing.disputes d
+                   WHERE d.root_id = c.root_id AND d.collection_id = c.collection_id)) AS "left_minor!"
+        FROM billing.collections c
+        WHERE c.root_id = $1 AND (c.collection_id = $2 OR c.invoice_id = $2) AND c.state = 'SUCCEEDED'
+          AND c.charge_id IS NOT NULL
+        ORDER BY c.created_at DESC LIMIT 1"#,
+        root,
+        invoice
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The collection `id`; locks the row.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collection>> {
     sqlx::query_as!(
         Collection,
         "-- billing.collections.lock
-        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id, intent_id,
-               attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
+        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id,
+               chosen_method_id, intent_id, attempt_number, charge_id, failure_reason, action_url, catalogue_version,
+               created_at
         FROM billing.collections WHERE collection_id = $1 FOR UPDATE",
         id
     )
@@ -191,13 +243,14 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Collec
     .await
 }
 
-/// The collection of an order, locked.
+/// The collection of an order; locks the row.
 pub async fn lock_of_order(db: &mut PgConnection, order: Uuid) -> sqlx::Result<Option<Collection>> {
     sqlx::query_as!(
         Collection,
         "-- billing.collections.lock_of_order
-        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id, intent_id,
-               attempt_number, charge_id, failure_reason, action_url, catalogue_version, created_at
+        SELECT root_id, collection_id, order_id, invoice_id, purpose, state, currency, total_minor, method_id,
+               chosen_method_id, intent_id, attempt_number, charge_id, failure_reason, action_url, catalogue_version,
+               created_at
         FROM billing.collections WHERE order_id = $1 FOR UPDATE",
         order
     )
@@ -210,12 +263,31 @@ pub async fn lines(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Line>> {
     sqlx::query_as!(
         Line,
         "-- billing.collection_lines.list
-        SELECT kind, plan_code, cycle_code, amount_minor, formula FROM billing.collection_lines
-        WHERE collection_id = $1 ORDER BY line_number",
+        SELECT kind, plan_code, cycle_code, amount_minor, formula, family_code, cycle_months, start_on, end_on
+        FROM billing.collection_lines WHERE collection_id = $1 ORDER BY line_number",
         id
     )
     .fetch_all(db)
     .await
+}
+
+/// Sets the period of a line, by its number from 1.
+pub async fn set_days(
+    db: &mut PgConnection,
+    (id, number): (Uuid, i16),
+    (start_on, end_on): (NaiveDate, NaiveDate),
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.collection_lines.set_days
+        UPDATE billing.collection_lines SET start_on = $3, end_on = $4 WHERE collection_id = $1 AND line_number = $2",
+        id,
+        number,
+        start_on,
+        end_on
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// The taxes of a collection, in order.
@@ -231,20 +303,20 @@ pub async fn taxes(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Tax>> {
     .await
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome<'a> {
     /// The state.
     pub state: &'a str,
     /// The charge.
     pub charge_id: Option<Uuid>,
-    /// Why it was declined.
+    /// Failure reason; empty unless declined.
     pub failure_reason: &'a str,
-    /// Where the person confirms.
+    /// URL where the customer confirms the payment; empty if not needed.
     pub action_url: &'a str,
 }
 
-/// Notes how much of a payment its invoice did not need.
+/// Sets the overpaid part of an invoice payment, in minor units.
 pub async fn set_overpaid(db: &mut PgConnection, id: Uuid, minor: i64) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.collections.set_overpaid
@@ -257,7 +329,7 @@ pub async fn set_overpaid(db: &mut PgConnection, id: Uuid, minor: i64) -> sqlx::
     Ok(())
 }
 
-/// How much of a payment its invoice did not need.
+/// The overpaid part of an invoice payment, in minor units.
 pub async fn overpaid(db: &mut PgConnection, id: Uuid) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         "-- billing.collections.overpaid
@@ -268,7 +340,7 @@ pub async fn overpaid(db: &mut PgConnection, id: Uuid) -> sqlx::Result<i64> {
     .await
 }
 
-/// Keeps what became of the attempt of a collection that is locked.
+/// Stores the outcome of an attempt. The collection is locked.
 pub async fn set_outcome(
     db: &mut PgConnection,
     id: Uuid,
@@ -292,8 +364,8 @@ pub async fn set_outcome(
     Ok(())
 }
 
-/// Begins the next attempt of a collection that was declined and is locked; a charge that was made
-/// counts as one.
+/// Starts the next attempt of a declined collection, which is locked. The attempt number rises only if the last
+/// attempt made a charge.
 pub async fn try_again(
     db: &mut PgConnection,
     id: Uuid,
@@ -305,7 +377,8 @@ pub async fn try_again(
         UPDATE billing.collections
         SET state = 'CREATED', method_id = $2, intent_id = $5, failure_reason = '', action_url = '', updated_at = $3,
             attempt_number = attempt_number + CASE WHEN charge_id IS NULL THEN 0 ELSE 1 END, charge_id = NULL,
-            try_at = clock_timestamp() + make_interval(secs => $4::int)
+            try_at = clock_timestamp() + make_interval(secs => $4::int),
+            look_at = clock_timestamp() + interval '10 minutes'
         WHERE collection_id = $1",
         id,
         method,
@@ -318,8 +391,58 @@ pub async fn try_again(
     Ok(())
 }
 
-/// Up to `limit` collections whose charge is to be asked for now; nobody else gets them for
-/// `wait_seconds`.
+/// Sets the payment method of the current off-session attempt.
+pub async fn set_chosen_method(
+    db: &mut PgConnection,
+    id: Uuid,
+    method: Option<Uuid>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.collections.set_chosen_method
+        UPDATE billing.collections SET chosen_method_id = $2 WHERE collection_id = $1",
+        id,
+        method
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Sets the payment method that paid a collection.
+pub async fn set_paid_method(db: &mut PgConnection, id: Uuid, method: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.collections.set_paid_method
+        UPDATE billing.collections SET paid_method_id = $2 WHERE collection_id = $1",
+        id,
+        method
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The payment method that last paid for a subscription of a root account in a family. Lines written before families
+/// were recorded count for every family.
+pub async fn paid_by(
+    db: &mut PgConnection,
+    (root, family): (Uuid, &str),
+) -> sqlx::Result<Option<Uuid>> {
+    let found = sqlx::query_scalar!(
+        "-- billing.collections.paid_by
+        SELECT coalesce(paid_method_id, method_id) FROM billing.collections c
+        WHERE root_id = $1 AND state = 'SUCCEEDED' AND coalesce(paid_method_id, method_id) IS NOT NULL
+          AND EXISTS (SELECT FROM billing.collection_lines l
+                      WHERE l.collection_id = c.collection_id AND l.kind = 'SUBSCRIPTION' AND l.family_code IN ($2, ''))
+        ORDER BY updated_at DESC, collection_id DESC LIMIT 1",
+        root,
+        family
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.flatten())
+}
+
+/// Up to `limit` collections whose charge is due to be requested. Each is reserved for `wait_seconds`.
 pub async fn take_to_ask(
     db: &mut PgConnection,
     limit: i64,
@@ -339,7 +462,89 @@ pub async fn take_to_ask(
     .await
 }
 
-/// Whether the charge of some collection is to be asked for.
+/// Up to `limit` undecided charges without an event for ten minutes, and then every hour: root account and charge id.
+/// Each is reserved for an hour.
+pub async fn take_to_look_at(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+    let rows = sqlx::query!(
+        r#"-- billing.collections.take_to_look_at
+        UPDATE billing.collections SET look_at = clock_timestamp() + interval '1 hour'
+        WHERE collection_id IN (
+            SELECT collection_id FROM billing.collections
+            WHERE state IN ('PENDING', 'AWAITING_SETTLEMENT', 'UNKNOWN', 'PARKED') AND charge_id IS NOT NULL
+              AND look_at <= clock_timestamp()
+            ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+        RETURNING root_id, charge_id AS "charge_id!""#,
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.root_id, row.charge_id))
+        .collect())
+}
+
+/// The part of a collection that is compared with its charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// Its id.
+    pub collection_id: Uuid,
+    /// The root account.
+    pub root_id: Uuid,
+    /// Its state.
+    pub state: String,
+    /// Failure reason; empty unless declined.
+    pub failure_reason: String,
+    /// Number of the current attempt, from 1.
+    pub attempt_number: i32,
+    /// The charge of the current attempt.
+    pub charge_id: Option<Uuid>,
+    /// Creation time.
+    pub created_at: DateTime<Utc>,
+}
+
+/// The collections among `ids`.
+pub async fn compared(db: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Compared>> {
+    sqlx::query_as!(
+        Compared,
+        "-- billing.collections.compared
+        SELECT collection_id, root_id, state, failure_reason, attempt_number, charge_id, created_at
+        FROM billing.collections WHERE collection_id = ANY($1)",
+        ids
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Up to `limit` collections with a charge, created from `from` until before `until`, of one root account or of all,
+/// after `after`, oldest first.
+pub async fn charged_between(
+    db: &mut PgConnection,
+    (from, until): (DateTime<Utc>, DateTime<Utc>),
+    (root, after): (Option<Uuid>, Option<(DateTime<Utc>, Uuid)>),
+    limit: i64,
+) -> sqlx::Result<Vec<Compared>> {
+    let (created_at, id) = after.unzip();
+    sqlx::query_as!(
+        Compared,
+        "-- billing.collections.charged_between
+        SELECT collection_id, root_id, state, failure_reason, attempt_number, charge_id, created_at
+        FROM billing.collections
+        WHERE $1 <= created_at AND created_at < $2 AND charge_id IS NOT NULL AND ($3::uuid IS NULL OR root_id = $3)
+          AND ($4::timestamptz IS NULL OR (created_at, collection_id) > ($4, $5::uuid))
+        ORDER BY created_at, collection_id LIMIT $6",
+        from,
+        until,
+        root,
+        created_at,
+        id,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Whether any charge is still to be requested.
 pub async fn any_to_ask(db: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- billing.collections.any_to_ask
@@ -349,7 +554,7 @@ pub async fn any_to_ask(db: &mut PgConnection) -> sqlx::Result<bool> {
     .await
 }
 
-/// Whether the outcome of a collection of a root account is not known yet.
+/// Whether any collection of a root account is undecided.
 pub async fn any_undecided(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- billing.collections.any_undecided
@@ -361,20 +566,24 @@ pub async fn any_undecided(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bo
     .await
 }
 
-/// What pays an invoice and is not decided yet.
+/// The undecided collection that pays an invoice, if any: one for the invoice, or that of the cycle which it bills.
 pub async fn paying(db: &mut PgConnection, invoice: Uuid) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
-        "-- billing.collections.paying
+        r#"-- billing.collections.paying
+        SELECT collection_id AS "collection_id!" FROM billing.collections
+        WHERE invoice_id = $1 AND state NOT IN ('SUCCEEDED', 'DECLINED')
+        UNION ALL
         SELECT collection_id FROM billing.collections
-        WHERE invoice_id = $1 AND state NOT IN ('SUCCEEDED', 'DECLINED')",
+        WHERE collection_id = $1 AND state NOT IN ('SUCCEEDED', 'DECLINED', 'INVOICED')
+        LIMIT 1"#,
         invoice
     )
     .fetch_optional(db)
     .await
 }
 
-/// The recharges of an account: how many were made since `since` and not declined, and when the last
-/// one of all was made.
+/// The number of recharges of an account since `since` that were not declined, and the time of the last recharge of
+/// any outcome.
 pub async fn recharges(
     db: &mut PgConnection,
     root: Uuid,
@@ -382,7 +591,8 @@ pub async fn recharges(
 ) -> sqlx::Result<(i64, Option<DateTime<Utc>>)> {
     let row = sqlx::query!(
         r#"-- billing.collections.recharges
-        SELECT count(*) FILTER (WHERE $2 <= created_at AND state <> 'DECLINED') AS "made!", max(created_at) AS last
+        SELECT count(*) FILTER (WHERE $2 <= created_at
+                                  AND (state <> 'DECLINED' OR failure_reason = 'SETTLED_AMOUNT_DIFFERS')) AS "made!", max(created_at) AS last
         FROM billing.collections WHERE root_id = $1 AND purpose = 'RECHARGE'"#,
         root,
         since
@@ -392,7 +602,28 @@ pub async fn recharges(
     Ok((row.made, row.last))
 }
 
-/// The recharge under way of an account.
+/// The number of recharges of an account that succeeded after `since` and were started after the owner last changed
+/// the setting.
+pub async fn recharges_succeeded(
+    db: &mut PgConnection,
+    root: Uuid,
+    since: DateTime<Utc>,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- billing.collections.recharges_succeeded
+        SELECT count(*) AS "count!"
+        FROM billing.collections c JOIN billing.auto_recharges r ON r.root_id = c.root_id
+        WHERE c.root_id = $1 AND c.purpose = 'RECHARGE' AND $2 < c.updated_at
+          AND (c.state = 'SUCCEEDED' OR c.failure_reason = 'SETTLED_AMOUNT_DIFFERS')
+          AND r.set_at <= c.created_at"#,
+        root,
+        since
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// The undecided recharge of an account, if any.
 pub async fn recharge_under_way(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
         "-- billing.collections.recharge_under_way
@@ -402,16 +633,4 @@ pub async fn recharge_under_way(db: &mut PgConnection, root: Uuid) -> sqlx::Resu
     )
     .fetch_optional(db)
     .await
-}
-
-/// Forgets the pages at which the payer of a root account was to allow payments.
-pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- billing.collections.erase
-        UPDATE billing.collections SET action_url = '' WHERE root_id = $1 AND action_url <> ''",
-        root
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

@@ -1,15 +1,15 @@
 //! Rows in PostgreSQL's binary COPY format.
 
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
+/// The PostgreSQL epoch, 2000-01-01, in microseconds since 1970.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: &[u8] = &[0xff, 0xff];
 
-/// Rows to be copied into one table.
+/// A batch of rows for one table.
 #[derive(Debug)]
 pub struct Rows {
     into: String,
@@ -18,19 +18,19 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// No rows yet, for these columns of a table.
+    /// An empty batch for these columns of a table.
     pub fn new(table: &str, columns: &[&str]) -> Self {
         Self {
             into: format!(
                 "COPY {table} ({}) FROM STDIN (FORMAT binary)",
                 columns.join(", ")
             ),
-            columns: i16::try_from(columns.len()).expect("a table has fewer columns"),
+            columns: i16::try_from(columns.len()).expect("a table has at most 1,600 columns"),
             bytes: HEADER.to_vec(),
         }
     }
 
-    /// Begins a row; as many values as there are columns must follow.
+    /// Starts a row; one value per column must follow.
     pub fn row(&mut self) {
         self.bytes.extend_from_slice(&self.columns.to_be_bytes());
     }
@@ -81,8 +81,9 @@ impl Rows {
 
     /// A `date`.
     pub fn date(&mut self, value: NaiveDate) {
-        let epoch = NaiveDate::from_ymd_opt(2000, 1, 1).expect("a day");
-        let days = i32::try_from((value - epoch).num_days()).expect("dates have fewer days");
+        let epoch = NaiveDate::from_ymd_opt(2000, 1, 1).expect("2000-01-01 is a date");
+        let days = i32::try_from((value - epoch).num_days())
+            .expect("the range of NaiveDate in days fits 32 bits");
         self.value(&days.to_be_bytes());
     }
 
@@ -91,11 +92,12 @@ impl Rows {
         self.bigint(value.timestamp_micros() - EPOCH_MICROS);
     }
 
-    /// Copies the rows. The connection is in a transaction of the caller's.
+    /// Writes the rows in the caller's transaction; returns how many. No rows cost nothing.
     pub async fn copy(mut self, db: &mut PgConnection) -> sqlx::Result<u64> {
+        if self.bytes.len() == HEADER.len() {
+            return Ok(0);
+        }
         self.bytes.extend_from_slice(TRAILER);
-        let mut copy = db.copy_in_raw(&self.into).await?;
-        copy.send(self.bytes).await?;
-        copy.finish().await
+        db.copy_in(&self.into, self.bytes).await
     }
 }

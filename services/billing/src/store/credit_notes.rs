@@ -1,7 +1,7 @@
 //! `billing.credit_notes`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// A credit note as stored.
@@ -19,13 +19,15 @@ pub struct CreditNote {
     pub invoice_id: Uuid,
     /// The currency.
     pub currency: String,
-    /// How much, tax included.
+    /// Amount in minor units, tax included.
     pub amount_minor: i64,
-    /// Why.
+    /// The tax in it; `None` if it was not kept.
+    pub tax_minor: Option<i64>,
+    /// The reason given.
     pub reason: String,
     /// Who issued it.
     pub created_by: String,
-    /// When.
+    /// Time of issue.
     pub issued_at: DateTime<Utc>,
 }
 
@@ -34,8 +36,8 @@ pub async fn insert(db: &mut PgConnection, note: &CreditNote) -> sqlx::Result<()
     sqlx::query!(
         "-- billing.credit_notes.insert
         INSERT INTO billing.credit_notes (root_id, credit_note_id, series_id, number, invoice_id, currency, amount_minor,
-                                          reason, created_by, issued_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                                          reason, created_by, issued_at, tax_minor)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         note.root_id,
         note.credit_note_id,
         note.series_id,
@@ -45,7 +47,8 @@ pub async fn insert(db: &mut PgConnection, note: &CreditNote) -> sqlx::Result<()
         note.amount_minor,
         note.reason,
         note.created_by,
-        note.issued_at
+        note.issued_at,
+        note.tax_minor
     )
     .execute(db)
     .await?;
@@ -63,7 +66,8 @@ pub async fn list(
     sqlx::query_as!(
         CreditNote,
         "-- billing.credit_notes.list
-        SELECT root_id, credit_note_id, series_id, number, invoice_id, currency, amount_minor, reason, created_by, issued_at
+        SELECT root_id, credit_note_id, series_id, number, invoice_id, currency, amount_minor, tax_minor, reason,
+               created_by, issued_at
         FROM billing.credit_notes
         WHERE ($1::uuid IS NULL OR root_id = $1)
           AND ($2::timestamptz IS NULL OR (issued_at, credit_note_id) < ($2, $3::uuid))
@@ -72,6 +76,20 @@ pub async fn list(
         issued_at,
         id,
         limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The credit notes of an invoice, oldest first.
+pub async fn of_invoice(db: &mut PgConnection, invoice: Uuid) -> sqlx::Result<Vec<CreditNote>> {
+    sqlx::query_as!(
+        CreditNote,
+        "-- billing.credit_notes.of_invoice
+        SELECT root_id, credit_note_id, series_id, number, invoice_id, currency, amount_minor, tax_minor, reason,
+               created_by, issued_at
+        FROM billing.credit_notes WHERE invoice_id = $1 ORDER BY issued_at, credit_note_id",
+        invoice
     )
     .fetch_all(db)
     .await

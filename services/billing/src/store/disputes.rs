@@ -1,24 +1,24 @@
 //! `billing.disputes`
 
-use sqlx::PgConnection;
+use chassis::PgConnection;
 use uuid::Uuid;
 
-/// A contested charge, as far as it is booked.
+/// The posted part of a dispute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booked {
     /// The root account.
     pub root_id: Uuid,
-    /// Its id, of payments.
+    /// The dispute's id at `payments`.
     pub dispute_id: Uuid,
-    /// The collection whose charge it is.
+    /// The collection whose charge is disputed.
     pub collection_id: Uuid,
-    /// What the provider holds back.
+    /// Amount withheld by the provider, in minor units.
     pub withheld_minor: i64,
-    /// What was taken back from the customer's balance.
+    /// Credit clawed back from the customer's balance, in millionths.
     pub taken_micros: i64,
 }
 
-/// What is booked of a dispute; the account's balance is locked.
+/// The posted part of a dispute. The account's balance is locked.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Booked>> {
     sqlx::query_as!(
         Booked,
@@ -31,7 +31,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Booked>
     .await
 }
 
-/// Keeps what is booked of a dispute.
+/// Stores the posted part of a dispute.
 pub async fn set(db: &mut PgConnection, it: &Booked) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.disputes.set

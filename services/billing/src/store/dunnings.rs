@@ -1,27 +1,36 @@
 //! `billing.dunnings`
 
+use std::fmt;
+
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// How an open invoice is asked for.
+/// The dunning of an open invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dunning {
     /// The invoice.
     pub invoice_id: Uuid,
     /// Its root account.
     pub root_id: Uuid,
-    /// The day on which it is charged, or asked for again.
+    /// The due date, on which it is charged.
     pub due_on: NaiveDate,
     /// ISSUED, TOLD or OVERDUE.
     pub state: String,
-    /// How many tries have failed since it was due.
+    /// Number of failed attempts since the due date.
     pub retries: i32,
-    /// When a job goes on; `None` while a payment is under way, and when there is nothing more to do.
+    /// When a job processes it next; `None` while a payment is under way or if nothing is left to do.
     pub next_at: Option<DateTime<Utc>>,
 }
 
-/// Adds those of invoices, with the root account and the last day of each: to be told of `now`.
+/// Shows the invoice's id, which is the key of its work.
+impl fmt::Display for Dunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.invoice_id, f)
+    }
+}
+
+/// Adds dunnings for invoices, given with root account and due date. The owners are notified from `now`.
 pub async fn insert(
     db: &mut PgConnection,
     issued: &[(Uuid, Uuid, NaiveDate)],
@@ -48,33 +57,45 @@ pub async fn insert(
     Ok(())
 }
 
-/// One that a job goes on with at `now`, the longest due first.
-pub async fn next(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Option<Dunning>> {
+/// Up to `limit` dunnings due at `now` that no worker holds, longest due first.
+pub async fn due(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<Dunning>> {
     sqlx::query_as!(
         Dunning,
-        "-- billing.dunnings.next
+        "-- billing.dunnings.due
         SELECT invoice_id, root_id, due_on, state, retries, next_at FROM billing.dunnings
-        WHERE next_at <= $1 ORDER BY next_at LIMIT 1",
-        now
+        WHERE next_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'dun' AND c.key = invoice_id::text
+                            AND clock_timestamp() < c.held_until)
+        ORDER BY next_at LIMIT $2",
+        now,
+        limit
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
 }
 
-/// When a job goes on next, up to `until`.
+/// The next time a dunning is due, up to `until`.
 pub async fn next_due(
     db: &mut PgConnection,
     until: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
-        "-- billing.dunnings.next_due\nSELECT min(next_at) FROM billing.dunnings WHERE next_at <= $1",
+        "-- billing.dunnings.next_due
+        SELECT min(next_at) FROM billing.dunnings
+        WHERE next_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'dun' AND c.key = invoice_id::text
+                            AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)
     .await
 }
 
-/// That of an invoice, locked.
+/// The dunning of an invoice; locks the row.
 pub async fn lock(db: &mut PgConnection, invoice: Uuid) -> sqlx::Result<Option<Dunning>> {
     sqlx::query_as!(
         Dunning,
@@ -87,7 +108,7 @@ pub async fn lock(db: &mut PgConnection, invoice: Uuid) -> sqlx::Result<Option<D
     .await
 }
 
-/// Keeps how an invoice is asked for.
+/// Stores the changes of a dunning, which is locked.
 pub async fn set(db: &mut PgConnection, it: &Dunning) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.dunnings.set

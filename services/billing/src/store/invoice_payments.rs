@@ -1,10 +1,10 @@
 //! `billing.invoice_payments`
 
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Money received outside for an open invoice.
+/// A payment of an open invoice received outside the platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvoicePayment {
     /// Its id.
@@ -13,19 +13,19 @@ pub struct InvoicePayment {
     pub root_id: Uuid,
     /// The invoice.
     pub invoice_id: Uuid,
-    /// Minor units.
+    /// Amount in minor units.
     pub amount_minor: i64,
-    /// What the bank calls it: once an account.
+    /// The bank's reference, unique per root account.
     pub reference: String,
     /// The day it arrived.
     pub received_on: NaiveDate,
     /// Who recorded it.
     pub recorded_by: String,
-    /// When.
+    /// Time of recording.
     pub recorded_at: DateTime<Utc>,
 }
 
-/// The payment of an account that a bank calls `reference`.
+/// The payment of an account with a bank reference.
 pub async fn get(
     db: &mut PgConnection,
     root: Uuid,

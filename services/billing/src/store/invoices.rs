@@ -1,15 +1,15 @@
-//! `billing.invoices` and `billing.invoice_lines`
+//! `billing.invoices`, `billing.invoice_lines`, `billing.invoice_taxes` and `billing.invoices_ended`
 
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::collections::Tax;
 use super::copy::Rows;
 
-/// The state of one of which something is still to be paid.
+/// The state of an invoice with an amount still to be paid.
 pub const OPEN: i16 = 1;
-/// The state of one of which nothing is left to be paid.
+/// The state of an invoice with nothing left to pay.
 pub const PAID: i16 = 2;
 
 /// An invoice as stored.
@@ -23,34 +23,34 @@ pub struct Invoice {
     pub number: i64,
     /// The root account that pays.
     pub root_id: Uuid,
-    /// The family.
+    /// The plan family; empty unless it bills a month.
     pub family_code: String,
     /// The first day of the period.
     pub period_start: NaiveDate,
-    /// The day after its last.
+    /// The day after the period.
     pub period_end: NaiveDate,
-    /// The run that made it.
+    /// The billing run that issued it; `None` for purchases and closings.
     pub run_id: Option<Uuid>,
     /// The currency.
     pub currency: String,
-    /// The sum of its lines and taxes.
+    /// Total of lines and taxes, in minor units.
     pub total_minor: i64,
-    /// What the balance paid.
+    /// Amount paid from the balance, in minor units.
     pub from_balance_minor: i64,
     /// 1 OPEN, 2 PAID, 3 VOID, 4 UNCOLLECTIBLE.
     pub state: i16,
-    /// When it was issued.
+    /// Time of issue.
     pub issued_at: DateTime<Utc>,
-    /// What a charge paid, or money received outside.
+    /// Amount paid by charges or by money received outside the platform, in minor units.
     pub charged_minor: i64,
-    /// What credit notes have taken back.
+    /// Amount credited by credit notes, in minor units.
     pub credited_minor: i64,
-    /// The day it is due; `None` where it was paid when it was issued.
+    /// Due date; `None` if it was paid on issue.
     pub due_on: Option<NaiveDate>,
 }
 
 impl Invoice {
-    /// What is left to pay of an open one.
+    /// The amount due in minor units; 0 unless it is open.
     pub const fn due_minor(&self) -> i64 {
         let paid = self.from_balance_minor + self.charged_minor;
         let left = self.total_minor - paid - self.credited_minor;
@@ -65,23 +65,23 @@ impl Invoice {
 /// A line as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Its place, from 1.
+    /// Line number, from 1.
     pub line_number: i16,
     /// The terms it was computed from.
     pub terms_id: i32,
-    /// The contract that governs it.
+    /// The contract it is under, if any.
     pub contract_id: Option<Uuid>,
-    /// The first of its days.
+    /// First day billed.
     pub start_on: NaiveDate,
-    /// The day after the last.
+    /// Day after the last one billed.
     pub end_on: NaiveDate,
-    /// The usage that percentages are taken of.
+    /// Usage that percentages apply to, in millionths.
     pub base_micros: i64,
-    /// The result.
+    /// Amount in minor units.
     pub amount_minor: i64,
 }
 
-/// Invoices, lines and taxes to be copied.
+/// A batch of invoices, lines and taxes to be written by COPY.
 pub struct Batch {
     invoices: Rows,
     lines: Rows,
@@ -89,7 +89,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Nothing yet.
+    /// An empty batch.
     pub fn new() -> Self {
         let invoices = [
             "invoice_id",
@@ -174,8 +174,8 @@ impl Batch {
         rows.bigint(tax.amount_minor);
     }
 
-    /// Copies invoices, then lines and taxes. A second invoice of a payer, family and period is refused
-    /// (`invoices_one_a_period`).
+    /// Writes invoices, then lines and taxes. A second invoice of a payer, family and period is refused by
+    /// `invoices_one_a_period`.
     pub async fn copy(self, db: &mut PgConnection) -> sqlx::Result<()> {
         self.invoices.copy(&mut *db).await?;
         self.lines.copy(&mut *db).await?;
@@ -184,7 +184,7 @@ impl Batch {
     }
 }
 
-/// Ends an invoice that is open; `false` when it is not.
+/// Moves an open invoice to another state; `false` if it is not open.
 pub async fn end_open(db: &mut PgConnection, id: Uuid, state: i16) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- billing.invoices.end_open\nUPDATE billing.invoices SET state = $2 WHERE invoice_id = $1 AND state = 1",
@@ -196,7 +196,7 @@ pub async fn end_open(db: &mut PgConnection, id: Uuid, state: i16) -> sqlx::Resu
     Ok(done.rows_affected() == 1)
 }
 
-/// Why an invoice ended without being paid.
+/// The end of an unpaid invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// The invoice.
@@ -205,15 +205,15 @@ pub struct Ended {
     pub root_id: Uuid,
     /// 3 VOID, 4 UNCOLLECTIBLE.
     pub state: i16,
-    /// Why; empty for one that was written off.
+    /// The reason given; empty for a write-off.
     pub reason: String,
     /// Who ended it.
     pub ended_by: String,
-    /// When.
+    /// Time of the end.
     pub ended_at: DateTime<Utc>,
 }
 
-/// Notes why an invoice ended.
+/// Adds the end of an unpaid invoice.
 pub async fn insert_ended(db: &mut PgConnection, ended: &Ended) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.invoices_ended.insert
@@ -259,7 +259,7 @@ pub async fn lines(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Line>> {
     .await
 }
 
-/// Adds the invoice of a purchase, paid by its charge.
+/// Adds the invoice of a collection.
 pub async fn insert_purchase(db: &mut PgConnection, invoice: &Invoice) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.invoices.insert_purchase
@@ -285,7 +285,7 @@ pub async fn insert_purchase(db: &mut PgConnection, invoice: &Invoice) -> sqlx::
     Ok(())
 }
 
-/// The taxes of an invoice of a month, in order.
+/// The taxes of a monthly invoice, in order.
 pub async fn taxes(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Tax>> {
     sqlx::query_as!(
         Tax,
@@ -298,7 +298,7 @@ pub async fn taxes(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Tax>> {
     .await
 }
 
-/// Notes that part of an invoice whose account's balance is locked is paid, and its state.
+/// Adds a payment to an invoice and sets its state. The account's balance is locked.
 pub async fn pay(db: &mut PgConnection, id: Uuid, minor: i64, state: i16) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.invoices.pay
@@ -312,7 +312,7 @@ pub async fn pay(db: &mut PgConnection, id: Uuid, minor: i64, state: i16) -> sql
     Ok(())
 }
 
-/// Credits part of an invoice whose account's balance is locked, and keeps its state.
+/// Adds a credited amount to an invoice and sets its state. The account's balance is locked.
 pub async fn credit(
     db: &mut PgConnection,
     id: Uuid,
@@ -331,20 +331,17 @@ pub async fn credit(
     Ok(())
 }
 
-/// Where a list of invoices goes on: period, root account, invoice.
-pub type Place = (NaiveDate, Uuid, Uuid);
+/// Position in a list of invoices: time of issue and id of the last one returned. Ids are in order of numbers.
+pub type Place = (DateTime<Utc>, Uuid);
 
-/// Up to `limit` open invoices after `after`, newest period first; of a root account, of a run, or of all.
+/// Up to `limit` open invoices before `before`, newest first; of a root account, of a run, or of all.
 pub async fn list_open(
     db: &mut PgConnection,
     (root, run): (Option<Uuid>, Option<Uuid>),
-    after: Option<Place>,
+    before: Option<Place>,
     limit: i64,
 ) -> sqlx::Result<Vec<Invoice>> {
-    let (period, after_root, after_id) = match after {
-        Some((period, root, id)) => (Some(period), Some(root), Some(id)),
-        None => (None, None, None),
-    };
+    let (issued_at, id) = before.unzip();
     sqlx::query_as!(
         Invoice,
         "-- billing.invoices.list_open
@@ -353,36 +350,83 @@ pub async fn list_open(
                (SELECT d.due_on FROM billing.dunnings d WHERE d.invoice_id = i.invoice_id) AS due_on
         FROM billing.invoices i
         WHERE state = 1 AND ($1::uuid IS NULL OR root_id = $1) AND ($2::uuid IS NULL OR run_id = $2)
-          AND ($3::date IS NULL OR period_start < $3
-               OR (period_start = $3 AND (root_id, invoice_id) > ($4::uuid, $5::uuid)))
-        ORDER BY period_start DESC, root_id, invoice_id LIMIT $6",
+          AND ($3::timestamptz IS NULL OR (issued_at, invoice_id) < ($3, $4::uuid))
+        ORDER BY issued_at DESC, invoice_id DESC LIMIT $5",
         root,
         run,
-        period,
-        after_root,
-        after_id,
+        issued_at,
+        id,
         limit
     )
     .fetch_all(db)
     .await
 }
 
-/// Up to `limit` invoices after `after`, newest period first; of a root account, of a run, or of all.
-///
-/// Invoices of runs are kept by period, family and account: the runs name the periods to look into.
+/// The root accounts from `low` to `high` that a run has invoiced for a family and month, each with whether the run
+/// exists in `billing.runs`.
+pub async fn by_runs(
+    db: &mut PgConnection,
+    (family, period_start): (&str, NaiveDate),
+    (low, high): (Uuid, Uuid),
+) -> sqlx::Result<Vec<(Uuid, bool)>> {
+    let rows = sqlx::query!(
+        r#"-- billing.invoices.by_runs
+        SELECT i.root_id, EXISTS (SELECT FROM billing.runs r WHERE r.run_id = i.run_id) AS "known!"
+        FROM billing.invoices i
+        WHERE i.period_start = $1 AND i.family_code = $2 AND i.root_id BETWEEN $3 AND $4 AND i.run_id IS NOT NULL"#,
+        period_start,
+        family,
+        low,
+        high
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.root_id, row.known))
+        .collect())
+}
+
+/// Up to `limit` invoices before `before`, newest first; of a run, or of all.
 pub async fn list(
     db: &mut PgConnection,
-    (root, run): (Option<Uuid>, Option<Uuid>),
-    after: Option<Place>,
+    run: Option<Uuid>,
+    before: Option<Place>,
     limit: i64,
 ) -> sqlx::Result<Vec<Invoice>> {
-    let (period, after_root, after_id) = match after {
-        Some((period, root, id)) => (Some(period), Some(root), Some(id)),
-        None => (None, None, None),
-    };
+    let (issued_at, id) = before.unzip();
     sqlx::query_as!(
         Invoice,
-        r#"-- billing.invoices.list
+        "-- billing.invoices.list
+        SELECT invoice_id, series_id, number, root_id, family_code, period_start, period_end, run_id, currency,
+               total_minor, from_balance_minor, state, issued_at, charged_minor, credited_minor,
+               (SELECT d.due_on FROM billing.dunnings d WHERE d.invoice_id = i.invoice_id) AS due_on
+        FROM billing.invoices i
+        WHERE ($1::uuid IS NULL OR run_id = $1)
+          AND ($2::timestamptz IS NULL OR (issued_at, invoice_id) < ($2, $3::uuid))
+        ORDER BY issued_at DESC, invoice_id DESC LIMIT $4",
+        run,
+        issued_at,
+        id,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Up to `limit` invoices of a root account before `before`, newest first; of a run, or of all.
+///
+/// Invoices of runs are indexed by period, family and account, so the runs tell which periods to search.
+pub async fn list_of(
+    db: &mut PgConnection,
+    (root, run): (Uuid, Option<Uuid>),
+    before: Option<Place>,
+    limit: i64,
+) -> sqlx::Result<Vec<Invoice>> {
+    let (issued_at, id) = before.unzip();
+    sqlx::query_as!(
+        Invoice,
+        r#"-- billing.invoices.list_of
         (SELECT i.invoice_id AS "invoice_id!", i.series_id AS "series_id!", i.number AS "number!", i.root_id AS "root_id!",
                 i.family_code AS "family_code!", i.period_start AS "period_start!", i.period_end AS "period_end!", i.run_id,
                 i.currency AS "currency!", i.total_minor AS "total_minor!",
@@ -392,25 +436,22 @@ pub async fn list(
          FROM billing.runs r
          JOIN billing.invoices i ON i.period_start = r.period_start AND i.family_code = r.family_code
           AND i.run_id = r.run_id AND i.run_id IS NOT NULL
-         WHERE NOT r.dry_run AND ($1::uuid IS NULL OR i.root_id = $1) AND ($2::uuid IS NULL OR r.run_id = $2)
-           AND ($3::date IS NULL OR i.period_start < $3
-                OR (i.period_start = $3 AND (i.root_id, i.invoice_id) > ($4::uuid, $5::uuid)))
-         ORDER BY i.period_start DESC, i.root_id, i.invoice_id LIMIT $6)
+         WHERE NOT r.dry_run AND i.root_id = $1 AND ($2::uuid IS NULL OR r.run_id = $2)
+           AND ($3::timestamptz IS NULL OR (i.issued_at, i.invoice_id) < ($3, $4::uuid))
+         ORDER BY i.issued_at DESC, i.invoice_id DESC LIMIT $5)
         UNION ALL
         (SELECT i.invoice_id, i.series_id, i.number, i.root_id, i.family_code, i.period_start, i.period_end, i.run_id,
                 i.currency, i.total_minor, i.from_balance_minor, i.state, i.issued_at, i.charged_minor, i.credited_minor,
                 (SELECT d.due_on FROM billing.dunnings d WHERE d.invoice_id = i.invoice_id)
          FROM billing.invoices i
-         WHERE i.run_id IS NULL AND $2::uuid IS NULL AND ($1::uuid IS NULL OR i.root_id = $1)
-           AND ($3::date IS NULL OR i.period_start < $3
-                OR (i.period_start = $3 AND (i.root_id, i.invoice_id) > ($4::uuid, $5::uuid)))
-         ORDER BY i.period_start DESC, i.root_id, i.invoice_id LIMIT $6)
-        ORDER BY 6 DESC, 4, 1 LIMIT $6"#,
+         WHERE i.run_id IS NULL AND $2::uuid IS NULL AND i.root_id = $1
+           AND ($3::timestamptz IS NULL OR (i.issued_at, i.invoice_id) < ($3, $4::uuid))
+         ORDER BY i.issued_at DESC, i.invoice_id DESC LIMIT $5)
+        ORDER BY 13 DESC, 1 DESC LIMIT $5"#,
         root,
         run,
-        period,
-        after_root,
-        after_id,
+        issued_at,
+        id,
         limit
     )
     .fetch_all(db)

@@ -1,45 +1,45 @@
 //! `billing.balances`, `billing.lots` and `billing.ledger_entries`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::copy::Rows;
 use crate::domain::lots::{Lot, LotKind};
 
-/// An account of the ledger, as `billing.ledger_accounts` numbers it.
+/// A ledger account. Numbers are those of `billing.ledger_accounts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LedgerAccount {
-    /// A customer's credit.
+    /// A customer's credit of one kind.
     Lot(LotKind),
-    /// What a customer owes beyond the lots.
+    /// Debt of a customer whose lots are used up.
     Overdraft,
-    /// Open invoices.
+    /// Receivables from open invoices.
     Receivable,
-    /// What was earned.
+    /// Revenue.
     Revenue,
-    /// What is owed to a tax office.
+    /// Tax payable.
     Tax,
-    /// Money received from outside.
+    /// Money in clearing with payment providers and banks.
     Clearing,
-    /// Money on its way back.
+    /// Refunds requested and not yet paid out.
     Refunds,
-    /// Credit that lapsed.
+    /// Forfeited credit.
     Forfeited,
-    /// Fees kept of refunds.
+    /// Fees withheld from refunds.
     Fees,
-    /// Parts of a minor unit that can't be paid out.
+    /// Fractions of a minor unit that can't be paid out.
     Rounding,
-    /// Credit given without payment.
+    /// Credit granted without payment.
     Granted,
-    /// Invoices that nobody will pay.
+    /// Write-offs of uncollectible invoices.
     WrittenOff,
-    /// Money that a provider holds back, as its payer contests it.
+    /// Money withheld by providers because of disputes.
     Disputed,
 }
 
 impl LedgerAccount {
-    /// Its number.
+    /// The number in `billing.ledger_accounts`.
     pub const fn number(self) -> i16 {
         match self {
             Self::Lot(kind) => kind_number(kind),
@@ -77,26 +77,27 @@ fn kind(number: i16) -> sqlx::Result<LotKind> {
     }
 }
 
-/// A transfer to post.
+/// A transfer between two ledger accounts, to be posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The root account.
     pub root_id: Uuid,
-    /// The ledger account that is debited.
+    /// The ledger account to debit.
     pub debit: LedgerAccount,
-    /// The ledger account that is credited.
+    /// The ledger account to credit.
     pub credit: LedgerAccount,
-    /// Millionths, above zero.
+    /// Amount in millionths, above zero.
     pub amount_micros: i64,
-    /// The lot that it touches.
+    /// The lot it changes, if any.
     pub lot_id: Option<Uuid>,
-    /// The invoice that it belongs to.
+    /// The invoice it belongs to, if any.
     pub invoice_id: Option<Uuid>,
-    /// Why.
+    /// Reason code.
     pub reason: &'static str,
 }
 
-/// Entries to be copied; each gets an id of its own, the same when the chunk is written again.
+/// A batch of entries to be written by COPY. The caller chooses each entry's id, so that a repeated chunk writes the
+/// same ids.
 pub struct Entries {
     rows: Rows,
     currency: String,
@@ -104,7 +105,7 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// No entries yet, posted at one instant in one currency.
+    /// An empty batch, to be posted at one instant in one currency.
     pub fn new(currency: &str, posted_at: DateTime<Utc>) -> Self {
         let columns = [
             "root_id",
@@ -125,7 +126,7 @@ impl Entries {
         }
     }
 
-    /// Adds an entry with this id.
+    /// Adds an entry under an id.
     pub fn add(&mut self, entry_id: Uuid, entry: &Entry) {
         let rows = &mut self.rows;
         rows.row();
@@ -141,13 +142,13 @@ impl Entries {
         rows.optional_uuid(entry.invoice_id);
     }
 
-    /// Copies them.
+    /// Writes the entries; returns how many.
     pub async fn copy(self, db: &mut PgConnection) -> sqlx::Result<u64> {
         self.rows.copy(db).await
     }
 }
 
-/// Begins the balance of a root account.
+/// Opens the balance of a root account; does nothing if it exists.
 pub async fn open(db: &mut PgConnection, root: Uuid, currency: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.balances.open
@@ -160,8 +161,8 @@ pub async fn open(db: &mut PgConnection, root: Uuid, currency: &str) -> sqlx::Re
     Ok(())
 }
 
-/// Locks the balances of `roots` in their order, so that two who lock several never wait in a
-/// circle; gives each with its overdraft.
+/// Locks the balances of `roots` in order of id, so that transactions locking several never deadlock. Returns each
+/// root with its overdraft in millionths.
 pub async fn lock(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uuid, i64)>> {
     let rows = sqlx::query!(
         "-- billing.balances.lock
@@ -176,7 +177,7 @@ pub async fn lock(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uu
         .collect())
 }
 
-/// The overdraft of a root account and its currency.
+/// The overdraft of a root account in millionths, and its currency.
 pub async fn overdraft(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<(i64, String)>> {
     let row = sqlx::query!(
         "-- billing.balances.get\nSELECT overdraft_micros, currency FROM billing.balances WHERE root_id = $1",
@@ -187,8 +188,32 @@ pub async fn overdraft(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option
     Ok(row.map(|row| (row.overdraft_micros, row.currency)))
 }
 
-/// What a root account can spend at `now` less what it owes, in millionths: its lots that are valid,
-/// less its overdraft.
+/// The overdraft of a root account in millionths, and the part of it caused by disputes, which is not usage.
+pub async fn owed(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<(i64, i64)>> {
+    let row = sqlx::query!(
+        "-- billing.balances.owed
+        SELECT overdraft_micros, disputed_micros FROM billing.balances WHERE root_id = $1",
+        root
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.overdraft_micros, row.disputed_micros)))
+}
+
+/// Sets the part of a root account's overdraft caused by disputes. The balance is locked.
+pub async fn set_disputed(db: &mut PgConnection, root: Uuid, micros: i64) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.balances.set_disputed
+        UPDATE billing.balances SET disputed_micros = least($2, overdraft_micros) WHERE root_id = $1",
+        root,
+        micros
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The balance of a root account at `now`, in millionths: its valid lots less its overdraft.
 pub async fn balance(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<i64> {
     let own: Vec<Lot> = lots(db, (root, root))
         .await?
@@ -199,8 +224,8 @@ pub async fn balance(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> s
     Ok(crate::domain::lots::balance(&own, overdraft, now))
 }
 
-/// Lets the paid credit of a root account, whose balance is locked, expire at an instant, or not: what expires
-/// for another reason stays as it is.
+/// Sets or, with `None`, removes the lapse expiry of a root account's paid credit. Other expiry times are left alone.
+/// The balance is locked.
 pub async fn set_lapse(
     db: &mut PgConnection,
     root: Uuid,
@@ -220,12 +245,51 @@ pub async fn set_lapse(
     Ok(())
 }
 
-/// The lots with something left of the root accounts from `low` to `high`, by root.
+/// A lot as stored, with its root account.
+struct LotRow {
+    root_id: Uuid,
+    lot_id: Uuid,
+    kind: i16,
+    priority: i16,
+    remaining_micros: i64,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+fn lot_of(row: &LotRow) -> sqlx::Result<(Uuid, Lot)> {
+    let lot = Lot {
+        id: row.lot_id,
+        kind: kind(row.kind)?,
+        priority: row.priority,
+        remaining_micros: row.remaining_micros,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+    };
+    Ok((row.root_id, lot))
+}
+
+/// The unspent lots of `roots`, in any distribution.
+pub async fn lots_of(db: &mut PgConnection, roots: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Lot)>> {
+    let rows = sqlx::query_as!(
+        LotRow,
+        "-- billing.lots.list_of
+        SELECT root_id, lot_id, kind, priority, remaining_micros, created_at, expires_at FROM billing.lots
+        WHERE root_id = ANY($1) AND 0 < remaining_micros",
+        roots
+    )
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(lot_of).collect()
+}
+
+/// The unspent lots of root accounts from `low` to `high`, in order of root. All lots in between are read, so this
+/// suits adjacent roots.
 pub async fn lots(
     db: &mut PgConnection,
     (low, high): (Uuid, Uuid),
 ) -> sqlx::Result<Vec<(Uuid, Lot)>> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        LotRow,
         "-- billing.lots.list
         SELECT root_id, lot_id, kind, priority, remaining_micros, created_at, expires_at FROM billing.lots
         WHERE root_id >= $1 AND root_id <= $2 AND 0 < remaining_micros ORDER BY root_id",
@@ -234,32 +298,20 @@ pub async fn lots(
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let lot = Lot {
-                id: row.lot_id,
-                kind: kind(row.kind)?,
-                priority: row.priority,
-                remaining_micros: row.remaining_micros,
-                created_at: row.created_at,
-                expires_at: row.expires_at,
-            };
-            Ok((row.root_id, lot))
-        })
-        .collect()
+    rows.iter().map(lot_of).collect()
 }
 
-/// Where a lot came from.
+/// The origin of a lot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// What it began with, in millionths.
+    /// Original amount in millionths.
     pub amount_micros: i64,
-    /// The collection that paid for it.
+    /// The collection that paid for it, if any.
     pub collection_id: Option<Uuid>,
 }
 
 impl Origin {
-    /// Of credit that nobody paid for.
+    /// The origin of granted credit.
     pub const fn given(amount_micros: i64) -> Self {
         Self {
             amount_micros,
@@ -268,7 +320,7 @@ impl Origin {
     }
 }
 
-/// Where the lots with something left of a root account came from.
+/// The origins of the unspent lots of a root account.
 pub async fn lot_origins(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<(Uuid, Origin)>> {
     let rows = sqlx::query!(
         "-- billing.lots.origins
@@ -287,6 +339,26 @@ pub async fn lot_origins(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<
             (row.lot_id, origin)
         })
         .collect())
+}
+
+/// Reason on the entry of granted credit.
+pub const GRANT: &str = "GRANT";
+
+/// Whether a lot was granted, as the entry that created it says.
+pub async fn is_granted(db: &mut PgConnection, root: Uuid, lot: &Lot) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- billing.lots.is_granted
+        SELECT EXISTS (
+            SELECT FROM billing.ledger_entries
+            WHERE root_id = $1 AND posted_at = $2 AND lot_id = $3 AND credit = $4 AND reason = $5) AS "granted!""#,
+        root,
+        lot.created_at,
+        lot.id,
+        kind_number(lot.kind),
+        GRANT
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Adds a lot, with why, and the collection that paid for it.
@@ -316,7 +388,7 @@ pub async fn insert_lot(
     Ok(())
 }
 
-/// Takes from lots what each paid; gives how many rows changed. The balances are locked.
+/// Deducts payments from lots; returns how many rows changed. The balances are locked.
 pub async fn spend(
     db: &mut PgConnection,
     roots: &[Uuid],
@@ -337,8 +409,8 @@ pub async fn spend(
     Ok(done.rows_affected())
 }
 
-/// Takes from lots of roots what does not come back to them: it was refunded, or taken back. The balances are
-/// locked.
+/// Deducts amounts from lots permanently, as refunds and clawbacks do: a correction of usage never restores them. The
+/// balances are locked.
 pub async fn take_out(
     db: &mut PgConnection,
     roots: &[Uuid],
@@ -360,35 +432,57 @@ pub async fn take_out(
     Ok(())
 }
 
-/// Ends the lots of a kind: nothing is left of them, and nothing comes back to them. The balance is locked.
-pub async fn write_off(db: &mut PgConnection, root: Uuid, of: LotKind) -> sqlx::Result<()> {
+/// Records an amount returned to an expired lot and forfeited at once. The balance is locked, and the entry is
+/// written.
+pub async fn lapse(
+    db: &mut PgConnection,
+    (root, lot): (Uuid, Uuid),
+    micros: i64,
+) -> sqlx::Result<()> {
     sqlx::query!(
-        "-- billing.lots.write_off
-        UPDATE billing.lots SET remaining_micros = 0, gone_micros = amount_micros WHERE root_id = $1 AND kind = $2",
+        "-- billing.lots.lapse
+        UPDATE billing.lots SET gone_micros = gone_micros + $3 WHERE root_id = $1 AND lot_id = $2",
         root,
-        kind_number(of)
+        lot,
+        micros
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// The lots of a root account from which something was spent that can come back at `now`: each with how much, in
-/// place of what is left.
-pub async fn spent(
+/// Ends the lots of a kind `now`: the remaining amounts are forfeited, as at their expiry. The balance is locked, and
+/// the entries are written.
+pub async fn write_off(
     db: &mut PgConnection,
     root: Uuid,
+    of: LotKind,
     now: DateTime<Utc>,
-) -> sqlx::Result<Vec<Lot>> {
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.lots.write_off
+        UPDATE billing.lots
+        SET remaining_micros = 0, gone_micros = gone_micros + remaining_micros, expires_at = least(expires_at, $3),
+            forfeited_at = $3
+        WHERE root_id = $1 AND kind = $2 AND forfeited_at IS NULL",
+        root,
+        kind_number(of),
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The lots of a root account that have paid something, with the spent amount in `remaining_micros`. They include
+/// expired lots, to which nothing returns as credit.
+pub async fn spent(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<Lot>> {
     let rows = sqlx::query!(
         r#"-- billing.lots.spent
         SELECT lot_id, kind, priority, amount_micros - remaining_micros - gone_micros AS "spent_micros!", created_at,
                expires_at
-        FROM billing.lots
-        WHERE root_id = $1 AND remaining_micros + gone_micros < amount_micros AND forfeited_at IS NULL
-          AND (expires_at IS NULL OR $2 < expires_at)"#,
-        root,
-        now
+        FROM billing.lots WHERE root_id = $1 AND remaining_micros + gone_micros < amount_micros"#,
+        root
     )
     .fetch_all(db)
     .await?;
@@ -406,11 +500,13 @@ pub async fn spent(
         .collect()
 }
 
-/// Changes overdrafts by `micros`. The balances are locked.
+/// Adds `micros` to overdrafts; negative amounts repay them. The balances are locked.
 pub async fn overdraw(db: &mut PgConnection, roots: &[Uuid], micros: &[i64]) -> sqlx::Result<u64> {
     let done = sqlx::query(
         "-- billing.balances.overdraw
-        UPDATE billing.balances b SET overdraft_micros = b.overdraft_micros + d.micros
+        UPDATE billing.balances b
+        SET overdraft_micros = b.overdraft_micros + d.micros,
+            disputed_micros = least(b.disputed_micros, b.overdraft_micros + d.micros)
         FROM unnest($1::uuid[], $2::bigint[]) AS d (root_id, micros) WHERE b.root_id = d.root_id",
     )
     .bind(roots)
@@ -431,11 +527,11 @@ pub struct StoredEntry {
     pub debit: String,
     /// Name of the ledger account that is credited.
     pub credit: String,
-    /// Millionths.
+    /// Amount in millionths.
     pub amount_micros: i64,
     /// The currency.
     pub currency: String,
-    /// Why.
+    /// Reason code.
     pub reason: String,
     /// The lot.
     pub lot_id: Option<Uuid>,
@@ -470,8 +566,8 @@ pub async fn list(
     .await
 }
 
-/// What a customer could spend less what was owed before an instant, as the entries say: lots less
-/// overdraft; `None` for a sum out of range. Credit that has expired counts until it is forfeited.
+/// The balance of a root account before an instant according to the entries: lots less overdraft; `None` if the sum
+/// exceeds 64 bits. Expired credit counts until it is forfeited.
 pub async fn balance_before(
     db: &mut PgConnection,
     root: Uuid,
@@ -518,18 +614,26 @@ pub async fn list_between(
     .await
 }
 
-/// Lets the transaction, which has done nothing yet, read as of one instant.
-pub async fn read_one_snapshot(db: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query(
-        "-- billing.read_one_snapshot\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+/// What of an invoice was paid by overdraft when it was issued, in millionths.
+pub async fn overdrawn(
+    db: &mut PgConnection,
+    (root, invoice): (Uuid, Uuid),
+    issued_at: DateTime<Utc>,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"-- billing.ledger_entries.overdrawn
+        SELECT coalesce(sum(amount_micros), 0)::bigint AS "micros!" FROM billing.ledger_entries
+        WHERE root_id = $1 AND posted_at = $3 AND invoice_id = $2 AND debit = 4"#,
+        root,
+        invoice,
+        issued_at
     )
-    .execute(db)
-    .await?;
-    Ok(())
+    .fetch_one(db)
+    .await
 }
 
-/// Notes that the lots of a root account that had expired `as_of` an instant are forfeited `now`, and
-/// that nothing is left of them. The balance is locked, and the entries are written.
+/// Marks the lots of a root account that had expired by `as_of` as forfeited `now`, with nothing left. The balance is
+/// locked, and the entries are written.
 pub async fn forfeit(
     db: &mut PgConnection,
     root: Uuid,
@@ -537,7 +641,7 @@ pub async fn forfeit(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.lots.forfeit
-        UPDATE billing.lots SET remaining_micros = 0, forfeited_at = $3
+        UPDATE billing.lots SET remaining_micros = 0, gone_micros = gone_micros + remaining_micros, forfeited_at = $3
         WHERE root_id = $1 AND expires_at <= $2 AND forfeited_at IS NULL",
         root,
         as_of,
@@ -548,17 +652,23 @@ pub async fn forfeit(
     Ok(())
 }
 
-/// Up to `limit` root accounts with lots that have expired at `now` and are not forfeited, in their
-/// order.
+/// Root accounts of the `limit` lots that expired first by `now` and are not forfeited, in order of id.
+///
+/// The number of lots is limited because very many expire together when a promotion ends.
 pub async fn roots_with_expired(
     db: &mut PgConnection,
     now: DateTime<Utc>,
     limit: i64,
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "-- billing.lots.roots_with_expired
-        SELECT DISTINCT root_id FROM billing.lots WHERE expires_at <= $1 AND forfeited_at IS NULL
-        ORDER BY root_id LIMIT $2",
+        r#"-- billing.lots.roots_with_expired
+        SELECT DISTINCT root_id AS "root_id!" FROM (
+            SELECT root_id FROM billing.lots
+            WHERE expires_at <= $1 AND forfeited_at IS NULL
+              AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'expire_lots' AND c.key = root_id::text
+                                AND clock_timestamp() < c.held_until)
+            ORDER BY expires_at LIMIT $2) expired
+        ORDER BY 1"#,
         now,
         limit
     )
@@ -566,22 +676,25 @@ pub async fn roots_with_expired(
     .await
 }
 
-/// When credit expires next, up to `until`; what is expired and not forfeited counts.
+/// The next expiry of credit up to `until`, including expired credit that is not forfeited yet.
 pub async fn next_expiry(
     db: &mut PgConnection,
     until: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
         "-- billing.lots.next_expiry
-        SELECT min(expires_at) FROM billing.lots WHERE expires_at <= $1 AND forfeited_at IS NULL",
+        SELECT min(expires_at) FROM billing.lots
+        WHERE expires_at <= $1 AND forfeited_at IS NULL
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'expire_lots' AND c.key = root_id::text
+                            AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)
     .await
 }
 
-/// Differences between lots, overdrafts and invoices and what the entries add up to, at most 100,
-/// and how many root accounts were compared.
+/// Differences between stored amounts (lots, overdrafts, open invoices, refunds) and the sums of the entries, at most
+/// 100, and the number of root accounts compared.
 pub async fn differences(
     db: &mut PgConnection,
     root: Option<Uuid>,

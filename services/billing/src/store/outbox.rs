@@ -1,13 +1,12 @@
-//! `billing.outbox`: news for other services (D21).
+//! `billing.outbox`: events for other services (D21).
 
-use chassis::Place;
+use chassis::{PgConnection, Place};
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::threshold::Crossing;
 
-/// Balances that crossed a threshold.
+/// A batch of threshold crossings.
 #[derive(Debug, Default)]
 pub struct Crossings {
     roots: Vec<Uuid>,
@@ -17,7 +16,7 @@ pub struct Crossings {
 }
 
 impl Crossings {
-    /// Adds what a balance crossed.
+    /// Adds a crossing.
     pub fn add(&mut self, root: Uuid, balance_micros: i64, crossed: Crossing) {
         self.roots.push(root);
         self.balances_micros.push(balance_micros);
@@ -25,13 +24,13 @@ impl Crossings {
         self.fell.push(crossed.fell);
     }
 
-    /// Whether there are none.
+    /// Whether the batch is empty.
     pub const fn is_empty(&self) -> bool {
         self.roots.is_empty()
     }
 }
 
-/// Tells that balances crossed a threshold.
+/// Publishes crossings of balance thresholds.
 pub async fn balances_crossed(
     db: &mut PgConnection,
     crossings: &Crossings,
@@ -56,7 +55,7 @@ pub async fn balances_crossed(
     Ok(())
 }
 
-/// Tells that auto-recharge switched itself off, and why.
+/// Publishes that auto-recharge was switched off, with the reason.
 pub async fn recharge_disabled(
     db: &mut PgConnection,
     root: Uuid,
@@ -75,7 +74,26 @@ pub async fn recharge_disabled(
     Ok(())
 }
 
-/// Tells that a renewal could not be paid: why, and when it is tried again; `None` where it was the last try.
+/// Publishes that auto-recharge is paused until an instant.
+pub async fn recharge_paused(
+    db: &mut PgConnection,
+    root: Uuid,
+    until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.outbox.recharge_paused
+        INSERT INTO billing.outbox (root_id, kind, next_at, created_at) VALUES ($1, 'AUTO_RECHARGE_PAUSED', $2, $3)",
+        root,
+        until,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Publishes a failed renewal with its reason and the time of the next attempt; `None` after the last one.
 pub async fn renewal_failed(
     db: &mut PgConnection,
     root: Uuid,
@@ -96,7 +114,7 @@ pub async fn renewal_failed(
     Ok(())
 }
 
-/// Tells of an open invoice: that it was issued, or that it is overdue, and why it could not be paid.
+/// Publishes that an open invoice was issued, or that its payment failed and it is overdue, with the reason.
 pub async fn open_invoice(
     db: &mut PgConnection,
     (root, invoice): (Uuid, Uuid),
@@ -118,7 +136,7 @@ pub async fn open_invoice(
     Ok(())
 }
 
-/// Tells that a subscription has ended, as its renewal could not be paid.
+/// Publishes that a subscription ended because its renewal was not paid.
 pub async fn subscription_ended(
     db: &mut PgConnection,
     root: Uuid,
@@ -135,34 +153,36 @@ pub async fn subscription_ended(
     Ok(())
 }
 
-/// What is told of an account's money, as stored.
+/// An event about an account's balance, renewal or invoice, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// Its place in the order of news.
+    /// Its position in the outbox.
     pub position: i64,
     /// The root account.
     pub root_id: Uuid,
-    /// `BALANCE_CROSSED`, `RENEWAL_FAILED`, `OPEN_INVOICE` or `AUTO_RECHARGE_DISABLED`.
+    /// `BALANCE_CROSSED`, `RENEWAL_FAILED`, `OPEN_INVOICE`, `AUTO_RECHARGE_DISABLED` or `AUTO_RECHARGE_PAUSED`.
     pub kind: String,
-    /// The balance then, in millionths; 0 for other news.
+    /// The balance after the crossing, in millionths; 0 for other events.
     pub balance_micros: i64,
     /// The currency of its ledger.
     pub currency: String,
-    /// What the balance crossed; empty for other news.
+    /// The crossed threshold; empty for other events.
     pub threshold_code: String,
-    /// Whether it fell below; of an invoice, whether it is overdue.
+    /// Whether the balance fell below the threshold; for an invoice, whether it is overdue.
     pub fell: bool,
-    /// The open invoice.
+    /// The open invoice, if any.
     pub invoice_id: Option<Uuid>,
-    /// Why a renewal or an invoice could not be paid, or recharging was switched off.
+    /// Why a renewal or an invoice was not paid, or auto-recharge was switched off.
     pub reason: String,
-    /// When it is tried again; `None` for not any more.
+    /// Time of the next attempt, or end of a pause; `None` if there is none.
     pub next_at: Option<DateTime<Utc>>,
 }
 
-/// Up to `limit` news of accounts of a place, in order (D21).
+/// Up to `limit` account events after a place, in order (D21).
 ///
-/// By the index of who wrote them: what is not told yet is at its end, wherever the positions are.
+/// A window starts at the first position not delivered yet, which the index on the writing transaction finds:
+/// undelivered rows are at its end, whatever their positions. From there on, pages follow the positions, so the cost
+/// of a page does not depend on the number of rows waiting behind it.
 pub async fn of_accounts(
     db: &mut PgConnection,
     place: &Place,
@@ -175,11 +195,15 @@ pub async fn of_accounts(
                coalesce(o.threshold_code, '') AS "threshold_code!", coalesce(o.fell, false) AS "fell!", o.reason, o.next_at,
                o.invoice_id
         FROM billing.outbox o JOIN billing.balances b ON b.root_id = o.root_id
-        WHERE o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE', 'AUTO_RECHARGE_DISABLED')
-          AND o.written_by >= pg_snapshot_xmin($1::text::pg_snapshot)
+        WHERE o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE', 'AUTO_RECHARGE_DISABLED',
+                         'AUTO_RECHARGE_PAUSED')
           AND NOT pg_visible_in_snapshot(o.written_by, $1::text::pg_snapshot)
-          AND pg_visible_in_snapshot(o.written_by, $2::text::pg_snapshot) AND $3 < o.position
-        ORDER BY o.position + 0 LIMIT $4"#,
+          AND pg_visible_in_snapshot(o.written_by, $2::text::pg_snapshot)
+          AND o.position > CASE WHEN 0 < $3::bigint THEN $3::bigint ELSE (
+                SELECT coalesce(min(u.position + 0) - 1, 9223372036854775807) FROM billing.outbox u
+                WHERE u.written_by >= pg_snapshot_xmin($1::text::pg_snapshot)
+                  AND NOT pg_visible_in_snapshot(u.written_by, $1::text::pg_snapshot)) END
+        ORDER BY o.position LIMIT $4"#,
         place.told,
         place.telling,
         place.position,
@@ -189,7 +213,7 @@ pub async fn of_accounts(
     .await
 }
 
-/// Tells that a run has ended.
+/// Publishes that a run has completed.
 pub async fn run_completed(
     db: &mut PgConnection,
     run: Uuid,

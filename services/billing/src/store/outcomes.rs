@@ -1,23 +1,22 @@
-//! What a run did with each account: `billing.run_outcomes` while nothing is settled, else the
-//! invoices.
+//! Outcomes of a run by account: `billing.run_outcomes` while nothing is settled, then the invoices
 
-use sqlx::PgConnection;
+use chassis::PgConnection;
 use uuid::Uuid;
 
 use super::copy::Rows;
 
-/// What a run did with an account.
+/// The outcome of a run for an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The payer.
     pub root_id: Uuid,
-    /// Its total.
+    /// Total in minor units.
     pub total_minor: i64,
-    /// Its invoice; `None` while nothing is settled.
+    /// Its invoice; `None` before settlement.
     pub invoice_id: Option<Uuid>,
 }
 
-/// Keeps what a phase that settles nothing found.
+/// Stores the outcomes of a phase that settles nothing.
 pub async fn copy(
     db: &mut PgConnection,
     run: Uuid,
@@ -66,14 +65,14 @@ pub async fn list(
     .await
 }
 
-/// Two runs side by side.
+/// The comparison of two runs.
 #[derive(Debug, Clone, Default)]
 pub struct Comparison {
-    /// Accounts that only the first invoices.
+    /// Number of accounts that only the first run invoices.
     pub added: i64,
-    /// Accounts that only the second invoices.
+    /// Number of accounts that only the second run invoices.
     pub removed: i64,
-    /// Accounts whose totals differ.
+    /// Number of accounts whose totals differ.
     pub changed: i64,
     /// The largest differences: account, total in the first, total in the second.
     pub largest: Vec<(Uuid, i64, i64)>,

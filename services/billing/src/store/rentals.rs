@@ -1,10 +1,12 @@
 //! `billing.rentals`
 
-use chrono::{DateTime, Months, Utc};
-use sqlx::PgConnection;
+use std::fmt;
+
+use chassis::PgConnection;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// Something that is rented by the month.
+/// A monthly rental.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rental {
     /// The root account.
@@ -13,30 +15,30 @@ pub struct Rental {
     pub rental_id: Uuid,
     /// NUMBER or `ADD_ON`.
     pub kind: String,
-    /// Its code.
+    /// Code of the number or add-on.
     pub code: String,
     /// The currency.
     pub currency: String,
-    /// What a month costs, in millionths.
+    /// Monthly price in millionths.
     pub monthly_micros: i64,
-    /// From when.
+    /// Start time.
     pub start_at: DateTime<Utc>,
-    /// How many months have begun.
+    /// Number of months started.
     pub month_count: i32,
-    /// When the next one begins.
+    /// Start of the next month.
     pub next_at: DateTime<Utc>,
-    /// Until when; `None` while it is rented.
+    /// End time; `None` while it lasts.
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-impl Rental {
-    /// When a month begins that is so many after the first: on the day of the first, or the last of a shorter month.
-    pub fn month(start: DateTime<Utc>, count: i32) -> Option<DateTime<Utc>> {
-        start.checked_add_months(Months::new(u32::try_from(count).ok()?))
+/// Shows its id, which is the key of its work.
+impl fmt::Display for Rental {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.rental_id, f)
     }
 }
 
-/// Adds a rental; `false` when its id is known.
+/// Adds a rental; `false` if its id exists.
 pub async fn insert(db: &mut PgConnection, it: &Rental) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- billing.rentals.insert
@@ -58,7 +60,7 @@ pub async fn insert(db: &mut PgConnection, it: &Rental) -> sqlx::Result<bool> {
     Ok(done.rows_affected() == 1)
 }
 
-/// A rental, locked: after the balance of its account.
+/// A rental; locks the row. The balance of its account is locked before.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Rental>> {
     sqlx::query_as!(
         Rental,
@@ -71,7 +73,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Rental
     .await
 }
 
-/// Up to `limit` rentals whose next month begins by `now`.
+/// Up to `limit` rentals whose next month starts by `now` and that no worker holds.
 pub async fn due(
     db: &mut PgConnection,
     now: DateTime<Utc>,
@@ -81,7 +83,10 @@ pub async fn due(
         Rental,
         "-- billing.rentals.due
         SELECT root_id, rental_id, kind, code, currency, monthly_micros, start_at, month_count, next_at, ended_at
-        FROM billing.rentals WHERE ended_at IS NULL AND next_at <= $1 AND look_at <= clock_timestamp()
+        FROM billing.rentals
+        WHERE ended_at IS NULL AND next_at <= $1 AND look_at <= clock_timestamp()
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'charge_rentals' AND c.key = rental_id::text
+                            AND clock_timestamp() < c.held_until)
         ORDER BY next_at LIMIT $2",
         now,
         limit
@@ -90,21 +95,24 @@ pub async fn due(
     .await
 }
 
-/// When the next month of a rental begins, up to `until`.
+/// The next start of a rental month, up to `until`.
 pub async fn next_due(
     db: &mut PgConnection,
     until: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
         "-- billing.rentals.next_due
-        SELECT min(next_at) FROM billing.rentals WHERE ended_at IS NULL AND next_at <= $1",
+        SELECT min(next_at) FROM billing.rentals
+        WHERE ended_at IS NULL AND next_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'charge_rentals' AND c.key = rental_id::text
+                            AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)
     .await
 }
 
-/// Notes that another month of a rental has begun.
+/// Records that another month of a rental has started.
 pub async fn set_month(
     db: &mut PgConnection,
     id: Uuid,
@@ -122,7 +130,7 @@ pub async fn set_month(
     Ok(())
 }
 
-/// Lets a rental be looked at again in a minute.
+/// Postpones the next look at a rental by a minute.
 pub async fn put_off(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.rentals.put_off
@@ -134,7 +142,7 @@ pub async fn put_off(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Ends a rental of a root account, or all that it has.
+/// Ends one rental of a root account, or all of them.
 pub async fn end(
     db: &mut PgConnection,
     (root, only): (Uuid, Option<Uuid>),
@@ -175,26 +183,4 @@ pub async fn list(
     )
     .fetch_all(db)
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_month_begins_on_the_day_of_the_first_or_the_last_of_a_shorter_one() {
-        let start: DateTime<Utc> = "2026-01-31T04:00:00Z".parse().unwrap();
-        let months: Vec<_> = (1..=4)
-            .map(|count| {
-                Rental::month(start, count)
-                    .unwrap()
-                    .date_naive()
-                    .to_string()
-            })
-            .collect();
-        assert_eq!(
-            months,
-            ["2026-02-28", "2026-03-31", "2026-04-30", "2026-05-31"]
-        );
-    }
 }

@@ -1,19 +1,19 @@
 //! `billing.retention_keys` and `billing.sealed_recipients`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A key, and when it is destroyed.
+/// The key of a deleted account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// 32 bytes.
     pub key: Vec<u8>,
-    /// When it is destroyed, and what it opens with it.
+    /// When it is destroyed, together with the data it encrypts.
     pub destroy_at: DateTime<Utc>,
 }
 
-/// The key of a deleted account; `None` where nothing is kept, or nothing any more.
+/// The key of a deleted account; `None` if nothing is or remains retained.
 pub async fn key(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Kept>> {
     sqlx::query_as!(
         Kept,
@@ -24,7 +24,7 @@ pub async fn key(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Kept>
     .await
 }
 
-/// Keeps the key of an account.
+/// Stores the key of an account.
 pub async fn insert_key(db: &mut PgConnection, root: Uuid, kept: &Kept) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.retained.insert_key
@@ -38,7 +38,7 @@ pub async fn insert_key(db: &mut PgConnection, root: Uuid, kept: &Kept) -> sqlx:
     Ok(())
 }
 
-/// Keeps what was sealed.
+/// Stores a sealed recipient.
 pub async fn insert(
     db: &mut PgConnection,
     (root, since): (Uuid, DateTime<Utc>),
@@ -56,7 +56,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// What was sealed of an account, the oldest first.
+/// The sealed recipients of an account, oldest first.
 pub async fn list(
     db: &mut PgConnection,
     root: Uuid,
@@ -71,7 +71,7 @@ pub async fn list(
     Ok(rows.into_iter().map(|it| (it.since, it.sealed)).collect())
 }
 
-/// Destroys up to `limit` keys whose time is over, and what they open; gives how many.
+/// Destroys up to `limit` keys whose retention has ended, and the data they encrypt; returns their root accounts.
 pub async fn destroy(
     db: &mut PgConnection,
     now: DateTime<Utc>,
@@ -95,7 +95,7 @@ pub async fn destroy(
     .await
 }
 
-/// When the next key is destroyed, up to `until`.
+/// The next time a key is to be destroyed, up to `until`.
 pub async fn next_due(
     db: &mut PgConnection,
     until: DateTime<Utc>,

@@ -1,37 +1,39 @@
-//! `billing.run_shards` and `billing.run_chunks`: who works on what, and what is done.
+//! `billing.run_shards` and `billing.run_chunks`: leases and completed work
 
-use sqlx::PgConnection;
+use chassis::PgConnection;
 use uuid::Uuid;
 
-/// A shard held by this worker until its lease runs out; after that, anyone may take it.
+/// A shard leased by this worker. After the lease expires, any worker may take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leased {
     /// The run.
     pub run_id: Uuid,
     /// The shard.
     pub shard: i32,
-    /// The token that every effect is conditional on.
+    /// The lease token; every write is conditional on it.
     pub lease_token: Uuid,
-    /// The last payer that is done.
+    /// The last payer done, if any.
     pub cursor_id: Option<Uuid>,
     /// The number of the next chunk.
     pub next_chunk: i32,
 }
 
-/// Leases a shard of a running run that nobody holds, by the database's clock.
+/// Leases a free shard of a running run, by the database's clock: the one attempted longest ago, so that a shard that
+/// keeps failing holds up no other.
 ///
-/// Workers that call at the same moment get different shards: rows locked by another are skipped.
+/// Concurrent workers get different shards, because locked rows are skipped.
 pub async fn lease(db: &mut PgConnection, seconds: i32) -> sqlx::Result<Option<Leased>> {
     sqlx::query_as!(
         Leased,
         r#"-- billing.run_shards.lease
         UPDATE billing.run_shards u
-        SET lease_token = gen_random_uuid(), leased_until = clock_timestamp() + make_interval(secs => $1::int)
+        SET lease_token = gen_random_uuid(), leased_until = clock_timestamp() + make_interval(secs => $1::int),
+            last_attempt_at = clock_timestamp()
         FROM (
             SELECT s.run_id, s.shard FROM billing.run_shards s
             JOIN billing.runs r ON r.run_id = s.run_id AND r.state = 'RUNNING'
             WHERE NOT s.done AND s.leased_until <= clock_timestamp()
-            ORDER BY s.run_id, s.shard LIMIT 1 FOR UPDATE OF s SKIP LOCKED
+            ORDER BY s.last_attempt_at NULLS FIRST, s.run_id, s.shard LIMIT 1 FOR UPDATE OF s SKIP LOCKED
         ) free
         WHERE u.run_id = free.run_id AND u.shard = free.shard
         RETURNING u.run_id, u.shard, u.lease_token AS "lease_token!", u.cursor_id, u.next_chunk"#,
@@ -41,8 +43,57 @@ pub async fn lease(db: &mut PgConnection, seconds: i32) -> sqlx::Result<Option<L
     .await
 }
 
-/// Moves the shard past a chunk and holds it for another lease; `false` says that the lease was
-/// lost, or the run is not running any more: then nothing of the chunk may be kept.
+/// Locks the shard and renews its lease; `false` if another worker has taken it or the run is no longer running, in
+/// which case nothing may be written for it.
+///
+/// An expired lease stays valid until another worker takes the shard, which changes the token.
+pub async fn hold(db: &mut PgConnection, held: &Leased, seconds: i32) -> sqlx::Result<bool> {
+    let found = sqlx::query!(
+        "-- billing.run_shards.hold
+        UPDATE billing.run_shards s
+        SET leased_until = clock_timestamp() + make_interval(secs => $5::int)
+        FROM billing.runs r
+        WHERE s.run_id = $1 AND s.shard = $2 AND s.lease_token = $3 AND s.next_chunk = $4 AND NOT s.done
+          AND r.run_id = s.run_id AND r.state = 'RUNNING'",
+        held.run_id,
+        held.shard,
+        held.lease_token,
+        held.next_chunk,
+        seconds
+    )
+    .execute(db)
+    .await?;
+    Ok(found.rows_affected() == 1)
+}
+
+/// Holds the shard for another lease while work goes on, unless another has taken it: then it says `false`. It does
+/// not wait for who writes a chunk: nobody can take the shard from it.
+pub async fn renew(db: &mut PgConnection, held: &Leased, seconds: i32) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"-- billing.run_shards.renew
+        WITH renewed AS (
+            UPDATE billing.run_shards u
+            SET leased_until = clock_timestamp() + make_interval(secs => $4::int)
+            FROM (
+                SELECT s.run_id, s.shard FROM billing.run_shards s
+                WHERE s.run_id = $1 AND s.shard = $2 AND s.lease_token = $3 FOR UPDATE SKIP LOCKED
+            ) own
+            WHERE u.run_id = own.run_id AND u.shard = own.shard
+        )
+        SELECT EXISTS (SELECT FROM billing.run_shards
+                       WHERE run_id = $1 AND shard = $2 AND lease_token = $3) AS "held!""#,
+        held.run_id,
+        held.shard,
+        held.lease_token,
+        seconds
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Locks the shard, moves it past a chunk and renews its lease; `false` if another worker has taken it or the run is
+/// no longer running, in which case nothing of the chunk may be kept. This is the first statement of a chunk's
+/// transaction. Without a cursor, the next chunk starts where this one did.
 pub async fn advance(
     db: &mut PgConnection,
     held: &Leased,
@@ -57,7 +108,7 @@ pub async fn advance(
             leased_until = clock_timestamp() + make_interval(secs => $7::int)
         FROM billing.runs r
         WHERE s.run_id = $1 AND s.shard = $2 AND s.lease_token = $3 AND s.next_chunk = $4 AND NOT s.done
-          AND clock_timestamp() < s.leased_until AND r.run_id = s.run_id AND r.state = 'RUNNING'",
+          AND r.run_id = s.run_id AND r.state = 'RUNNING'",
         held.run_id,
         held.shard,
         held.lease_token,
@@ -71,7 +122,19 @@ pub async fn advance(
     Ok(moved.rows_affected() == 1)
 }
 
-/// Gives a shard back before its lease runs out.
+/// Revokes all leases of a run permanently, after waiting for chunks being written.
+pub async fn take_away(db: &mut PgConnection, run: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.run_shards.take_away
+        UPDATE billing.run_shards SET lease_token = NULL, leased_until = '-infinity' WHERE run_id = $1",
+        run
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Releases a shard before its lease expires.
 pub async fn release(db: &mut PgConnection, held: &Leased) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.run_shards.release
@@ -85,7 +148,7 @@ pub async fn release(db: &mut PgConnection, held: &Leased) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// What a chunk did.
+/// A completed chunk, or a part of a chunk that the database refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
     /// The run.
@@ -96,21 +159,21 @@ pub struct Chunk {
     pub shard: i32,
     /// The chunk.
     pub chunk: i32,
-    /// The process that did it.
+    /// The process that completed it.
     pub worker: String,
-    /// Payers rated.
+    /// Payers rated or parked.
     pub account_count: i32,
-    /// Invoices made.
+    /// Invoices issued.
     pub invoice_count: i32,
-    /// Lines of these.
+    /// Lines of those invoices.
     pub line_count: i32,
-    /// Their sum.
+    /// Total of those invoices in minor units.
     pub total_minor: i64,
-    /// The last payer of it.
+    /// Its last payer.
     pub last_id: Uuid,
 }
 
-/// Notes a chunk; its key refuses a second time.
+/// Adds a completed chunk. The primary key refuses to add it twice.
 pub async fn insert_chunk(db: &mut PgConnection, chunk: &Chunk) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.run_chunks.insert

@@ -1,10 +1,12 @@
 //! `billing.subscriptions`
 
+use std::fmt;
+
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A plan that is paid in advance, and where its payment stands.
+/// A plan paid in advance and the state of its renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     /// The root account.
@@ -13,16 +15,23 @@ pub struct Subscription {
     pub family_code: String,
     /// ACTIVE, `PAST_DUE` or ENDING.
     pub state: String,
-    /// Where the cycle begins that is to be paid next, or is being paid.
+    /// Start of the cycle to be paid next or being paid.
     pub cycle_start_at: DateTime<Utc>,
-    /// Where the one after it begins; `None` until its payment is asked for.
+    /// Start of the following cycle; `None` until the payment of this one is requested.
     pub next_start_at: Option<DateTime<Utc>>,
-    /// What asks for its payment.
+    /// The collection that charges the cycle, if any.
     pub collection_id: Option<Uuid>,
-    /// How many tries have failed by the payer's fault.
+    /// Number of failed attempts that the payer caused.
     pub retries: i32,
-    /// When a job goes on; `None` while a payment is under way.
+    /// When a job processes it next; `None` while a payment is under way.
     pub due_at: Option<DateTime<Utc>>,
+}
+
+/// Shows root and family, which are the key of its work.
+impl fmt::Display for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.root_id, self.family_code)
+    }
 }
 
 /// The subscription of an account in a family.
@@ -43,7 +52,7 @@ pub async fn get(
     .await
 }
 
-/// The subscription of an account in a family, locked.
+/// The subscription of an account in a family; locks the row.
 pub async fn lock(
     db: &mut PgConnection,
     root: Uuid,
@@ -61,7 +70,20 @@ pub async fn lock(
     .await
 }
 
-/// The subscription whose cycle a collection pays for, locked.
+/// The subscriptions of an account; locks the rows.
+pub async fn lock_all(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<Subscription>> {
+    sqlx::query_as!(
+        Subscription,
+        "-- billing.subscriptions.lock_all
+        SELECT root_id, family_code, state, cycle_start_at, next_start_at, collection_id, retries, due_at
+        FROM billing.subscriptions WHERE root_id = $1 ORDER BY family_code FOR UPDATE",
+        root
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The subscription whose cycle a collection pays for; locks the row.
 pub async fn lock_of(
     db: &mut PgConnection,
     collection: Uuid,
@@ -77,33 +99,46 @@ pub async fn lock_of(
     .await
 }
 
-/// One that a job goes on with at `now`, the longest due first.
-pub async fn due(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Option<Subscription>> {
+/// Up to `limit` subscriptions due at `now` that no worker holds, longest due first.
+pub async fn due(
+    db: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<Subscription>> {
     sqlx::query_as!(
         Subscription,
         "-- billing.subscriptions.due
         SELECT root_id, family_code, state, cycle_start_at, next_start_at, collection_id, retries, due_at
-        FROM billing.subscriptions WHERE due_at <= $1 ORDER BY due_at LIMIT 1",
-        now
+        FROM billing.subscriptions
+        WHERE due_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'renew' AND c.key = root_id::text || ' ' || family_code
+                            AND clock_timestamp() < c.held_until)
+        ORDER BY due_at LIMIT $2",
+        now,
+        limit
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
 }
 
-/// When a job goes on next, up to `until`.
+/// The next time a subscription is due, up to `until`.
 pub async fn next_due(
     db: &mut PgConnection,
     until: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
-        "-- billing.subscriptions.next_due\nSELECT min(due_at) FROM billing.subscriptions WHERE due_at <= $1",
+        "-- billing.subscriptions.next_due
+        SELECT min(due_at) FROM billing.subscriptions
+        WHERE due_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'renew' AND c.key = root_id::text || ' ' || family_code
+                            AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)
     .await
 }
 
-/// Keeps a subscription in the place of what is kept of it.
+/// Inserts or replaces the subscription of an account in a family.
 pub async fn set(db: &mut PgConnection, it: &Subscription) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.subscriptions.set
@@ -126,7 +161,7 @@ pub async fn set(db: &mut PgConnection, it: &Subscription) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Forgets the subscriptions of an account that closes.
+/// Deletes the subscriptions of a closing account.
 pub async fn delete_all(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.subscriptions.delete_all\nDELETE FROM billing.subscriptions WHERE root_id = $1",
@@ -137,7 +172,7 @@ pub async fn delete_all(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Forgets a subscription that has ended.
+/// Deletes an ended subscription.
 pub async fn delete(db: &mut PgConnection, root: Uuid, family: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.subscriptions.delete

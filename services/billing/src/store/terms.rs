@@ -1,14 +1,14 @@
-//! `billing.terms`: what lines were computed from.
+//! `billing.terms`: the plan terms that invoice lines were computed from
 
 use std::str::FromStr as _;
 
+use chassis::PgConnection;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use values::{Currency, Rounding};
 
 use crate::domain::charge::{Charge, Terms, Tier};
 
-/// The id of `terms`, kept when they are new.
+/// The id of `terms`; stores them if they are new.
 pub async fn ensure(db: &mut PgConnection, family: &str, terms: &Terms) -> sqlx::Result<i32> {
     if let Some(id) = find(db, family, terms).await? {
         return Ok(id);

@@ -1,24 +1,33 @@
-//! `billing.usage_events`, its sums, and which months are closed.
+//! `billing.usage_events`, `billing.usage_days`, `billing.usage_months` and `billing.usage_closings`
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::copy::Rows;
 use crate::domain::usage::{Changes, EventKey, SumOutOfRange, Values};
 
-/// The class of the advisory locks that stand for months of usage.
+/// Class of the advisory locks on months of usage.
 const MONTH_LOCKS: i32 = 7302;
+/// Number of locks in that class for closings of accounts, each covering a share of the roots: few enough that a
+/// batch of any roots can take them all. They are taken before the locks of months.
+const CLOSINGS: u8 = 64;
+
+/// The closing lock of a root account and its subaccounts.
+fn closing_lock(root: Uuid) -> i32 {
+    let last = root.as_bytes().last().copied().unwrap_or_default();
+    -1 - i32::from(last % CLOSINGS)
+}
 
 /// An event to store.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// What identifies it.
+    /// Its identity.
     pub key: EventKey,
-    /// Who measured.
+    /// The source that measured it.
     pub source: Arc<str>,
     /// The source's own id.
     pub event_id: String,
@@ -26,7 +35,7 @@ pub struct Event {
     pub values: Values,
     /// The day of use.
     pub day: NaiveDate,
-    /// The month it is billed in.
+    /// The billing month.
     pub billing_month: NaiveDate,
 }
 
@@ -39,9 +48,9 @@ pub struct Stored {
     pub usage_month: NaiveDate,
     /// Key of source and event id.
     pub event_key: Uuid,
-    /// Which revision.
+    /// Revision number, from 1.
     pub revision: i32,
-    /// Who measured.
+    /// The source that measured it.
     pub source: String,
     /// The source's own id.
     pub event_id: String,
@@ -49,37 +58,63 @@ pub struct Stored {
     pub account_id: Uuid,
     /// The category.
     pub category: String,
-    /// When it was used.
+    /// Time of use.
     pub used_at: DateTime<Utc>,
-    /// How much.
+    /// Quantity in millionths.
     pub quantity_micros: i64,
-    /// What it cost.
+    /// Price in millionths.
     pub price_micros: i64,
-    /// Whether we gave it its price.
+    /// Whether billing rated it.
     pub rated: bool,
-    /// The month it is billed in.
+    /// The billing month.
     pub billing_month: NaiveDate,
-    /// When it was received.
+    /// Time of receipt.
     pub received_at: DateTime<Utc>,
-    /// When a correction took its place.
+    /// Time at which a correction replaced it.
     pub superseded_at: Option<DateTime<Utc>>,
+    /// Whether it is kept without being billed.
+    pub unbilled: bool,
 }
 
-/// Holds months open until the end of the transaction: no run can close them meanwhile.
-pub async fn hold_months(db: &mut PgConnection, months: &[NaiveDate]) -> sqlx::Result<()> {
+/// Keeps months and the accounts of roots open until the end of the transaction: no run can close the months, and no
+/// closing or erasure of the accounts can be recorded.
+pub async fn hold_months(
+    db: &mut PgConnection,
+    months: &[NaiveDate],
+    roots: &[Uuid],
+) -> sqlx::Result<()> {
+    let closings: BTreeSet<i32> = roots.iter().copied().map(closing_lock).collect();
+    let closings: Vec<i32> = closings.into_iter().collect();
     sqlx::query!(
         "-- billing.usage_closings.hold
-        SELECT pg_advisory_xact_lock_shared($1, m - date '2000-01-01') FROM unnest($2::date[]) m ORDER BY m",
+        SELECT pg_advisory_xact_lock_shared($1, k)
+        FROM (SELECT c AS k FROM unnest($3::int[]) c
+              UNION ALL SELECT m - date '2000-01-01' FROM unnest($2::date[]) m
+              ORDER BY k) AS keys",
         MONTH_LOCKS,
-        months
+        months,
+        &closings
     )
     .fetch_all(db)
     .await?;
     Ok(())
 }
 
-/// Closes a month for the accounts of `profiles`; waits for usage of the month that is being
-/// written.
+/// Waits for usage of a root account being written and blocks more until the end of the transaction. Later usage then
+/// sees the closing or erasure this transaction records. Hold it briefly, since a share of all roots waits, and take
+/// it before all other locks.
+pub async fn hold_off(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.usage_closings.hold_off\nSELECT pg_advisory_xact_lock($1, $2::int)",
+        MONTH_LOCKS,
+        closing_lock(root)
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(())
+}
+
+/// Closes a month for the accounts of `profiles`, after waiting for usage of the month being written.
 pub async fn close_month(
     db: &mut PgConnection,
     profiles: &[String],
@@ -106,7 +141,7 @@ pub async fn close_month(
     Ok(())
 }
 
-/// The closed months of each of `profiles`, of `from` and later.
+/// The closed months from `from` on, by profile.
 pub async fn closed_months(
     db: &mut PgConnection,
     profiles: &[String],
@@ -127,8 +162,8 @@ pub async fn closed_months(
     Ok(closed)
 }
 
-/// Stores events whose keys are all new, by COPY: a third of the cost of [`insert_new`]. A key that
-/// is not new violates `usage_events_pkey`, and nothing is stored.
+/// Stores events whose keys are all new by COPY, at a third of the cost of [`insert_new`]. If a key is not new,
+/// `usage_events_pkey` is violated and nothing is stored.
 pub async fn copy_new(
     db: &mut PgConnection,
     events: &[&Event],
@@ -147,6 +182,7 @@ pub async fn copy_new(
         "quantity_micros",
         "price_micros",
         "rated",
+        "unbilled",
         "billing_month",
         "received_at",
     ];
@@ -165,6 +201,7 @@ pub async fn copy_new(
         rows.bigint(event.values.quantity_micros);
         rows.bigint(event.values.price_micros);
         rows.boolean(event.values.rated);
+        rows.boolean(event.values.unbilled);
         rows.date(event.billing_month);
         rows.timestamptz(now);
     }
@@ -172,9 +209,9 @@ pub async fn copy_new(
     Ok(())
 }
 
-/// Stores the events whose keys are new, in order of key, and gives those keys.
+/// Stores the events whose keys are new, in order of key, and returns those keys.
 ///
-/// A key that another transaction is storing is waited for.
+/// Waits for another transaction that is storing one of the keys.
 pub async fn insert_new(
     db: &mut PgConnection,
     events: &[&Event],
@@ -187,11 +224,11 @@ pub async fn insert_new(
     let rows: Vec<(Uuid, NaiveDate, Uuid)> = sqlx::query_as(
         "-- billing.usage_events.insert_new
         INSERT INTO billing.usage_events (root_id, usage_month, event_key, revision, source, event_id, account_id,
-            category, used_at, quantity_micros, price_micros, billing_month, rated, received_at)
-        SELECT root, month, key, 1, source, id, account, category, used, quantity, price, billing, rated, $1
+            category, used_at, quantity_micros, price_micros, billing_month, rated, unbilled, received_at)
+        SELECT root, month, key, 1, source, id, account, category, used, quantity, price, billing, rated, unbilled, $1
         FROM unnest($2::uuid[], $3::date[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::text[], $9::timestamptz[],
-                    $10::bigint[], $11::bigint[], $12::date[], $13::boolean[])
-            AS e (root, month, key, source, id, account, category, used, quantity, price, billing, rated)
+                    $10::bigint[], $11::bigint[], $12::date[], $13::boolean[], $14::boolean[])
+            AS e (root, month, key, source, id, account, category, used, quantity, price, billing, rated, unbilled)
         ON CONFLICT DO NOTHING
         RETURNING root_id, usage_month, event_key",
     )
@@ -208,6 +245,7 @@ pub async fn insert_new(
     .bind(columns.prices)
     .bind(columns.billing)
     .bind(columns.rated)
+    .bind(columns.unbilled)
     .fetch_all(db)
     .await?;
     Ok(rows
@@ -230,6 +268,7 @@ struct Columns<'a> {
     prices: Vec<i64>,
     billing: Vec<NaiveDate>,
     rated: Vec<bool>,
+    unbilled: Vec<bool>,
 }
 
 impl<'a> Columns<'a> {
@@ -246,11 +285,12 @@ impl<'a> Columns<'a> {
         self.prices.push(event.values.price_micros);
         self.billing.push(event.billing_month);
         self.rated.push(event.values.rated);
+        self.unbilled.push(event.values.unbilled);
     }
 }
 
-/// The revision of a key that counts, locked by the first one: a lock on the last would be waited
-/// for by a statement that does not see the revision that came meanwhile.
+/// The current revision of a key. The lock is on the first revision: a statement waiting for a lock on the last one
+/// would not see a revision added meanwhile.
 pub async fn lock_counting(db: &mut PgConnection, key: EventKey) -> sqlx::Result<Stored> {
     sqlx::query!(
         "-- billing.usage_events.lock_key
@@ -266,7 +306,7 @@ pub async fn lock_counting(db: &mut PgConnection, key: EventKey) -> sqlx::Result
         Stored,
         "-- billing.usage_events.get_counting
         SELECT root_id, usage_month, event_key, revision, source, event_id, account_id, category, used_at,
-               quantity_micros, price_micros, rated, billing_month, received_at, superseded_at
+               quantity_micros, price_micros, rated, billing_month, received_at, superseded_at, unbilled
         FROM billing.usage_events WHERE root_id = $1 AND usage_month = $2 AND event_key = $3
         ORDER BY revision DESC LIMIT 1",
         key.root,
@@ -277,7 +317,7 @@ pub async fn lock_counting(db: &mut PgConnection, key: EventKey) -> sqlx::Result
     .await
 }
 
-/// Puts a correction in the place of `old`, whose row is locked.
+/// Replaces `old`, whose row is locked, with a correction.
 pub async fn supersede(
     db: &mut PgConnection,
     old: &Stored,
@@ -299,8 +339,8 @@ pub async fn supersede(
     sqlx::query!(
         "-- billing.usage_events.correct
         INSERT INTO billing.usage_events (root_id, usage_month, event_key, revision, source, event_id, account_id,
-            category, used_at, quantity_micros, price_micros, rated, billing_month, received_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            category, used_at, quantity_micros, price_micros, rated, billing_month, received_at, unbilled)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         old.root_id,
         old.usage_month,
         old.event_key,
@@ -314,15 +354,16 @@ pub async fn supersede(
         event.values.price_micros,
         event.values.rated,
         event.billing_month,
-        now
+        now,
+        event.values.unbilled
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Changes the sums by day and by month, in order of their keys, so that two batches never wait in
-/// a circle; the inner error says that a sum left its range, and the transaction is lost.
+/// Updates the sums by day and by month in order of key, so that two batches never deadlock. The inner error says
+/// that a sum overflowed; the transaction is then lost.
 pub async fn add(
     db: &mut PgConnection,
     changes: &Changes,
@@ -395,7 +436,7 @@ pub async fn add(
     in_range(added)
 }
 
-/// An overflow that the database found is a sum out of range.
+/// Translates a numeric overflow reported by the database.
 fn in_range<T>(result: sqlx::Result<T>) -> sqlx::Result<Result<(), SumOutOfRange>> {
     match result {
         Ok(_) => Ok(Ok(())),
@@ -406,8 +447,8 @@ fn in_range<T>(result: sqlx::Result<T>) -> sqlx::Result<Result<(), SumOutOfRange
     }
 }
 
-/// What counted usage of a month cost each root account between `low` and `high`; `None` for a sum
-/// out of range.
+/// The cost of counted usage of a month for each root account from `low` to `high`, in millionths; `None` if a sum
+/// exceeds 64 bits.
 pub async fn month_sums(
     db: &mut PgConnection,
     month: NaiveDate,
@@ -433,19 +474,20 @@ pub async fn month_sums(
         .collect())
 }
 
-/// What counted usage of a month cost the given root accounts, day by day.
-pub async fn day_sums(
+/// The cost of counted usage of a month for each of the given root accounts, in millionths; `None` if a sum exceeds
+/// 64 bits.
+pub async fn month_sums_of(
     db: &mut PgConnection,
     month: NaiveDate,
     roots: &[Uuid],
     excluded: &[String],
-) -> sqlx::Result<Vec<(Uuid, NaiveDate, Option<i64>)>> {
+) -> sqlx::Result<Vec<(Uuid, Option<i64>)>> {
     let rows = sqlx::query!(
-        r#"-- billing.usage_days.sums
-        SELECT root_id, used_on, CASE WHEN abs(sum(price_micros)) <= 9223372036854775807 THEN sum(price_micros)::bigint END AS micros
-        FROM billing.usage_days
-        WHERE root_id = ANY($2) AND billing_month = $1 AND category <> ALL($3)
-        GROUP BY root_id, used_on"#,
+        r#"-- billing.usage_months.sums_of
+        SELECT root_id, CASE WHEN abs(sum(price_micros)) <= 9223372036854775807 THEN sum(price_micros)::bigint END AS micros
+        FROM billing.usage_months
+        WHERE billing_month = $1 AND root_id = ANY($2) AND category <> ALL($3)
+        GROUP BY root_id"#,
         month,
         roots,
         excluded
@@ -454,7 +496,7 @@ pub async fn day_sums(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (row.root_id, row.used_on, row.micros))
+        .map(|row| (row.root_id, row.micros))
         .collect())
 }
 
@@ -465,15 +507,15 @@ pub struct StoredSum {
     pub on_date: NaiveDate,
     /// The category.
     pub category: String,
-    /// Millionths of the quantity.
+    /// Quantity in millionths.
     pub quantity_micros: i64,
-    /// Millionths of the price.
+    /// Price in millionths.
     pub price_micros: i64,
-    /// Events that count.
+    /// Number of events.
     pub event_count: i64,
 }
 
-/// The sums of a root account by day of use, for a month of billing.
+/// The sums of a root account by day of use, for a billing month.
 pub async fn list_days(
     db: &mut PgConnection,
     root: Uuid,
@@ -491,7 +533,7 @@ pub async fn list_days(
     .await
 }
 
-/// The sums of a root account for a month of billing.
+/// The sums of a root account for a billing month.
 pub async fn list_months(
     db: &mut PgConnection,
     root: Uuid,
@@ -509,8 +551,8 @@ pub async fn list_months(
     .await
 }
 
-/// Up to `limit` events of a root account's month of use, newest first, superseded ones included;
-/// of all its accounts or of one, of all categories or of one.
+/// Up to `limit` events of a root account in a month of use, newest first, including superseded ones; optionally of
+/// one account or one category only.
 pub async fn list(
     db: &mut PgConnection,
     (root, month): (Uuid, NaiveDate),
@@ -524,7 +566,7 @@ pub async fn list(
         Stored,
         "-- billing.usage_events.list
         SELECT root_id, usage_month, event_key, revision, source, event_id, account_id, category, used_at,
-               quantity_micros, price_micros, rated, billing_month, received_at, superseded_at
+               quantity_micros, price_micros, rated, billing_month, received_at, superseded_at, unbilled
         FROM billing.usage_events
         WHERE root_id = $1 AND usage_month = $2 AND ($3::uuid IS NULL OR account_id = $3)
           AND ($4::text IS NULL OR category = $4)
@@ -543,7 +585,59 @@ pub async fn list(
     .await
 }
 
-/// Deletes up to `limit` records of usage of a root account, or of one of its accounts only; gives how many.
+/// The unbilled usage of a root account in a month of use, by category and, if `daily`, by day of use. Sums beyond 64
+/// bits are shown as the limit.
+pub async fn list_unbilled(
+    db: &mut PgConnection,
+    (root, month): (Uuid, NaiveDate),
+    daily: bool,
+) -> sqlx::Result<Vec<StoredSum>> {
+    sqlx::query_as!(
+        StoredSum,
+        r#"-- billing.usage_events.list_unbilled
+        SELECT CASE WHEN $3::boolean THEN (e.used_at AT TIME ZONE a.time_zone)::date ELSE e.usage_month END AS "on_date!",
+               e.category AS "category!",
+               greatest(least(sum(e.quantity_micros), 9223372036854775807), -9223372036854775807)::bigint
+                   AS "quantity_micros!",
+               greatest(least(sum(e.price_micros), 9223372036854775807), -9223372036854775807)::bigint AS "price_micros!",
+               count(*) AS "event_count!"
+        FROM billing.usage_events e JOIN billing.accounts a ON a.account_id = e.root_id
+        WHERE e.root_id = $1 AND e.usage_month = $2 AND e.unbilled AND e.superseded_at IS NULL
+        GROUP BY 1, 2 ORDER BY 1, 2"#,
+        root,
+        month,
+        daily
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Up to `limit` billed events of a root account from `month` on that lie at or after their account's closing, in
+/// order of key. They arrived before the closing was recorded.
+pub async fn list_to_unbill(
+    db: &mut PgConnection,
+    (root, month): (Uuid, NaiveDate),
+    limit: i64,
+) -> sqlx::Result<Vec<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        "-- billing.usage_events.list_to_unbill
+        SELECT e.root_id, e.usage_month, e.event_key, e.revision, e.source, e.event_id, e.account_id, e.category,
+               e.used_at, e.quantity_micros, e.price_micros, e.rated, e.billing_month, e.received_at, e.superseded_at,
+               e.unbilled
+        FROM billing.usage_events e JOIN billing.accounts a ON a.account_id = e.account_id
+        WHERE e.root_id = $1 AND a.root_id = $1 AND e.usage_month >= $2 AND a.closed_at <= e.used_at
+          AND e.superseded_at IS NULL AND NOT e.unbilled
+        ORDER BY e.usage_month, e.event_key LIMIT $3",
+        root,
+        month,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Deletes up to `limit` usage events of a root account, or of one of its accounts only; returns how many.
 pub async fn erase(
     db: &mut PgConnection,
     (root, only): (Uuid, Option<Uuid>),
@@ -561,15 +655,4 @@ pub async fn erase(
     .execute(db)
     .await?;
     Ok(done.rows_affected())
-}
-
-/// Deletes the sums by day of a root account; those by month stay, from which it was billed.
-pub async fn erase_days(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- billing.usage.erase_days\nDELETE FROM billing.usage_days WHERE root_id = $1",
-        root
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

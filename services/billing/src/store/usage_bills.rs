@@ -1,10 +1,10 @@
 //! `billing.usage_bills`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Has what a root account owes put on an invoice at an instant, and each month after; one that is there stays.
+/// Schedules the monthly usage invoice of a root account, first at `next_at`. An existing schedule is unchanged.
 pub async fn insert(db: &mut PgConnection, root: Uuid, next_at: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.usage_bills.insert
@@ -17,11 +17,14 @@ pub async fn insert(db: &mut PgConnection, root: Uuid, next_at: DateTime<Utc>) -
     Ok(())
 }
 
-/// Up to `limit` root accounts whose month has ended at `now`.
+/// Up to `limit` root accounts whose month has ended at `now` and that no worker holds.
 pub async fn due(db: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "-- billing.usage_bills.due
-        SELECT root_id FROM billing.usage_bills WHERE next_at <= $1 AND look_at <= clock_timestamp()
+        SELECT root_id FROM billing.usage_bills
+        WHERE next_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'invoice_usage' AND c.key = root_id::text
+                            AND clock_timestamp() < c.held_until)
         ORDER BY next_at, root_id LIMIT $2",
         now,
         limit
@@ -30,20 +33,24 @@ pub async fn due(db: &mut PgConnection, now: DateTime<Utc>, limit: i64) -> sqlx:
     .await
 }
 
-/// When a month ends next, up to `until`.
+/// The next end of a month, up to `until`.
 pub async fn next_due(
     db: &mut PgConnection,
     until: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
-        "-- billing.usage_bills.next_due\nSELECT min(next_at) FROM billing.usage_bills WHERE next_at <= $1",
+        "-- billing.usage_bills.next_due
+        SELECT min(next_at) FROM billing.usage_bills
+        WHERE next_at <= $1
+          AND NOT EXISTS (SELECT FROM billing.job_claims c WHERE c.job = 'invoice_usage' AND c.key = root_id::text
+                            AND c.state IN ('FAILED', 'PARKED') AND clock_timestamp() < c.held_until)",
         until
     )
     .fetch_one(db)
     .await
 }
 
-/// When the month of a root account ends, locked.
+/// The end of a root account's current month; locks the row.
 pub async fn lock(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
         "-- billing.usage_bills.lock
@@ -54,7 +61,7 @@ pub async fn lock(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Date
     .await
 }
 
-/// Notes when the next month of a root account ends.
+/// Sets the end of a root account's next month.
 pub async fn set(db: &mut PgConnection, root: Uuid, next_at: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.usage_bills.set\nUPDATE billing.usage_bills SET next_at = $2 WHERE root_id = $1",
@@ -66,19 +73,7 @@ pub async fn set(db: &mut PgConnection, root: Uuid, next_at: DateTime<Utc>) -> s
     Ok(())
 }
 
-/// Looks at one in a minute, by the database's clock.
-pub async fn put_off(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- billing.usage_bills.put_off
-        UPDATE billing.usage_bills SET look_at = clock_timestamp() + interval '1 minute' WHERE root_id = $1",
-        root
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Forgets one.
+/// Removes the schedule of a root account.
 pub async fn delete(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.usage_bills.delete\nDELETE FROM billing.usage_bills WHERE root_id = $1",

@@ -1,71 +1,71 @@
-//! Which ways to pay are open to whom: all conditions of a method must hold (C-26).
+//! Payment methods of the catalogue, and the conditions under which they are available (C-26).
 
 use chrono::NaiveDate;
 use values::{Currency, Money, Zone};
 
-/// What payments reads of a catalogue version.
+/// The part of a catalogue version that payments reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
-    /// Its name.
+    /// Version name.
     pub version: String,
-    /// The methods, in the document's order.
+    /// Payment methods, in the document's order.
     pub methods: Vec<Method>,
-    /// The account profiles.
+    /// Account profiles.
     pub profiles: Vec<Profile>,
-    /// The plans that can be paid for.
+    /// Codes of the plans that can be paid for.
     pub plans: Vec<String>,
 }
 
-/// What accounts of a profile have in common.
+/// An account profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// Its code.
+    /// Profile code.
     pub code: String,
-    /// The currency of their charges.
+    /// Currency of its charges.
     pub currency: Currency,
-    /// The zone that makes their days.
+    /// Time zone that defines its days.
     pub zone: Zone,
-    /// Days from Monday to Friday on which no business is done.
+    /// Public holidays: weekdays that are not business days.
     pub holidays: Vec<NaiveDate>,
 }
 
-/// A way to pay.
+/// A payment method that the catalogue offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Method {
-    /// Its code, such as `CARD`.
+    /// Method code, such as `CARD`.
     pub code: String,
-    /// The plans it pays for; `None` for any.
+    /// Plans that it can pay for; `None` for all.
     pub plans: Option<Vec<String>>,
-    /// The billing countries it is offered in; `None` for any.
+    /// Billing countries in which it is offered; `None` for all.
     pub countries: Option<Vec<String>>,
-    /// The cycles it pays for; `None` for any.
+    /// Billing cycles that it can pay for; `None` for all.
     pub cycles: Option<Vec<String>>,
-    /// The purposes it pays for; `None` for any.
+    /// Purposes that it can pay for; `None` for all.
     pub purposes: Option<Vec<String>>,
-    /// The networks accepted; empty for a method without.
+    /// Accepted card networks; empty if the method has none.
     pub networks: Vec<String>,
-    /// The banks accepted; empty for a method without.
+    /// Accepted banks; empty if the method has none.
     pub banks: Vec<String>,
-    /// The apps accepted; empty for a method without.
+    /// Accepted apps; empty if the method has none.
     pub apps: Vec<String>,
-    /// Whether money comes after days, by no provider.
+    /// Whether the payment arrives after days and without a provider, such as a bank transfer.
     pub offline: bool,
     /// Business days that an offline settlement is expected to take.
     pub business_days: i32,
-    /// Whether it can be charged without the person.
+    /// Whether it supports off-session charges.
     pub recurring: bool,
-    /// The least a charge may be, in the currency that it is said in; other currencies have none.
+    /// Minimum charge. It applies only to charges in its own currency.
     pub minimum: Option<Money>,
 }
 
-/// What is to be paid, and from where.
+/// What is to be paid, and from which country.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Situation<'a> {
-    /// The plan; empty for none, which meets no condition on the plan.
+    /// Plan; empty for none, which meets no condition on plans.
     pub plan: &'a str,
-    /// The cycle; empty for none, which meets no condition on the cycle.
+    /// Billing cycle; empty for none, which meets no condition on cycles.
     pub cycle: &'a str,
-    /// The billing country; empty while unknown, which meets no condition on the country.
+    /// Billing country; empty if unknown, which meets no condition on countries.
     pub country: &'a str,
     /// `SUBSCRIPTION`, `CREDITS` or `INVOICE`.
     pub purpose: &'a str,
@@ -85,7 +85,7 @@ impl Method {
             && holds(&self.purposes, situation.purpose)
     }
 
-    /// Whether it may be added in a billing country, whatever will be paid by it.
+    /// Whether the method may be added in a billing country, regardless of what it will pay for.
     pub fn is_offered_in(&self, country: &str) -> bool {
         self.countries
             .as_ref()
@@ -101,12 +101,12 @@ impl Method {
 }
 
 impl Catalogue {
-    /// The method of this code.
+    /// The method with this code.
     pub fn method(&self, code: &str) -> Option<&Method> {
         self.methods.iter().find(|method| method.code == code)
     }
 
-    /// The profile of this code.
+    /// The profile with this code.
     pub fn profile(&self, code: &str) -> Option<&Profile> {
         self.profiles.iter().find(|profile| profile.code == code)
     }

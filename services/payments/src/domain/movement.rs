@@ -1,27 +1,27 @@
-//! Where a charge or a refund stands, and what an answer makes of it (R2).
+//! The states of a movement (a charge or a refund), and how a provider's answer changes them (R2).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 use values::Money;
 
-/// Where a movement stands.
+/// State of a movement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Written down; the provider was not asked yet.
+    /// Stored; the provider has not been asked yet.
     Created,
     /// The provider is being asked.
     Sending,
-    /// Accepted; decided later.
+    /// Accepted by the provider; decided later.
     Pending,
     /// The money has moved.
     Succeeded,
-    /// Definitely refused; nothing has moved.
+    /// Definitely refused; no money has moved.
     Declined,
-    /// Asked, and no definite answer came. Looked up until there is one; never ended by a timer.
+    /// Asked, without a definite answer. Looked up until there is one; never ended by a timer.
     Unknown,
-    /// Certainly never reached the provider; nothing has moved.
+    /// Certainly never reached the provider; no money has moved.
     FailedNotSent,
-    /// Waits for a person.
+    /// Waits for an operator.
     Parked,
 }
 
@@ -38,7 +38,7 @@ impl State {
         Self::Parked,
     ];
 
-    /// Its name, as it is stored.
+    /// Name as stored.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Created => "CREATED",
@@ -52,88 +52,88 @@ impl State {
         }
     }
 
-    /// The state of this name.
+    /// The state with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
-    /// Whether it never changes again.
+    /// Whether this state is terminal.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Declined | Self::FailedNotSent)
     }
 
-    /// Whether it certainly moved no money and never will.
+    /// Whether the movement certainly moved no money and never will.
     pub const fn is_refused(self) -> bool {
         matches!(self, Self::Declined | Self::FailedNotSent)
     }
 }
 
-/// What a provider says of a movement.
+/// What a provider says about a movement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The money has moved.
     Moved {
-        /// The provider's id.
+        /// Provider's id.
         provider_id: String,
-        /// The reference that its book holds: ours, or the movement is not ours.
+        /// Reference in the provider's book. If it is not ours, the movement is not ours either.
         reference: Uuid,
-        /// What its book says has moved.
+        /// Amount that has moved according to the provider's book.
         money: Money,
-        /// When, by its book.
+        /// When it moved according to the provider's book.
         at: DateTime<Utc>,
     },
-    /// It was turned down for good.
+    /// The provider definitely refused.
     Refused {
-        /// Why, such as `INSUFFICIENT_FUNDS`.
+        /// Refusal reason, such as `INSUFFICIENT_FUNDS`.
         reason: String,
-        /// Whether another attempt by the same method may succeed.
+        /// Whether another attempt with the same method may succeed.
         retryable: bool,
     },
-    /// It is under way: a slow method, or the person must act.
+    /// In progress: the method settles slowly, or the customer must confirm.
     Pending {
-        /// The provider's id.
+        /// Provider's id.
         provider_id: String,
-        /// Where the person confirms; empty where nothing is to be done.
+        /// Page on which the customer confirms; empty if there is nothing to confirm.
         action_url: String,
     },
-    /// The request certainly did not leave us, and no other was sent.
+    /// The request certainly was not sent, and no other was.
     NotSent,
-    /// The book has no such movement, and no request for it can be on its way any more.
+    /// The provider's book has no such movement, and no request for it can still arrive.
     Absent,
-    /// Nobody knows: a timeout, a reset, a fault, an answer that does not read.
+    /// No definite answer: a timeout, a connection reset, a server fault or a malformed response.
     Unknown,
 }
 
-/// What was asked of a provider.
+/// What the provider was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
     /// Our reference.
     pub reference: Uuid,
-    /// How much.
+    /// Amount.
     pub money: Money,
 }
 
-/// What an answer makes of a movement.
+/// The effect of an answer on a movement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The state it goes to.
+    /// New state.
     pub state: State,
-    /// The provider's id; empty leaves what is known.
+    /// Provider's id; empty keeps the known one.
     pub provider_id: String,
-    /// What has moved and when; only with `Succeeded`.
+    /// Settled amount and time; only with `Succeeded`.
     pub settled: Option<(Money, DateTime<Utc>)>,
-    /// Why it is `Declined` or `FailedNotSent`; empty otherwise.
+    /// Reason of `Declined` or `FailedNotSent`; empty otherwise.
     pub failure_reason: String,
-    /// Whether another attempt by the same method may succeed.
+    /// Whether another attempt with the same method may succeed.
     pub retryable: bool,
-    /// Why it is `Parked`; empty otherwise.
+    /// Reason of `Parked`; empty otherwise.
     pub parked_reason: &'static str,
-    /// Where the person confirms; empty where nothing is to be done.
+    /// Page on which the customer confirms; empty if there is nothing to confirm.
     pub action_url: String,
 }
 
 impl Change {
-    /// A change to a state that says nothing else.
+    /// A change to a state without further facts.
     pub const fn to(state: State) -> Self {
         Self {
             state,
@@ -146,7 +146,7 @@ impl Change {
         }
     }
 
-    /// Nothing has moved, because of `reason`.
+    /// A change to a refused state for `reason`.
     pub fn refused(state: State, reason: &str, retryable: bool) -> Self {
         Self {
             failure_reason: reason.to_owned(),
@@ -156,16 +156,15 @@ impl Change {
     }
 }
 
-/// What `answer` makes of a movement in `state`; `None` when it changes nothing.
+/// The change that `answer` causes to a movement in `state`; `None` if it changes nothing.
 ///
-/// - A final state stays, and so does `Parked`, which waits for a person.
-/// - What has moved under another reference, in another currency or of another amount than was
-///   asked for is parked, never taken for settled (R5).
-/// - `NotSent` is believed only of the first request, by whoever sent it: while a movement is `Unknown`
-///   or `Pending` an earlier one may have arrived.
-/// - `Absent` ends what nobody knew of; what the provider had accepted it does not.
-/// - Another movement's id is not taken over with a reference that is not ours.
-/// - `Unknown` makes `Sending` unknown and tells nothing of any other state.
+/// - A terminal state never changes, nor does `Parked`, which waits for an operator.
+/// - Money that moved under another reference, in another currency or in another amount than asked for parks the
+///   movement; it never counts as settled (R5). The provider's id is then taken over only if the reference is ours.
+/// - `NotSent` counts only for the first request: once a movement is `Unknown` or `Pending`, an earlier request may
+///   have arrived.
+/// - `Absent` ends a movement that is `Sending` or `Unknown`, but not one that the provider had accepted.
+/// - `Unknown` turns `Sending` into `Unknown` and changes no other state.
 pub fn after(state: State, asked: Asked, answer: Answer) -> Option<Change> {
     if state.is_final() || state == State::Parked {
         return None;
@@ -222,24 +221,24 @@ pub fn after(state: State, asked: Asked, answer: Answer) -> Option<Change> {
     }
 }
 
-/// What is to be done with a movement that was asked for and that the provider's book lacks.
+/// What to do with a movement that the provider's book does not contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {
-    /// Ask once more with the same reference: the provider takes both for one.
+    /// Send the request again with the same reference: the provider treats both as one.
     AskAgain,
-    /// It never arrived and never will.
+    /// The request never arrived and never will.
     NotSent,
 }
 
-/// How long before the window closes a request is not sent any more: it has to arrive within it.
+/// Safety margin: requests are not sent in the last hour of the window, so that they arrive within it.
 const MARGIN: TimeDelta = TimeDelta::hours(1);
 
-/// What the provider's book lacks, with a provider that takes two requests with one reference for one
-/// during `window` from the first on (R4); `None` while nothing can be done or told.
+/// What to do if the provider's book does not contain a movement. The provider deduplicates requests with the same
+/// reference during `window` after the first one (R4). `None` if nothing can be done or concluded.
 ///
-/// A request may still be on its way, so that its absence proves nothing for now: asked again within
-/// the window it can't move money twice. After it, it could. When the last request is older than the
-/// window, none is on its way any more.
+/// A request may still be in transit, so its absence proves nothing yet. Within the window a repeated request can't
+/// move money twice; after the window it could. Once the last request is older than the window, none is in transit any
+/// more.
 pub fn absent(asked_for: AskedFor, window: TimeDelta) -> Option<Absent> {
     if asked_for.first < window - MARGIN {
         Some(Absent::AskAgain)
@@ -250,17 +249,17 @@ pub fn absent(asked_for: AskedFor, window: TimeDelta) -> Option<Absent> {
     }
 }
 
-/// How long ago a provider was asked for a movement.
+/// Time since the provider was asked for a movement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AskedFor {
-    /// For the first time.
+    /// Since the first request.
     pub first: TimeDelta,
-    /// For the last time.
+    /// Since the last request.
     pub last: TimeDelta,
 }
 
-/// After how many seconds a movement is looked up again that was looked up `look_ups` times: 1, 3,
-/// 12, 60, 720 and then 17,280 times `first`, for ever (R6: 5 s, 15 s, 1 min, 5 min, 1 h, 1 day).
+/// Seconds until a movement that was looked up `look_ups` times is looked up again: 1, 3, 12, 60, 720 and then 17,280
+/// times `first`, without end (R6: 5 s, 15 s, 1 min, 5 min, 1 h, 1 day).
 pub fn look_up_pause(look_ups: i32, first: i64) -> i64 {
     let times = match look_ups {
         ..=0 => 1,
@@ -273,8 +272,13 @@ pub fn look_up_pause(look_ups: i32, first: i64) -> i64 {
     first.saturating_mul(times)
 }
 
-/// The reference of a movement at its provider: the same for every retry, for a restored database
-/// and a replayed saga; another one for each attempt (R3).
+/// Seconds until a look-up that got no answer is repeated. Constant, since no answer says nothing about the movement.
+pub fn unreached_pause(first: i64) -> i64 {
+    first.saturating_mul(2).clamp(6, 30)
+}
+
+/// The reference of a movement at its provider. It is the same for every retry, for a restored database and a replayed
+/// saga, and differs between attempts (R3).
 pub fn provider_key(subject: Uuid, intent: &str, attempt: i32) -> Uuid {
     Uuid::new_v5(&subject, format!("{intent}/{attempt}").as_bytes())
 }
@@ -376,7 +380,7 @@ mod tests {
             absent(AskedFor { first, last }, day)
         };
         assert_eq!(after(22, 1), Some(Absent::AskAgain));
-        // The provider may have forgotten the reference, and a request may still be on its way.
+        // The provider may have forgotten the reference, while a request may still be in transit.
         assert_eq!(after(23, 1), None);
         assert_eq!(after(46, 23), None);
         assert_eq!(after(47, 24), Some(Absent::NotSent));
@@ -386,6 +390,12 @@ mod tests {
     fn look_ups_never_end() {
         let pauses: Vec<i64> = (0..8).map(|n| look_up_pause(n, 5)).collect();
         assert_eq!(pauses, [5, 15, 60, 300, 3_600, 86_400, 86_400, 86_400]);
+    }
+
+    #[test]
+    fn a_look_up_that_reached_nobody_is_made_again_soon_whatever_the_outage() {
+        let pauses: Vec<i64> = [1, 5, 3_600].into_iter().map(unreached_pause).collect();
+        assert_eq!(pauses, [6, 10, 30]);
     }
 
     #[test]
@@ -416,8 +426,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes in whatever order, a final state stays, and only a provider's word that
-        /// exactly what was asked for has moved makes a success.
+        /// Whatever the order of answers, a terminal state stays, and only a provider's word that exactly the amount
+        /// asked for has moved makes a success.
         #[test]
         fn no_answer_undoes_another(answers in proptest::collection::vec(answers(), 0..12)) {
             let mut state = State::Sending;

@@ -1,5 +1,5 @@
-//! Looks for disputes in the books of providers, once an hour: a webhook that never came hides none. Their times are
-//! those of the world, whatever a test clock says.
+//! Scans the providers' books for disputes once an hour, so that a lost webhook does not hide one. It runs on system
+//! time, even with a test clock.
 
 use std::collections::BTreeSet;
 
@@ -8,33 +8,39 @@ use chrono::TimeDelta;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::take_dispute::{self, Taken};
-use crate::store::{Tenant, dispute_scans, disputes, enter};
+use crate::store::{Tenant, dispute_scans, disputes};
 
-/// How far back a book is looked through the first time: about as long as charges can be contested.
+/// How far back the first scan reaches: about as long as charges can be disputed.
 const FIRST: TimeDelta = TimeDelta::days(120);
-/// How far a stretch reaches into the one before, whose end the book may have shown late.
+/// Overlap with the previous scan, as a provider's book may list new disputes late.
 const OVERLAP: TimeDelta = TimeDelta::days(1);
 
-/// Looks through the books that are due; gives how many.
+/// Looks through the books that are due; gives how many. What can't be taken from one holds up no other.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let mut looked = 0;
     for provider in ctx.provider_codes() {
-        let taken = dispute_scans::take(&mut *ctx.db.acquire().await?, provider).await?;
+        let taken = dispute_scans::take(&mut ctx.db.acquire().await?, provider).await?;
         let Some((now, done_at)) = taken else {
             continue;
         };
         looked += 1;
         let since = done_at.map_or(now - FIRST, |done| done - OVERLAP);
-        if through(ctx, provider, since).await? {
-            dispute_scans::set_done(&mut *ctx.db.acquire().await?, provider, now).await?;
-        } else {
-            tracing::warn!(provider, "the book was not looked through for disputes");
+        match through(ctx, provider, since).await {
+            Ok(true) => {
+                dispute_scans::set_done(&mut ctx.db.acquire().await?, provider, now).await?;
+            }
+            Ok(false) => {
+                tracing::warn!(provider, "the book was not looked through for disputes");
+            }
+            Err(error) => {
+                tracing::warn!(provider, error = %chassis::Chain(&error), "looking the book through for disputes failed");
+            }
         }
     }
     Ok(looked)
 }
 
-/// Takes over what a book has of disputes opened `since`, and of those that are not decided; whether all of it.
+/// Synchronizes the disputes opened `since` and all undecided ones. Returns whether all could be read.
 async fn through(
     ctx: &Ctx,
     provider: &str,
@@ -43,14 +49,19 @@ async fn through(
     let Ok(opened) = ctx.provider(provider)?.disputes(since).await else {
         return Ok(false);
     };
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let undecided = disputes::undecided(&mut tx, provider).await?;
     tx.commit().await?;
     let mut whole = true;
     for id in opened.into_iter().chain(undecided).collect::<BTreeSet<_>>() {
-        let taken = take_dispute::take(ctx, provider, &id).await?;
-        whole &= taken != Taken::Unavailable;
+        match take_dispute::take(ctx, provider, &id).await {
+            Ok(taken) => whole &= taken != Taken::Unavailable,
+            Err(error) => {
+                // The others are taken all the same, and this one is looked for again.
+                tracing::warn!(provider, dispute.provider_id = id, error = %chassis::Chain(&error), "a dispute was not taken");
+                whole = false;
+            }
+        }
     }
     Ok(whole)
 }

@@ -1,34 +1,83 @@
-//! Looks up movements whose outcome nobody knows, and sends those that a crash left unsent.
+//! Looks up movements with an unknown outcome and sends those that a crash left unsent, concurrently and separately for
+//! each provider.
+//!
+//! A look-up without an answer says nothing about its movement and is repeated soon. While a provider is unreachable,
+//! one look-up at a time serves as the probe; once it answers, all movements with an unknown outcome are looked up at
+//! once (P6).
 
+use std::time::Instant;
+
+use futures::future::join_all;
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
-use crate::domain::movement::look_up_pause;
+use crate::domain::movement::{look_up_pause, unreached_pause};
 use crate::error::Error;
-use crate::ops::look_up::look_up;
-use crate::store::{Tenant, enter, movements};
+use crate::ops::look_up::{Looked, look_up};
+use crate::store::Tenant;
+use crate::store::movements::{self, Movement};
 
-/// Takes the movement that has waited longest and looks it up; gives how many it found.
-pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
-    let lease = Uuid::new_v4();
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::All).await?;
-    let Some((root, id, look_at)) =
-        movements::lease_due(&mut tx, (lease, ctx.lease_seconds)).await?
-    else {
+/// Movements looked up concurrently.
+const SIDE_BY_SIDE: i64 = 32;
+
+/// A leased movement, and the time at which it was due.
+struct Leased {
+    movement: Movement,
+    look_at: String,
+    lease: Uuid,
+}
+
+/// Looks up the movements of a provider that are due, longest waiting first; returns how many.
+pub async fn step(ctx: &Ctx, provider: &str) -> Result<usize, Error> {
+    let room = ctx.breaker(provider, |it| it.room(Instant::now(), SIDE_BY_SIDE));
+    let Some(room) = room.filter(|room| 0 < *room) else {
         return Ok(0);
     };
-    let movement = movements::get(&mut tx, root, id)
-        .await?
-        .ok_or(Error::Stored("movement"))?;
+    let lease = Uuid::new_v4();
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
+    let due = movements::lease_due(&mut tx, (lease, ctx.lease_seconds), (provider, room)).await?;
+    let mut leased = Vec::new();
+    for (root, id, look_at) in due {
+        let movement = movements::get(&mut tx, root, id)
+            .await?
+            .ok_or(Error::Stored("movement"))?;
+        leased.push(Leased {
+            movement,
+            look_at,
+            lease,
+        });
+    }
     tx.commit().await?;
+    let looked_up = join_all(
+        leased
+            .iter()
+            .map(|it| chassis::traced("look_up_movements", one(ctx, it))),
+    )
+    .await;
+    for (done, it) in looked_up.into_iter().zip(&leased) {
+        if let Err(error) = done {
+            // One failure must not stop the others.
+            tracing::warn!(movement.id = %it.movement.movement_id, error = %chassis::Chain(&error), "a movement could not be looked up; it will be retried");
+        }
+    }
+    Ok(leased.len())
+}
 
-    let looked_up = look_up(ctx, &movement, "").await;
-    // Whatever came of it: decided, it is not looked up again; else later, and ever more rarely.
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::Root(root)).await?;
-    let pause = look_up_pause(movement.look_ups, ctx.look_up_seconds);
-    movements::look_up_later(&mut tx, (root, id), (lease, &look_at), pause).await?;
+/// Looks up one movement and schedules the next look-up.
+async fn one(ctx: &Ctx, leased: &Leased) -> Result<(), Error> {
+    let movement = &leased.movement;
+    let (root, id) = (movement.root_id, movement.movement_id);
+    let looked_up = look_up(ctx, movement, "").await;
+    // A decided movement is not looked up again. Otherwise the pause grows, but only if the book was read.
+    let reached = !matches!(looked_up, Ok(Looked::Unread));
+    let pause = if reached {
+        look_up_pause(movement.look_ups, ctx.look_up_seconds)
+    } else {
+        unreached_pause(ctx.look_up_seconds)
+    };
+    let lease = (leased.lease, leased.look_at.as_str());
+    let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
+    movements::look_up_later(&mut tx, (root, id), lease, (pause, reached)).await?;
     tx.commit().await?;
-    looked_up.map(|_| 1)
+    looked_up.map(|_| ())
 }

@@ -1,21 +1,20 @@
-//! Raises an alert for each refund that was not paid out in time, once: an error in the log, and a counter
-//! (REQ-062). What becomes of it is seen by `ListRefunds`.
+//! Raises an alert once for each refund that was not paid out in time: an error in the log, and a counter (REQ-062).
+//! `ListRefunds` shows its further course.
 
 use opentelemetry::global;
 use values::{AccountId, RefundId};
 
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{Tenant, enter, movements};
+use crate::store::{Tenant, movements};
 
-/// How many are told of in one step.
+/// Refunds reported per step.
 const BATCH: i64 = 50;
 
-/// Tells of refunds that are overdue; gives of how many.
+/// Reports overdue refunds; returns how many.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let now = ctx.clock.now().await?;
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let overdue = movements::take_overdue(&mut tx, now, BATCH).await?;
     for (root, refund, due_on) in &overdue {
         tracing::error!(

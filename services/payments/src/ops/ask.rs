@@ -1,10 +1,10 @@
-//! Asking a provider, and keeping what it says: the intent is written down before, the answer in a
-//! transaction of its own after (R1).
+//! Sending a movement to its provider and storing the answer. The intent is stored before the request, the answer
+//! afterwards in a transaction of its own (R1).
 
 use std::time::Duration;
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
@@ -13,26 +13,25 @@ use crate::domain::token::Token;
 use crate::error::Error;
 use crate::providers::{ChargeOrder, RefundOrder};
 use crate::store::movements::{self, Movement};
-use crate::store::{Tenant, enter, methods, outbox};
+use crate::store::{Tenant, methods, outbox};
 
-/// How long a provider is waited for; then nobody knows.
+/// Time limit for an answer of the provider; after it the outcome is unknown.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
-/// What is asked of a provider.
+/// A request to a provider.
 enum Order {
     Charge(ChargeOrder),
     Refund(RefundOrder),
 }
 
-/// Sends a movement that was written down and not sent yet; one that was sent stays as it is.
+/// Sends a movement that has not been sent yet; returns without sending if another worker has claimed it.
 pub async fn send(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
     let lease = (Uuid::new_v4(), ctx.lease_seconds);
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::Root(root)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
     let written = movements::get(&mut tx, root, id)
         .await?
         .ok_or(Error::Stored("movement"))?;
-    // Whoever can't ask leaves it to those who can.
+    // A process without this provider leaves the movement to one that has it.
     ctx.asked(&written)?;
     if !movements::begin_sending(&mut tx, root, id, lease).await? {
         tx.rollback().await?;
@@ -48,13 +47,12 @@ pub async fn send(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits until whoever is sending a movement has kept an answer, or for as long as that may take.
+/// Waits until the worker that sends a movement has stored an answer, but no longer than an answer may take.
 async fn sent_by_another(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
     const EVERY: Duration = Duration::from_millis(25);
     let waiting = async {
         loop {
-            let mut tx = ctx.db.begin().await?;
-            enter(&mut tx, Tenant::Root(root)).await?;
+            let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
             let movement = movements::get(&mut tx, root, id).await?;
             tx.commit().await?;
             let state = movement.ok_or(Error::Stored("movement"))?.state;
@@ -69,24 +67,24 @@ async fn sent_by_another(ctx: &Ctx, root: Uuid, id: Uuid) -> Result<(), Error> {
         .unwrap_or(Ok(()))
 }
 
-/// Asks for a movement once more with the same reference: its provider takes both for one.
+/// Asks for a movement once more with the same reference: its provider takes both for one. Gives what came of it, and
+/// whether it was answered.
 ///
 /// That this request did not leave us, or was refused, tells nothing of the one before: what that came
 /// to, the provider's book tells.
-pub async fn again(ctx: &Ctx, movement: &Movement) -> Result<Answer, Error> {
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::Root(movement.root_id)).await?;
+pub async fn again(ctx: &Ctx, movement: &Movement) -> Result<(Answer, bool), Error> {
+    let mut tx = ctx.db.begin_as(Tenant::Root(movement.root_id)).await?;
     movements::ask_again(&mut tx, movement.root_id, movement.movement_id).await?;
     let order = order(&mut tx, movement).await?;
     tx.commit().await?;
     let answer = answer(ctx, movement, &order).await?;
-    Ok(
-        if matches!(answer, Answer::NotSent | Answer::Refused { .. }) {
-            Answer::Unknown
-        } else {
-            answer
-        },
-    )
+    let answered = !matches!(answer, Answer::NotSent | Answer::Unknown);
+    let kept = if matches!(answer, Answer::NotSent | Answer::Refused { .. }) {
+        Answer::Unknown
+    } else {
+        answer
+    };
+    Ok((kept, answered))
 }
 
 async fn order(db: &mut PgConnection, movement: &Movement) -> Result<Order, Error> {
@@ -125,8 +123,8 @@ async fn answer(ctx: &Ctx, movement: &Movement, order: &Order) -> Result<Answer,
     Ok(answered.unwrap_or(Answer::Unknown))
 }
 
-/// Keeps what a provider said of a movement, to whoever holds a lease or to nobody in particular;
-/// tells whether that changed it.
+/// Stores a provider's answer to a movement, either for the holder of a lease or for nobody in particular. Returns
+/// whether it changed the movement.
 pub async fn keep(
     ctx: &Ctx,
     root: Uuid,
@@ -134,13 +132,12 @@ pub async fn keep(
     (answer, lease): (Answer, Option<Uuid>),
 ) -> Result<bool, Error> {
     let now = ctx.clock.now().await?;
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::Root(root)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
     let movement = movements::lock(&mut tx, root, id)
         .await?
         .ok_or(Error::Stored("movement"))?;
     let asked = movement.asked().ok_or(Error::Stored("currency"))?;
-    // Whoever has lost the lease does not know what was sent meanwhile.
+    // A worker that lost its lease can't know whether another has sent a request in the meantime.
     let answer = if answer == Answer::NotSent && movement.lease_token != lease {
         Answer::Unknown
     } else {
@@ -148,7 +145,7 @@ pub async fn keep(
     };
     let overturns = contradicts(movement.state, &answer) && movement.overturned_at.is_none();
     if overturns {
-        tracing::error!(movement.id = %id, state = movement.state.name(), ?answer, "the provider's book contradicts a final state");
+        tracing::error!(movement.id = %id, state = movement.state.name(), ?answer, "the provider's book contradicts a terminal state");
         overturn(&mut tx, &movement, now).await?;
     }
     let change = after(movement.state, asked, answer);
@@ -156,7 +153,7 @@ pub async fn keep(
     if let Some(change) = change {
         set(&mut tx, &movement, &change, now).await?;
         if !change.parked_reason.is_empty() {
-            tracing::error!(movement.id = %id, reason = change.parked_reason, "a movement is parked: the provider's book differs from what was asked for");
+            tracing::error!(movement.id = %id, reason = change.parked_reason, "a movement was parked, as the provider's book differs from the request; resolve it with ResolveMovement");
         }
     }
     tx.commit().await?;
@@ -166,8 +163,8 @@ pub async fn keep(
     Ok(changes)
 }
 
-/// Keeps that the provider's book contradicts a final state, for whoever has acted on that state. What a refund
-/// that came back had taken of its charge may be given back again.
+/// Records that the provider's book contradicts a terminal state, for consumers that have acted on it. A refund that
+/// was returned releases its reservation on the charge.
 async fn overturn(
     db: &mut PgConnection,
     movement: &Movement,
@@ -175,7 +172,7 @@ async fn overturn(
 ) -> Result<(), Error> {
     movements::set_overturned(db, movement.movement_id, Some(now), now).await?;
     if let Some(settled) = movement.settled_minor
-        && movement.kind == "REFUND"
+        && movement.gives_back_a_charge()
     {
         let (root, charge) = (movement.root_id, movement.subject_id);
         if !movements::reserve(db, root, charge, -settled).await? {
@@ -186,7 +183,7 @@ async fn overturn(
     Ok(())
 }
 
-/// Notes that a person has given back what a refused charge had taken after all: it is as it was.
+/// Records that an operator has returned the money which a refused charge had moved after all.
 pub async fn given_back(
     db: &mut PgConnection,
     movement: &Movement,
@@ -197,7 +194,7 @@ pub async fn given_back(
     Ok(())
 }
 
-/// Whether a provider says the contrary of what was final.
+/// Whether an answer contradicts a terminal state.
 const fn contradicts(state: State, answer: &Answer) -> bool {
     match answer {
         Answer::Moved { .. } => state.is_refused(),
@@ -206,7 +203,8 @@ const fn contradicts(state: State, answer: &Answer) -> bool {
     }
 }
 
-/// Changes a movement that is locked; what a refused refund had set aside is given back.
+/// Applies a change to a movement, which the caller has locked. A refused refund releases its reservation on the
+/// charge.
 pub async fn set(
     db: &mut PgConnection,
     movement: &Movement,
@@ -214,8 +212,8 @@ pub async fn set(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     movements::set(db, movement.movement_id, change, now).await?;
-    if movement.kind == "REFUND" {
-        // What was set aside becomes what has moved: all of it, none, or what the book says.
+    if movement.gives_back_a_charge() {
+        // The reservation is adjusted to the amount that moved: all of it, none, or the provider's figure.
         let moved = change.settled.map_or(0, |(money, _)| money.minor());
         let less = if change.state.is_final() {
             moved.saturating_sub(movement.amount_minor)

@@ -1,4 +1,6 @@
-//! Looking a movement up in its provider's book, until the book is definite (R2, R6).
+//! Looking up a movement in its provider's book until the outcome is definite (R2, R6).
+
+use std::time::Instant;
 
 use chrono::TimeDelta;
 
@@ -9,53 +11,102 @@ use crate::domain::token::Token;
 use crate::error::Error;
 use crate::providers::{Kind, Sought, Unavailable};
 use crate::store::movements::{self, Movement};
-use crate::store::{Tenant, enter, methods};
+use crate::store::{Tenant, methods, webhooks};
 
-/// Looks a movement up, by our reference or by the provider's id in a `hint`, and keeps what the book says;
-/// one that was never sent, and of which there is no hint that it was, is sent. Tells whether the book could
-/// be read: nothing is concluded from one that can't.
-pub async fn look_up(ctx: &Ctx, movement: &Movement, hint: &str) -> Result<bool, Error> {
+/// The outcome of a look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// The movement had not been sent, so it was sent now.
+    Sent,
+    /// The book was read, and what it lacks was asked for again and answered.
+    Read {
+        /// Whether that changed the movement.
+        changed: bool,
+    },
+    /// The book could not be read, or what it lacks was asked for again and nobody answered, or nothing may be sent in
+    /// reconcile-only mode: nothing is concluded, and it is looked up again soon.
+    Unread,
+}
+
+/// Looks up a movement by our reference, or by the provider's id in a `hint`, and stores the answer. A movement that
+/// has not been sent is sent, unless a hint suggests that it was. In reconcile-only mode nothing is sent.
+pub async fn look_up(ctx: &Ctx, movement: &Movement, hint: &str) -> Result<Looked, Error> {
     let (root, id) = (movement.root_id, movement.movement_id);
     if movement.state == State::Created && hint.is_empty() {
+        if chassis::reconciles_only() {
+            return Ok(Looked::Unread);
+        }
         ask::send(ctx, root, id).await?;
-        return Ok(true);
+        return Ok(Looked::Sent);
     }
     let provider = ctx.asked(movement)?;
     let mut sought = sought(ctx, movement).await?;
     if sought.provider_id.is_empty() {
-        // Whatever it names, its reference is compared with ours before it is believed (R5).
+        // A hint is not trusted: the reference of what it names is compared with ours (R5).
         hint.clone_into(&mut sought.provider_id);
     }
     let looking = provider.look_up(&sought);
     let looked = tokio::time::timeout(ask::PATIENCE, looking).await;
     let found = looked.unwrap_or(Err(Unavailable));
-    let read = found.is_ok();
-    let answer = match found {
-        Ok(Some(answer)) => answer,
+    let (answer, reached) = match found {
+        Ok(Some(answer)) => (answer, true),
         // What was accepted is not lost because a book does not show it, and a hint may be wrong.
-        Ok(None) if !matches!(movement.state, State::Sending | State::Unknown) => Answer::Unknown,
+        Ok(None) if !matches!(movement.state, State::Sending | State::Unknown) => {
+            (Answer::Unknown, true)
+        }
         Ok(None) => {
             let asked_for = AskedFor {
                 first: TimeDelta::seconds(movement.first_asked_for_seconds),
                 last: TimeDelta::seconds(movement.asked_for_seconds),
             };
             match absent(asked_for, provider.window()) {
+                Some(Absent::AskAgain) if chassis::reconciles_only() => {
+                    note(ctx, &movement.provider_code, true).await?;
+                    return Ok(Looked::Unread);
+                }
                 Some(Absent::AskAgain) => ask::again(ctx, movement).await?,
-                Some(Absent::NotSent) => Answer::Absent,
-                None => Answer::Unknown,
+                Some(Absent::NotSent) => (Answer::Absent, true),
+                None => (Answer::Unknown, true),
             }
         }
-        Err(Unavailable) => Answer::Unknown,
+        Err(Unavailable) => (Answer::Unknown, false),
     };
-    ask::keep(ctx, root, id, (answer, None)).await?;
-    Ok(read)
+    // Once, of all that was asked: a provider whose book can be read may still take no orders.
+    note(ctx, &movement.provider_code, reached).await?;
+    let changed = ask::keep(ctx, root, id, (answer, None)).await?;
+    Ok(if reached {
+        Looked::Read { changed }
+    } else {
+        Looked::Unread
+    })
 }
 
-/// What a provider looks a movement up by.
+/// Notes whether a provider could be reached. Where it can again, all that nobody knows of is looked up at once, and
+/// what its webhooks hint at (P6).
+async fn note(ctx: &Ctx, provider: &str, reached: bool) -> Result<(), Error> {
+    let recovered = ctx.breaker(provider, |it| {
+        if reached {
+            return it.reached();
+        }
+        it.missed(Instant::now());
+        false
+    });
+    if recovered != Some(true) {
+        return Ok(());
+    }
+    tracing::info!(provider, "a provider is reachable again");
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
+    movements::look_up_all(&mut tx, provider).await?;
+    webhooks::process_all(&mut tx, provider).await?;
+    tx.commit().await?;
+    ctx.wake.notify_waiters();
+    Ok(())
+}
+
+/// The keys by which a provider looks up a movement.
 pub async fn sought(ctx: &Ctx, movement: &Movement) -> Result<Sought, Error> {
     let root = movement.root_id;
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::Root(root)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
     let (charge_id, token) = if movement.kind == "REFUND" {
         let charge = movements::get(&mut tx, root, movement.subject_id).await?;
         let charge = charge.ok_or(Error::Stored("charge of a refund"))?;
@@ -79,7 +130,7 @@ pub async fn sought(ctx: &Ctx, movement: &Movement) -> Result<Sought, Error> {
     })
 }
 
-/// Whether its money comes or goes.
+/// Whether a movement is a charge or a refund.
 pub fn kind(movement: &Movement) -> Kind {
     if movement.kind == "REFUND" {
         Kind::Refund

@@ -1,6 +1,6 @@
-//! The root account that a request is about, and what it may pay by.
+//! The root account that a request concerns, and its catalogue entries.
 
-use sqlx::PgConnection;
+use chassis::PgConnection;
 use uuid::Uuid;
 use values::AccountId;
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::store::accounts::{self, Account};
 use crate::store::{Tenant, enter};
 
-/// The root account `id`; the transaction is then in its tenant.
+/// The root account `id`. Enters its tenant.
 pub async fn entered(db: &mut PgConnection, id: AccountId) -> Result<Account, Error> {
     let root = accounts::root_of(db, id.uuid())
         .await?
@@ -26,7 +26,7 @@ pub async fn entered(db: &mut PgConnection, id: AccountId) -> Result<Account, Er
         .ok_or(Error::AccountNotFound(id))
 }
 
-/// The root account that is asked about, in whose tenant the transaction then is; `None` for all.
+/// The root account asked about, whose tenant is entered; `None` for all accounts.
 pub async fn entered_or_all(
     db: &mut PgConnection,
     id: Option<AccountId>,
@@ -38,14 +38,14 @@ pub async fn entered_or_all(
     Ok(None)
 }
 
-/// The profile of an account.
+/// The profile of an account; `ProfileNotFound` if the catalogue lacks it.
 pub fn profile<'c>(catalogue: &'c Catalogue, account: &Account) -> Result<&'c Profile, Error> {
     catalogue
         .profile(&account.profile_code)
         .ok_or_else(|| Error::ProfileNotFound(account.profile_code.clone()))
 }
 
-/// The catalogue's method of this code.
+/// The catalogue's method with this code.
 pub fn method<'c>(
     catalogue: &'c Catalogue,
     field: &'static str,

@@ -1,4 +1,4 @@
-//! A dispute as its provider's book has it, taken over.
+//! Synchronization of disputes from the provider's book.
 
 use uuid::Uuid;
 
@@ -6,27 +6,31 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::providers::Contested;
 use crate::store::disputes::{Dispute, Kept};
-use crate::store::{Tenant, disputes, enter, movements, outbox};
+use crate::store::{Tenant, disputes, movements, outbox};
 
-/// What came of it.
+/// The outcome of a synchronization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// It is known here as the book has it: the charge.
-    Known(Uuid),
-    /// It is about no charge of ours.
+    /// The dispute is up to date.
+    Known {
+        /// Its charge.
+        charge: Uuid,
+        /// Whether this changed it.
+        changed: bool,
+    },
+    /// The dispute concerns no charge of ours.
     NotOurs,
-    /// The book can't be read.
+    /// The provider's book can't be read.
     Unavailable,
 }
 
-/// How often a dispute is read anew that another reading has changed meanwhile.
+/// Retries after concurrent reads of the same dispute.
 const TRIES: u32 = 5;
 
-/// Reads a dispute from its provider's book and keeps it: the last reading that began counts.
+/// Reads a dispute from its provider and stores it. Of concurrent reads, the last one that began wins.
 pub async fn take(ctx: &Ctx, provider: &str, id: &str) -> Result<Taken, Error> {
     for _ in 0..TRIES {
-        let mut tx = ctx.db.begin().await?;
-        enter(&mut tx, Tenant::All).await?;
+        let mut tx = ctx.db.begin_as(Tenant::All).await?;
         let seen = disputes::revision(&mut tx, provider, id).await?;
         tx.commit().await?;
         let Ok(found) = ctx.provider(provider)?.dispute(id).await else {
@@ -43,7 +47,7 @@ pub async fn take(ctx: &Ctx, provider: &str, id: &str) -> Result<Taken, Error> {
     Ok(Taken::Unavailable)
 }
 
-/// Keeps what a book said when the dispute's revision was `seen`; `None` when it has changed since.
+/// Stores a dispute as read when its stored revision was `seen`; `None` if it has changed since.
 async fn keep(
     ctx: &Ctx,
     provider: &str,
@@ -51,8 +55,7 @@ async fn keep(
     seen: i32,
 ) -> Result<Option<Taken>, Error> {
     let now = ctx.clock.now().await?;
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let ids = [said.charge_id.clone()];
     let charge = movements::of_provider(&mut tx, provider, None, &ids).await?;
     let Some(charge) = charge.filter(|it| it.kind == "CHARGE") else {
@@ -73,11 +76,17 @@ async fn keep(
         created_at: said.opened_at,
         updated_at: now,
     };
-    match disputes::keep(&mut tx, &dispute, seen).await? {
-        Kept::Changed(id) => outbox::insert(&mut tx, charge.root_id, id).await?,
-        Kept::Same => {}
+    let changed = match disputes::keep(&mut tx, &dispute, seen).await? {
+        Kept::Changed(id) => {
+            outbox::insert(&mut tx, charge.root_id, id).await?;
+            true
+        }
+        Kept::Same => false,
         Kept::Overtaken => return Ok(None),
-    }
+    };
     tx.commit().await?;
-    Ok(Some(Taken::Known(charge.movement_id)))
+    Ok(Some(Taken::Known {
+        charge: charge.movement_id,
+        changed,
+    }))
 }

@@ -1,4 +1,4 @@
-//! What providers' HTTP APIs have in common.
+//! Parts shared by the providers' HTTP APIs.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use reqwest::StatusCode;
 use ring::hmac;
 use serde_json::Value;
 
-/// Longer than a provider is waited for: whoever waits gives up first.
+/// Longer than callers wait for a provider, so that a caller always gives up first.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What came of a request.
+/// The outcome of an HTTP request.
 pub enum Sent {
-    /// It certainly did not leave us.
+    /// It certainly was not sent.
     Not,
-    /// Nobody knows whether it arrived, or what came of it.
+    /// Whether it arrived, and with what result, is unknown.
     Unknown,
-    /// An answer that reads.
+    /// A well-formed response.
     Answered(StatusCode, Value),
 }
 
-/// A client that follows no redirects.
+/// An HTTP client that follows no redirects.
 pub fn client() -> reqwest::Result<reqwest::Client> {
-    // Two ways to do TLS are compiled in; whoever was first has chosen.
+    // Two TLS backends are compiled in; a failure means that one was already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .timeout(TIMEOUT)
@@ -44,12 +44,12 @@ pub async fn send(request: reqwest::RequestBuilder) -> Sent {
     }
 }
 
-/// A text in an answer.
+/// A text field of a response.
 pub fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
     value.pointer(pointer).and_then(Value::as_str)
 }
 
-/// Whether `sum`, in hex, is the HMAC-SHA256 of `signed` by `secret`; an empty secret signs nothing.
+/// Whether `sum`, in hex, is the HMAC-SHA256 of `signed` with `secret`. Always false with an empty secret.
 pub fn is_signed(secret: &str, signed: &[u8], sum: &str) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     !secret.is_empty() && unhex(sum).is_some_and(|sum| hmac::verify(&key, signed, &sum).is_ok())

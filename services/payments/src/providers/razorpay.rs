@@ -1,9 +1,9 @@
-//! Razorpay, by its HTTP API: payment links for UPI, net banking and cards, orders with recurring payments for
-//! saved mandates, refunds.
+//! Razorpay, through its HTTP API: payment links for UPI, net banking and cards; orders with recurring payments for
+//! mandates; refunds.
 //!
-//! A token is `upi`, `netbanking` or `card`, of which the payer is asked each time on a page of Razorpay's, or
-//! `cust_…-token_…`: a mandate of a customer whose notes name the account as `perdiem_account`. What is asked
-//! carries our reference as `reference_id` or `receipt`, each unique at Razorpay, and in notes.
+//! A token is either `upi`, `netbanking` or `card`, in which case the customer pays each charge on a Razorpay page, or
+//! `cust_…-token_…`: a mandate of a customer whose notes name the account as `perdiem_account`. Requests carry our
+//! reference as `reference_id` or `receipt`, each unique at Razorpay, and in the notes.
 
 use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,18 +22,18 @@ use super::{
 use crate::domain::movement::Answer;
 use crate::domain::token::Token;
 
-/// Hours for which a payer may pay by a link.
+/// Hours for which a payment link is valid.
 const LINK_HOURS: i64 = 24;
-/// Minutes after its creation within which a payment by a mandate is captured when its bank says so; one that is
-/// authorised later is paid back by Razorpay.
+/// Minutes within which a mandate payment is captured once its bank confirms it. Razorpay refunds payments that are
+/// authorized later.
 const CAPTURE_MINUTES: i64 = 12;
-/// How long a payment that failed may still be captured: with room for clocks that differ.
+/// How long a failed payment may still be captured, with a margin for clock skew.
 const UNDECIDED: TimeDelta = TimeDelta::minutes(CAPTURE_MINUTES + 10);
-/// The most entries of a page of a list.
+/// Entries per page of a list.
 const PAGE: usize = 100;
-/// The most pages of a book that are read.
+/// Maximum of pages read from a book.
 const PAGES_MAX: usize = 1_000;
-/// Where our reference stands in an object.
+/// JSON pointer to our reference in an object's notes.
 const NOTE: &str = "/notes/perdiem_reference";
 
 /// Razorpay.
@@ -42,26 +42,26 @@ pub struct Razorpay {
     url: String,
     key_id: String,
     key_secret: String,
-    /// Where a payer is sent after paying, where the charge names nothing; empty for nowhere.
+    /// Page that the customer returns to if the charge names none; empty for none.
     return_url: String,
 }
 
-/// What a token stands for.
+/// The meaning of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way<'t> {
-    /// A method that the payer is asked for on a page.
+    /// A payment method that the customer uses on a payment page.
     Asked(&'t str),
     /// A mandate.
     Saved {
-        /// Whose it is.
+        /// Razorpay's customer id.
         customer: &'t str,
-        /// Its id.
+        /// Razorpay's token id.
         token: &'t str,
     },
 }
 
 impl<'t> Way<'t> {
-    /// What `token` stands for; `None` for none of Razorpay's.
+    /// Parses `token`; `None` if it is not a Razorpay token.
     fn of(token: &'t Token) -> Option<Self> {
         let text = token.as_str();
         if METHODS.contains(&text) {
@@ -78,11 +78,11 @@ impl<'t> Way<'t> {
     }
 }
 
-/// Methods of which a page asks.
+/// Payment methods that the customer uses on a payment page.
 const METHODS: [&str; 3] = ["upi", "netbanking", "card"];
 
 impl Razorpay {
-    /// Razorpay at `url`, with a key, and where payers are sent after paying.
+    /// Creates a client for Razorpay at `url` with an API key and a default return page.
     pub fn new(
         url: &str,
         (key_id, key_secret): (&str, &str),
@@ -114,13 +114,13 @@ impl Razorpay {
         let request = self.http.get(format!("{}{path}", self.url)).query(query);
         match self.send(request).await {
             Sent::Answered(status, body) if status.is_success() => Ok(Some(body)),
-            // What does not exist is a bad request here.
+            // Razorpay answers 400 for an id that does not exist.
             Sent::Answered(StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST, _) => Ok(None),
             Sent::Answered(..) | Sent::Not | Sent::Unknown => Err(Unavailable),
         }
     }
 
-    /// A list that an answer holds under a name.
+    /// A list under a named field of a response.
     async fn list(
         &self,
         path: &str,
@@ -132,7 +132,7 @@ impl Razorpay {
         items.cloned().ok_or(Unavailable)
     }
 
-    /// The link of our reference.
+    /// The payment link with our reference.
     async fn link(&self, reference: Uuid) -> Result<Option<Value>, Unavailable> {
         let query = [("reference_id", reference.to_string())];
         let found = self
@@ -144,7 +144,7 @@ impl Razorpay {
         Ok(ours.next())
     }
 
-    /// The order of our reference, and what was tried to pay it.
+    /// The order with our reference, and the attempts to pay it.
     async fn order(&self, reference: Uuid) -> Result<Option<(String, Vec<Value>)>, Unavailable> {
         let query = [("receipt", reference.to_string())];
         let found = self.list("/v1/orders", &query, "items").await?;
@@ -159,7 +159,7 @@ impl Razorpay {
         Ok(Some((id.to_owned(), payments)))
     }
 
-    /// The refund of our reference.
+    /// The refund with our reference.
     async fn refund_of(&self, charge: &str, reference: Uuid) -> Result<Option<Value>, Unavailable> {
         let path = format!("/v1/payments/{charge}/refunds");
         let query = [("count", PAGE.to_string())];
@@ -171,7 +171,8 @@ impl Razorpay {
         Ok(ours.next())
     }
 
-    /// Asks the payer on a page. A second link with one reference is refused, so that the first counts.
+    /// Creates a payment link for the customer. Razorpay refuses a second link with the same reference, so the first
+    /// one counts.
     async fn ask(&self, asked: &ChargeOrder, method: &str) -> Answer {
         if asked.unattended {
             return refused("AUTHENTICATION_REQUIRED");
@@ -195,7 +196,7 @@ impl Razorpay {
         }
     }
 
-    /// Charges a mandate. An order is paid at most once, however often it is tried.
+    /// Charges a mandate. An order is paid at most once, even if the request is repeated.
     async fn take(&self, asked: &ChargeOrder, (customer, token): (&str, &str)) -> Answer {
         let Ok(now) = Clock::System.now().await else {
             return Answer::NotSent;
@@ -208,7 +209,7 @@ impl Razorpay {
         let order = match self.post("/v1/orders", &order_request(asked)).await {
             Sent::Answered(status, it) if status.is_success() => it,
             Sent::Answered(StatusCode::BAD_REQUEST, it) => return refused(&reason(&it)),
-            // An order moves no money.
+            // A failed order creation moves no money.
             Sent::Answered(..) | Sent::Not | Sent::Unknown => return Answer::NotSent,
         };
         let Some(order) = text(&order, "/id") else {
@@ -218,14 +219,14 @@ impl Razorpay {
         match self.list(&path, &[], "items").await {
             Ok(tried) if !tried.is_empty() => return paid(asked.reference, &tried, now),
             Ok(_) => {}
-            // An earlier request may have been carried out.
+            // An earlier request may have succeeded.
             Err(Unavailable) => return Answer::Unknown,
         }
         let body = recurring_request(asked, &payer, (order, customer, token));
         let sent = self.post("/v1/payments/create/recurring", &body).await;
         let payment = match sent {
             Sent::Answered(status, it) if status.is_success() => it,
-            // Another process may have been first.
+            // Another process may have been faster.
             Sent::Answered(StatusCode::BAD_REQUEST, it) => {
                 return match self.list(&path, &[], "items").await {
                     Ok(tried) if tried.is_empty() => refused(&reason(&it)),
@@ -250,7 +251,7 @@ impl Razorpay {
         }
     }
 
-    /// All that was made in a stretch of time, newest first as Razorpay gives it.
+    /// Everything created in a time range, newest first, as Razorpay returns it.
     async fn made(
         &self,
         path: &str,
@@ -261,7 +262,7 @@ impl Razorpay {
         for page in 0..PAGES_MAX {
             let query = [
                 ("from", from.timestamp().to_string()),
-                // Its end is included.
+                // Razorpay includes the end of the range.
                 ("to", (until.timestamp() - 1).to_string()),
                 ("count", PAGE.to_string()),
                 ("skip", (page * PAGE).to_string()),
@@ -277,7 +278,7 @@ impl Razorpay {
     }
 }
 
-/// The request of a payment link.
+/// The request for a payment link.
 fn link_request(
     asked: &ChargeOrder,
     method: &str,
@@ -306,7 +307,7 @@ fn link_request(
     body
 }
 
-/// The request of an order: with one receipt there is one.
+/// The request for an order. The unique receipt prevents a second order with the same reference.
 fn order_request(asked: &ChargeOrder) -> Value {
     json!({
         "amount": asked.money.minor(),
@@ -319,7 +320,7 @@ fn order_request(asked: &ChargeOrder) -> Value {
     })
 }
 
-/// The request of a payment by a mandate.
+/// The request for a mandate payment.
 fn recurring_request(
     asked: &ChargeOrder,
     payer: &Value,
@@ -339,7 +340,7 @@ fn recurring_request(
     })
 }
 
-/// The request of a refund.
+/// The request for a refund.
 fn refund_request(asked: &RefundOrder) -> Value {
     json!({
         "amount": asked.money.minor(),
@@ -354,7 +355,7 @@ fn is_signed(order: &str, payment: &str, signature: &str, secret: &str) -> bool 
     api::is_signed(secret, format!("{order}|{payment}").as_bytes(), signature)
 }
 
-/// Why Razorpay refuses, in our words: its reason in capitals, else its code.
+/// The refusal reason in our format: Razorpay's reason in upper case, or else its error code.
 fn reason(it: &Value) -> String {
     let told = [
         "/error/reason",
@@ -371,7 +372,7 @@ fn reason(it: &Value) -> String {
     }
 }
 
-/// A refusal for a reason, after some of which the same method may succeed.
+/// A refusal; some reasons allow a retry with the same method.
 fn refused(reason: &str) -> Answer {
     let retryable = matches!(
         reason,
@@ -386,7 +387,7 @@ fn refused(reason: &str) -> Answer {
     }
 }
 
-/// What a link says.
+/// The answer that a payment link gives.
 fn link(it: &Value) -> Answer {
     let Some(id) = text(it, "/id") else {
         return Answer::Unknown;
@@ -417,11 +418,11 @@ fn link(it: &Value) -> Answer {
     }
 }
 
-/// What the payments of an order say, of which at most one is captured. One that failed for no reason of its
-/// payer may be captured yet, when its bank answers late.
+/// The answer that the payments of an order give, of which at most one is captured. A failure that the customer did not
+/// cause may still be captured if the bank answers late.
 fn paid(reference: Uuid, tried: &[Value], now: DateTime<Utc>) -> Answer {
     let of = |status: &str| tried.iter().find(|it| text(it, "/status") == Some(status));
-    // One that was paid back without having been captured was authorised too late.
+    // A payment that was refunded without a capture was authorized too late.
     let captured = |it: &&Value| it.pointer("/captured") != Some(&Value::Bool(false));
     if let Some(it) = of("captured").or_else(|| of("refunded").filter(captured)) {
         let moved = text(it, "/id").and_then(|id| {
@@ -452,7 +453,7 @@ fn paid(reference: Uuid, tried: &[Value], now: DateTime<Utc>) -> Answer {
     }
 }
 
-/// What a refund says.
+/// The answer that a refund gives.
 fn refund(it: &Value) -> Answer {
     let Some(id) = text(it, "/id") else {
         return Answer::Unknown;
@@ -473,14 +474,14 @@ fn refund(it: &Value) -> Answer {
     }
 }
 
-/// Money that has moved; `None` when it does not read.
+/// An answer for moved money; `None` if a field is malformed.
 fn moved((id, reference): (&str, &str), (it, currency): (&Value, &str)) -> Option<Answer> {
     let currency: Currency = currency.parse().ok()?;
     let minor = it.pointer("/amount").and_then(Value::as_i64)?;
     let created = it.pointer("/created_at").and_then(Value::as_i64)?;
     Some(Answer::Moved {
         provider_id: id.to_owned(),
-        // One that is not ours has none of ours.
+        // A movement that is not ours has no reference of ours.
         reference: Uuid::try_parse(reference).unwrap_or_default(),
         money: Money::from_minor(minor, currency),
         at: DateTime::from_timestamp(created, 0)?,
@@ -541,7 +542,7 @@ impl Provider for Razorpay {
                 .json(&refund_request(asked));
             match self.send(request).await {
                 Sent::Answered(status, it) if status.is_success() => refund(&it),
-                // An earlier request may have been carried out.
+                // An earlier request may have succeeded.
                 Sent::Answered(StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, it) => {
                     match self.refund_of(&asked.charge_id, asked.reference).await {
                         Ok(Some(first)) => refund(&first),
@@ -566,7 +567,7 @@ impl Provider for Razorpay {
                     if let Some(found) = self.link(sought.reference).await? {
                         return Ok(Some(link(&found)));
                     }
-                    // An order that nobody has tried to pay moves no money.
+                    // An order without a payment attempt moves no money.
                     let order = self.order(sought.reference).await?;
                     let tried = order.filter(|(_, tried)| !tried.is_empty());
                     let now = Clock::System.now().await.map_err(|_| Unavailable)?;
@@ -624,7 +625,7 @@ impl Provider for Razorpay {
     }
 }
 
-/// What a mandate stands for; `None` for one that can't be charged.
+/// The description of a mandate; `None` if it is not confirmed for recurring charges.
 fn instrument(token: &Value) -> Option<Instrument> {
     let confirmed = match text(token, "/recurring_details/status") {
         Some(status) => status == "confirmed",
@@ -652,7 +653,7 @@ fn instrument(token: &Value) -> Option<Instrument> {
     })
 }
 
-/// A dispute; `None` when it does not read.
+/// A dispute; `None` if a field is malformed.
 fn contested(it: &Value) -> Option<Contested> {
     let currency: Currency = text(it, "/currency")?.parse().ok()?;
     let number = |pointer: &str| it.pointer(pointer).and_then(Value::as_i64);
@@ -680,7 +681,7 @@ fn contested(it: &Value) -> Option<Contested> {
     })
 }
 
-/// A payment or refund of ours as an entry of a book; others share the account and are not ours to judge.
+/// A book entry for a payment or refund of ours; `None` for those of other systems that share the account.
 fn entry(kind: Kind, it: &Value, now: DateTime<Utc>) -> Option<BookEntry> {
     let currency: Currency = text(it, "/currency")?.parse().ok()?;
     let reference = Uuid::try_parse(text(it, NOTE)?).ok()?;
@@ -714,7 +715,7 @@ mod tests {
         }
     }
 
-    /// Each field with the kind of its value, but what a caller names himself.
+    /// Each field with the type of its value, except those that a caller names freely.
     fn shape(value: &Value) -> BTreeSet<String> {
         fn add(path: &str, value: &Value, shape: &mut BTreeSet<String>) {
             match value {
@@ -735,7 +736,7 @@ mod tests {
         all
     }
 
-    /// That a request has fields of the samples only, of the same kinds.
+    /// Asserts that a request has only fields of the samples, with the same types.
     fn within(request: &Value, samples: &[Value]) {
         let known: BTreeSet<String> = samples.iter().flat_map(shape).collect();
         let ours = shape(request);
@@ -743,7 +744,7 @@ mod tests {
         assert!(unknown.is_empty(), "{unknown:?}");
     }
 
-    // The samples are those of razorpay.com/docs, each with its page.
+    // The samples are from razorpay.com/docs; each names its page.
 
     #[test]
     fn a_link_is_asked_for_as_in_the_sample() {
@@ -764,7 +765,7 @@ mod tests {
             *shown,
             json!({"netbanking": false, "card": false, "upi": true, "wallet": false})
         );
-        // A reference may have forty characters.
+        // Razorpay limits a reference to forty characters.
         assert_eq!(request["reference_id"], REFERENCE_OF_OURS);
     }
 
@@ -903,7 +904,7 @@ mod tests {
         assert_eq!(said(&["failed"]), refused("INSUFFICIENT_FUNDS"));
         assert_eq!(said(&["something_new"]), Answer::Unknown);
         assert_eq!(said(&[]), Answer::Unknown);
-        // Its bank may answer late, unless the payer is the reason.
+        // The bank may answer late, unless the customer caused the failure.
         let soon = DateTime::from_timestamp(1_600_857_000, 0).unwrap();
         let mut failed = tried("failed");
         assert!(matches!(
@@ -912,7 +913,7 @@ mod tests {
         ));
         failed["error_source"] = json!("customer");
         assert_eq!(paid(ours, &[failed], soon), refused("INSUFFICIENT_FUNDS"));
-        // Too late: it was paid back.
+        // The payment was authorized too late and refunded.
         let mut late = tried("refunded");
         assert!(matches!(said(&["refunded"]), Answer::Moved { .. }));
         late["captured"] = json!(false);

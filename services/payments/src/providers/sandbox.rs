@@ -1,9 +1,8 @@
-//! The embedded provider: its tokens decide the outcome, and it keeps a book of its own.
+//! The sandbox provider: its tokens determine the outcome, and it keeps a book of its own.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use sqlx::PgPool;
 use uuid::Uuid;
 use values::Money;
 
@@ -14,51 +13,51 @@ use super::{
 use crate::domain::movement::Answer;
 use crate::domain::token::Token;
 use crate::store::sandbox::{self, Booked};
-use chassis::Clock;
+use chassis::{Clock, Database};
 
-/// How long a person takes to confirm.
+/// Time until a simulated customer confirms.
 const CONFIRMED_AFTER: TimeDelta = TimeDelta::minutes(1);
-/// How long a slow method takes.
+/// Settlement time of a slow method.
 const SETTLED_AFTER: TimeDelta = TimeDelta::days(2);
 
-/// The embedded provider. Tokens begin with what becomes of a charge by them:
+/// The sandbox provider. The prefix of a token determines the outcome of its charges:
 ///
 /// | token | the charge |
 /// |---|---|
 /// | `tok_ok…` | succeeds |
 /// | `tok_declined_REASON` | is declined for that reason, such as `insufficient_funds` |
 /// | `tok_fails_N…` | is declined N times, then succeeds |
-/// | `tok_3ds_ok…`, `tok_3ds_failed…` | waits a minute for the person |
-/// | `tok_slow_ok…`, `tok_slow_bounced…` | waits two days |
-/// | `tok_duplicate…` | succeeds, and arrives twice: it is booked once |
-/// | `tok_timeout_after…` | succeeds, and nobody is told |
-/// | `tok_timeout_declined…` | is declined, and nobody is told |
-/// | `tok_timeout_before…` | is lost on its way; asked again, it succeeds |
-/// | `tok_wrong_amount…` | takes one minor unit more than was asked for |
-/// | `tok_down…` | is never sent: the provider can't be reached |
+/// | `tok_3ds_ok…`, `tok_3ds_failed…` | waits a minute for the customer to confirm |
+/// | `tok_slow_ok…`, `tok_slow_bounced…` | settles after two days |
+/// | `tok_duplicate…` | succeeds; the request arrives twice and is booked once |
+/// | `tok_timeout_after…` | succeeds, but the answer is lost |
+/// | `tok_timeout_declined…` | is declined, but the answer is lost |
+/// | `tok_timeout_before…` | gets lost; a repeated request succeeds |
+/// | `tok_wrong_amount…` | takes one minor unit too much |
+/// | `tok_down…` | is never sent, as the provider is unreachable |
 /// | `tok_refund_fails_N…` | succeeds; its first N refunds are declined |
-/// | `tok_refund_expired…` | succeeds; its refunds are declined for good, as the card has expired |
-/// | `tok_refund_timeout…` | succeeds; its refunds succeed, and nobody is told |
+/// | `tok_refund_expired…` | succeeds; its refunds are permanently declined, as the card has expired |
+/// | `tok_refund_timeout…` | succeeds; its refunds succeed, but the answer is lost |
 ///
-/// A network at the end (`tok_ok_mastercard`) is the card's; without one it is a VISA. Any other
-/// token is refused when it is added.
+/// A card network at the end (`tok_ok_mastercard`) sets the network; the default is VISA. Any other token is refused
+/// when it is added.
 pub struct Sandbox {
-    /// Its own book, in transactions of its own.
-    db: PgPool,
-    /// What makes slow things happen.
+    /// Connection to its book, separate from the caller's transaction.
+    db: Database,
+    /// Clock that decides pending requests.
     clock: Clock,
 }
 
-/// What becomes of a request.
+/// The planned outcome of a request.
 struct Plan {
-    /// How it is booked; `LOST` for a request that did not arrive, which nobody can look up.
+    /// State in the book. `LOST` means that the request did not arrive; it can't be looked up.
     state: &'static str,
     decline_reason: String,
-    /// After how long a pending one is decided, and how.
+    /// For a pending request: time until its decision, and its final state.
     decided: Option<(TimeDelta, &'static str)>,
-    /// Whether the answer arrives.
+    /// Whether the answer reaches the caller.
     answered: bool,
-    /// Minor units that it takes beyond what was asked for.
+    /// Minor units taken in addition to the amount asked for.
     more: i64,
 }
 
@@ -96,7 +95,7 @@ impl Plan {
     }
 }
 
-/// What becomes of a charge by `token`, the `earlier`th by it.
+/// The outcome of a charge with `token`, given the number of `earlier` charges with it.
 fn charge_plan(token: &str, earlier: i64) -> Plan {
     let token = without_network(token);
     let times = |prefix: &str| {
@@ -135,7 +134,7 @@ fn charge_plan(token: &str, earlier: i64) -> Plan {
     }
 }
 
-/// What becomes of a refund of a charge by `token`, the `earlier`th of it.
+/// The outcome of a refund of a charge with `token`, given the number of `earlier` refunds of it.
 fn refund_plan(token: &str, earlier: i64) -> Plan {
     let token = without_network(token);
     if let Some(rest) = token.strip_prefix("tok_refund_fails_") {
@@ -151,7 +150,7 @@ fn refund_plan(token: &str, earlier: i64) -> Plan {
     Plan::booked("SUCCEEDED")
 }
 
-/// A token's network, from its end.
+/// The card network at the end of a token.
 fn network(token: &str) -> &'static str {
     const NETWORKS: [&str; 5] = ["VISA", "MASTERCARD", "RUPAY", "AMEX", "DINERS"];
     let end = token.rsplit('_').next().unwrap_or_default().to_uppercase();
@@ -169,12 +168,12 @@ fn without_network(token: &str) -> &str {
 }
 
 impl Sandbox {
-    /// A provider with its book in `db`, whose time is told by `clock`.
-    pub const fn new(db: PgPool, clock: Clock) -> Self {
+    /// Creates the provider with its book in `db` and its time from `clock`.
+    pub const fn new(db: Database, clock: Clock) -> Self {
         Self { db, clock }
     }
 
-    /// Books a request, unless its reference is booked, and answers it.
+    /// Books a request, unless its reference is known, and answers it.
     async fn ask(
         &self,
         kind: Kind,
@@ -221,7 +220,7 @@ impl Sandbox {
     }
 }
 
-/// What the book says, as an answer.
+/// The answer that a book entry gives.
 fn said(booked: &Booked) -> Answer {
     let money = booked
         .currency
@@ -258,7 +257,7 @@ impl Provider for Sandbox {
         TimeDelta::hours(24)
     }
 
-    // Its tokens stand for what becomes of a charge, and are everybody's.
+    // Sandbox tokens belong to nobody, so every account can use them.
     fn attach<'a>(
         &'a self,
         token: &'a Token,
@@ -311,9 +310,8 @@ impl Provider for Sandbox {
 
     fn refund<'a>(&'a self, order: &'a RefundOrder) -> BoxFuture<'a, Answer> {
         async move {
-            let charge = async {
-                sandbox::get(&mut *self.db.acquire().await?, order.charge_reference).await
-            };
+            let charge =
+                async { sandbox::get(&mut self.db.acquire().await?, order.charge_reference).await };
             match charge.await {
                 Ok(Some(charge)) => {
                     let keys = (order.reference, Some(charge.provider_key));
@@ -349,7 +347,7 @@ impl Provider for Sandbox {
         .boxed()
     }
 
-    // Nobody contests what it books.
+    // The sandbox has no disputes.
     fn disputes(&self, _: DateTime<Utc>) -> BoxFuture<'_, Result<Vec<String>, Unavailable>> {
         async { Ok(Vec::new()) }.boxed()
     }

@@ -1,8 +1,7 @@
-//! Stripe, by its HTTP API: customers, payment methods, payment intents, refunds.
+//! Stripe, through its HTTP API: customers, payment methods, payment intents and refunds.
 //!
-//! What is asked carries our reference twice: as idempotency key, so that asking again is the same
-//! request for at least a day, and as metadata, so that its book can be read by it. The version of the
-//! API is pinned.
+//! A request carries our reference twice: as the idempotency key, so that repeated requests are deduplicated for at
+//! least a day, and as metadata, by which the book is searched. The API version is pinned.
 
 use chassis::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,9 +20,9 @@ use super::{
 use crate::domain::movement::Answer;
 use crate::domain::token::Token;
 
-/// The version of the API that answers are read by.
+/// API version of requests and responses.
 const VERSION: &str = "2024-06-20";
-/// The most pages of a book that are read.
+/// Maximum of pages read from a book.
 const PAGES_MAX: usize = 1_000;
 
 /// Stripe.
@@ -31,12 +30,12 @@ pub struct Stripe {
     http: reqwest::Client,
     url: String,
     key: String,
-    /// Where a person is sent after confirming, where the charge names nothing; empty for nowhere.
+    /// Page that the customer returns to if the charge names none; empty for none.
     return_url: String,
 }
 
 impl Stripe {
-    /// Stripe at `url`, with a secret key, and where people are sent after confirming.
+    /// Creates a client for Stripe at `url` with a secret key and a default return page.
     pub fn new(url: &str, key: &str, return_url: &str) -> Result<Self, Box<dyn std::error::Error>> {
         Ok(Self {
             http: api::client()?,
@@ -81,7 +80,7 @@ impl Stripe {
             .ok_or_else(|| NotAttached::Refused("UNKNOWN_TOKEN".to_owned()))
     }
 
-    /// Gives a payment method a customer, without which it could be charged only once.
+    /// Attaches a payment method to a customer; otherwise Stripe would allow only one charge with it.
     async fn own(&self, token: &Token, owner: Uuid) -> Result<(), NotAttached> {
         let key = |what: String| Uuid::new_v5(&owner, what.as_bytes());
         let form = [("metadata[perdiem_account]", owner.simple().to_string())];
@@ -101,7 +100,7 @@ impl Stripe {
         accepted(attached).map(|_| ())
     }
 
-    /// That a customer is an account's: a token of somebody else is nobody's to charge.
+    /// Checks that a customer belongs to this account, so that nobody can charge another account's token.
     async fn check_owner(&self, customer: &str, owner: Uuid) -> Result<(), NotAttached> {
         let path = format!("/v1/customers/{customer}");
         let found = self.get(&path, &[]).await;
@@ -115,7 +114,7 @@ impl Stripe {
         Err(NotAttached::Refused("TOKEN_OF_ANOTHER_ACCOUNT".to_owned()))
     }
 
-    /// All pages of a list, newest first as Stripe gives them.
+    /// All pages of a list, newest first, as Stripe returns it.
     async fn list(&self, path: &str, query: &[(&str, String)]) -> Result<Vec<Value>, Unavailable> {
         let mut all: Vec<Value> = Vec::new();
         for _ in 0..PAGES_MAX {
@@ -136,7 +135,7 @@ impl Stripe {
         Err(Unavailable)
     }
 
-    /// The customer whose method was charged; `None` where neither is known any more.
+    /// The customer of the charged method; `None` if the method or its customer is unknown.
     async fn customer_of(&self, sought: &Sought) -> Result<Option<String>, Unavailable> {
         let Some(token) = &sought.token else {
             return Ok(None);
@@ -153,7 +152,7 @@ impl Stripe {
             Kind::Charge => "/v1/payment_intents",
             Kind::Refund => "/v1/refunds",
         };
-        // A hint may name what belongs to it, such as its charge.
+        // A hint may name a related object instead, such as the charge of an intent.
         let names_it = match sought.kind {
             Kind::Charge => sought.provider_id.starts_with("pi_"),
             Kind::Refund => sought.provider_id.starts_with("re_"),
@@ -162,10 +161,10 @@ impl Stripe {
             let path = format!("{collection}/{}", sought.provider_id);
             return self.get(&path, &[]).await;
         }
-        // Its search is behind by up to a minute and not for everybody; its lists are neither.
+        // Stripe's search lags by up to a minute and is not available to every account, so lists are used.
         let query = match sought.kind {
             Kind::Charge => {
-                // The time of the world, whatever a test clock says: it is Stripe's.
+                // System time even with a test clock, since the times are Stripe's.
                 let now = Clock::System.now().await.map_err(|_| Unavailable)?;
                 let since = now - sought.asked_for.first - SKEW;
                 let until = now - sought.asked_for.last + SKEW;
@@ -173,7 +172,7 @@ impl Stripe {
                     ("created[gte]", since.timestamp().to_string()),
                     ("created[lte]", until.timestamp().to_string()),
                 ];
-                // Of one customer there are few, however many others pay at the same time.
+                // Restricting to the customer keeps the list short, however many others pay at the same time.
                 query.extend(self.customer_of(sought).await?.map(|it| ("customer", it)));
                 query
             }
@@ -187,14 +186,14 @@ impl Stripe {
         if found.next().is_some() {
             tracing::error!(
                 movement.reference = reference,
-                "Stripe has two movements with one reference"
+                "Stripe has two objects with the same reference"
             );
         }
         Ok(first)
     }
 
-    /// What an answer to a charge says. An intent that is over is cancelled before it counts as refused: whoever
-    /// has its secret could confirm it later.
+    /// The answer that a response to a charge gives. An intent that is over is cancelled before it counts as refused,
+    /// since the holder of its client secret could still confirm it.
     async fn ended(&self, reference: Uuid, sent: Sent) -> Answer {
         let (status, body) = match sent {
             Sent::Answered(status, body) => (status, body),
@@ -212,7 +211,7 @@ impl Stripe {
         };
         let reason = match text(intent, "/status") {
             Some("requires_action") if text(intent, REDIRECT).is_some() => "EXPIRED".to_owned(),
-            // Nothing sends the person there.
+            // Without a redirect, the customer has no page to confirm on.
             Some("requires_action") => "AUTHENTICATION_REQUIRED".to_owned(),
             _ => refusal(&body),
         };
@@ -232,8 +231,8 @@ impl Stripe {
     }
 }
 
-/// Whether an intent is over that moves no money and would stay open for ever: it was refused, nothing sends the
-/// person to where it is confirmed, or who was sent has not confirmed it for [`CONFIRM`].
+/// Whether an intent moves no money and would stay open for ever: it was refused, it has no page for the customer to
+/// confirm on, or the customer has not confirmed within [`CONFIRM`].
 fn is_over(intent: &Value, now: DateTime<Utc>) -> bool {
     let created = intent.pointer("/created").and_then(Value::as_i64);
     let late = (now - CONFIRM).timestamp();
@@ -246,18 +245,18 @@ fn is_over(intent: &Value, now: DateTime<Utc>) -> bool {
     }
 }
 
-/// How long a person may take to confirm a charge, as with a payment link.
+/// How long a customer may take to confirm a charge, as with a payment link.
 const CONFIRM: TimeDelta = TimeDelta::hours(24);
 
-/// Where an intent says the person confirms.
+/// JSON pointer to the page on which the customer confirms an intent.
 const REDIRECT: &str = "/next_action/redirect_to_url/url";
-/// How far Stripe's clock may be from ours.
+/// Maximum skew between Stripe's clock and ours.
 const SKEW: TimeDelta = TimeDelta::minutes(10);
 
-/// Where our reference stands in an object.
+/// JSON pointer to our reference in an object's metadata.
 const METADATA: &str = "/metadata/perdiem_reference";
 
-/// The body of an answer that is no error.
+/// The body of a successful response.
 fn accepted(sent: Sent) -> Result<Value, NotAttached> {
     match sent {
         Sent::Answered(status, body) if status.is_success() => Ok(body),
@@ -269,7 +268,7 @@ fn accepted(sent: Sent) -> Result<Value, NotAttached> {
     }
 }
 
-/// Why Stripe refuses, in our words: its own in capitals, or what its two names for one thing mean.
+/// The refusal reason in our format: Stripe's code in upper case, with two codes mapped to common ones.
 fn refusal(body: &Value) -> String {
     let code = text(body, "/error/decline_code")
         .or_else(|| text(body, "/error/code"))
@@ -284,7 +283,7 @@ fn refusal(body: &Value) -> String {
     }
 }
 
-/// Whether another attempt by the same method may succeed.
+/// Whether another attempt with the same method may succeed.
 fn retryable(reason: &str) -> bool {
     matches!(
         reason,
@@ -306,8 +305,8 @@ fn refused(body: &Value) -> Answer {
     }
 }
 
-/// What an answer to a charge or a refund says. What is not definite is unknown: a fault, a conflict of
-/// idempotency keys, a limit of rate, a key that is not taken.
+/// The answer that a response to a charge or a refund gives. Anything indefinite is unknown: a server fault, an
+/// idempotency key conflict, a rate limit or a rejected API key.
 fn said(kind: Kind, sent: Sent) -> Answer {
     let (status, body) = match sent {
         Sent::Not => return Answer::NotSent,
@@ -323,7 +322,7 @@ fn said(kind: Kind, sent: Sent) -> Answer {
     }
 }
 
-/// What a payment intent or a refund says.
+/// The answer that a payment intent or a refund gives.
 fn object(kind: Kind, it: &Value) -> Answer {
     let Some(provider_id) = text(it, "/id").map(str::to_owned) else {
         return Answer::Unknown;
@@ -346,16 +345,16 @@ fn object(kind: Kind, it: &Value) -> Answer {
     }
 }
 
-/// Money that has moved, as an object says; `None` when it does not read.
+/// An answer for moved money; `None` if a field is malformed.
 fn moved(it: &Value, amount: &str) -> Option<Answer> {
     let currency: Currency = text(it, "/currency")?.to_uppercase().parse().ok()?;
-    // Stripe always says what was received; what stands for it may say the amount only.
+    // Stripe always returns the received amount; a stand-in for it may return only `amount`.
     let minor = it.pointer(amount).or_else(|| it.pointer("/amount"));
     let minor = minor.and_then(Value::as_i64)?;
     let created = it.pointer("/created").and_then(Value::as_i64)?;
     Some(Answer::Moved {
         provider_id: text(it, "/id")?.to_owned(),
-        // One that is not ours has none of ours.
+        // An object that is not ours has no reference of ours.
         reference: text(it, METADATA)
             .and_then(|text| Uuid::try_parse(text).ok())
             .unwrap_or_default(),
@@ -409,7 +408,7 @@ impl Provider for Stripe {
 
     fn charge<'a>(&'a self, asked: &'a ChargeOrder) -> BoxFuture<'a, Answer> {
         async move {
-            // Nothing has been asked for before the method is known.
+            // The look-up of the method comes first, so a failure here means that nothing was requested.
             let customer = match self.method(&asked.token).await {
                 Ok(method) => text(&method, "/customer").map(str::to_owned),
                 Err(NotAttached::Refused(reason)) => {
@@ -479,7 +478,7 @@ impl Provider for Stripe {
         async move {
             let found = self.get(&format!("/v1/disputes/{id}"), &[]).await?;
             match found {
-                // Of a charge made without an intent, which is none of ours.
+                // A dispute of a charge without an intent is not ours.
                 Some(it) if text(&it, "/payment_intent").is_none() => Ok(None),
                 Some(it) => contested(&it).map(Some).ok_or(Unavailable),
                 None => Ok(None),
@@ -524,8 +523,8 @@ impl Provider for Stripe {
     }
 }
 
-/// A dispute; `None` when it does not read. What is held back is what its entries in Stripe's own ledger
-/// add up to; before there are some, all of it while it is open or lost.
+/// A dispute; `None` if a field is malformed. The withheld amount is the sum of its entries in Stripe's ledger; without
+/// entries it is the full amount while the dispute is open or lost.
 fn contested(it: &Value) -> Option<Contested> {
     let currency: Currency = text(it, "/currency")?.to_uppercase().parse().ok()?;
     let number = |pointer: &str| it.pointer(pointer).and_then(Value::as_i64);
@@ -541,7 +540,7 @@ fn contested(it: &Value) -> Option<Contested> {
     let entries = it
         .pointer("/balance_transactions")
         .and_then(Value::as_array);
-    // Stripe's own ledger may be in another currency than the charge; its sum then says nothing here.
+    // Stripe's ledger may use another currency than the charge, in which case its sum is of no use here.
     let booked: Option<i64> = entries.filter(|all| !all.is_empty()).and_then(|all| {
         all.iter().try_fold(0_i64, |sum, entry| {
             let ours = text(entry, "/currency") == text(it, "/currency");
@@ -564,7 +563,7 @@ fn contested(it: &Value) -> Option<Contested> {
     })
 }
 
-/// An object of ours as an entry of a book; others share the account and are not ours to judge.
+/// A book entry for an object of ours; `None` for those of other systems that share the account.
 fn entry(kind: Kind, it: &Value) -> Option<BookEntry> {
     let currency: Currency = text(it, "/currency")?.to_uppercase().parse().ok()?;
     Some(BookEntry {

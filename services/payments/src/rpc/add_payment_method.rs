@@ -1,8 +1,10 @@
 //! `PaymentsService.AddPaymentMethod`
+//!
+//! Has the provider describe the token and bind it to the account, and stores the method. Card numbers are refused
+//! (R31).
 
-use chassis::{Call, Unit, field_error, wire};
+use chassis::{Call, PgConnection, Unit, field_error, wire};
 use proto::payments::v1 as pb;
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{AccountId, MethodId};
 
@@ -38,7 +40,7 @@ pub async fn handle(
 
     let (provider_code, told) = if offered.offline {
         if !request.provider_code.is_empty() || !request.provider_token.is_empty() {
-            let expected = "nothing for a method that is settled offline";
+            let expected = "no value for a method that is settled offline";
             return Err(field_error("provider_token", expected).into());
         }
         ("", Instrument::default())
@@ -75,6 +77,7 @@ pub async fn handle(
         },
         recurring: offered.recurring,
         is_default: false,
+        off_session_allowed: request.off_session_allowed.unwrap_or(false),
         created_at: call.now,
         removed_at: None,
     };
@@ -82,7 +85,7 @@ pub async fn handle(
 
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     payer::entered(&mut unit.tx, id).await?;
-    let stored = kept(&mut unit.tx, method, request.default_method).await?;
+    let stored = kept(&mut unit.tx, method, request).await?;
     Ok(unit
         .commit(pb::AddPaymentMethodResponse {
             payment_method: Some(convert::method(&stored, call.now)),
@@ -90,9 +93,13 @@ pub async fn handle(
         .await?)
 }
 
-/// Keeps a method, unless its token is kept, and makes it the default when it is to be or is the
-/// first; gives the one that is kept.
-async fn kept(db: &mut PgConnection, method: Method, default: bool) -> Result<Method, Error> {
+/// Stores a method, unless its token is known, and makes it the default if requested or if it is the first. Returns the
+/// stored method.
+async fn kept(
+    db: &mut PgConnection,
+    method: Method,
+    request: &pb::AddPaymentMethodRequest,
+) -> Result<Method, Error> {
     let root = method.root_id;
     accounts::lock(db, root).await?;
     let known = methods::by_token(db, root, &method.provider_code, &method.provider_token).await?;
@@ -101,13 +108,18 @@ async fn kept(db: &mut PgConnection, method: Method, default: bool) -> Result<Me
             let id = MethodId::from_uuid(known.method_id);
             return Err(Error::PaymentMethodExists(id));
         }
-        Some(known) => known.method_id,
+        Some(known) => {
+            if let Some(allowed) = request.off_session_allowed {
+                methods::set_off_session_allowed(db, root, known.method_id, allowed).await?;
+            }
+            known.method_id
+        }
         None => {
             methods::insert(db, &method).await?;
             method.method_id
         }
     };
-    if default || methods::default_of(db, root).await?.is_none() {
+    if request.default_method || methods::default_of(db, root).await?.is_none() {
         methods::set_default(db, root, Some(id)).await?;
     }
     methods::get(db, root, id)
@@ -115,7 +127,7 @@ async fn kept(db: &mut PgConnection, method: Method, default: bool) -> Result<Me
         .ok_or(Error::Stored("method"))
 }
 
-/// What the provider tells of the token.
+/// The provider's description of the token.
 async fn attached<'r>(
     ctx: &Ctx,
     request: &'r pb::AddPaymentMethodRequest,
@@ -138,7 +150,7 @@ async fn attached<'r>(
     }
 }
 
-/// Network, bank and app read as codes, or are empty.
+/// Checks that network, bank and app are codes or empty.
 fn choices_read(request: &pb::AddPaymentMethodRequest) -> Result<(), Error> {
     for (field, code) in [
         ("network_code", &request.network_code),
@@ -150,7 +162,7 @@ fn choices_read(request: &pb::AddPaymentMethodRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// The network, bank and app are the catalogue's; a method that has them names one.
+/// Checks that the catalogue offers the network, bank and app; a method with choices requires one.
 fn check_choices(offered: &Offered, method: &Method) -> Result<(), Error> {
     for (field, value, allowed) in [
         ("network_code", &method.network_code, &offered.networks),

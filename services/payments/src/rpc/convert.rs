@@ -1,4 +1,4 @@
-//! Between the wire and the words of this service.
+//! Conversion between the wire and the domain.
 
 use chassis::{FieldError, field_error, wire};
 use chrono::{DateTime, NaiveDate, Utc};
@@ -35,6 +35,7 @@ pub fn method(it: &Method, now: DateTime<Utc>) -> pb::PaymentMethod {
         default_method: it.is_default,
         state: state.into(),
         create_time: Some(wire::timestamp(it.created_at)),
+        off_session_allowed: it.off_session_allowed,
     }
 }
 
@@ -87,7 +88,11 @@ pub fn refund(it: &Movement, today: NaiveDate) -> Result<pb::Refund, Error> {
     Ok(pb::Refund {
         refund_id: RefundId::from_uuid(it.movement_id).to_string(),
         account_id: AccountId::from_uuid(it.root_id).to_string(),
-        charge_id: ChargeId::from_uuid(it.subject_id).to_string(),
+        charge_id: if it.subject_id.is_nil() {
+            String::new()
+        } else {
+            ChargeId::from_uuid(it.subject_id).to_string()
+        },
         refund_key: it.refund_key.clone(),
         attempt_number: it.attempt_number,
         amount: money(Some(it.amount_minor)),
@@ -110,7 +115,7 @@ pub fn refund(it: &Movement, today: NaiveDate) -> Result<pb::Refund, Error> {
     })
 }
 
-/// The sums of a movement as the wire shows them.
+/// The amounts of a movement in their wire form.
 fn money_of(
     it: &Movement,
 ) -> Result<impl Fn(Option<i64>) -> Option<proto::r#type::v1::Money>, Error> {
@@ -120,7 +125,7 @@ fn money_of(
     })
 }
 
-/// A state on the wire.
+/// A state in its wire form.
 pub const fn state(state: State) -> pb::MovementState {
     match state {
         State::Created => pb::MovementState::Created,
@@ -134,9 +139,9 @@ pub const fn state(state: State) -> pb::MovementState {
     }
 }
 
-/// A state asked for; `None` for any.
+/// The state to filter by; `None` for any.
 pub fn state_filter(sent: i32) -> Result<Option<&'static str>, FieldError> {
-    let bad = || field_error("state", "a MOVEMENT_STATE, or nothing");
+    let bad = || field_error("state", "a MOVEMENT_STATE or unset");
     let asked = pb::MovementState::try_from(sent).map_err(|_| bad())?;
     Ok(State::ALL
         .into_iter()
@@ -144,7 +149,7 @@ pub fn state_filter(sent: i32) -> Result<Option<&'static str>, FieldError> {
         .map(State::name))
 }
 
-/// A purpose as it is stored.
+/// A purpose in its stored form.
 pub fn purpose(sent: i32) -> Result<&'static str, FieldError> {
     match pb::Purpose::try_from(sent) {
         Ok(pb::Purpose::Subscription) => Ok("SUBSCRIPTION"),
@@ -166,16 +171,19 @@ fn purpose_of(stored: &str) -> pb::Purpose {
     }
 }
 
-/// A payable sum above zero.
+/// Parses an amount above zero.
 pub fn sum(field: &str, sent: Option<&proto::r#type::v1::Money>) -> Result<Money, FieldError> {
     let money = wire::money(field, sent)?;
     if money.minor() <= 0 {
-        return Err(field_error(format!("{field}.amount"), "above zero"));
+        return Err(field_error(
+            format!("{field}.amount"),
+            "an amount above zero",
+        ));
     }
     Ok(money)
 }
 
-/// Which attempt, 1 to 1,000.
+/// Parses an attempt number, 1 to 1,000.
 pub fn attempt(sent: i32) -> Result<i32, FieldError> {
     if (1..=1000).contains(&sent) {
         return Ok(sent);
@@ -183,7 +191,7 @@ pub fn attempt(sent: i32) -> Result<i32, FieldError> {
     Err(field_error("attempt_number", "1 to 1000"))
 }
 
-/// The name of a catalogue version, at most 32 characters; empty for the one imported last.
+/// Parses a catalogue version, at most 32 characters; empty for the latest import.
 pub fn version(text: &str) -> Result<&str, FieldError> {
     if text.is_empty() {
         Ok(text)
@@ -192,7 +200,7 @@ pub fn version(text: &str) -> Result<&str, FieldError> {
     }
 }
 
-/// A country code; empty for none.
+/// Parses a country code; empty for none.
 pub fn country<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
     if text.is_empty() || (text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase())) {
         return Ok(text);
@@ -200,14 +208,14 @@ pub fn country<'a>(field: &str, text: &'a str) -> Result<&'a str, FieldError> {
     Err(field_error(field, "two upper-case letters, ISO 3166-1"))
 }
 
-/// The place of a row in a list, newest first: its time and id.
+/// The position in a page token: creation time and id.
 pub fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
     let (micros, id) = text.split_once('.')?;
     let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
     Some((at, Uuid::try_parse(id).ok()?))
 }
 
-/// The token of a page whose last row this is.
+/// The page token after a row.
 pub fn token(created_at: DateTime<Utc>, id: Uuid) -> String {
     format!("{}.{}", created_at.timestamp_micros(), id.simple())
 }

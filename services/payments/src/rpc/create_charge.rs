@@ -1,8 +1,10 @@
 //! `PaymentsService.CreateCharge`
+//!
+//! The charge is stored before the provider is asked, under a reference derived from invoice and attempt. A retry of
+//! the same attempt returns the stored charge, so that nothing is charged twice.
 
-use chassis::{Call, Unit, field_error, wire};
+use chassis::{Call, PgConnection, Unit, field_error, wire};
 use proto::payments::v1 as pb;
-use sqlx::PgConnection;
 use values::{AccountId, ChargeId, InvoiceId, MethodId, Money, business_day};
 
 use super::convert;
@@ -14,7 +16,7 @@ use crate::ops::{ask, payer};
 use crate::store::movements::{self, Attempt, Movement};
 use crate::store::{Tenant, accounts, disputes, enter, methods, outbox};
 
-/// The longest page to return to.
+/// Maximum length of a return URL.
 const URL_MAX: usize = 2_000;
 
 pub async fn handle(
@@ -25,7 +27,7 @@ pub async fn handle(
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     let charge = written_down(&ctx, &mut unit.tx, &call, &asked).await?;
     unit.commit_step().await?;
-    // From here on the charge exists: a retry, or the job, does what is left.
+    // From here on the charge exists: a retry or the job finishes it.
     if !charge.provider_code.is_empty() {
         ask::send(&ctx, charge.root_id, charge.movement_id).await?;
     }
@@ -41,7 +43,7 @@ pub async fn handle(
         .await?)
 }
 
-/// A charge as asked for.
+/// A charge as requested.
 struct Asked<'r> {
     account: AccountId,
     money: Money,
@@ -57,7 +59,7 @@ fn read(request: &pb::CreateChargeRequest) -> Result<Asked<'_>, Error> {
     let url = request.return_url.as_str();
     let reads = url.starts_with("https://") && url.bytes().all(|b| b.is_ascii_graphic());
     if !url.is_empty() && (URL_MAX < url.len() || !reads) {
-        return Err(field_error("return_url", "https, at most 2000 characters").into());
+        return Err(field_error("return_url", "an https URL of at most 2000 characters").into());
     }
     Ok(Asked {
         account: wire::id("account_id", &request.account_id)?,
@@ -72,8 +74,11 @@ fn read(request: &pb::CreateChargeRequest) -> Result<Asked<'_>, Error> {
     })
 }
 
-/// The charge of the attempt, written down before anybody is asked (R1).
-#[expect(clippy::too_many_lines, reason = "a row's columns, then its refusals")]
+/// Stores the charge of the attempt, before the provider is asked (R1).
+#[expect(
+    clippy::too_many_lines,
+    reason = "the row and its checks in the order in which they run"
+)]
 async fn written_down(
     ctx: &Ctx,
     db: &mut PgConnection,
@@ -83,7 +88,7 @@ async fn written_down(
     let request = &call.message;
     let account = payer::entered(db, asked.account).await?;
     let root = account.root_id;
-    // Methods stay as they are until the charge is written.
+    // Payment methods can't change until the charge is stored.
     accounts::lock(db, root).await?;
     let attempt = Attempt {
         root,
@@ -92,7 +97,7 @@ async fn written_down(
         refund_key: "",
         number: asked.attempt,
     };
-    // What was written stays, whatever has become of the method or the catalogue since.
+    // A stored charge is returned whatever has happened to its method or the catalogue since.
     if let Some(known) = movements::attempt(db, attempt).await? {
         return the_same(known, asked, request.unattended);
     }
@@ -160,7 +165,7 @@ async fn written_down(
     if asked.money.currency() != profile.currency {
         return Err(Error::CurrencyDiffers(profile.currency.to_string()));
     }
-    // A renewal may be of a plan that is not sold any more.
+    // A renewal may be for a plan that is no longer sold.
     let sold = !request.unattended && !asked.plan.is_empty();
     if sold && !catalogue.plans.iter().any(|it| it == asked.plan) {
         return Err(Error::PlanNotFound(asked.plan.to_owned()));
@@ -194,11 +199,11 @@ async fn written_down(
         });
     }
     if offered.offline != method.provider_code.is_empty() {
-        // Added when the catalogue said otherwise: nobody could settle it.
+        // The method was added under another catalogue version, and nobody could settle the charge.
         return Err(Error::MethodNotAvailable(method.method_code));
     }
     if !offered.offline {
-        // Nothing is written down that this process can't ask for.
+        // Nothing is stored that this process can't send.
         ctx.asked(&charge)?;
     }
     before_is_refused(db, &charge).await?;
@@ -216,7 +221,7 @@ async fn written_down(
         .ok_or(Error::Stored("charge"))
 }
 
-/// The charge of an attempt that was written before, when it was asked for with the same values.
+/// The stored charge of an attempt, provided that the request has the same values.
 fn the_same(known: Movement, asked: &Asked<'_>, unattended: bool) -> Result<Movement, Error> {
     let same = known.currency == asked.money.currency().code()
         && known.amount_minor == asked.money.minor()
@@ -231,7 +236,7 @@ fn the_same(known: Movement, asked: &Asked<'_>, unattended: bool) -> Result<Move
     Err(Error::ChargeExists(ChargeId::from_uuid(known.movement_id)))
 }
 
-/// A new attempt only after a definite refusal of the one before (R3).
+/// Allows a new attempt only after a definite refusal of the previous one (R3).
 pub async fn before_is_refused(db: &mut PgConnection, new: &Movement) -> Result<(), Error> {
     if new.attempt_number == 1 {
         return Ok(());

@@ -1,9 +1,12 @@
 //! `PaymentsService.CreateRefund`
+//!
+//! The amount is reserved on the charge and the refund stored before the provider is asked. A transfer without a
+//! provider is parked until an operator resolves it.
 
-use chassis::{Call, Unit, field_error, wire};
+use chassis::{Call, PgConnection, Unit, field_error, wire};
 use chrono::NaiveDate;
 use proto::payments::v1 as pb;
-use sqlx::PgConnection;
+use uuid::Uuid;
 use values::{AccountId, ChargeId, Money, RefundId};
 
 use super::convert;
@@ -25,7 +28,7 @@ pub async fn handle(
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     let refund = written_down(&ctx, &mut unit.tx, &call, &asked).await?;
     unit.commit_step().await?;
-    // From here on the refund exists: a retry, or the job, does what is left.
+    // From here on the refund exists: a retry or the job finishes it.
     if !refund.provider_code.is_empty() {
         ask::send(&ctx, refund.root_id, refund.movement_id).await?;
     }
@@ -41,11 +44,14 @@ pub async fn handle(
         .await?)
 }
 
-/// Looks up a charge whose outcome nobody knows before anything follows from it (R6).
+/// Looks up a charge with an unknown outcome before deciding anything about it (R6).
 async fn known(ctx: &Ctx, asked: &Asked<'_>) -> Result<(), Error> {
     let mut tx = ctx.db.begin().await?;
     let root = payer::entered(&mut tx, asked.account).await?.root_id;
-    let charge = movements::get(&mut tx, root, asked.charge.uuid()).await?;
+    let charge = match asked.charge {
+        Some(charge) => movements::get(&mut tx, root, charge.uuid()).await?,
+        None => None,
+    };
     tx.commit().await?;
     match charge.filter(|it| it.state == State::Unknown) {
         Some(charge) => look_up::look_up(ctx, &charge, "").await.map(|_| ()),
@@ -53,10 +59,11 @@ async fn known(ctx: &Ctx, asked: &Asked<'_>) -> Result<(), Error> {
     }
 }
 
-/// A refund as asked for.
+/// A refund as requested.
 struct Asked<'r> {
     account: AccountId,
-    charge: ChargeId,
+    /// The charge; `None` for credit that no charge funded.
+    charge: Option<ChargeId>,
     money: Money,
     key: &'r str,
     attempt: i32,
@@ -69,11 +76,16 @@ fn read(request: &pb::CreateRefundRequest) -> Result<Asked<'_>, Error> {
     let by_hand = match Route::try_from(request.route) {
         Ok(Route::Unspecified | Route::OriginalMethod) => false,
         Ok(Route::ManualBankTransfer) => true,
-        Err(_) => return Err(field_error("route", "a ROUTE, or nothing").into()),
+        Err(_) => return Err(field_error("route", "a ROUTE or unset").into()),
     };
+    let charge: Option<ChargeId> = wire::optional_id("charge_id", &request.charge_id)?;
+    if charge.is_none() && !by_hand {
+        let expected = "a charge id, which only a bank transfer may omit";
+        return Err(field_error("charge_id", expected).into());
+    }
     Ok(Asked {
         account: wire::id("account_id", &request.account_id)?,
-        charge: wire::id("charge_id", &request.charge_id)?,
+        charge,
         money: convert::sum("amount", request.amount.as_ref())?,
         key: wire::code("refund_key", &request.refund_key)?,
         attempt: convert::attempt(request.attempt_number)?,
@@ -85,8 +97,11 @@ fn read(request: &pb::CreateRefundRequest) -> Result<Asked<'_>, Error> {
     })
 }
 
-/// The refund of the attempt, written down and set aside from its charge before anybody is asked.
-#[expect(clippy::too_many_lines, reason = "a row's columns, then its refusals")]
+/// Stores the refund of the attempt and reserves it on its charge, before the provider is asked.
+#[expect(
+    clippy::too_many_lines,
+    reason = "the row and its checks in the order in which they run"
+)]
 async fn written_down(
     ctx: &Ctx,
     db: &mut PgConnection,
@@ -94,11 +109,15 @@ async fn written_down(
     asked: &Asked<'_>,
 ) -> Result<Movement, Error> {
     let account = payer::entered(db, asked.account).await?;
-    let (root, charge_id) = (account.root_id, asked.charge.uuid());
+    let root = account.root_id;
+    let Some(of) = asked.charge else {
+        return by_transfer(db, root, call, asked).await;
+    };
+    let charge_id = of.uuid();
     let charge = movements::lock(db, root, charge_id)
         .await?
         .filter(|it| it.kind == "CHARGE")
-        .ok_or(Error::ChargeNotFound(asked.charge))?;
+        .ok_or(Error::ChargeNotFound(of))?;
     let refund = Movement {
         movement_id: call.derived_id("refund"),
         kind: "REFUND".to_owned(),
@@ -155,29 +174,88 @@ async fn written_down(
         return Err(Error::CurrencyDiffers(charge.currency));
     }
     if charge.state != State::Succeeded {
-        return Err(Error::ChargeNotSucceeded(asked.charge));
+        return Err(Error::ChargeNotSucceeded(of));
     }
     if !asked.by_hand && charge.provider_code.is_empty() {
         return Err(Error::MethodNotRefundable(charge.method_code));
     }
     if disputes::is_open(db, charge_id).await? {
-        return Err(Error::ChargeDisputed(asked.charge));
+        return Err(Error::ChargeDisputed(of));
     }
-    // What its payer has by a dispute, nobody pays back once more.
+    // Amounts lost in a dispute are with the payer already and are not refunded again.
     let left = charge.settled_minor.unwrap_or(0) - charge.refunded_minor;
     let lost = disputes::lost_minor(db, charge_id).await?;
     if 0 < lost && left - lost < asked.money.minor() {
-        return Err(Error::RefundExceedsCharge(asked.charge));
+        return Err(Error::RefundExceedsCharge(of));
     }
     if !asked.by_hand && !refund.provider_code.is_empty() {
-        // Nothing is written down that this process can't ask for.
+        // Nothing is stored that this process can't send.
         ctx.asked(&refund)?;
     }
     before_is_refused(db, &refund).await?;
     if !movements::reserve(db, root, charge_id, refund.amount_minor).await? {
-        return Err(Error::RefundExceedsCharge(asked.charge));
+        return Err(Error::RefundExceedsCharge(of));
     }
     movements::insert(db, &refund, ctx.lease_seconds).await?;
+    outbox::insert(db, root, refund.movement_id).await?;
+    movements::attempt(db, refund.attempt())
+        .await?
+        .ok_or(Error::Stored("refund"))
+}
+
+/// Stores a refund of credit that no charge funded, to be paid out by manual bank transfer (D32).
+async fn by_transfer(
+    db: &mut PgConnection,
+    root: Uuid,
+    call: &Call<pb::CreateRefundRequest>,
+    asked: &Asked<'_>,
+) -> Result<Movement, Error> {
+    let key = format!("REFUND/{}", asked.key);
+    let refund = Movement {
+        root_id: root,
+        movement_id: call.derived_id("refund"),
+        kind: "REFUND".to_owned(),
+        subject_id: Uuid::nil(),
+        refund_key: asked.key.to_owned(),
+        attempt_number: asked.attempt,
+        currency: asked.money.currency().code().to_owned(),
+        amount_minor: asked.money.minor(),
+        settled_minor: None,
+        refunded_minor: 0,
+        purpose: "CREDITS".to_owned(),
+        plan_code: String::new(),
+        cycle_code: String::new(),
+        method_id: Uuid::nil(),
+        method_code: String::new(),
+        provider_code: String::new(),
+        provider_key: provider_key(root, &key, asked.attempt),
+        provider_id: String::new(),
+        unattended: true,
+        return_url: String::new(),
+        state: State::Parked,
+        failure_reason: String::new(),
+        retryable: false,
+        parked_reason: "MANUAL_BANK_TRANSFER".to_owned(),
+        action_url: String::new(),
+        due_on: asked.due_on,
+        reference: String::new(),
+        created_at: call.now,
+        updated_at: call.now,
+        settled_at: None,
+        overturned_at: None,
+        lease_token: None,
+        look_ups: 0,
+        asked_for_seconds: 0,
+        first_asked_for_seconds: 0,
+    };
+    if let Some(known) = movements::attempt(db, refund.attempt()).await? {
+        if known.asks_the_same(&refund) {
+            return Ok(known);
+        }
+        return Err(Error::RefundExists(RefundId::from_uuid(known.movement_id)));
+    }
+    before_is_refused(db, &refund).await?;
+    movements::insert(db, &refund, 0).await?;
     outbox::insert(db, root, refund.movement_id).await?;
     movements::attempt(db, refund.attempt())
         .await?

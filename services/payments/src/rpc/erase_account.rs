@@ -1,12 +1,16 @@
 //! `PaymentsService.EraseAccount`
+//!
+//! Erases payment methods and URLs. Charges, refunds and disputes are kept as accounting records; methods that a refund
+//! in progress needs are erased once it has ended.
 
-use chassis::{Call, wire};
+use chassis::{Call, Standing, wire};
 use proto::payments::v1 as pb;
 use values::AccountId;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{Tenant, accounts, enter, methods, movements};
+use crate::personal::PLACES;
+use crate::store::{Tenant, accounts, enter, methods};
 
 pub async fn handle(
     ctx: Ctx,
@@ -16,30 +20,34 @@ pub async fn handle(
     chassis::forget_all_answers(&ctx).await?;
     let mut unit = call.step::<Error>(&ctx.db).await?;
     let tx = &mut unit.tx;
+    chassis::hold_account::<Ctx>(tx, id.uuid()).await?;
     let root = accounts::root_of(tx, id.uuid())
         .await?
         .ok_or(Error::AccountNotFound(id))?;
     enter(tx, Tenant::Root(root)).await?;
-    let mut erased = vec!["answers to requests".to_owned()];
+    // Marked as ended in the same transaction, so that no later call can store anything for the account.
+    for ended in [Standing::Closed, Standing::Erased] {
+        chassis::end_account::<Ctx>(tx, id.uuid(), ended).await?;
+    }
+    let mut erased = vec!["stored responses to requests".to_owned()];
     let mut kept = Vec::new();
-    // A subaccount pays by its root's methods.
+    // A subaccount has no payment methods of its own.
     if root == id.uuid() {
         accounts::lock(tx, root).await?;
         accounts::set_erased(tx, root, call.now).await?;
-        chassis::forget_audit_key::<Ctx>(tx, root).await?;
-        movements::erase(tx, root).await?;
         methods::erase(tx, root, call.now).await?;
         erased
             .push("payment methods: tokens, last digits, expiry, network, bank and app".to_owned());
         erased.push("the key of the audit's hashes".to_owned());
-        erased.push("pages that payers were sent to and came back to".to_owned());
+        erased.push("confirmation and return pages".to_owned());
         kept.push("charges, refunds and disputes, by account id".to_owned());
         if methods::any_kept(tx, root).await? {
             kept.push(
-                "the payment methods of refunds under way, until these have ended".to_owned(),
+                "the payment methods of refunds in progress, until these have ended".to_owned(),
             );
         }
     }
+    chassis::erase_places::<Ctx>(tx, PLACES, (root, &[id.uuid()])).await?;
     Ok(unit
         .commit(pb::EraseAccountResponse { erased, kept })
         .await?)

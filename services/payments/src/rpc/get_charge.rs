@@ -1,4 +1,4 @@
-//! `PaymentsService.GetCharge`, and finding a movement of an account.
+//! `PaymentsService.GetCharge`, and the lookup of a movement of an account.
 
 use chassis::wire;
 use proto::payments::v1 as pb;
@@ -24,7 +24,7 @@ pub async fn handle(
     })
 }
 
-/// The movement `id` of an account; `None` for another account's, or of another kind.
+/// The movement `id` of an account; `None` if it belongs to another account or is of another kind.
 pub async fn find(
     ctx: &Ctx,
     account: AccountId,

@@ -1,4 +1,6 @@
 //! `PaymentsService.ImportCatalogue`
+//!
+//! Stores a catalogue version. Importing the same document again changes nothing.
 
 use std::fmt::Write as _;
 
@@ -11,7 +13,7 @@ use crate::document;
 use crate::error::Error;
 use crate::store::catalogues;
 
-/// The longest document, in bytes.
+/// Maximum size of a document, in bytes.
 const DOCUMENT_BYTES_MAX: usize = 200_000;
 
 pub async fn handle(
@@ -23,7 +25,7 @@ pub async fn handle(
     if text.is_empty() || DOCUMENT_BYTES_MAX < text.len() || text.contains('\0') {
         return Err(field_error("document", "1 to 200000 bytes of YAML").into());
     }
-    // `plan` checks the rest, and activates the version when both hold it.
+    // `plan` checks the rest of the document, and activates the version once both services have it.
     let version = document::read(text)
         .map_err(Error::CatalogueInvalid)?
         .version;

@@ -1,4 +1,4 @@
-//! `PaymentsService.ListCharges`, and listing movements.
+//! `PaymentsService.ListCharges`, and the listing of movements.
 
 use chassis::{Page, wire};
 use proto::payments::v1 as pb;
@@ -22,6 +22,8 @@ pub async fn handle(
         subject: invoice.map(InvoiceId::uuid),
         state: convert::state_filter(request.state)?,
         overturned: request.overturned,
+        from: wire::optional_instant("start_time", request.start_time)?,
+        until: wire::optional_instant("end_time", request.end_time)?,
         ..Filter::default()
     };
     let (found, next_page_token) = list(ctx, account, filter, &page).await?;
@@ -34,7 +36,7 @@ pub async fn handle(
     })
 }
 
-/// A page of movements of an account, or of all, and the token of the next one.
+/// One page of the movements of an account, or of all accounts, and the token of the next page.
 pub async fn list(
     ctx: &Ctx,
     account: Option<AccountId>,

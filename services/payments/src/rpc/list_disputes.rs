@@ -26,7 +26,7 @@ pub async fn handle(
         Ok(State::Won) => "WON",
         Ok(State::Lost) => "LOST",
         Ok(State::Withdrawn) => "WITHDRAWN",
-        Err(_) => return Err(field_error("state", "a state of a dispute").into()),
+        Err(_) => return Err(field_error("state", "the state of a dispute").into()),
     };
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;

@@ -24,6 +24,8 @@ pub async fn handle(
         state: convert::state_filter(request.state)?,
         overdue_on: request.overdue.then_some(today),
         overturned: request.overturned,
+        from: wire::optional_instant("start_time", request.start_time)?,
+        until: wire::optional_instant("end_time", request.end_time)?,
         ..Filter::default()
     };
     let (found, next_page_token) = list(ctx, account, filter, &page).await?;

@@ -9,6 +9,7 @@ use values::{ChargeId, RefundId, WebhookId};
 
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::store::Tenant;
 use crate::store::webhooks::{self, Event, Filter};
 
 pub async fn handle(
@@ -22,7 +23,7 @@ pub async fn handle(
         Ok(State::Processed) => "PROCESSED",
         Ok(State::Ignored) => "IGNORED",
         Ok(State::Failed) => "FAILED",
-        Err(_) => return Err(field_error("state", "a state of an event").into()),
+        Err(_) => return Err(field_error("state", "the state of an event").into()),
     };
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
@@ -31,8 +32,9 @@ pub async fn handle(
         state,
         movement_id: subject(&request.subject_id)?,
     };
-    let mut db = ctx.db.acquire().await?;
-    let found = webhooks::list(&mut db, &filter, before, page.size + 1).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
+    let found = webhooks::list(&mut tx, &filter, before, page.size + 1).await?;
+    tx.commit().await?;
     let (found, last) = page.cut(found);
     let token = |it: Event| {
         let (at, id) = (
@@ -68,7 +70,7 @@ fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
     ))
 }
 
-/// An event as the wire shows it.
+/// An event in its wire form.
 pub fn shown(from: &Event) -> pb::WebhookEvent {
     let state = match from.state.as_str() {
         "PROCESSED" => State::Processed,
@@ -83,7 +85,7 @@ pub fn shown(from: &Event) -> pb::WebhookEvent {
         event_type: from.event_type.clone(),
         state: state.into(),
         subject_id: match from.movement_id {
-            // Refunds are told apart by their kind in the provider's word.
+            // The event type shows whether the movement is a refund.
             Some(id) if from.event_type.contains("refund") => RefundId::from_uuid(id).to_string(),
             Some(id) => ChargeId::from_uuid(id).to_string(),
             None => String::new(),

@@ -33,7 +33,7 @@ pub async fn handle(
         country_code: String::new(),
     };
     let opened = accounts::open(&mut unit.tx, &account).await?;
-    // The country may have been told since.
+    // The country is ignored, as it may have been set in the meantime.
     if opened.map(|it| Account {
         country_code: String::new(),
         ..it

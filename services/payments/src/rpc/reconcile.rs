@@ -1,4 +1,7 @@
 //! `PaymentsService.Reconcile`
+//!
+//! Compares our movements in a time range with the provider's book. With `apply`, differing movements are looked up,
+//! which resolves what the provider can confirm; nothing is changed on the word of the book alone.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,12 +19,12 @@ use crate::domain::movement::{Answer, State};
 use crate::error::Error;
 use crate::ops::{look_up, payer};
 use crate::providers::BookEntry;
+use crate::store::Tenant;
 use crate::store::movements::{self, Movement};
-use crate::store::{Tenant, enter};
 
-/// The longest stretch that is compared at once.
+/// Longest time range per call.
 const DAYS_MAX: TimeDelta = TimeDelta::days(31);
-/// Differences told at most.
+/// Maximum of differences returned.
 const TOLD_MAX: usize = 1_000;
 
 pub async fn handle(
@@ -49,7 +52,7 @@ pub async fn handle(
         };
         differences.push((difference, None));
     }
-    // Of one account the book does not tell whose the others are.
+    // The book does not show accounts, so unknown entries can't be attributed to one.
     if account.is_none() {
         differences.extend(missing_here(&ctx, code, &book).await?);
     }
@@ -87,19 +90,18 @@ async fn ours(
     Ok(ours)
 }
 
-/// Looks a movement up on which we and the book differ; whether that changed it. An entry of the book is a
-/// hint and no more: one that was refused may be an attempt after which the payer tries again.
+/// Looks up a movement that differs from the book. Returns whether that changed it. A book entry is only a hint: a
+/// refused one may be an attempt after which the customer tries again.
 async fn mend(ctx: &Ctx, movement: &Movement, provider_id: &str) -> Result<bool, Error> {
     look_up::look_up(ctx, movement, provider_id).await?;
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::Root(movement.root_id)).await?;
+    let mut tx = ctx.db.begin_as(Tenant::Root(movement.root_id)).await?;
     let now = movements::get(&mut tx, movement.root_id, movement.movement_id).await?;
     tx.commit().await?;
     let told = |it: &Movement| (it.state, it.overturned_at);
     Ok(now.is_some_and(|now| told(&now) != told(movement)))
 }
 
-/// Where we and the book differ on a movement that both have, oldest first.
+/// Differences between our movements and the book's entries for them, oldest first.
 fn compared<'m>(
     provider: &str,
     ours: &'m [Movement],
@@ -108,23 +110,23 @@ fn compared<'m>(
     let mut there: HashMap<Uuid, &BookEntry> = HashMap::new();
     for entry in book {
         let known = there.entry(entry.reference).or_insert(entry);
-        // A payer may try more than once: the attempt that came furthest counts.
+        // A customer may try several times; the attempt that progressed furthest counts.
         if weight(&known.answer) <= weight(&entry.answer) {
             *known = entry;
         }
     }
     let mut differences = Vec::new();
     for movement in ours {
-        let asked = movement.asked().ok_or(Error::Stored("currency"))?;
+        let expected = expected(movement)?;
         let Some(entry) = there.get(&movement.provider_key) else {
             continue;
         };
         let said = said(&entry.answer);
-        // What has come back is known to have.
+        // A returned movement is a known contradiction.
         if movement.overturned_at.is_some() && movement.settled_minor.is_some() {
             continue;
         }
-        let differs = if entry.money != asked.money && said != State::Declined {
+        let differs = if entry.money != expected && said != State::Declined {
             Kind::Amount
         } else if said == movement.state {
             continue;
@@ -141,6 +143,16 @@ fn compared<'m>(
         differences.push((difference, Some(movement)));
     }
     Ok(differences)
+}
+
+/// The sum that the book should have of a movement: what was asked for, or what has moved, where an operator has settled
+/// that it was another.
+fn expected(movement: &Movement) -> Result<Money, Error> {
+    let asked = movement.asked().ok_or(Error::Stored("currency"))?.money;
+    let settled = movement
+        .settled_minor
+        .filter(|_| movement.state == State::Succeeded);
+    Ok(settled.map_or(asked, |minor| Money::from_minor(minor, asked.currency())))
 }
 
 /// Ours that have succeeded and that the book does not have, also when looked up one by one: the
@@ -169,15 +181,14 @@ async fn missing_there<'m>(
     Ok(missing)
 }
 
-/// What the book has and we do not, whenever it was made here.
+/// Book entries that we lack, regardless of when they were created.
 async fn missing_here(
     ctx: &Ctx,
     provider: &str,
     book: &[BookEntry],
 ) -> Result<Vec<(Difference, Option<&'static Movement>)>, Error> {
     let keys: Vec<Uuid> = book.iter().map(|it| it.reference).collect();
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let known: HashSet<Uuid> = movements::known_keys(&mut tx, &keys)
         .await?
         .into_iter()
@@ -221,7 +232,7 @@ fn shown(movement: &Movement, provider: &str) -> Result<Difference, Error> {
     })
 }
 
-/// How far an attempt came: of those with one reference the furthest tells where the movement stands.
+/// The progress of an attempt: of several with the same reference, the furthest determines the state.
 const fn weight(answer: &Answer) -> u8 {
     match answer {
         Answer::Moved { .. } => 2,
@@ -230,7 +241,7 @@ const fn weight(answer: &Answer) -> u8 {
     }
 }
 
-/// The book's state in our words.
+/// The state that corresponds to a book entry.
 const fn said(answer: &Answer) -> State {
     match answer {
         Answer::Moved { .. } => State::Succeeded,

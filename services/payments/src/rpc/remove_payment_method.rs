@@ -19,7 +19,7 @@ pub async fn handle(
     let method: MethodId = wire::id("payment_method_id", &call.message.payment_method_id)?;
     let (root, method_id) = (id.uuid(), method.uuid());
     payer::entered(&mut unit.tx, id).await?;
-    // Under this lock no charge by the method begins.
+    // The lock keeps new charges with the method from starting.
     accounts::lock(&mut unit.tx, root).await?;
     let known = methods::get(&mut unit.tx, root, method_id)
         .await?

@@ -1,4 +1,7 @@
 //! `PaymentsService.ResolveMovement`
+//!
+//! An operator states the outcome of a parked movement, or that the money which a refused charge had moved after all
+//! was returned.
 
 use chassis::{Call, Unit, field_error, wire};
 use chrono::{DateTime, Utc};
@@ -71,7 +74,7 @@ pub async fn handle(
     shown(unit, (root, id), call.now).await
 }
 
-/// The movement as it is now, answered.
+/// The response with the movement in its present state.
 async fn shown(
     mut unit: Unit,
     (root, id): (Uuid, Uuid),
@@ -93,7 +96,7 @@ async fn shown(
         .await?)
 }
 
-/// Kind and id of the movement that a text names, and what is said when there is none.
+/// The kind and id of a movement, and the error if there is none.
 fn named(text: &str) -> Result<(&'static str, Uuid, Error), Error> {
     if let Ok(id) = text.parse::<ChargeId>() {
         return Ok(("CHARGE", id.uuid(), Error::ChargeNotFound(id)));
@@ -104,7 +107,7 @@ fn named(text: &str) -> Result<(&'static str, Uuid, Error), Error> {
     Err(field_error("movement_id", "CH or RF and 32 lower-case hex digits").into())
 }
 
-/// A provider's id belongs to one movement.
+/// Maps the violation that a provider's id already belongs to another movement.
 fn id_used(error: Error, provider_id: &str) -> Error {
     if let Error::Database(cause) = &error
         && chassis::is_violation_of(cause, "movements_one_provider_id")

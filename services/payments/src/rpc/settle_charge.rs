@@ -1,9 +1,10 @@
 //! `PaymentsService.SettleCharge`
+//!
+//! An operator records that the payment of an offline charge has arrived, or that it has bounced.
 
-use chassis::{Call, Unit, field_error, wire};
+use chassis::{Call, PgConnection, Unit, field_error, wire};
 use chrono::{DateTime, Utc};
 use proto::payments::v1 as pb;
-use sqlx::PgConnection;
 use values::{AccountId, ChargeId};
 
 use super::convert;
@@ -11,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::domain::movement::{Change, State};
 use crate::error::Error;
 use crate::ops::{ask, payer};
-use crate::store::movements;
+use crate::store::movements::{self, Movement};
 
 pub async fn handle(
     _: Ctx,
@@ -34,14 +35,7 @@ pub async fn handle(
         }
     };
 
-    let root = payer::entered(&mut unit.tx, account).await?.root_id;
-    let charge = movements::lock(&mut unit.tx, root, id.uuid())
-        .await?
-        .filter(|it| it.kind == "CHARGE")
-        .ok_or(Error::ChargeNotFound(id))?;
-    if !charge.provider_code.is_empty() {
-        return Err(Error::ChargeNotOffline(id));
-    }
+    let charge = offline(&mut unit.tx, (account, id)).await?;
     if charge.state != State::Pending {
         return Err(Error::ChargeNotPending(id));
     }
@@ -61,7 +55,7 @@ pub async fn handle(
         }
     };
     ask::set(&mut unit.tx, &charge, &change, call.now).await?;
-    let charge = movements::get(&mut unit.tx, root, id.uuid())
+    let charge = movements::get(&mut unit.tx, charge.root_id, id.uuid())
         .await?
         .ok_or(Error::Stored("charge"))?;
     Ok(unit
@@ -71,7 +65,24 @@ pub async fn handle(
         .await?)
 }
 
-/// An instant that is not in the future.
+/// Locks and returns a charge of an account that is settled offline.
+pub async fn offline(
+    db: &mut PgConnection,
+    (account, id): (AccountId, ChargeId),
+) -> Result<Movement, Error> {
+    let root = payer::entered(db, account).await?.root_id;
+    let charge = movements::lock(db, root, id.uuid())
+        .await?
+        .filter(|it| it.kind == "CHARGE")
+        .ok_or(Error::ChargeNotFound(id))?;
+    if charge.provider_code.is_empty() {
+        Ok(charge)
+    } else {
+        Err(Error::ChargeNotOffline(id))
+    }
+}
+
+/// Parses a time that is not in the future.
 pub fn past(
     field: &str,
     sent: Option<prost_types::Timestamp>,
@@ -79,12 +90,12 @@ pub fn past(
 ) -> Result<DateTime<Utc>, Error> {
     let at = wire::instant(field, sent)?;
     if now < at {
-        return Err(field_error(field, "not in the future").into());
+        return Err(field_error(field, "a time that is not in the future").into());
     }
     Ok(at)
 }
 
-/// Keeps the reference by which a movement was settled; it settles one only.
+/// Stores the reference of a settlement, which is unique.
 pub async fn refer(db: &mut PgConnection, id: uuid::Uuid, reference: &str) -> Result<(), Error> {
     movements::set_reference(db, id, reference)
         .await

@@ -1,4 +1,6 @@
 //! `PaymentsService.WatchMovements`
+//!
+//! Streams changed charges, refunds and disputes after a resume token, from the outbox.
 
 use chassis::{Place, news};
 use proto::payments::v1 as pb;
@@ -7,9 +9,9 @@ use proto::payments::v1::watch_movements_response::Movement;
 use super::{Streamed, convert};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{Tenant, disputes, enter, movements, outbox};
+use crate::store::{Tenant, disputes, movements, outbox};
 
-/// Changes read at once.
+/// Changes read per query.
 const BATCH: i64 = 100;
 
 pub fn handle(
@@ -27,20 +29,19 @@ pub fn handle(
         async move { changes(&ctx, &place).await }
     };
     Ok(Box::pin(news(
-        (ctx.db.clone(), ctx.wake.clone()),
+        (ctx.clone(), ctx.wake.clone()),
         (place, bookmark),
         read,
     )))
 }
 
-/// The changes of a place, each with the movement as it stands now.
+/// The changes after a position, each with the present state of its movement.
 async fn changes(
     ctx: &Ctx,
     place: &Place,
 ) -> Result<Vec<(i64, pb::WatchMovementsResponse)>, Error> {
     let today = ctx.clock.now().await?.date_naive();
-    let mut tx = ctx.db.begin().await?;
-    enter(&mut tx, Tenant::All).await?;
+    let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let mut changes = Vec::new();
     for (position, root, id) in outbox::list(&mut tx, place, BATCH).await? {
         let shown = match movements::get(&mut tx, root, id).await? {

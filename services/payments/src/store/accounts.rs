@@ -1,7 +1,7 @@
 //! `payments.accounts` and `payments.roots`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Tenant, enter};
@@ -9,19 +9,19 @@ use super::{Tenant, enter};
 /// An account as payments knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its root; itself for a root account.
+    /// Root account; equal to `account_id` for a root account.
     pub root_id: Uuid,
-    /// Its id.
+    /// Account id.
     pub account_id: Uuid,
-    /// Its profile.
+    /// Profile code.
     pub profile_code: String,
-    /// When it was created.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// The billing country; empty before it is known.
+    /// Billing country; empty until it is known.
     pub country_code: String,
 }
 
-/// The root of an account.
+/// The root account of an account; `None` for an unknown account.
 pub async fn root_of(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
         "-- payments.roots.of\nSELECT root_id FROM payments.roots WHERE account_id = $1",
@@ -31,8 +31,7 @@ pub async fn root_of(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Optio
     .await
 }
 
-/// Adds an account, unless it is there, and gives the one that is. The transaction is then in the
-/// tenant of its root.
+/// Inserts an account, unless it exists, and returns the stored one. Enters the tenant of its root account.
 pub async fn open(db: &mut PgConnection, account: &Account) -> sqlx::Result<Option<Account>> {
     enter(db, Tenant::Root(account.root_id)).await?;
     sqlx::query!(
@@ -56,7 +55,7 @@ pub async fn open(db: &mut PgConnection, account: &Account) -> sqlx::Result<Opti
     get(db, account.account_id).await
 }
 
-/// The account `id` of the tenant.
+/// The account `id`, within the tenant.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account>> {
     sqlx::query_as!(
         Account,
@@ -68,7 +67,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account
     .await
 }
 
-/// Locks an account of the tenant: who changes its methods changes them alone.
+/// Locks an account within the tenant, which serializes changes to its payment methods.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.accounts.lock
@@ -80,7 +79,7 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Sets the billing country of an account of the tenant.
+/// Sets the billing country of an account within the tenant.
 pub async fn set_country(db: &mut PgConnection, id: Uuid, country: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.accounts.set_country\nUPDATE payments.accounts SET country_code = $2 WHERE account_id = $1",
@@ -92,7 +91,7 @@ pub async fn set_country(db: &mut PgConnection, id: Uuid, country: &str) -> sqlx
     Ok(())
 }
 
-/// Notes that an account of the tenant is deleted.
+/// Marks an account within the tenant as erased.
 pub async fn set_erased(db: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.accounts.set_erased

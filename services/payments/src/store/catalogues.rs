@@ -1,9 +1,9 @@
 //! `payments.catalogues`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
-/// Keeps a document, unless its version is there, and gives the digest of the one that is.
+/// Inserts a document, unless its version exists, and returns the digest of the stored one.
 pub async fn insert(
     db: &mut PgConnection,
     version: &str,
@@ -30,7 +30,7 @@ pub async fn insert(
     .await
 }
 
-/// The document of a version; of the one imported last when none is named.
+/// The document of a version, or the latest import if none is named.
 pub async fn document(
     db: &mut PgConnection,
     version: Option<&str>,

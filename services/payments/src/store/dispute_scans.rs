@@ -1,10 +1,10 @@
 //! `payments.dispute_scans`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
-/// Takes the looking through of a provider's book, once an hour by the database's clock: its time, and up to when it
-/// was looked through before; `None` where it is not due.
+/// Takes the hourly dispute scan of a provider, by the database's clock. Returns the present time and the time up to
+/// which disputes have been scanned; `None` if the scan is not due.
 pub async fn take(
     db: &mut PgConnection,
     provider: &str,
@@ -23,7 +23,7 @@ pub async fn take(
     Ok(row.map(|row| (row.now, row.done_at)))
 }
 
-/// Notes up to when a provider's book was looked through to the end.
+/// Records the time up to which a provider's disputes have been scanned completely.
 pub async fn set_done(
     db: &mut PgConnection,
     provider: &str,

@@ -1,41 +1,41 @@
 //! `payments.disputes`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A charge that its payer contests.
+/// A charge that its payer disputes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispute {
     /// The root account.
     pub root_id: Uuid,
-    /// Its id.
+    /// Dispute id.
     pub dispute_id: Uuid,
-    /// The charge.
+    /// Disputed charge.
     pub charge_id: Uuid,
-    /// The provider.
+    /// Provider code.
     pub provider_code: String,
-    /// The provider's own id.
+    /// Provider's id of the dispute.
     pub provider_id: String,
-    /// The currency.
+    /// ISO 4217 code.
     pub currency: String,
-    /// How much of the charge is contested.
+    /// Disputed part of the charge, in minor units.
     pub amount_minor: i64,
-    /// What the provider has taken back and not returned.
+    /// Amount that the provider withholds, in minor units.
     pub withheld_minor: i64,
-    /// Why, in the provider's word.
+    /// Dispute reason in the provider's terms.
     pub reason: String,
-    /// INQUIRY, OPEN, WON, LOST or WITHDRAWN.
+    /// `INQUIRY`, `OPEN`, `WON`, `LOST` or `WITHDRAWN`.
     pub state: String,
-    /// Until when evidence is taken.
+    /// Deadline for evidence.
     pub evidence_due_at: Option<DateTime<Utc>>,
-    /// When it was opened, by the provider's book.
+    /// When it was opened according to the provider.
     pub created_at: DateTime<Utc>,
-    /// When it changed last.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
 }
 
-/// The provider's ids of disputes that may still change.
+/// The provider's ids of undecided disputes.
 pub async fn undecided(db: &mut PgConnection, provider: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         "-- payments.disputes.undecided
@@ -46,7 +46,7 @@ pub async fn undecided(db: &mut PgConnection, provider: &str) -> sqlx::Result<Ve
     .await
 }
 
-/// The revision of a provider's dispute; 0 for one that is not known.
+/// The revision of a provider's dispute; 0 if it is not stored yet.
 pub async fn revision(
     db: &mut PgConnection,
     provider: &str,
@@ -63,7 +63,7 @@ pub async fn revision(
     Ok(known.unwrap_or(0))
 }
 
-/// Whether a charge by a method is contested, or was lost: its payer did not want it.
+/// Whether a charge by a method is disputed or its dispute was lost. The payer did not want that charge.
 pub async fn method_contested(
     db: &mut PgConnection,
     root: Uuid,
@@ -83,18 +83,18 @@ pub async fn method_contested(
     .await
 }
 
-/// What became of a reading of the book.
+/// The outcome of storing a dispute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It changed the dispute with this id.
+    /// The dispute with this id was inserted or changed.
     Changed(Uuid),
-    /// It is what is known.
+    /// The stored dispute is already the same.
     Same,
-    /// Another reading has changed it since this one began.
+    /// A concurrent read has changed the dispute since this one began.
     Overtaken,
 }
 
-/// Keeps a dispute as the provider's book had it when its revision was `seen`.
+/// Stores a dispute as read from the provider, provided that its stored revision is still `seen`.
 pub async fn keep(db: &mut PgConnection, it: &Dispute, seen: i32) -> sqlx::Result<Kept> {
     let known = sqlx::query!(
         "-- payments.disputes.lock
@@ -171,7 +171,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Dispute
     .await
 }
 
-/// Whether it is still open what becomes of money of a charge that the provider holds back.
+/// Whether a charge has an open dispute.
 pub async fn is_open(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- payments.disputes.is_open
@@ -182,7 +182,7 @@ pub async fn is_open(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<bool> 
     .await
 }
 
-/// What of a charge is lost to its payer, in minor units: it can't be paid back once more.
+/// Amount of a charge that was lost in disputes, in minor units; it can't be refunded again.
 pub async fn lost_minor(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"-- payments.disputes.lost
@@ -194,14 +194,14 @@ pub async fn lost_minor(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<i64
     .await
 }
 
-/// Which disputes are listed; empty and `None` for all.
+/// Filter of a list; `None` or empty matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter<'a> {
-    /// Only this root account's.
+    /// Of this root account.
     pub root: Option<Uuid>,
-    /// Only this charge's.
+    /// Of this charge.
     pub charge: Option<Uuid>,
-    /// Only those in this state.
+    /// In this state.
     pub state: &'a str,
 }
 

@@ -1,58 +1,61 @@
 //! `payments.methods`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A way to pay that an account has.
+/// A payment method of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Method {
-    /// The root account.
+    /// Root account.
     pub root_id: Uuid,
-    /// Its id.
+    /// Payment method id.
     pub method_id: Uuid,
-    /// The catalogue's method.
+    /// Method code of the catalogue.
     pub method_code: String,
-    /// Who holds it; empty for one settled offline.
+    /// Provider code; empty for an offline method.
     pub provider_code: String,
-    /// The provider's token; empty for one settled offline.
+    /// Provider token; empty for an offline method.
     pub provider_token: String,
-    /// The card's network; empty for none.
+    /// Card network; empty for none.
     pub network_code: String,
-    /// The bank; empty for none.
+    /// Bank; empty for none.
     pub bank_code: String,
-    /// The app; empty for none.
+    /// App; empty for none.
     pub app_code: String,
-    /// The country that issued it; empty when unknown.
+    /// Issuing country; empty if unknown.
     pub country_code: String,
-    /// The last four digits; empty for none.
+    /// Last four digits; empty for none.
     pub last_four: String,
-    /// The last month in which it is good, such as 2028-11; empty for none.
+    /// Last valid month, such as `2028-11`; empty for none.
     pub expiry_month: String,
-    /// Whether it can be charged without the person.
+    /// Whether it supports off-session charges.
     pub recurring: bool,
-    /// Whether it is used where none is named.
+    /// Whether it is the default method of the account.
     pub is_default: bool,
+    /// Whether the owner allows it as a fallback for off-session charges.
+    pub off_session_allowed: bool,
     /// When it was added.
     pub created_at: DateTime<Utc>,
-    /// When it was removed; `None` while it can be used.
+    /// When it was removed; `None` while it is usable.
     pub removed_at: Option<DateTime<Utc>>,
 }
 
 impl Method {
-    /// Whether its last month is over at `now`, by the calendar of UTC.
+    /// Whether its last valid month has passed at `now`, in UTC.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         !self.expiry_month.is_empty() && self.expiry_month < now.format("%Y-%m").to_string()
     }
 }
 
-/// Adds a method.
+/// Inserts a payment method.
 pub async fn insert(db: &mut PgConnection, method: &Method) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.methods.insert
         INSERT INTO payments.methods (root_id, method_id, method_code, provider_code, provider_token, network_code,
-            bank_code, app_code, country_code, last_four, expiry_month, recurring, is_default, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            bank_code, app_code, country_code, last_four, expiry_month, recurring, is_default, created_at,
+            off_session_allowed)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         method.root_id,
         method.method_id,
         method.method_code,
@@ -66,14 +69,15 @@ pub async fn insert(db: &mut PgConnection, method: &Method) -> sqlx::Result<()> 
         method.expiry_month,
         method.recurring,
         method.is_default,
-        method.created_at
+        method.created_at,
+        method.off_session_allowed
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// The methods of a root account, the newest first; of one id, or before one, up to `limit`.
+/// Up to `limit` payment methods of a root account before `before`, newest first.
 pub async fn list(
     db: &mut PgConnection,
     root: Uuid,
@@ -85,7 +89,7 @@ pub async fn list(
         Method,
         "-- payments.methods.list
         SELECT root_id, method_id, method_code, provider_code, provider_token, network_code, bank_code, app_code,
-               country_code, last_four, expiry_month, recurring, is_default, created_at, removed_at
+               country_code, last_four, expiry_month, recurring, is_default, off_session_allowed, created_at, removed_at
         FROM payments.methods
         WHERE root_id = $1 AND ($2::timestamptz IS NULL OR (created_at, method_id) < ($2, $3::uuid))
         ORDER BY created_at DESC, method_id DESC LIMIT $4",
@@ -98,13 +102,13 @@ pub async fn list(
     .await
 }
 
-/// The method `id` of a root account.
+/// The payment method `id` of a root account.
 pub async fn get(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<Option<Method>> {
     sqlx::query_as!(
         Method,
         "-- payments.methods.get
         SELECT root_id, method_id, method_code, provider_code, provider_token, network_code, bank_code, app_code,
-               country_code, last_four, expiry_month, recurring, is_default, created_at, removed_at
+               country_code, last_four, expiry_month, recurring, is_default, off_session_allowed, created_at, removed_at
         FROM payments.methods WHERE root_id = $1 AND method_id = $2",
         root,
         id
@@ -113,7 +117,7 @@ pub async fn get(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<Op
     .await
 }
 
-/// The method of a root account that a provider's token stands for.
+/// The usable payment method of a root account that has this provider token.
 pub async fn by_token(
     db: &mut PgConnection,
     root: Uuid,
@@ -136,7 +140,7 @@ pub async fn by_token(
     }
 }
 
-/// The default method of a root account.
+/// The default payment method of a root account.
 pub async fn default_of(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<Method>> {
     let id = sqlx::query_scalar!(
         "-- payments.methods.default_of\nSELECT method_id FROM payments.methods WHERE root_id = $1 AND is_default",
@@ -150,7 +154,7 @@ pub async fn default_of(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Optio
     }
 }
 
-/// Makes `id` the default method of a root account, whose row is locked; `None` leaves none.
+/// Makes `id` the default method of a root account; `None` leaves none. The caller has locked the account.
 pub async fn set_default(db: &mut PgConnection, root: Uuid, id: Option<Uuid>) -> sqlx::Result<()> {
     for default in [None, id] {
         sqlx::query!(
@@ -166,7 +170,27 @@ pub async fn set_default(db: &mut PgConnection, root: Uuid, id: Option<Uuid>) ->
     Ok(())
 }
 
-/// Removes a method.
+/// Sets whether the payment method `id` may serve as a fallback for off-session charges. The caller has locked the
+/// account.
+pub async fn set_off_session_allowed(
+    db: &mut PgConnection,
+    root: Uuid,
+    id: Uuid,
+    off_session_allowed: bool,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.methods.set_off_session_allowed
+        UPDATE payments.methods SET off_session_allowed = $3 WHERE root_id = $1 AND method_id = $2",
+        root,
+        id,
+        off_session_allowed
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Marks a payment method as removed.
 pub async fn remove(
     db: &mut PgConnection,
     root: Uuid,
@@ -185,7 +209,7 @@ pub async fn remove(
     Ok(())
 }
 
-/// Erases what is shown of the methods of a root account, but of those by which a refund is under way.
+/// Erases the details of a root account's payment methods, except those that a refund in progress needs.
 pub async fn erase(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.methods.erase
@@ -198,21 +222,26 @@ pub async fn erase(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> sql
         root,
         now
     )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "-- payments.methods.keep_for_refunds
+        UPDATE payments.methods SET kept_for_refund = true WHERE root_id = $1 AND provider_token <> ''",
+        root
+    )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Erases the methods of erased accounts by which no refund is under way any more; gives how many.
+/// Erases the retained methods of erased accounts whose refunds have ended. Returns how many.
 pub async fn erase_kept(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<usize> {
     let done = sqlx::query!(
         "-- payments.methods.erase_kept
         UPDATE payments.methods m
         SET provider_code = '', provider_token = '', network_code = '', bank_code = '', app_code = '', last_four = '',
-            expiry_month = '', is_default = false, removed_at = coalesce(removed_at, $1)
-        WHERE provider_token <> ''
-          AND root_id IN (SELECT root_id FROM payments.accounts WHERE erased_at IS NOT NULL)
-          AND NOT EXISTS (
+            expiry_month = '', is_default = false, removed_at = coalesce(removed_at, $1), kept_for_refund = false
+        WHERE kept_for_refund AND NOT EXISTS (
             SELECT FROM payments.movements r WHERE r.root_id = m.root_id AND r.kind = 'REFUND'
               AND r.method_id = m.method_id AND r.state NOT IN ('SUCCEEDED', 'DECLINED', 'FAILED_NOT_SENT'))",
         now
@@ -222,7 +251,7 @@ pub async fn erase_kept(db: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Resu
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }
 
-/// Whether a method of a root account is kept for a refund.
+/// Whether a payment method of a root account is retained for a refund.
 pub async fn any_kept(db: &mut PgConnection, root: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- payments.methods.any_kept

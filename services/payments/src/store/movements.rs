@@ -1,91 +1,91 @@
-//! `payments.movements`: charges and refunds.
+//! `payments.movements`: charges and refunds, together called movements.
 
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::movement::{Asked, Change, State};
 use values::Money;
 
-/// A charge or a refund as stored.
+/// A charge or a refund, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Movement {
     /// The root account.
     pub root_id: Uuid,
-    /// Its id.
+    /// Movement id.
     pub movement_id: Uuid,
-    /// CHARGE or REFUND.
+    /// `CHARGE` or `REFUND`.
     pub kind: String,
-    /// The invoice of a charge; the charge of a refund.
+    /// Invoice of a charge, or charge of a refund; nil for a transfer without a charge.
     pub subject_id: Uuid,
-    /// What is refunded; empty for a charge.
+    /// Key of the refund, chosen by the caller; empty for a charge.
     pub refund_key: String,
-    /// Which attempt, from 1.
+    /// Attempt number, from 1.
     pub attempt_number: i32,
-    /// The currency.
+    /// ISO 4217 code.
     pub currency: String,
-    /// How much.
+    /// Amount asked for, in minor units.
     pub amount_minor: i64,
-    /// What the provider's book says has moved.
+    /// Amount moved according to the provider's book, in minor units.
     pub settled_minor: Option<i64>,
-    /// Of a charge: the sum of its refunds that are not refused.
+    /// Sum of a charge's refunds that are not refused, in minor units.
     pub refunded_minor: i64,
-    /// SUBSCRIPTION, CREDITS or INVOICE.
+    /// `SUBSCRIPTION`, `CREDITS` or `INVOICE`.
     pub purpose: String,
-    /// The plan that is paid for; empty for none.
+    /// Plan paid for; empty for none.
     pub plan_code: String,
-    /// The cycle; empty for none.
+    /// Billing cycle; empty for none.
     pub cycle_code: String,
-    /// The payment method.
+    /// Payment method.
     pub method_id: Uuid,
-    /// Its code.
+    /// Method code.
     pub method_code: String,
-    /// Who is asked; empty for nobody.
+    /// Provider code; empty if no provider is involved.
     pub provider_code: String,
-    /// Our reference.
+    /// Our reference at the provider.
     pub provider_key: Uuid,
-    /// The provider's id; empty while unknown.
+    /// Provider's id; empty until known.
     pub provider_id: String,
-    /// Whether the person is not there.
+    /// Whether the charge is off-session.
     pub unattended: bool,
-    /// Where the person is sent after confirming.
+    /// Page that the customer returns to after confirming.
     pub return_url: String,
-    /// Where it stands.
+    /// State.
     #[sqlx(try_from = "String")]
     pub state: State,
-    /// Why it is refused.
+    /// Refusal reason; empty otherwise.
     pub failure_reason: String,
     /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// Why it is parked.
+    /// Reason for parking; empty otherwise.
     pub parked_reason: String,
-    /// Where the person confirms.
+    /// Page on which the customer confirms; empty if there is nothing to confirm.
     pub action_url: String,
-    /// When it is expected to settle, or is to be back.
+    /// Date by which a charge is expected to settle or a refund is due.
     pub due_on: Option<NaiveDate>,
-    /// The operator's reference.
+    /// Reference given by an operator.
     pub reference: String,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// When it reached its state.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
-    /// When the money moved.
+    /// Settlement time.
     pub settled_at: Option<DateTime<Utc>>,
-    /// When the provider's book was first seen to contradict its final state.
+    /// When the provider's book was first seen to contradict the terminal state.
     pub overturned_at: Option<DateTime<Utc>>,
-    /// Who is asking the provider.
+    /// Fencing token of the worker that is asking the provider.
     pub lease_token: Option<Uuid>,
-    /// How often it was looked up.
+    /// Look-ups so far.
     pub look_ups: i32,
-    /// Seconds since the provider was asked last, by the database's clock; 0 before.
+    /// Seconds since the last request to the provider, by the database's clock; 0 before the first.
     pub asked_for_seconds: i64,
-    /// Seconds since the provider was asked first, by the database's clock; 0 before.
+    /// Seconds since the first request to the provider, by the database's clock; 0 before it.
     pub first_asked_for_seconds: i64,
 }
 
-/// A stored state that is none; we wrote it, so this is a bug.
+/// An unknown stored state. This service wrote it, so this is a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no state of a movement")]
+#[error("unknown movement state")]
 pub struct NoState;
 
 impl TryFrom<String> for State {
@@ -97,7 +97,7 @@ impl TryFrom<String> for State {
 }
 
 impl Movement {
-    /// What the provider is, or would be, asked for; `None` for a currency that is not known.
+    /// What the provider is asked for; `None` if the currency is unknown.
     pub fn asked(&self) -> Option<Asked> {
         Some(Asked {
             reference: self.provider_key,
@@ -105,12 +105,17 @@ impl Movement {
         })
     }
 
-    /// Whether its money is where it was for good: refused and not moved after all, or moved and come back.
+    /// Whether no money has moved in the end: the movement was refused, or it settled and was returned.
     pub fn moved_nothing(&self) -> bool {
         self.state.is_final() && self.state.is_refused() == self.overturned_at.is_none()
     }
 
-    /// Which attempt it is.
+    /// Whether this is a refund of a charge, rather than a charge or a transfer without a charge.
+    pub fn gives_back_a_charge(&self) -> bool {
+        self.kind == "REFUND" && !self.subject_id.is_nil()
+    }
+
+    /// The identity of this attempt.
     pub fn attempt(&self) -> Attempt<'_> {
         Attempt {
             root: self.root_id,
@@ -121,7 +126,7 @@ impl Movement {
         }
     }
 
-    /// Whether two refunds ask for the same.
+    /// Whether two refunds have the same values.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         let values = |it: &Self| {
             (
@@ -135,7 +140,7 @@ impl Movement {
     }
 }
 
-/// A statement that gives movements: all their columns, and what follows `FROM`.
+/// A query that returns movements: all columns, and what follows `FROM`.
 macro_rules! movements {
     ($name:literal, $rest:literal) => {
         concat!(
@@ -153,8 +158,8 @@ macro_rules! movements {
     };
 }
 
-/// Writes a movement down, unless its attempt is written; `false` says that it is. For `seconds` it is
-/// left to whoever writes it to send it.
+/// Inserts a movement. `false` if its attempt exists. The row is leased for `seconds` to the process that inserts it,
+/// which sends it.
 pub async fn insert(db: &mut PgConnection, it: &Movement, seconds: i32) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- payments.movements.insert
@@ -201,7 +206,7 @@ pub async fn get(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<Op
         .await
 }
 
-/// The movement `id` of a root account, locked: its state changes only under this.
+/// Locks and returns the movement `id` of a root account. State changes require this lock.
 pub async fn lock(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<Option<Movement>> {
     sqlx::query_as(movements!(
         "lock",
@@ -213,18 +218,18 @@ pub async fn lock(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<O
     .await
 }
 
-/// What makes two requests one attempt.
+/// The identity of an attempt: requests with the same values are the same attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
     /// The root account.
     pub root: Uuid,
-    /// CHARGE or REFUND.
+    /// `CHARGE` or `REFUND`.
     pub kind: &'a str,
-    /// The invoice of a charge; the charge of a refund.
+    /// Invoice of a charge, or charge of a refund.
     pub subject: Uuid,
-    /// What is refunded; empty for a charge.
+    /// Key of the refund; empty for a charge.
     pub refund_key: &'a str,
-    /// Which attempt, from 1.
+    /// Attempt number, from 1.
     pub number: i32,
 }
 
@@ -243,10 +248,10 @@ pub async fn attempt(db: &mut PgConnection, of: Attempt<'_>) -> sqlx::Result<Opt
     .await
 }
 
-/// Which movements to list.
+/// Filter of a list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// CHARGE or REFUND.
+    /// `CHARGE` or `REFUND`.
     pub kind: &'static str,
     /// Of this root account.
     pub root: Option<Uuid>,
@@ -254,17 +259,21 @@ pub struct Filter {
     pub subject: Option<Uuid>,
     /// In this state.
     pub state: Option<&'static str>,
-    /// To be back before this day and not final.
+    /// Due before this day and not in a terminal state.
     pub overdue_on: Option<NaiveDate>,
-    /// Whose final state the provider's book contradicts.
+    /// Only those whose terminal state the provider's book contradicts.
     pub overturned: bool,
-    /// Made before this one.
+    /// Created at or after this time.
+    pub from: Option<DateTime<Utc>>,
+    /// Created before this time.
+    pub until: Option<DateTime<Utc>>,
+    /// Page position: created before this row.
     pub before: Option<(DateTime<Utc>, Uuid)>,
-    /// At most this many.
+    /// Page size.
     pub limit: i64,
 }
 
-/// Movements, the newest first.
+/// Movements, newest first.
 pub async fn list(db: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<Movement>> {
     let (created_at, id) = filter.before.unzip();
     sqlx::query_as(movements!(
@@ -273,7 +282,8 @@ pub async fn list(db: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<Mo
            AND ($4::text IS NULL OR state = $4)
            AND ($5::date IS NULL OR (due_on < $5 AND state NOT IN ('SUCCEEDED', 'DECLINED', 'FAILED_NOT_SENT')))
            AND ($6::timestamptz IS NULL OR (created_at, movement_id) < ($6, $7::uuid))
-           AND (NOT $9 OR overturned_at IS NOT NULL)
+           AND (NOT $9 OR overturned_at IS NOT NULL) AND ($10::timestamptz IS NULL OR $10 <= created_at)
+           AND ($11::timestamptz IS NULL OR created_at < $11)
          ORDER BY created_at DESC, movement_id DESC LIMIT $8"
     ))
     .bind(filter.kind)
@@ -285,11 +295,13 @@ pub async fn list(db: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<Mo
     .bind(id)
     .bind(filter.limit)
     .bind(filter.overturned)
+    .bind(filter.from)
+    .bind(filter.until)
     .fetch_all(db)
     .await
 }
 
-/// Movements made from `from` until before `until` that were sent to a provider, oldest first.
+/// Movements created from `from` until before `until` that belong to a provider, oldest first.
 pub async fn sent_between(
     db: &mut PgConnection,
     (from, until): (DateTime<Utc>, DateTime<Utc>),
@@ -298,7 +310,8 @@ pub async fn sent_between(
 ) -> sqlx::Result<Vec<Movement>> {
     sqlx::query_as(movements!(
         "sent_between",
-        "WHERE $1 <= created_at AND created_at < $2 AND ($3::uuid IS NULL OR root_id = $3) AND provider_code = $4
+        "WHERE kind IN ('CHARGE', 'REFUND') AND $1 <= created_at AND created_at < $2
+           AND ($3::uuid IS NULL OR root_id = $3) AND provider_code = $4
          ORDER BY created_at, movement_id"
     ))
     .bind(from)
@@ -320,7 +333,7 @@ pub async fn known_keys(db: &mut PgConnection, keys: &[Uuid]) -> sqlx::Result<Ve
     .await
 }
 
-/// Takes a movement that was not sent yet, to send it; `false` when another has.
+/// Claims a `CREATED` movement for sending. `false` if another worker has claimed it.
 pub async fn begin_sending(
     db: &mut PgConnection,
     root: Uuid,
@@ -343,7 +356,7 @@ pub async fn begin_sending(
     Ok(done.rows_affected() == 1)
 }
 
-/// Notes that the provider is asked once more.
+/// Records a repeated request to the provider.
 pub async fn ask_again(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.movements.ask_again
@@ -356,41 +369,84 @@ pub async fn ask_again(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Res
     Ok(())
 }
 
-/// Takes the movement that has waited longest to be looked up; of those that call at once, each
-/// takes another. Gives its root, its id and what `look_up_later` needs.
+/// Leases up to `limit` movements of a provider that are due for a look-up, longest waiting first. Concurrent workers
+/// get different rows. Returns root, id and the due time that `look_up_later` compares.
 pub async fn lease_due(
     db: &mut PgConnection,
     (token, seconds): (Uuid, i32),
-) -> sqlx::Result<Option<(Uuid, Uuid, String)>> {
-    let row = sqlx::query!(
+    (provider, limit): (&str, i64),
+) -> sqlx::Result<Vec<(Uuid, Uuid, String)>> {
+    let rows = sqlx::query!(
         r#"-- payments.movements.lease_due
         UPDATE payments.movements SET lease_token = $1, leased_until = clock_timestamp() + make_interval(secs => $2::int)
-        WHERE movement_id = (
+        WHERE movement_id IN (
             SELECT movement_id FROM payments.movements
-            WHERE provider_code <> '' AND state IN ('CREATED', 'SENDING', 'UNKNOWN', 'PENDING')
+            WHERE provider_code <> '' AND provider_code = $3 AND state IN ('CREATED', 'SENDING', 'UNKNOWN', 'PENDING')
               AND look_at <= clock_timestamp() AND leased_until <= clock_timestamp()
-            ORDER BY look_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+            ORDER BY look_at LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED
         )
         RETURNING root_id, movement_id, look_at::text AS "look_at!""#,
         token,
-        seconds
+        seconds,
+        provider,
+        limit
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await?;
-    Ok(row.map(|row| (row.root_id, row.movement_id, row.look_at)))
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|row| (row.root_id, row.movement_id, row.look_at))
+        .collect())
 }
 
-/// Whether a movement is being asked for or looked up, or is about to be: asked by a test clock, which waits
-/// for it. One that the provider has yet to settle is looked at ever more seldom, and not waited for.
-pub async fn any_due(db: &mut PgConnection) -> sqlx::Result<bool> {
+/// Makes all movements of a provider with an unknown outcome due for a look-up now. Rows are locked in order of their
+/// ids, so that concurrent calls can't deadlock.
+pub async fn look_up_all(db: &mut PgConnection, provider: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.movements.look_up_all
+        UPDATE payments.movements SET look_at = clock_timestamp()
+        WHERE movement_id IN (
+            SELECT movement_id FROM payments.movements
+            WHERE provider_code <> '' AND provider_code = $1 AND state IN ('SENDING', 'UNKNOWN')
+              AND clock_timestamp() < look_at
+            ORDER BY movement_id FOR NO KEY UPDATE)",
+        provider
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Whether a movement is being sent or looked up, or is about to be. The test clock waits for these. It does not wait
+/// for a slow settlement, whose look-ups become rare, nor for providers that are `unreachable`.
+pub async fn any_due(db: &mut PgConnection, unreachable: &[String]) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- payments.movements.any_due
         SELECT EXISTS (
             SELECT FROM payments.movements
             WHERE provider_code <> '' AND state IN ('CREATED', 'SENDING', 'UNKNOWN', 'PENDING')
+              AND provider_code <> ALL($1)
               AND (look_at <= clock_timestamp() OR clock_timestamp() < leased_until
                    OR state <> 'PENDING' AND look_at <= clock_timestamp() + interval '5 s')
-        ) AS "due!""#
+        ) AS "due!""#,
+        unreachable
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// When a job of this service has work next, up to `until` and at the earliest at `now`, where it has these providers;
+/// `None` while there is none to come by then.
+pub async fn next_work(
+    db: &mut PgConnection,
+    (now, until): (DateTime<Utc>, DateTime<Utc>),
+    providers: &[String],
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "-- payments.movements.next_work\nSELECT payments.next_work($1, $2, $3) AS at",
+        now,
+        until,
+        providers
     )
     .fetch_one(db)
     .await
@@ -424,7 +480,7 @@ pub async fn take_overdue(
         .collect())
 }
 
-/// The day on which a refund that is not decided is due next and not told of.
+/// The next due date of an undecided refund that has not been reported.
 pub async fn next_overdue(db: &mut PgConnection) -> sqlx::Result<Option<NaiveDate>> {
     sqlx::query_scalar!(
         "-- payments.movements.next_overdue
@@ -435,18 +491,18 @@ pub async fn next_overdue(db: &mut PgConnection) -> sqlx::Result<Option<NaiveDat
     .await
 }
 
-/// Gives a movement back that is not decided: it is looked up again after `pause` seconds, or at once
-/// when a hint has come since it was leased.
+/// Releases the lease of an undecided movement. It is due again after `pause` seconds, or at once if a hint has arrived
+/// since the lease was taken. If this look-up `counts`, later pauses become longer.
 pub async fn look_up_later(
     db: &mut PgConnection,
     (root, id): (Uuid, Uuid),
     (token, look_at): (Uuid, &str),
-    pause: i64,
+    (pause, counts): (i64, bool),
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.movements.look_up_later
         UPDATE payments.movements
-        SET look_ups = look_ups + 1, lease_token = NULL, leased_until = '-infinity',
+        SET look_ups = look_ups + CASE WHEN $6::boolean THEN 1 ELSE 0 END, lease_token = NULL, leased_until = '-infinity',
             look_at = CASE WHEN look_at::text = $5
                 THEN clock_timestamp() + make_interval(secs => $4::bigint::double precision) ELSE look_at END
         WHERE root_id = $1 AND movement_id = $2 AND lease_token = $3",
@@ -454,19 +510,23 @@ pub async fn look_up_later(
         id,
         token,
         pause,
-        look_at
+        look_at,
+        counts
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Has movements looked up now, by our references: a hint has come.
+/// Makes the movements with these references due for a look-up now, after a hint.
 pub async fn look_up_now(db: &mut PgConnection, keys: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.movements.look_up_now
         UPDATE payments.movements SET look_at = clock_timestamp()
-        WHERE provider_key = ANY($1) AND state IN ('SENDING', 'UNKNOWN', 'PENDING')",
+        WHERE movement_id IN (
+            SELECT movement_id FROM payments.movements
+            WHERE provider_key = ANY($1) AND state IN ('SENDING', 'UNKNOWN', 'PENDING')
+            ORDER BY movement_id FOR NO KEY UPDATE)",
         keys
     )
     .execute(db)
@@ -474,7 +534,7 @@ pub async fn look_up_now(db: &mut PgConnection, keys: &[Uuid]) -> sqlx::Result<(
     Ok(())
 }
 
-/// Changes the state of a movement that is locked.
+/// Applies a change to a movement, which the caller has locked.
 pub async fn set(
     db: &mut PgConnection,
     id: Uuid,
@@ -505,7 +565,7 @@ pub async fn set(
     Ok(())
 }
 
-/// Notes since when the provider's book contradicts a movement's final state, or that it does not any more.
+/// Records since when the provider's book contradicts a movement's terminal state; `None` clears it.
 pub async fn set_overturned(
     db: &mut PgConnection,
     id: Uuid,
@@ -524,8 +584,7 @@ pub async fn set_overturned(
     Ok(())
 }
 
-/// Keeps the reference by which an operator settled a movement; one reference settles one
-/// (`movements_one_reference`).
+/// Stores an operator's reference for a movement. A reference is unique (`movements_one_reference`).
 pub async fn set_reference(db: &mut PgConnection, id: Uuid, reference: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.movements.set_reference\nUPDATE payments.movements SET reference = $2 WHERE movement_id = $1",
@@ -537,8 +596,8 @@ pub async fn set_reference(db: &mut PgConnection, id: Uuid, reference: &str) -> 
     Ok(())
 }
 
-/// Sets `minor` of a charge aside for a refund, or gives a negative one back; `false` when it has
-/// not moved, or less than that is left of it. However many ask at once, never more than was taken.
+/// Reserves `minor` of a charge for a refund, or releases it if negative. `false` if the charge has not succeeded or
+/// less than that is left of it, so that concurrent refunds never exceed the charge.
 pub async fn reserve(
     db: &mut PgConnection,
     root: Uuid,
@@ -559,7 +618,7 @@ pub async fn reserve(
     Ok(done.rows_affected() == 1)
 }
 
-/// Whether a charge by a payment method is not decided yet.
+/// Whether a charge by a payment method is undecided.
 pub async fn any_open_by(db: &mut PgConnection, root: Uuid, method: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- payments.movements.any_open_by
@@ -583,10 +642,15 @@ pub async fn of_provider(
     ids: &[String],
 ) -> sqlx::Result<Option<Movement>> {
     let row = sqlx::query!(
-        "-- payments.movements.of_provider
-        SELECT root_id, movement_id FROM payments.movements
-        WHERE provider_code = $1 AND (provider_key = $2 OR (provider_id <> '' AND provider_id = ANY($3)))
-        ORDER BY (provider_key = $2) DESC NULLS LAST LIMIT 1",
+        r#"-- payments.movements.of_provider
+        SELECT root_id AS "root_id!", movement_id AS "movement_id!" FROM (
+            SELECT root_id, movement_id, 1 AS place FROM payments.movements
+            WHERE provider_key = $2 AND provider_code = $1
+            UNION ALL
+            SELECT root_id, movement_id, 2 FROM payments.movements
+            WHERE provider_id <> '' AND provider_id = ANY($3) AND provider_code = $1
+        ) found
+        ORDER BY place LIMIT 1"#,
         provider,
         reference,
         ids
@@ -597,17 +661,4 @@ pub async fn of_provider(
         Some(row) => get(db, row.root_id, row.movement_id).await,
         None => Ok(None),
     }
-}
-
-/// Forgets the pages that the payer of a root account was sent to and came back to.
-pub async fn erase(db: &mut PgConnection, root: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
-        "-- payments.movements.erase
-        UPDATE payments.movements SET return_url = '', action_url = ''
-        WHERE root_id = $1 AND (return_url <> '' OR action_url <> '')",
-        root
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

@@ -1,39 +1,39 @@
-//! `payments.sandbox_book`: the book of the embedded provider.
+//! `payments.sandbox_book`: the book of the sandbox provider.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A request, as the embedded provider booked it.
+/// A request in the sandbox provider's book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booked {
     /// Our reference.
     pub provider_key: Uuid,
-    /// CHARGE or REFUND.
+    /// `CHARGE` or `REFUND`.
     pub kind: String,
-    /// Its own id.
+    /// The sandbox's own id.
     pub provider_id: String,
-    /// What was charged.
+    /// Token that was charged.
     pub token: String,
-    /// The charge that is given back; `None` for a charge.
+    /// Reference of the refunded charge; `None` for a charge.
     pub charge_key: Option<Uuid>,
-    /// The currency.
+    /// ISO 4217 code.
     pub currency: String,
-    /// How much.
+    /// Amount in minor units.
     pub amount_minor: i64,
-    /// LOST, PENDING, SUCCEEDED or DECLINED.
+    /// `LOST`, `PENDING`, `SUCCEEDED` or `DECLINED`.
     pub state: String,
-    /// Why it is, or will be, declined.
+    /// Reason why it is, or will be, declined.
     pub decline_reason: String,
-    /// When a pending one is decided.
+    /// When a pending request is decided.
     pub decided_at: Option<DateTime<Utc>>,
-    /// How it will be decided; empty where nothing is to be.
+    /// State that a pending request will get; empty otherwise.
     pub decided_state: String,
-    /// When it was booked.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
 }
 
-/// Books a request; one whose reference is booked changes nothing.
+/// Inserts a request, unless its reference exists.
 pub async fn insert(db: &mut PgConnection, booked: &Booked) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.sandbox_book.insert
@@ -58,7 +58,7 @@ pub async fn insert(db: &mut PgConnection, booked: &Booked) -> sqlx::Result<()> 
     Ok(())
 }
 
-/// What is booked under a reference.
+/// The request with this reference.
 pub async fn get(db: &mut PgConnection, key: Uuid) -> sqlx::Result<Option<Booked>> {
     sqlx::query_as!(
         Booked,
@@ -72,7 +72,7 @@ pub async fn get(db: &mut PgConnection, key: Uuid) -> sqlx::Result<Option<Booked
     .await
 }
 
-/// How many were booked by a token: charges, or the refunds of one charge.
+/// Counts the charges of a token, or with `charge` the refunds of that charge.
 pub async fn count(db: &mut PgConnection, token: &str, charge: Option<Uuid>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"-- payments.sandbox_book.count
@@ -84,7 +84,7 @@ pub async fn count(db: &mut PgConnection, token: &str, charge: Option<Uuid>) -> 
     .await
 }
 
-/// A lost request arrives after all.
+/// Delivers a lost request after all.
 pub async fn arrive(db: &mut PgConnection, key: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.sandbox_book.arrive
@@ -96,7 +96,7 @@ pub async fn arrive(db: &mut PgConnection, key: Uuid) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Decides what is due at `now`, all of it or one; gives the references.
+/// Decides the pending requests due at `now`, all or one; returns their references.
 pub async fn decide(
     db: &mut PgConnection,
     now: DateTime<Utc>,
@@ -114,7 +114,7 @@ pub async fn decide(
     .await
 }
 
-/// When the next one is decided, up to `until`.
+/// When the next pending request is decided, up to `until`.
 pub async fn next_due(
     db: &mut PgConnection,
     until: DateTime<Utc>,
@@ -128,7 +128,7 @@ pub async fn next_due(
     .await
 }
 
-/// What was booked from `from` until before `until`, oldest first; lost requests are not there.
+/// Requests from `from` until before `until`, oldest first, without lost ones.
 pub async fn list(
     db: &mut PgConnection,
     from: DateTime<Utc>,

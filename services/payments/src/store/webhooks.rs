@@ -1,43 +1,43 @@
 //! `payments.webhook_events`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// One message of a provider.
+/// A webhook event of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Its id.
+    /// Event id.
     pub webhook_event_id: Uuid,
-    /// The provider.
+    /// Provider code.
     pub provider_code: String,
-    /// The provider's own id of it.
+    /// Provider's id of the event.
     pub provider_event_id: String,
-    /// Its kind in the provider's word.
+    /// Event type in the provider's terms.
     pub event_type: String,
-    /// The provider's id of what it is about.
+    /// Provider's id of the object concerned.
     pub object_id: String,
-    /// The provider's id of what that belongs to.
+    /// Provider's id of the object's parent.
     pub parent_id: String,
-    /// Our reference.
+    /// Our reference; empty if the event does not carry it.
     pub reference: String,
-    /// RECEIVED, PROCESSED, IGNORED or FAILED.
+    /// `RECEIVED`, `PROCESSED`, `IGNORED` or `FAILED`.
     pub state: String,
-    /// The movement that it is about.
+    /// Movement concerned.
     pub movement_id: Option<Uuid>,
-    /// How often it came.
+    /// Deliveries so far.
     pub delivery_count: i32,
-    /// How often it was processed.
+    /// Processing attempts so far.
     pub attempt_count: i32,
-    /// Why it FAILED or was IGNORED.
+    /// Reason of `FAILED` or `IGNORED`.
     pub failure_reason: String,
-    /// When it came first.
+    /// Time of the first delivery.
     pub received_at: DateTime<Utc>,
-    /// When it was processed last.
+    /// Time of the last attempt.
     pub processed_at: Option<DateTime<Utc>>,
 }
 
-/// Keeps an event; one that came before is counted.
+/// Inserts an event, or counts another delivery of a known one.
 pub async fn receive(db: &mut PgConnection, event: &Event) -> sqlx::Result<()> {
     sqlx::query!(
         "-- payments.webhook_events.receive
@@ -74,41 +74,59 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Event>>
     .await
 }
 
-/// The event that has waited longest to be processed; nobody else gets it for `wait_seconds`.
-pub async fn take(db: &mut PgConnection, wait_seconds: i32) -> sqlx::Result<Option<Event>> {
-    sqlx::query_as!(
-        Event,
-        "-- payments.webhook_events.take
-        UPDATE payments.webhook_events SET try_at = clock_timestamp() + make_interval(secs => $1::int)
-        WHERE webhook_event_id = (
-            SELECT webhook_event_id FROM payments.webhook_events
+/// Up to `limit` subjects with events that are due, longest waiting first, apart from those that a worker has claimed.
+pub async fn due(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<String>> {
+    // One subject often has many events, so more events are read than subjects are returned.
+    sqlx::query_scalar!(
+        r#"-- payments.webhook_events.due
+        SELECT subject AS "subject!" FROM (
+            SELECT subject, try_at FROM payments.webhook_events e
             WHERE state IN ('RECEIVED', 'FAILED') AND try_at <= clock_timestamp()
-            ORDER BY try_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING webhook_event_id, provider_code, provider_event_id, event_type, object_id, parent_id, reference, state,
-                  movement_id, delivery_count, attempt_count, failure_reason, received_at, processed_at",
-        wait_seconds
+              AND NOT EXISTS (SELECT FROM payments.job_claims c WHERE c.job = 'process_webhooks' AND c.key = e.subject
+                                AND clock_timestamp() < c.held_until)
+            ORDER BY try_at LIMIT 16 * $1::bigint
+        ) longest
+        GROUP BY subject ORDER BY min(try_at) LIMIT $1"#,
+        limit
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
 }
 
-/// What came of processing an event.
+/// The due events of a subject, in order of arrival.
+pub async fn of_subject(db: &mut PgConnection, subject: &str) -> sqlx::Result<Vec<Event>> {
+    sqlx::query_as!(
+        Event,
+        "-- payments.webhook_events.of_subject
+        SELECT webhook_event_id, provider_code, provider_event_id, event_type, object_id, parent_id, reference, state,
+               movement_id, delivery_count, attempt_count, failure_reason, received_at, processed_at
+        FROM payments.webhook_events
+        WHERE subject = $1 AND state IN ('RECEIVED', 'FAILED') AND try_at <= clock_timestamp()
+        ORDER BY received_at, webhook_event_id",
+        subject
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The outcome of processing an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Processed<'a> {
-    /// PROCESSED, IGNORED or FAILED.
+    /// `PROCESSED`, `IGNORED` or `FAILED`.
     pub state: &'a str,
-    /// The movement that it is about.
+    /// Movement concerned.
     pub movement_id: Option<Uuid>,
-    /// Why it FAILED or was IGNORED.
+    /// Reason of `FAILED` or `IGNORED`.
     pub failure_reason: &'a str,
-    /// Seconds until a failed one is tried again.
+    /// Seconds until a failed event is retried.
     pub wait_seconds: i32,
 }
 
-/// Notes what came of processing an event.
+/// Notes what came of processing events of one subject. What is final stays, unless it was processed `anew` as an
+/// operator asked: who was slow must not undo what another has come to meanwhile.
 pub async fn processed(
     db: &mut PgConnection,
-    id: Uuid,
+    (ids, anew): (&[Uuid], bool),
     it: &Processed<'_>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
@@ -117,20 +135,37 @@ pub async fn processed(
         UPDATE payments.webhook_events
         SET state = $2, movement_id = coalesce($3, movement_id), failure_reason = $4, attempt_count = attempt_count + 1,
             processed_at = $5, try_at = clock_timestamp() + make_interval(secs => $6::int)
-        WHERE webhook_event_id = $1",
-        id,
+        WHERE webhook_event_id = ANY($1) AND ($7 OR state IN ('RECEIVED', 'FAILED'))",
+        ids,
         it.state,
         it.movement_id,
         it.failure_reason,
         now,
-        it.wait_seconds
+        it.wait_seconds,
+        anew
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Whether an event waits to be processed now.
+/// Makes all failed events of a provider due now.
+pub async fn process_all(db: &mut PgConnection, provider: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- payments.webhook_events.process_all
+        UPDATE payments.webhook_events SET try_at = clock_timestamp()
+        WHERE webhook_event_id IN (
+            SELECT webhook_event_id FROM payments.webhook_events
+            WHERE provider_code = $1 AND state = 'FAILED' AND clock_timestamp() < try_at
+            ORDER BY webhook_event_id FOR NO KEY UPDATE)",
+        provider
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Whether an event is due.
 pub async fn any_due(db: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         r#"-- payments.webhook_events.any_due
@@ -141,14 +176,14 @@ pub async fn any_due(db: &mut PgConnection) -> sqlx::Result<bool> {
     .await
 }
 
-/// Which events are listed: empty and `None` for all.
+/// Filter of a list; `None` or empty matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter<'a> {
-    /// Only this provider's.
+    /// Of this provider.
     pub provider_code: &'a str,
-    /// Only those in this state.
+    /// In this state.
     pub state: &'a str,
-    /// Only those about this movement.
+    /// About this movement.
     pub movement_id: Option<Uuid>,
 }
 

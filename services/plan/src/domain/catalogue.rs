@@ -1,4 +1,4 @@
-//! What a catalogue version says, checked.
+//! A checked catalogue version.
 
 use std::collections::BTreeMap;
 
@@ -8,78 +8,108 @@ use values::{Amount, Currency, Money, Rounding, Zone};
 use super::change::Rule;
 use super::entitlement::Feature;
 
-/// One version of the catalogue. A value of this type has passed every load-time check.
+/// A catalogue version. A value of this type has passed every check of the import.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
-    /// Its name.
+    /// Version name.
     pub version: String,
-    /// From when the document says it is meant.
+    /// Effective time stated by the document.
     pub effective_at: DateTime<Utc>,
-    /// The families by code.
+    /// Plan families, by code.
     pub families: BTreeMap<String, Family>,
-    /// The plans of every family, by family and rank.
+    /// Plans of every family, by family and rank.
     pub plans: Vec<Plan>,
-    /// The features that plans give, by code.
+    /// Features (entitlement types), by code.
     pub features: BTreeMap<String, Feature>,
-    /// The account profiles by code.
+    /// Account profiles, by code.
     pub profiles: BTreeMap<String, Profile>,
-    /// Who sends invoices, by code.
+    /// Invoice issuers, by code.
     pub issuers: BTreeMap<String, Issuer>,
-    /// Years for which the law asks for invoices.
+    /// Years for which invoices must be kept by law.
     pub invoice_retention_years: i32,
-    /// Prices of usage that Perdiem rates.
+    /// Usage prices, if Perdiem rates usage.
     pub rates: Option<Rates>,
     /// Taxes by country.
     pub taxes: Vec<Tax>,
-    /// What is asked to be known as a customer.
+    /// KYC requirements.
     pub kyc: Option<KycTerms>,
+    /// Business hours for first responses.
+    pub support_hours: Option<SupportHours>,
+    /// Ticket priorities, by code.
+    pub priorities: Vec<Priority>,
 }
 
-/// A family of plans and its policies.
+/// The business hours of support.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupportHours {
+    /// Days of the week, such as `MON-FRI`.
+    pub days: String,
+    /// Opening time, such as `06:00`.
+    pub opens: String,
+    /// Closing time.
+    pub closes: String,
+    /// Time zone of both.
+    pub zone: Zone,
+}
+
+/// A ticket priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Priority {
+    /// `P1`, `P2` or `P3`.
+    pub code: String,
+    /// Description.
+    pub name: String,
+    /// Whether it applies only to production systems.
+    pub production_only: bool,
+}
+
+/// A plan family and its policies.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of the catalogue")]
 pub struct Family {
-    /// Its code.
+    /// Family code.
     pub code: String,
-    /// The currency of its prices.
+    /// Currency of its prices.
     pub currency: Currency,
-    /// The zone that makes its days.
+    /// Time zone that defines its days.
     pub zone: Zone,
-    /// Whether its plans are billed after the period; else before.
+    /// Whether its plans are billed in arrears; otherwise in advance.
     pub in_arrears: bool,
-    /// Usage left out of the percentage base (C-06).
+    /// Usage categories excluded from the percentage base (C-06).
     pub excluded_categories: Vec<String>,
-    /// Whether a day's share is charged.
+    /// Whether charges are prorated by day.
     pub prorated_daily: bool,
-    /// How a line is rounded.
+    /// Rounding mode of invoice lines.
     pub rounding: Rounding,
-    /// How long the scheduled run waits for late usage, in hours.
+    /// Hours for which a scheduled billing run waits for late usage.
     pub usage_grace_hours: i32,
-    /// Whether a run waits for approval.
+    /// Whether billing runs are scheduled automatically (D30).
+    pub runs_automatically: bool,
+    /// Whether a billing run requires approval.
     pub run_approval_required: bool,
-    /// The plan every account starts on (REQ-002).
+    /// Plan on which every account starts (REQ-002).
     pub default_plan: String,
     /// How a subscription is cancelled (C-03).
     pub cancel: Cancel,
-    /// Confirmations an order needs (C-32).
+    /// Confirmations that an order requires (C-32).
     pub confirmations_required: i32,
-    /// How long a quote lives, in minutes.
+    /// Validity of a quote, in minutes.
     pub quote_ttl_minutes: i32,
-    /// What becomes of a change, first match wins (C-01).
+    /// Change rules; the first match decides (C-01).
     pub rules: Vec<Rule>,
-    /// The billing cycles by code; empty for calendar months.
+    /// Billing cycles by code; empty for calendar months.
     pub cycles: BTreeMap<String, Cycle>,
-    /// Days after a failed renewal on which it is tried again, rising (REQ-127).
+    /// Days after a failed renewal on which it is retried, ascending (REQ-127).
     pub renewal_retry_days: Vec<i32>,
-    /// Whether a pending change is replaced by the next one; else it stands in its way.
+    /// Whether a new change replaces a pending one; otherwise it is refused.
     pub pending_replaceable: bool,
     /// Whether a pending change can be withdrawn.
     pub pending_withdrawable: bool,
 }
 
 impl Family {
-    /// Whether customers are offered a plan of it: one that is paid in advance begins with a default plan,
-    /// to which nobody goes back.
+    /// Whether a plan is sold to customers. In a family that is paid in advance, the default plan is only a starting
+    /// point and is not sold.
     pub fn sells(&self, plan: &Plan) -> bool {
         plan.available && (self.in_arrears || plan.code != self.default_plan)
     }
@@ -88,18 +118,18 @@ impl Family {
 /// How a subscription is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancel {
-    /// By choosing the free plan (REQ-029).
+    /// By changing to the free plan (REQ-029).
     SelectFreePlan,
-    /// At the end of the period (REQ-120).
+    /// At the end of the billing cycle (REQ-120).
     AtPeriodEnd,
 }
 
 /// A billing cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cycle {
-    /// Its length in months.
+    /// Length in months.
     pub months: u32,
-    /// The discount on its price, in basis points.
+    /// Discount in basis points.
     pub discount_bps: u32,
 }
 
@@ -107,209 +137,215 @@ pub struct Cycle {
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of the catalogue")]
 pub struct Plan {
-    /// Its family.
+    /// Family code.
     pub family: String,
-    /// Its code.
+    /// Plan code.
     pub code: String,
-    /// Its place among the plans of the family, 0 the lowest.
+    /// Rank within the family; 0 is the lowest.
     pub rank: i32,
-    /// What a month costs; `None` where the price is the entitlement `monthly_minimum`.
+    /// Monthly charge; `None` if the price is the entitlement `monthly_minimum`.
     pub charge: Option<Charge>,
-    /// The support channels.
+    /// Support channels.
     pub channels: Vec<String>,
-    /// How soon a ticket of each priority is answered first.
+    /// First-response targets by priority.
     pub responses: Vec<Response>,
     /// Whether a customer may buy it.
     pub self_serve_purchase: bool,
     /// Whether a customer may leave it.
     pub self_serve_cancel: bool,
-    /// The label of its buy action.
+    /// Label of the buy button.
     pub action_label: String,
     /// Whether it is offered at all.
     pub available: bool,
-    /// The value of each feature, by code.
+    /// Whether a technical account manager is included.
+    pub account_manager: bool,
+    /// Feature values, by feature code.
     pub entitlements: BTreeMap<String, String>,
-    /// What a month of each add-on costs that is sold beside it, by code (REQ-085).
+    /// Monthly prices of the add-ons sold with it, by code (REQ-085).
     pub add_ons: BTreeMap<String, Money>,
-    /// Whether it is had from sales only (REQ-094).
+    /// Whether it is sold only by quote (REQ-094).
     pub quote_only: bool,
-    /// Where that is.
+    /// Sales contact of a quote-only plan.
     pub contact: String,
-    /// The least credit of a first purchase (REQ-100).
+    /// Minimum credit of the first purchase (REQ-100).
     pub minimum_initial_credit: Option<Money>,
-    /// What a month costs at least; `None` where nothing is paid in advance, or a contract says it.
+    /// Monthly minimum; `None` for a plan that is not paid in advance, or if a contract sets it.
     pub monthly_minimum: Option<Money>,
-    /// The terms that a contract of it may have, in months.
+    /// Possible contract terms, in months.
     pub contract_terms_months: Vec<i32>,
-    /// The trial that begins with it.
+    /// Trial that starts with this plan.
     pub trial: Option<TrialPolicy>,
 }
 
-/// What a month of a plan costs.
+/// The monthly charge of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Charge {
-    /// Nothing.
+    /// No charge.
     Free,
-    /// The same each month.
+    /// A fixed amount.
     Flat(Money),
-    /// A graduated percentage of usage within bounds (D10).
+    /// A graduated percentage of usage with a minimum and an optional maximum (D10).
     Percent {
-        /// The tiers, lowest first.
+        /// Tiers, lowest first.
         tiers: Vec<Tier>,
-        /// The least.
+        /// Minimum charge.
         minimum: Money,
-        /// The most.
+        /// Maximum charge; `None` for no limit.
         maximum: Option<Money>,
     },
 }
 
-/// A tier of a percentage.
+/// A tier of a percentage charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier {
-    /// Inclusive upper bound of usage; `None` for the last.
+    /// Inclusive upper bound of usage; `None` for the last tier.
     pub up_to: Option<Amount>,
-    /// Basis points.
+    /// Rate in basis points.
     pub rate_bps: i32,
 }
 
-/// How soon a ticket is answered first.
+/// A first-response target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// P1, P2 or P3.
+    /// `P1`, `P2` or `P3`.
     pub priority: String,
-    /// Minutes; 0 for no guarantee.
+    /// Minutes; 0 without a guarantee.
     pub minutes: i32,
-    /// Whether they run around the clock.
+    /// Whether the minutes count around the clock.
     pub always: bool,
 }
 
 /// An account profile.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// Its code.
+    /// Profile code.
     pub code: String,
-    /// The currency of its accounts' ledger.
+    /// Currency of its accounts' ledgers.
     pub currency: Currency,
-    /// The zone of its business days.
+    /// Time zone of its business days.
     pub zone: Zone,
-    /// The families of its accounts.
+    /// Families available to its accounts.
     pub families: Vec<String>,
-    /// The roles that a user may hold.
+    /// Roles that a user may hold, the owner's first.
     pub roles: Vec<String>,
-    /// Which roles may do what.
+    /// Roles by the action that they permit.
     pub permissions: BTreeMap<String, Vec<String>>,
-    /// How many subaccounts a root may have; `None` for no bound.
+    /// Maximum of subaccounts per root account; `None` for no limit.
     pub max_subaccounts: Option<i32>,
-    /// The order in which lots are spent (C-14).
+    /// Maximum of trial accounts per user.
+    pub max_trial_accounts: i32,
+    /// Maximum of resources per account.
+    pub max_resources: i32,
+    /// Order in which credit lots are consumed (C-14).
     pub consume_order: Vec<String>,
-    /// The issuer of its invoices.
+    /// Issuer of its invoices.
     pub issuer: String,
-    /// How accounts pay that pay by invoice.
+    /// Rules for accounts that pay by invoice.
     pub invoiced: InvoicedPolicy,
-    /// What becomes of balances.
+    /// Rules for balances.
     pub balance: BalancePolicy,
-    /// What is given back of paid credit; `None` where nothing is.
+    /// Rules for refunds of paid credit; `None` if there are no refunds.
     pub refund: Option<RefundPolicy>,
-    /// How balances are filled by themselves; `None` where they are not.
+    /// Rules for auto-recharge; `None` if it is not offered.
     pub auto_recharge: Option<AutoRechargePolicy>,
-    /// What a trial is; `None` where it has no end.
+    /// Trial terms; `None` if a trial does not end.
     pub trial: Option<TrialPolicy>,
-    /// What needs an approved KYC, such as UPGRADE; none where none is required (C-19).
+    /// Capabilities that require an approved KYC, such as `UPGRADE`; empty if none do (C-19).
     pub kyc_gates: Vec<String>,
-    /// Countries to which messages need a DLT registration (C-20).
+    /// Countries in which messages require a DLT registration (C-20).
     pub dlt_countries: Vec<String>,
-    /// Self-checks before an upgrade: advice (REQ-079).
+    /// Checklist codes before an upgrade, which are advisory (REQ-079).
     pub checklist: Vec<String>,
-    /// What a limited account may not do; `None` where nothing (C-22).
+    /// Restrictions of a limited account; `None` if there are none (C-22).
     pub limited: Option<LimitedPolicy>,
-    /// How accounts are closed; `None` where operators only do.
+    /// Rules for closing; `None` if only operators close accounts.
     pub close: Option<ClosePolicy>,
-    /// How accounts become dormant; `None` where they do not.
+    /// Rules for soft closing; `None` if accounts can't become dormant.
     pub soft_close: Option<SoftClosePolicy>,
 }
 
-/// What a trial is.
+/// The terms of a trial.
 #[derive(Debug, Clone)]
 pub struct TrialPolicy {
-    /// Days until it ends.
+    /// Length in days.
     pub duration_days: i32,
-    /// The credit that it begins with.
+    /// Credit granted at its start.
     pub credit: Amount,
-    /// Numbers that it may call or text at most.
+    /// Maximum of whitelisted numbers.
     pub max_whitelisted: i32,
-    /// Numbers of its own at most; 0 where its plan says.
+    /// Maximum of numbers of its own; 0 if its plan decides.
     pub max_numbers: i32,
 }
 
-/// What a limited account may not do.
+/// The restrictions of a limited account.
 #[derive(Debug, Clone)]
 pub struct LimitedPolicy {
-    /// The capabilities denied, such as `VOICE_OUT`.
+    /// Denied capabilities, such as `VOICE_OUT`.
     pub denied: Vec<String>,
-    /// Days that its numbers are held.
+    /// Days for which its numbers are kept.
     pub number_hold_days: i32,
-    /// Whether they cost rental meanwhile.
+    /// Whether rental is charged in the meantime.
     pub charges_rental: bool,
 }
 
-/// How accounts are closed.
+/// The rules for closing an account.
 #[derive(Debug, Clone)]
 pub struct ClosePolicy {
     /// Whether only operators close an account that pays by invoice (C-11).
     pub invoiced_by_operator: bool,
-    /// Suspensions during which only operators close it.
+    /// Suspension reasons under which only operators may close the account.
     pub blocked_suspension_reasons: Vec<String>,
-    /// How old the proof of who the owner is may be, in minutes.
+    /// Maximum age of the owner's authentication, in minutes.
     pub reauth_max_age_minutes: i32,
-    /// The options of a full account.
+    /// Close options of a full account.
     pub full_options: Vec<String>,
-    /// What whoever closes a trial acknowledges, all of it.
+    /// Acknowledgements required to close a trial.
     pub trial_acknowledgements: Vec<String>,
-    /// Days until its data are deleted.
+    /// Days until the account's data is deleted.
     pub data_purge_days: i32,
 }
 
-/// How accounts become dormant (C-17).
+/// The rules for making an account dormant (C-17).
 #[derive(Debug, Clone)]
 pub struct SoftClosePolicy {
     /// Kinds of resources that are released.
     pub release_kinds: Vec<String>,
-    /// What is cancelled: SUBSCRIPTION, `SUPPORT_PLAN`.
+    /// Kinds of plans that are cancelled: `SUBSCRIPTION`, `SUPPORT_PLAN`.
     pub cancel_kinds: Vec<String>,
 }
 
-/// What is asked to be known as a customer.
+/// The KYC requirements.
 #[derive(Debug, Clone)]
 pub struct KycTerms {
-    /// Business days until it is reviewed.
+    /// Business days within which a submission is reviewed.
     pub review_business_days: i32,
-    /// The documents of a business in India.
+    /// Documents required from a business in India.
     pub documents_in: Vec<String>,
-    /// The documents of any other.
+    /// Documents required from any other business.
     pub documents_elsewhere: Vec<String>,
-    /// Types of files that are taken.
+    /// Accepted file types.
     pub file_types: Vec<String>,
-    /// How large a file may be.
+    /// Maximum file size, in bytes.
     pub max_bytes: i64,
 }
 
-/// How accounts pay that pay by invoice.
+/// The rules for accounts that pay by invoice.
 #[derive(Debug, Clone)]
 pub struct InvoicedPolicy {
-    /// Days after its issue until an invoice is due.
+    /// Days from issue to the due date.
     pub net_days: i32,
-    /// Days after it was due on which it is asked for again.
+    /// Days after the due date on which a reminder is sent.
     pub reminder_days: Vec<i32>,
 }
 
-/// What becomes of balances.
+/// The rules for balances.
 #[derive(Debug, Clone)]
 pub struct BalancePolicy {
-    /// Below it the customer is told.
+    /// Balance below which the customer is notified.
     pub notify_below: Amount,
-    /// `SUSPEND` or `BLOCK_OUTBOUND`, when a balance is empty (REQ-132).
+    /// `SUSPEND` or `BLOCK_OUTBOUND`: what an empty balance causes (REQ-132).
     pub at_zero: String,
-    /// FORFEIT or KEEP, for trial credit at the first purchase (REQ-133).
+    /// `FORFEIT` or `KEEP`: what happens to trial credit at the first purchase (REQ-133).
     pub trial_on_upgrade: String,
     /// Days without a paid plan after which paid credit expires; 0 for never (C-21).
     pub expire_when_not_paid_days: i32,
@@ -317,86 +353,108 @@ pub struct BalancePolicy {
     pub numbers_at_risk_after_days: i32,
 }
 
-/// What is given back of paid credit (C-13, C-15).
+/// The rules for refunds of paid credit (C-13, C-15).
 #[derive(Debug, Clone)]
 pub struct RefundPolicy {
-    /// The part that is kept, in basis points.
+    /// Fee in basis points.
     pub fee_bps: i32,
-    /// Less than this is not refunded.
+    /// Minimum refund.
     pub minimum: Money,
-    /// Business days until it is paid out.
+    /// Business days within which it is paid out.
     pub due_business_days: i32,
-    /// Only what was paid in the last so many days; 0 for any time.
+    /// Payments older than this many days are not refunded; 0 for no limit.
     pub window_days: i32,
-    /// EXCLUDE or PROPORTIONAL: whether the tax on it goes back too.
+    /// `EXCLUDE` or `PROPORTIONAL`: whether tax is refunded too.
     pub tax_treatment: String,
 }
 
-/// How balances are filled by themselves (C-28).
+/// The rules for auto-recharge (C-28).
 #[derive(Debug, Clone)]
 pub struct AutoRechargePolicy {
     /// `TOP_UP_TO` or `ADD_AMOUNT`.
     pub mode: String,
-    /// The threshold where none is given.
+    /// Default threshold.
     pub default_threshold: Amount,
-    /// The least a threshold may be.
+    /// Minimum threshold.
     pub min_threshold: Amount,
-    /// The target or the sum of a charge where none is given.
+    /// Default target balance or amount per charge, depending on the mode.
     pub default_amount: Amount,
-    /// Recharges in a month at most; 0 for any number.
+    /// Default maximum that one charge adds.
+    pub default_maximum: Amount,
+    /// Minutes for which it pauses after three charges within an hour.
+    pub pause_minutes: i32,
+    /// Maximum of recharges per month; 0 for no limit.
     pub max_per_month: i32,
-    /// Whether invoiced accounts may have it.
+    /// Whether accounts that pay by invoice may use it.
     pub invoiced: bool,
-    /// Countries whose cards may not be used for it.
+    /// Countries whose cards can't be used for it.
     pub no_recurring_card_countries: Vec<String>,
 }
 
-/// Prices of usage that Perdiem rates (REQ-101).
+/// Usage prices (REQ-101).
 #[derive(Debug, Clone)]
 pub struct Rates {
-    /// How many seconds a pulse of a call has.
+    /// Length of a voice pulse, in seconds.
     pub voice_pulse_seconds: i32,
-    /// The price of a pulse.
+    /// Price per voice pulse.
     pub voice_per_pulse: Amount,
-    /// The price of a part of a message.
+    /// Price per message part.
     pub sms_per_part: Amount,
-    /// What numbers cost a month, by their kind.
+    /// Monthly rental of numbers, by number type.
     pub number_rentals: BTreeMap<String, Money>,
 }
 
 /// The tax of a country.
 #[derive(Debug, Clone)]
 pub struct Tax {
-    /// The customer's country; empty for every one without its own.
+    /// Customer's country; empty for the default.
     pub country: String,
-    /// Its rate in basis points, on top of the price.
+    /// Rate in basis points, added to net prices.
     pub rate_bps: i32,
-    /// Its parts where customer and issuer are in one state.
+    /// Tax components if customer and issuer are in the same state.
     pub same_state: Vec<String>,
-    /// Its part where they are not.
+    /// Tax components otherwise.
     pub other_state: Vec<String>,
-    /// Its rate for exports, in basis points.
+    /// Rate for exports, in basis points.
     pub export_bps: i32,
+    /// Name, such as `GST`; empty for none.
+    pub name: String,
+    /// HSN or SAC codes that issuers of the country print, by what a line charges for.
+    pub line_codes: BTreeMap<String, String>,
+    /// Names of its states as printed for the place of supply, by state code.
+    pub states: BTreeMap<String, String>,
 }
 
-/// Who sends invoices.
+/// An invoice issuer.
 #[derive(Debug, Clone)]
 pub struct Issuer {
-    /// Its code.
+    /// Issuer code.
     pub code: String,
-    /// Its legal name.
+    /// Legal name.
     pub name: String,
-    /// Its address.
+    /// Address.
     pub address: String,
-    /// Its tax number; empty for none.
+    /// Tax registration number; empty for none.
     pub tax_id: String,
-    /// Its country, ISO 3166-1.
+    /// Country, ISO 3166-1.
     pub country: String,
-    /// Its state's code.
+    /// State or province code.
     pub state: String,
-    /// The month in which its fiscal year starts, 1 to 12.
+    /// What its invoice numbers start with: two characters.
+    pub number_prefix: String,
+    /// What a tax registration number is called in its country; empty for `Tax ID`.
+    pub tax_id_label: String,
+    /// Title of its invoices; empty for `Invoice`.
+    pub invoice_title: String,
+    /// What its documents say about reverse charge; empty for nothing.
+    pub reverse_charge_note: String,
+    /// What its documents say if the supply is an export; empty for nothing.
+    pub export_statement: String,
+    /// What its documents say in place of a signature; empty for nothing.
+    pub signature_note: String,
+    /// Month in which its fiscal year starts, 1 to 12.
     pub fiscal_year_start_month: i32,
-    /// Days in its country that are no business days.
+    /// Public holidays of its country, which are not business days.
     pub holidays: Vec<NaiveDate>,
 }
 
@@ -408,7 +466,7 @@ impl Catalogue {
             .find(|plan| plan.family == family && plan.code == code)
     }
 
-    /// The cycle `code` of `family`.
+    /// The billing cycle `code` of `family`.
     pub fn cycle(&self, family: &str, code: &str) -> Option<Cycle> {
         self.families.get(family)?.cycles.get(code).copied()
     }

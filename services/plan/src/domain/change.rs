@@ -1,99 +1,99 @@
-//! What becomes of a plan change: the family's rule table, evaluated.
+//! Plan changes: the evaluation of a family's change rules.
 
 use thiserror::Error;
 
 /// When a change takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// At the commit.
+    /// At the commit of the order.
     Immediate,
     /// When its payment has settled.
     ImmediateOnPayment,
     /// At the start of the next cycle.
     NextCycle,
-    /// At the next renewal, the end of the running cycle.
+    /// At the next renewal, the end of the present cycle.
     NextRenewal,
 }
 
-/// Which way a change goes.
+/// The direction of a change by rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// To a higher rank.
     Upgrade,
     /// To a lower rank.
     Downgrade,
-    /// Between plans of one rank.
+    /// Between plans of the same rank.
     Lateral,
 }
 
-/// A row of a family's rule table.
+/// A row of a family's table of change rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// When it applies; what is `None` matches anything.
+    /// Conditions; `None` matches anything.
     pub when: Conditions,
-    /// What it says: an effect, or the reason of a refusal.
+    /// Effect of the change; `None` if the rule rejects it.
     pub outcome: Option<Effect>,
-    /// Whether the difference of prices is paid at once for the rest of the running cycle.
+    /// Whether the prorated price difference is paid at once for the rest of the present cycle.
     pub prorated: bool,
-    /// The reason, where it refuses.
+    /// Reason of a rejection; empty otherwise.
     pub reason: String,
 }
 
-/// What a rule asks of a change.
+/// The conditions of a rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// `CONTRACT` or `ACCOUNT`.
     pub governed_by: Option<String>,
     /// `CUSTOMER` or `OPERATOR`.
     pub actor: Option<String>,
-    /// The plan in force.
+    /// Plan in force.
     pub from_plan: Option<String>,
-    /// The plan asked for.
+    /// Requested plan.
     pub to_plan: Option<String>,
     /// `UPGRADE` or `DOWNGRADE`.
     pub direction: Option<String>,
-    /// Whether an accepted offer is there.
+    /// Whether the account has accepted a contract offer for the plan.
     pub has_contract_offer: Option<bool>,
-    /// The account's mode.
+    /// Mode of the account.
     pub from_mode: Option<String>,
     /// `PLAN` or `CYCLE_SWITCH`.
     pub change: Option<String>,
 }
 
-/// What is true of a change.
+/// The facts about a change.
 #[derive(Debug, Clone, Copy)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "what a rule may ask of a change"
+    reason = "the facts that a rule can match"
 )]
 pub struct Facts<'a> {
     /// Whether a contract governs the plan in force.
     pub in_contract: bool,
-    /// Whether an operator asks; else the customer.
+    /// Whether an operator requests the change; otherwise the customer.
     pub by_operator: bool,
-    /// The plan in force.
+    /// Plan in force.
     pub from_plan: &'a str,
-    /// The plan asked for.
+    /// Requested plan.
     pub to_plan: &'a str,
-    /// Which way it goes.
+    /// Direction of the change.
     pub direction: Direction,
-    /// Whether an accepted offer is there.
+    /// Whether the account has accepted a contract offer for the plan.
     pub has_contract_offer: bool,
-    /// The account's mode, such as NORMAL.
+    /// Mode of the account, such as `NORMAL`.
     pub from_mode: &'a str,
-    /// Whether only the cycle changes.
+    /// Whether only the billing cycle changes.
     pub cycle_only: bool,
 }
 
-/// The family's rules turn the change down.
+/// The family's rules reject the change.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the change is not open to this actor: {reason}")]
+#[error("the change is not available to this caller: {reason}")]
 pub struct Rejected {
     /// The rule's reason, such as `CONTACT_SUPPORT`.
     pub reason: String,
 }
 
-/// Which way a change between two ranks goes.
+/// The direction of a change between two ranks.
 pub const fn direction(from_rank: i32, to_rank: i32) -> Direction {
     if from_rank < to_rank {
         Direction::Upgrade
@@ -104,11 +104,11 @@ pub const fn direction(from_rank: i32, to_rank: i32) -> Direction {
     }
 }
 
-/// When the change takes effect, and whether the difference of prices is paid at once: what the first rule
-/// says that matches all of `facts` (C-01).
+/// When the change takes effect, and whether the prorated price difference is paid at once, according to the first rule
+/// that matches all of `facts` (C-01).
 ///
 /// # Errors
-/// `Rejected` with the rule's reason, or with `NOT_OFFERED` when no rule matches.
+/// `Rejected` with the rule's reason, or with `NOT_OFFERED` if no rule matches.
 pub fn effect(rules: &[Rule], facts: &Facts<'_>) -> Result<(Effect, bool), Rejected> {
     let rule = rules.iter().find(|rule| rule.when.matches(facts));
     let Some(rule) = rule else {
@@ -210,6 +210,29 @@ mod tests {
         let got = effect(&support_rules(), facts).map_err(|rejected| rejected.reason);
         let expected = expected.map(|effect| (effect, false));
         assert_eq!(got, expected.map_err(str::to_owned), "{facts:?}");
+    }
+
+    #[test]
+    fn a_rule_of_a_direction_is_for_changes_of_that_direction_alone() {
+        let directions = [
+            ("UPGRADE", Direction::Upgrade),
+            ("DOWNGRADE", Direction::Downgrade),
+            ("LATERAL", Direction::Lateral),
+        ];
+        for (code, own) in directions {
+            let rules = [Rule {
+                when: Conditions {
+                    direction: Some(code.to_owned()),
+                    ..Conditions::default()
+                },
+                outcome: Some(Effect::NextCycle),
+                ..Rule::default()
+            }];
+            for (_, direction) in directions {
+                let facts = Facts { direction, ..FACTS };
+                assert_eq!(effect(&rules, &facts).is_ok(), direction == own, "{code}");
+            }
+        }
     }
 
     #[test]

@@ -1,39 +1,39 @@
-//! What a plan allows: typed features and their values.
+//! Entitlements: typed features and their values in a plan.
 
-/// A feature, and what its values mean.
+/// A feature and the type of its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Feature {
-    /// A sum of money, or CONTRACT.
+    /// An amount of money, or `CONTRACT`.
     Money,
-    /// A count, UNLIMITED or CONTRACT.
+    /// A count, `UNLIMITED` or `CONTRACT`.
     Quantity,
-    /// One of these levels, each including those before it; the first means none.
+    /// One of these levels. Each includes the ones before it; the first means none.
     Level(Vec<String>),
-    /// NONE, ADDON or INCLUDED.
+    /// `NONE`, `ADDON` or `INCLUDED`.
     Access,
-    /// A number of days, or CONTRACT.
+    /// A number of days, or `CONTRACT`.
     Days,
-    /// Any of these, several at once.
+    /// Any subset of these, separated by commas.
     Set(Vec<String>),
-    /// A percentage, CONTRACT, or nothing.
+    /// A percentage, `CONTRACT`, or empty.
     Percent,
-    /// One of these classes and its figure.
+    /// One of these classes, each with its figure.
     Class(Vec<(String, String)>),
 }
 
-/// Why a plan does not allow what was asked.
+/// Why a plan does not grant a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
-    /// The plan does not have it, or not at that level.
+    /// The plan does not include it, or not at the requested level.
     NotInPlan,
-    /// It is had as an add-on.
+    /// The plan offers it as an add-on.
     AddOnRequired,
-    /// One more would be over the quota.
+    /// One more would exceed the quota.
     OverQuota,
 }
 
 impl Feature {
-    /// The kind's name, as the catalogue writes it.
+    /// Name of the type in the catalogue.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Money => "MONEY",
@@ -47,7 +47,7 @@ impl Feature {
         }
     }
 
-    /// Whether `value` is one that this feature can have.
+    /// Whether `value` is valid for this feature.
     pub fn admits(&self, value: &str) -> bool {
         let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let decimal = |text: &str| {
@@ -68,7 +68,7 @@ impl Feature {
         }
     }
 
-    /// The figure of a class: the catalogue's, or the contract's own where `value` is one.
+    /// The figure of a class. If `value` is not a class, it is itself the figure set by a contract.
     pub fn figure<'f>(&'f self, value: &'f str) -> Option<&'f str> {
         let Self::Class(classes) = self else {
             return None;
@@ -77,7 +77,7 @@ impl Feature {
         Some(known.map_or(value, |(_, figure)| figure))
     }
 
-    /// Whether a contract may give `value` in the place of the plan's `of_plan`.
+    /// Whether a contract may replace the plan's value `of_plan` with `value`.
     pub fn negotiable(&self, of_plan: &str, value: &str) -> bool {
         let figures = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
         match self {
@@ -92,11 +92,11 @@ impl Feature {
         }
     }
 
-    /// Whether a plan whose value is `value` allows `level` of it (any, when empty), or one more
-    /// beside `used` for a quantity.
+    /// Whether a plan with `value` grants `level` of the feature (any level if empty) or, for a quantity, one more
+    /// beside `used`.
     ///
     /// # Errors
-    /// The denial.
+    /// The denial that applies.
     pub fn allows(&self, value: &str, level: &str, used: i64) -> Result<(), Denial> {
         let in_plan = |yes: bool| if yes { Ok(()) } else { Err(Denial::NotInPlan) };
         match self {
@@ -133,7 +133,7 @@ impl Feature {
         }
     }
 
-    /// Whether `to` gives less than `from`.
+    /// Whether `to` grants less than `from`.
     pub fn is_loss(&self, from: &str, to: &str) -> bool {
         let number = |text: &str| match text {
             "UNLIMITED" | "CONTRACT" => i64::MAX,

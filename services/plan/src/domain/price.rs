@@ -1,25 +1,25 @@
-//! What is paid in advance for a plan.
+//! Prices of plans that are paid in advance.
 
 use values::{Money, MoneyError, Ratio, Rounding};
 
 use super::catalogue::Cycle;
 
-/// What a cycle costs: its months at the monthly minimum, less its discount (C-25), half up to the minor
-/// unit.
+/// The price of a billing cycle: its months × the monthly minimum, less the discount (C-25). Rounded once, half up, to
+/// the minor unit.
 ///
 /// # Errors
-/// `OutOfRange`.
+/// `OutOfRange` if the result exceeds the range of money.
 pub fn of_cycle(monthly_minimum: Money, cycle: Cycle) -> Result<Money, MoneyError> {
     let kept = 10_000 - i128::from(cycle.discount_bps);
     let months = i128::from(cycle.months);
     monthly_minimum.scaled(Ratio::new(months * kept, 10_000), Rounding::HalfUp)
 }
 
-/// What a change to a dearer plan costs at once: the difference of a cycle's prices for the `left` days of
-/// the running one's `whole` (C-01); nothing to a cheaper one.
+/// The prorated difference that a change to a more expensive plan costs at once: (`to` − `from`) × `left` ÷ `whole`
+/// days of the present cycle (C-01), rounded once, half up. `None` for a plan that is not more expensive.
 ///
 /// # Errors
-/// `OutOfRange`.
+/// `OutOfRange` if the result exceeds the range of money.
 pub fn difference(
     from: Money,
     to: Money,
@@ -33,7 +33,7 @@ pub fn difference(
     Ok(Some(more.scaled(share, Rounding::HalfUp)?).filter(|it| 0 < it.minor()))
 }
 
-/// [`of_cycle`] in words.
+/// The formula of [`of_cycle`] as text.
 pub fn cycle_formula(monthly_minimum: Money, cycle: Cycle) -> String {
     let months = match cycle.months {
         1 => "1 month".to_owned(),
@@ -46,7 +46,7 @@ pub fn cycle_formula(monthly_minimum: Money, cycle: Cycle) -> String {
     format!("{months} at {monthly_minimum}{less}")
 }
 
-/// [`difference`] in words.
+/// The formula of [`difference`] as text.
 pub fn difference_formula(from: Money, to: Money, (left, whole): (i64, i64)) -> String {
     format!("{left} of {whole} days of {to} less {from}")
 }

@@ -1,4 +1,6 @@
 //! `PlanService.ActivateCatalogue`
+//!
+//! Makes an imported version the one for new purchases. Present segments keep the version that they were bought under.
 
 use chassis::{Call, Unit, field_error};
 use proto::plan::v1 as pb;
@@ -26,6 +28,13 @@ pub async fn handle(
     let stored = stored.ok_or_else(|| Error::CatalogueVersionNotFound(version.clone()))?;
     if stored.digest != *digest {
         return Err(Error::DigestDiffers(version.clone()));
+    }
+    // What is sold from a day on is not sold before it (D31).
+    if call.now < stored.effective_at {
+        return Err(Error::CatalogueNotEffective {
+            version: stored.version,
+            effective_at: stored.effective_at,
+        });
     }
 
     catalogues::activate(&mut unit.tx, version).await?;

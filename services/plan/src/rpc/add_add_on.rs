@@ -34,7 +34,7 @@ pub async fn handle(
     if !active.features.contains_key(code) {
         return Err(Error::AddOnNotFound(code.to_owned()));
     }
-    // The plan in force sells it beside itself, or has it.
+    // The plan in force must offer the add-on; it is refused if a plan already includes the feature.
     let mut price = None;
     for current in held(&ctx, &mut unit.tx, id, now).await? {
         let value = current.entitlements()?.get(code).cloned();

@@ -1,4 +1,6 @@
 //! `PlanService.CancelSubscription`
+//!
+//! Ends the timeline at the end of the present billing cycle. Calling it again returns the same end.
 
 use chassis::{Call, Unit, wire};
 use proto::plan::v1 as pb;
@@ -35,7 +37,7 @@ pub async fn handle(
     let timeline = segments::list(&mut unit.tx, account, family).await?;
     let pending = timeline::pending(&timeline, now).is_some();
     let end_at = match (current.segment.end_at, current.cycle()) {
-        // Cancelled already.
+        // The subscription is already cancelled.
         (Some(end_at), _) if !pending => end_at,
         (_, Some((cycle, anchor))) => {
             let day = timeline::boundary(cycle, anchor, zone.day(now));

@@ -1,4 +1,6 @@
 //! `PlanService.CheckEntitlement`
+//!
+//! Whether the plans in force, with booked add-ons, grant a feature, now or at another instant.
 
 use chassis::{field_error, wire};
 use proto::plan::v1 as pb;
@@ -34,7 +36,7 @@ pub async fn handle(
         .iter()
         .find_map(|plan| plan.entitlements().ok()?.get(feature).cloned())
         .unwrap_or_default();
-    // Without a plan an account is of the lowest class.
+    // An account without a plan belongs to the lowest class.
     let value = if let Feature::Class(classes) = typed
         && value.is_empty()
     {
@@ -43,7 +45,7 @@ pub async fn handle(
     } else {
         value
     };
-    // What is sold beside the plan counts as the plan's while it is booked (REQ-085).
+    // A booked add-on counts as part of the plan (REQ-085).
     let booked = value == "ADDON" && {
         let root = held.first().map_or(account, |current| current.root);
         add_ons::any_at(&mut db, (root.uuid(), feature), at).await?

@@ -1,8 +1,10 @@
 //! `PlanService.CloseAccount`
+//!
+//! Ends all timelines, memberships and add-ons of an account at the closing time.
 
-use chassis::{Call, Unit, wire};
+use chassis::{Call, Standing, Unit, wire};
 use proto::plan::v1 as pb;
-use values::ContractId;
+use values::{AccountId, ContractId};
 
 use crate::ctx::Ctx;
 use crate::error::Error;
@@ -13,8 +15,9 @@ pub async fn handle(
     call: Call<pb::CloseAccountRequest>,
     mut unit: Unit,
 ) -> Result<pb::CloseAccountResponse, Error> {
-    let account = wire::id("account_id", &call.message.account_id)?;
+    let account: AccountId = wire::id("account_id", &call.message.account_id)?;
     let at = wire::instant("close_time", call.message.close_time)?;
+    chassis::hold_account::<Ctx>(&mut unit.tx, account.uuid()).await?;
     let (locked, _) = ctx.hold_timelines(&mut unit.tx, &[account]).await?;
     let (_, known) = locked.first().ok_or(Error::AccountNotFound(account))?;
     if known.closed_at.is_some() {
@@ -29,7 +32,7 @@ pub async fn handle(
             contracts::leave(&mut unit.tx, id, account, at).await?;
         }
         for family in segments::families(&mut unit.tx, account).await? {
-            // Whatever began since then goes: from the instant of closing nothing is in force.
+            // Segments that started since then are removed: from the closing time on, no plan is in force.
             segments::end(&mut unit.tx, (account, &family), at).await?;
         }
     }
@@ -37,5 +40,6 @@ pub async fn handle(
         add_ons::end(&mut unit.tx, (account.uuid(), None), at).await?;
     }
     accounts::close(&mut unit.tx, account, at).await?;
+    chassis::end_account::<Ctx>(&mut unit.tx, account.uuid(), Standing::Closed).await?;
     Ok(unit.commit(pb::CloseAccountResponse {}).await?)
 }

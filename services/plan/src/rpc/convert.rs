@@ -1,4 +1,4 @@
-//! Between the wire and the domain of plan.
+//! Conversion between the wire and the domain.
 
 use std::collections::BTreeMap;
 
@@ -49,6 +49,21 @@ pub fn catalogue(stored: &store::catalogues::Stored, catalogue: &Catalogue) -> p
         rates: catalogue.rates.as_ref().map(rates),
         taxes: catalogue.taxes.iter().map(tax).collect(),
         kyc: catalogue.kyc.as_ref().map(kyc),
+        support_hours: catalogue.support_hours.as_ref().map(|it| pb::SupportHours {
+            days_code: it.days.clone(),
+            opening_time_of_day: it.opens.clone(),
+            closing_time_of_day: it.closes.clone(),
+            time_zone: it.zone.name().to_owned(),
+        }),
+        priorities: catalogue
+            .priorities
+            .iter()
+            .map(|it| pb::Priority {
+                priority_code: it.code.clone(),
+                display_name: it.name.clone(),
+                production_only: it.production_only,
+            })
+            .collect(),
         ..version(stored)
     }
 }
@@ -62,6 +77,11 @@ fn family(family: &Family) -> pb::Family {
     let rounding = match family.rounding {
         Rounding::HalfEven => pb::family::Rounding::HalfEven,
         Rounding::HalfUp | Rounding::Down => pb::family::Rounding::HalfUp,
+    };
+    let run_schedule = match (family.in_arrears, family.runs_automatically) {
+        (false, _) => pb::family::RunSchedule::Unspecified,
+        (true, true) => pb::family::RunSchedule::Automatic,
+        (true, false) => pb::family::RunSchedule::Manual,
     };
     pb::Family {
         family_code: family.code.clone(),
@@ -77,6 +97,7 @@ fn family(family: &Family) -> pb::Family {
         confirmations_required: family.confirmations_required,
         quote_ttl_minutes: family.quote_ttl_minutes,
         renewal_retry_days: family.renewal_retry_days.clone(),
+        run_schedule: run_schedule.into(),
     }
 }
 
@@ -96,6 +117,8 @@ fn profile(profile: &Profile) -> pb::Profile {
         role_codes: profile.roles.clone(),
         permissions: permissions.collect(),
         max_subaccounts: profile.max_subaccounts.unwrap_or(0),
+        max_trial_accounts: profile.max_trial_accounts,
+        max_resources: profile.max_resources,
         trial: profile.trial.as_ref().map(|it| pb::TrialPolicy {
             duration_days: it.duration_days,
             credit: Some(pb_amount(it.credit)),
@@ -155,6 +178,8 @@ fn auto_recharge(it: &AutoRechargePolicy) -> pb::AutoRechargePolicy {
         max_per_month: it.max_per_month,
         invoiced: it.invoiced,
         no_recurring_card_countries: it.no_recurring_card_countries.clone(),
+        default_maximum: Some(pb_amount(it.default_maximum)),
+        pause_minutes: it.pause_minutes,
     }
 }
 
@@ -198,6 +223,23 @@ fn tax(tax: &Tax) -> pb::Tax {
         same_state_codes: tax.same_state.clone(),
         other_state_codes: tax.other_state.clone(),
         export_bps: tax.export_bps,
+        display_name: tax.name.clone(),
+        line_codes: tax
+            .line_codes
+            .iter()
+            .map(|(kind, code)| pb::tax::LineCode {
+                kind_code: kind.clone(),
+                hsn_sac_code: code.clone(),
+            })
+            .collect(),
+        states: tax
+            .states
+            .iter()
+            .map(|(code, name)| pb::tax::State {
+                state_code: code.clone(),
+                display_name: name.clone(),
+            })
+            .collect(),
     }
 }
 
@@ -211,6 +253,12 @@ fn issuer(issuer: &Issuer) -> pb::Issuer {
         state_code: issuer.state.clone(),
         fiscal_year_start_month: issuer.fiscal_year_start_month,
         holiday_dates: issuer.holidays.iter().map(ToString::to_string).collect(),
+        number_prefix: issuer.number_prefix.clone(),
+        tax_id_label: issuer.tax_id_label.clone(),
+        invoice_title: issuer.invoice_title.clone(),
+        reverse_charge_note: issuer.reverse_charge_note.clone(),
+        export_statement: issuer.export_statement.clone(),
+        signature_note: issuer.signature_note.clone(),
     }
 }
 
@@ -243,10 +291,11 @@ pub fn plan(catalogue: &Catalogue, plan: &Plan) -> pb::Plan {
             .filter(|minimum| 0 < minimum.minor())
             .map(pb_money),
         contract_terms_months: plan.contract_terms_months.clone(),
+        technical_account_manager: plan.account_manager,
     }
 }
 
-/// The cycles that a plan can be paid by, shortest first.
+/// The billing cycles by which a plan can be paid, shortest first.
 fn cycles(catalogue: &Catalogue, plan: &Plan) -> Vec<pb::Cycle> {
     let by_contract = plan.quote_only && plan.monthly_minimum.is_none();
     let priced = plan.monthly_minimum.is_some_and(|it| 0 < it.minor());
@@ -273,7 +322,7 @@ fn cycles(catalogue: &Catalogue, plan: &Plan) -> Vec<pb::Cycle> {
         .collect()
 }
 
-/// "`production_flat`" as people read it: "Production flat".
+/// A code as a display name: "Production flat" for `production_flat`.
 fn display_name(code: &str) -> String {
     let spaced = code.replace('_', " ");
     let mut letters = spaced.chars();
@@ -360,7 +409,7 @@ pub fn segment(current: &Current) -> Result<pb::Segment, Error> {
     })
 }
 
-/// A segment of a family without cycles, whose terms need not be looked up.
+/// A segment of a family without billing cycles, whose terms need not be looked up.
 pub fn plain_segment(root: AccountId, family: &str, segment: &Segment) -> pb::Segment {
     pb::Segment {
         account_id: root.to_string(),
@@ -379,7 +428,7 @@ pub fn plain_segment(root: AccountId, family: &str, segment: &Segment) -> pb::Se
     }
 }
 
-/// A pending segment as a change from the one before it.
+/// A pending segment, as a change from the one before it.
 pub fn pending(before: Option<&Segment>, segment: &Segment) -> pb::PendingChange {
     let cycle = |segment: &Segment| segment.cycle.clone().map(|(code, _)| code);
     let changed = before.and_then(cycle) != cycle(segment);

@@ -1,11 +1,10 @@
-//! `PlanService.CreateContract`, and joining and leaving, which the other contract RPCs share.
+//! `PlanService.CreateContract`, and the joining of members, which other contract RPCs share.
 
 use std::collections::BTreeSet;
 
-use chassis::{Call, Unit, field_error, wire};
+use chassis::{Call, PgConnection, Unit, field_error, wire};
 use chrono::{DateTime, Utc};
 use proto::plan::v1 as pb;
-use sqlx::PgConnection;
 use values::{AccountId, ContractId};
 
 use super::convert;
@@ -15,7 +14,7 @@ use crate::domain::timeline::{self, Segment};
 use crate::error::Error;
 use crate::store::{contracts, segments};
 
-/// The most members of a contract besides its payer.
+/// Maximum of members of a contract besides its payer.
 const MEMBERS_MAX: usize = 999;
 
 pub async fn handle(
@@ -35,6 +34,9 @@ pub async fn handle(
         members.insert(wire::id(&format!("member_account_ids[{n}]"), member)?);
     }
     let members: Vec<_> = members.into_iter().collect();
+    for member in &members {
+        unit.concerns::<Error>(member.uuid()).await?;
+    }
 
     let catalogue = ctx.active_catalogue(&mut unit.tx).await?;
     if catalogue.plan(family, plan).is_none() {
@@ -58,7 +60,7 @@ pub async fn handle(
         .await?)
 }
 
-/// Puts root accounts into a contract from now on.
+/// Adds root accounts to a contract from now on.
 pub async fn join(
     ctx: &Ctx,
     db: &mut PgConnection,
@@ -88,8 +90,8 @@ pub async fn join(
     Ok(())
 }
 
-/// Puts `plan` of the contract's family in force for a member from `now` on, governed by `governor`
-/// and paid by the contract's payer; without governor paid by the member itself.
+/// Puts the plan of `terms` in force for a member from `now` on. With `governor`, that contract governs the segment and
+/// its payer pays; without, the member pays.
 pub async fn put(
     db: &mut PgConnection,
     member: AccountId,
@@ -118,7 +120,7 @@ pub async fn put(
     Ok(())
 }
 
-/// The contract as the wire shows it.
+/// A contract in its wire form.
 pub async fn shown(
     db: &mut PgConnection,
     contract: &contracts::Contract,

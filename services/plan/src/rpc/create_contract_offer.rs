@@ -1,4 +1,7 @@
 //! `PlanService.CreateContractOffer`
+//!
+//! Stores an individual price, term and entitlements for a quote-only plan, which the account may accept until it
+//! expires.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +18,10 @@ use crate::error::Error;
 use crate::store::accounts;
 use crate::store::contract_offers::{self, Offer};
 
-#[expect(clippy::too_many_lines, reason = "one check after the other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "checks in the order in which they run"
+)]
 pub async fn handle(
     ctx: Ctx,
     call: Call<pb::CreateContractOfferRequest>,
@@ -27,10 +33,10 @@ pub async fn handle(
     let minimum = wire::money("monthly_minimum", request.monthly_minimum.as_ref())?;
     let expires_at = wire::instant("expire_time", request.expire_time)?;
     if minimum.minor() <= 0 {
-        return Err(field_error("monthly_minimum.amount", "above zero").into());
+        return Err(field_error("monthly_minimum.amount", "an amount above zero").into());
     }
     if expires_at <= call.now {
-        return Err(field_error("expire_time", "an instant to come").into());
+        return Err(field_error("expire_time", "a time in the future").into());
     }
     let known = accounts::get(&mut unit.tx, account)
         .await?
@@ -54,7 +60,7 @@ pub async fn handle(
         .find_map(|family| catalogue.plan(family, plan_code))
         .ok_or_else(|| Error::PlanNotFound(plan_code.to_owned()))?;
     if !plan.quote_only {
-        return Err(field_error("plan_code", "a plan that is had from sales only").into());
+        return Err(field_error("plan_code", "a quote-only plan").into());
     }
     let currency = catalogue.families.get(&plan.family).map(|it| it.currency);
     if currency != Some(minimum.currency()) {
@@ -68,14 +74,14 @@ pub async fn handle(
             .collect();
         return Err(field_error("term_months", terms.join(", ")).into());
     }
-    // What can't be booked is not offered.
+    // An offer whose price exceeds the range of money could never be posted to the ledger.
     let bookable = |cycle: &Cycle| {
         let price = price::of_cycle(minimum, *cycle);
         price.and_then(Money::amount).is_ok()
     };
     let family = catalogue.families.get(&plan.family);
     if !family.is_some_and(|family| family.cycles.values().all(bookable)) {
-        return Err(field_error("monthly_minimum.amount", "a smaller sum").into());
+        return Err(field_error("monthly_minimum.amount", "a smaller amount").into());
     }
     let offer = Offer {
         offer_id: call.derived_id("offer"),
@@ -100,7 +106,7 @@ pub async fn handle(
         .await?)
 }
 
-/// The values in place of the plan's, where it leaves them to the contract.
+/// The entitlement values that replace the plan's where the plan leaves them to a contract.
 fn entitlements(
     catalogue: &Catalogue,
     plan: &Plan,
@@ -116,7 +122,7 @@ fn entitlements(
             .is_some_and(|feature| feature.negotiable(of_plan, &given.value));
         if !negotiable || code == "monthly_minimum" {
             let path = format!("entitlements[{n}]");
-            let expected = "a feature that the plan leaves to the contract, and a value of it";
+            let expected = "a feature that the plan leaves to a contract, with a valid value";
             return Err(field_error(path, expected).into());
         }
         all.insert(code.clone(), given.value.clone());

@@ -1,4 +1,6 @@
 //! `PlanService.EndSubscription`
+//!
+//! Ends a subscription at once, when billing has given up on its renewal.
 
 use chassis::{Call, Unit, wire};
 use proto::plan::v1 as pb;

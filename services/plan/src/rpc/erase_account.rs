@@ -1,16 +1,18 @@
 //! `PlanService.EraseAccount`
 
-use chassis::{Call, Unit, wire};
+use chassis::{Call, Standing, Unit, wire};
 use proto::plan::v1 as pb;
 use values::AccountId;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::personal::PLACES;
 use crate::store::accounts;
 
-/// Nothing that plan keeps of an account tells of a person; answers already given may.
+/// Plan stores no personal data of its own. Stored responses may contain some; they are erased with the columns that
+/// every service has.
 pub async fn handle(
-    ctx: Ctx,
+    _ctx: Ctx,
     call: Call<pb::EraseAccountRequest>,
     mut unit: Unit,
 ) -> Result<pb::EraseAccountResponse, Error> {
@@ -21,16 +23,15 @@ pub async fn handle(
     if known.closed_at.is_none() {
         return Err(Error::AccountNotClosed(id));
     }
-    chassis::forget_all_answers(&ctx).await?;
-    if known.root == id {
-        chassis::forget_audit_key::<Ctx>(&mut unit.tx, id.uuid()).await?;
-    }
+    chassis::end_account::<Ctx>(&mut unit.tx, id.uuid(), Standing::Erased).await?;
+    let root = known.root.uuid();
+    chassis::erase_places::<Ctx>(&mut unit.tx, PLACES, (root, &[id.uuid()])).await?;
     let lines = |lines: &[&str]| lines.iter().map(|it| (*it).to_owned()).collect();
     Ok(unit
         .commit(pb::EraseAccountResponse {
-            erased: lines(&["answers to requests", "the key of the audit's hashes"]),
+            erased: lines(&["stored responses to requests", "the key of the audit's hashes"]),
             kept: lines(&[
-                "timelines of plans and contracts, by account id: what invoices were computed from",
+                "timelines of plans and contracts, by account id, from which invoices were computed",
                 "the plans stamped on tickets, by ticket id",
             ]),
         })

@@ -1,13 +1,12 @@
-//! `PlanService.GetCurrentPlan`, and what is in force now for those who need it too.
+//! `PlanService.GetCurrentPlan`, and the plan in force, which other RPCs share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chassis::wire;
+use chassis::{PgConnection, wire};
 use chrono::{DateTime, NaiveDate, Utc};
 use proto::plan::v1 as pb;
-use sqlx::PgConnection;
-use values::{AccountId, Money, Period};
+use values::{AccountId, Money, Period, Zone};
 
 use super::convert;
 use crate::ctx::Ctx;
@@ -18,22 +17,22 @@ use crate::error::Error;
 use crate::store::contract_offers::{self, Offer};
 use crate::store::{accounts, segments};
 
-/// What is in force for an account in a family at an instant.
+/// The plan in force for an account in a family at an instant.
 pub struct Current {
     /// The root account.
     pub root: AccountId,
-    /// The segment.
+    /// Segment in force.
     pub segment: Segment,
-    /// The catalogue version of its terms.
+    /// Catalogue version of its terms.
     pub catalogue: Arc<Catalogue>,
-    /// The offer whose terms it has.
+    /// Contract offer with its terms; `None` for the catalogue's terms.
     offer: Option<Offer>,
-    /// The family.
+    /// Family code.
     pub family: String,
 }
 
 impl Current {
-    /// The plan, with the terms it was bought under.
+    /// The plan, with the terms that it was bought under.
     pub fn plan(&self) -> Result<&Plan, Error> {
         let code = &self.segment.plan_code;
         self.catalogue
@@ -41,23 +40,23 @@ impl Current {
             .ok_or_else(|| Error::StoredPlan(code.clone()))
     }
 
-    /// The value of each feature: the plan's, or the contract's in its place.
+    /// The feature values: the plan's, overridden by the contract offer.
     pub fn entitlements(&self) -> Result<BTreeMap<String, String>, Error> {
         Ok(entitlements(self.plan()?, self.offer.as_ref()))
     }
 
-    /// Its billing cycle and the day that it counts from.
+    /// The billing cycle and its anchor date; `None` if it is not paid in advance.
     pub fn cycle(&self) -> Option<(Cycle, NaiveDate)> {
         let (code, anchor) = self.segment.cycle.as_ref()?;
         Some((self.catalogue.cycle(&self.family, code)?, *anchor))
     }
 
-    /// What each of its cycles costs; `None` where nothing is paid in advance.
+    /// The price per billing cycle; `None` if it is not paid in advance.
     pub fn cycle_price(&self) -> Result<Option<Money>, Error> {
         Ok(self.cycle_price_in_words()?.map(|(price, _)| price))
     }
 
-    /// What each of its cycles costs, and how that is computed; `None` where nothing is paid in advance.
+    /// The price per billing cycle with its formula; `None` if it is not paid in advance.
     pub fn cycle_price_in_words(&self) -> Result<Option<(Money, String)>, Error> {
         let Some((cycle, _)) = self.cycle() else {
             return Ok(None);
@@ -65,24 +64,65 @@ impl Current {
         cycle_price(self.plan()?, self.offer.as_ref(), cycle)
     }
 
-    /// The day on which it is charged next; `None` when it costs nothing.
-    pub fn billing_date(&self, now: DateTime<Utc>) -> Result<Option<NaiveDate>, Error> {
-        let (Some(family), plan) = (self.catalogue.families.get(&self.family), self.plan()?) else {
+    /// The next day from `today` on which a month with this segment is charged; `None` if none is.
+    fn charged_on(&self, zone: Zone, today: NaiveDate) -> Result<Option<NaiveDate>, Error> {
+        let month_of = |day| Period::month_of(day).ok();
+        let Some(running) = month_of(today) else {
             return Ok(None);
         };
-        if plan.charge == Some(Charge::Free) {
+        let over = |end: DateTime<Utc>| end <= zone.start_of(running.start());
+        if self.plan()?.charge == Some(Charge::Free) || self.segment.end_at.is_some_and(over) {
             return Ok(None);
         }
-        let today = family.zone.day(now);
-        if family.in_arrears {
-            return Ok(Period::month_of(today).ok().map(Period::end));
-        }
-        let next = self.cycle().filter(|_| self.segment.end_at.is_none());
-        Ok(next.and_then(|(cycle, anchor)| boundary(cycle, anchor, today)))
+        let first = month_of(zone.day(self.segment.start_at));
+        Ok(first.map(|first| first.end().max(running.end())))
+    }
+
+    /// The day on which the next billing cycle starts; `None` without a billing cycle, or if the segment ends before.
+    fn renewed_on(&self, zone: Zone, today: NaiveDate) -> Option<NaiveDate> {
+        let (cycle, anchor) = self.cycle()?;
+        let start = zone.day(self.segment.start_at);
+        let next = if today < start {
+            start
+        } else {
+            boundary(cycle, anchor, today)?
+        };
+        let goes_on = |end: DateTime<Utc>| zone.start_of(next) < end;
+        self.segment.end_at.is_none_or(goes_on).then_some(next)
     }
 }
 
-/// The value of each feature of a plan: its own, or the contract's in its place.
+/// The next billing date of an account, over all present and pending segments; `None` if nothing will be charged.
+async fn billing_date(
+    ctx: &Ctx,
+    db: &mut PgConnection,
+    current: &Current,
+    now: DateTime<Utc>,
+) -> Result<Option<NaiveDate>, Error> {
+    let Some(policy) = current.catalogue.families.get(&current.family) else {
+        return Ok(None);
+    };
+    let today = policy.zone.day(now);
+    let mut next: Option<NaiveDate> = None;
+    let running = Period::month_of(today).map_or(today, Period::start);
+    let from = policy.zone.start_of(running);
+    let timeline = segments::list(db, current.root, &current.family).await?;
+    let over = |it: &Segment| it.end_at.is_some_and(|end| end <= from.min(now));
+    for segment in timeline.into_iter().filter(|it| !over(it)) {
+        let of = with_terms(ctx, db, current.root, (&current.family, segment)).await?;
+        let day = if policy.in_arrears {
+            of.charged_on(policy.zone, today)?
+        } else if of.segment.end_at.is_some_and(|end| end <= now) {
+            None
+        } else {
+            of.renewed_on(policy.zone, today)
+        };
+        next = next.into_iter().chain(day).min();
+    }
+    Ok(next)
+}
+
+/// The feature values of a plan, overridden by a contract offer.
 pub fn entitlements(plan: &Plan, offer: Option<&Offer>) -> BTreeMap<String, String> {
     let mut all = plan.entitlements.clone();
     if let Some(offer) = offer {
@@ -91,7 +131,7 @@ pub fn entitlements(plan: &Plan, offer: Option<&Offer>) -> BTreeMap<String, Stri
     all
 }
 
-/// What a cycle of a plan costs, and how that is computed; `None` where nothing is paid in advance.
+/// The price of a billing cycle with its formula; `None` if nothing is paid in advance.
 pub fn cycle_price(
     plan: &Plan,
     offer: Option<&Offer>,
@@ -114,7 +154,7 @@ pub fn cycle_price(
     Ok((0 < price.minor()).then_some((price, formula)))
 }
 
-/// What is in force at `now`, if anything: the subscription of a family billed in advance may have ended.
+/// The plan in force at `now`, if any: in a family billed in advance, the subscription may have ended.
 pub async fn standing(
     ctx: &Ctx,
     db: &mut PgConnection,
@@ -125,25 +165,35 @@ pub async fn standing(
     let found = segments::in_force(db, account, family, now).await?;
     let (root, segment) = found.ok_or(Error::AccountNotFound(account))?;
     let Some(segment) = segment else {
-        let known = accounts::get(db, root)
-            .await?
-            .ok_or(Error::AccountNotFound(account))?;
-        let catalogue = ctx.active_catalogue(db).await?;
-        let profile = catalogue.profiles.get(&known.profile_code);
-        let offered = profile.is_some_and(|profile| profile.families.iter().any(|it| it == family));
-        if offered {
-            return Ok((root, None));
-        }
-        return Err(Error::FamilyNotOffered {
-            account,
-            family: family.to_owned(),
-        });
+        offered(ctx, db, (account, root), family).await?;
+        return Ok((root, None));
     };
     let current = with_terms(ctx, db, root, (family, segment)).await?;
     Ok((root, Some(current)))
 }
 
-/// A segment with the terms that it has.
+/// Checks that a family without a plan in force is offered to the account at all (D5).
+pub async fn offered(
+    ctx: &Ctx,
+    db: &mut PgConnection,
+    (account, root): (AccountId, AccountId),
+    family: &str,
+) -> Result<(), Error> {
+    let known = accounts::get(db, root)
+        .await?
+        .ok_or(Error::AccountNotFound(account))?;
+    let catalogue = ctx.active_catalogue(db).await?;
+    let profile = catalogue.profiles.get(&known.profile_code);
+    if profile.is_some_and(|profile| profile.families.iter().any(|it| it == family)) {
+        return Ok(());
+    }
+    Err(Error::FamilyNotOffered {
+        account,
+        family: family.to_owned(),
+    })
+}
+
+/// A segment together with its terms.
 pub async fn with_terms(
     ctx: &Ctx,
     db: &mut PgConnection,
@@ -164,7 +214,7 @@ pub async fn with_terms(
     })
 }
 
-/// What is in force at `now`, or why nothing is.
+/// The plan in force at `now`; `NoPlanThen` if there is none.
 pub async fn current(
     ctx: &Ctx,
     db: &mut PgConnection,
@@ -184,12 +234,21 @@ pub async fn handle(
     let family = wire::code("family_code", &request.family_code)?;
     let now = ctx.clock.now().await?;
     let mut db = ctx.db.acquire().await?;
-    let current = current(ctx, &mut db, account, family, now).await?;
+    let (root, current) = standing(ctx, &mut db, account, family, now).await?;
+    let Some(current) = current else {
+        let known = accounts::get(&mut db, root).await?;
+        let closed = known.is_some_and(|it| it.closed_at.is_some());
+        return Err(if closed {
+            Error::AccountClosed(account)
+        } else {
+            Error::NoPlanThen(account)
+        });
+    };
     Ok(pb::GetCurrentPlanResponse {
         plan: Some(convert::plan(&current.catalogue, current.plan()?)),
         segment: Some(convert::segment(&current)?),
-        next_billing_date: current
-            .billing_date(now)?
+        next_billing_date: billing_date(ctx, &mut db, &current, now)
+            .await?
             .map(|day| day.to_string())
             .unwrap_or_default(),
     })

@@ -4,7 +4,7 @@ use chassis::wire;
 use proto::plan::v1 as pb;
 
 use super::convert;
-use super::get_current_plan::with_terms;
+use super::get_current_plan::{offered, with_terms};
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::segments;
@@ -19,15 +19,16 @@ pub async fn handle(
         Some(at) => at,
         None => ctx.clock.now().await?,
     };
-    let mut lane = ctx.lanes.take().await?;
-    let found = segments::in_force(&mut lane.db, account, family, at).await;
-    let found = lane.done(found)?;
+    let mut db = ctx.db.acquire().await?;
+    let found = segments::in_force(&mut db, account, family, at).await?;
     let (root, segment) = found.ok_or(Error::AccountNotFound(account))?;
-    let segment = segment.ok_or(Error::NoPlanThen(account))?;
+    let Some(segment) = segment else {
+        offered(ctx, &mut db, (account, root), family).await?;
+        return Err(Error::NoPlanThen(account));
+    };
     let shown = if segment.cycle.is_none() {
         convert::plain_segment(root, family, &segment)
     } else {
-        let mut db = ctx.db.acquire().await?;
         convert::segment(&with_terms(ctx, &mut db, root, (family, segment)).await?)?
     };
     Ok(pb::GetEffectivePlanResponse {

@@ -1,4 +1,6 @@
 //! `PlanService.ImportCatalogue`
+//!
+//! Checks a catalogue document completely and stores it. Importing the same document again changes nothing.
 
 use std::fmt::Write as _;
 
@@ -12,7 +14,7 @@ use crate::document;
 use crate::error::Error;
 use crate::store::catalogues::{self, Stored};
 
-/// The longest document, in bytes.
+/// Maximum size of a document, in bytes.
 const DOCUMENT_BYTES_MAX: usize = 200_000;
 
 pub async fn handle(

@@ -24,7 +24,7 @@ pub async fn handle(
         .get(family)
         .ok_or_else(|| Error::FamilyNotFound(family.to_owned()))?;
 
-    // The terms of the current plan are those it was bought under; it is listed even when retired.
+    // The current plan is listed with the terms that it was bought under, even if it is retired.
     let own = match &current {
         Some(current) => Some(pb::Plan {
             available: true,

@@ -1,9 +1,8 @@
-//! `PlanService.ListEntitlements`, and the plans that an account holds.
+//! `PlanService.ListEntitlements`, and the plans in force for an account.
 
-use chassis::wire;
+use chassis::{PgConnection, wire};
 use chrono::{DateTime, Utc};
 use proto::plan::v1 as pb;
-use sqlx::PgConnection;
 use values::AccountId;
 
 use super::convert;
@@ -12,7 +11,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::accounts;
 
-/// What is in force for an account at `at`, in each family of its profile where something is.
+/// The plans in force for an account at `at`, one for each family of its profile that has one.
 pub async fn held(
     ctx: &Ctx,
     db: &mut PgConnection,
@@ -27,7 +26,7 @@ pub async fn held(
     let profile = profile.ok_or_else(|| Error::ProfileNotFound(known.profile_code.clone()))?;
     let mut held = Vec::new();
     for family in &profile.families {
-        // A subscription that has ended gives nothing.
+        // A subscription that has ended grants nothing.
         held.extend(standing(ctx, db, account, family, at).await?.1);
     }
     Ok(held)

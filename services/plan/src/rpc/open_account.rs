@@ -1,4 +1,6 @@
 //! `PlanService.OpenAccount`
+//!
+//! Stores an account and, for a root account, starts a timeline with the default plan in each family of its profile.
 
 use chassis::{Call, Unit, wire};
 use proto::plan::v1 as pb;
@@ -45,7 +47,7 @@ pub async fn handle(
         return Ok(unit.commit(pb::OpenAccountResponse {}).await?);
     }
     if parent.is_none() {
-        // A run that reads meanwhile waits for the account's first segments.
+        // A concurrent billing run waits until the account's first segments are committed.
         segments::hold(&mut unit.tx).await?;
         let catalogue = ctx.active_catalogue(&mut unit.tx).await?;
         let profile = catalogue.profiles.get(&account.profile_code);

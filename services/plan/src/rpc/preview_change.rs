@@ -1,76 +1,76 @@
-//! `PlanService.PreviewChange`, and the decision that `ApplyChange` makes again.
+//! `PlanService.PreviewChange`, and the decision that `ApplyChange` repeats.
 
 use std::sync::Arc;
 
-use chassis::{field_error, wire};
+use chassis::{PgConnection, field_error, wire};
 use chrono::{DateTime, NaiveDate, Utc};
 use proto::plan::v1 as pb;
-use sqlx::PgConnection;
-use values::{AccountId, ContractOfferId, Money};
+use values::{AccountId, ContractId, ContractOfferId, Money};
 
 use super::convert;
-use super::get_current_plan::{self, Current, standing};
+use super::get_current_plan::{self, Current, with_terms};
 use crate::ctx::Ctx;
 use crate::domain::catalogue::{Catalogue, Charge, Family, Plan};
 use crate::domain::change::{self, Direction, Effect, Facts};
-use crate::domain::{price, timeline};
+use crate::domain::price;
+use crate::domain::timeline::{self, Running};
 use crate::error::Error;
 use crate::store::contract_offers::{self, Offer};
-use crate::store::{accounts, segments};
+use crate::store::{accounts, contracts, segments};
 
-/// A change as asked for.
+/// A requested change.
 pub struct Asked<'a> {
-    /// The account.
+    /// Account.
     pub account: AccountId,
-    /// The family.
+    /// Family code.
     pub family: &'a str,
-    /// The plan.
+    /// Plan code.
     pub plan: &'a str,
-    /// The cycle; `None` keeps the present one.
+    /// Billing cycle; `None` keeps the present one.
     pub cycle: Option<&'a str>,
-    /// Whether an operator asks.
+    /// Whether an operator requests the change.
     pub by_operator: bool,
-    /// What a change was quoted from that has been paid: it takes effect at once.
+    /// For a change that has been paid: what it was quoted from. It then takes effect at once.
     pub paid: Option<Paid<'a>>,
 }
 
-/// What a change was quoted from.
+/// The sources of the quote of a paid change.
 #[derive(Clone, Copy)]
 pub struct Paid<'a> {
-    /// The catalogue version.
+    /// Catalogue version.
     pub version: &'a str,
-    /// The offer.
+    /// Contract offer.
     pub offer: Option<ContractOfferId>,
 }
 
-/// A change as decided.
+/// A decided change.
 pub struct Decided {
     /// The root account.
     pub root: AccountId,
-    /// What is in force; `None` after a subscription has ended.
+    /// Plan in force; `None` after a subscription has ended.
     pub current: Option<Current>,
-    /// The catalogue that the new terms are from.
+    /// Catalogue version of the new terms.
     pub catalogue: Arc<Catalogue>,
     /// When it takes effect.
     pub effect: Effect,
-    /// The instant.
+    /// Effective time.
     pub effective_at: DateTime<Utc>,
-    /// Which way it goes.
+    /// Direction by rank.
     pub direction: Direction,
-    /// The timeline it was decided on.
+    /// Timeline on which it was decided.
     pub timeline: Vec<timeline::Segment>,
-    /// The cycle it is paid by, and the day that it counts from.
+    /// Billing cycle and its anchor date; `None` if it is not paid in advance.
     pub cycle: Option<(String, NaiveDate)>,
-    /// The offer whose terms it has.
+    /// Contract offer with its terms; `None` for the catalogue's terms.
     pub offer: Option<Offer>,
-    /// Whether the difference of prices is paid at once.
+    /// Whether the prorated price difference is paid at once.
     prorated: bool,
-    /// The family and the plan asked for.
+    /// Codes of the family and the requested plan.
     names: (String, String),
 }
 
 impl Decided {
-    /// The plan asked for, with the terms it would be bought under.
+    /// The requested plan, with the terms under which it would be bought.
     pub fn plan(&self) -> Result<&Plan, Error> {
         let (family, plan) = &self.names;
         self.catalogue
@@ -78,7 +78,7 @@ impl Decided {
             .ok_or_else(|| Error::PlanNotFound(plan.clone()))
     }
 
-    /// The family as the catalogue has it.
+    /// The family in that catalogue version.
     pub fn family(&self) -> Result<&Family, Error> {
         let (code, _) = &self.names;
         self.catalogue
@@ -87,7 +87,7 @@ impl Decided {
             .ok_or_else(|| Error::FamilyNotFound(code.clone()))
     }
 
-    /// What a cycle would cost, and how that is computed.
+    /// The price per billing cycle with its formula.
     fn cycle_price(&self) -> Result<Option<(Money, String)>, Error> {
         let family = self.family()?;
         let cycle = self
@@ -100,25 +100,57 @@ impl Decided {
         }
     }
 
-    /// A fingerprint of all that a quote binds (D12): the timeline, the effect and its date, what is paid at
-    /// once, and the offer.
+    /// The fingerprint of everything that a quote binds (D12): the timeline, the effect and its date, the amount due at
+    /// once, and the contract offer.
     pub fn etag(&self, now: DateTime<Utc>) -> Result<String, Error> {
         let later = matches!(self.effect, Effect::NextCycle | Effect::NextRenewal);
         let at = later.then_some(self.effective_at);
+        // A change that takes effect or is paid at once is bound to the day of the quote, since its amount depends on
+        // it.
+        let day = if later {
+            None
+        } else {
+            Some(self.family()?.zone.day(self.effective_at))
+        };
         let due = self.difference(now)?.map(|(due, _)| due.minor());
         let offer = self.offer.as_ref().map(|offer| offer.offer_id);
         let cycle = self.cycle.as_ref().map(|(code, _)| code);
-        let bound = format!("{:?} {at:?} {due:?} {offer:?} {cycle:?}", self.effect);
+        let bound = format!(
+            "{:?} {at:?} {day:?} {due:?} {offer:?} {cycle:?}",
+            self.effect
+        );
         Ok(timeline::etag(&self.timeline, &bound))
     }
 
-    /// Whether it has to be paid before it takes effect.
+    /// Months of the billing cycle; 0 without one.
+    fn cycle_months(&self) -> Result<i32, Error> {
+        let family = self.family()?;
+        let cycle = self
+            .cycle
+            .as_ref()
+            .and_then(|(code, _)| family.cycles.get(code));
+        Ok(cycle.map_or(0, |it| i32::try_from(it.months).unwrap_or(0)))
+    }
+
+    /// The end (exclusive) of the present billing cycle, if the change takes effect within it and keeps it.
+    fn cycle_end(&self) -> Result<Option<NaiveDate>, Error> {
+        let family = self.family()?;
+        let at_once = matches!(self.effect, Effect::Immediate | Effect::ImmediateOnPayment);
+        let day = family.zone.day(self.effective_at);
+        let Some((code, anchor)) = self.cycle.as_ref().filter(|_| at_once) else {
+            return Ok(None);
+        };
+        let cycle = family.cycles.get(code).filter(|_| *anchor != day);
+        Ok(cycle.and_then(|cycle| timeline::boundary(*cycle, *anchor, day)))
+    }
+
+    /// Whether the change must be paid before it takes effect.
     pub fn needs_payment(&self, now: DateTime<Utc>) -> Result<bool, Error> {
         let on_payment = self.effect == Effect::ImmediateOnPayment;
         Ok(on_payment || self.difference(now)?.is_some())
     }
 
-    /// What is paid at once for the rest of the running cycle, and how that is computed.
+    /// The prorated difference for the rest of the present cycle, with its formula.
     fn difference(&self, now: DateTime<Utc>) -> Result<Option<(Money, String)>, Error> {
         let Some(current) = self.current.as_ref().filter(|_| self.prorated) else {
             return Ok(None);
@@ -140,7 +172,7 @@ impl Decided {
     }
 }
 
-/// The change as asked for on the wire.
+/// Parses a requested change.
 pub fn read<'a>(
     account: &str,
     family: &'a str,
@@ -165,10 +197,10 @@ pub fn read<'a>(
     })
 }
 
-/// What the family's rules say of the change at `now`.
+/// Decides a change at `now`: checks it and applies the family's change rules.
 #[expect(
     clippy::too_many_lines,
-    reason = "one check after the other, in their order"
+    reason = "checks in the order in which they run"
 )]
 pub async fn decide(
     ctx: &Ctx,
@@ -176,28 +208,32 @@ pub async fn decide(
     asked: &Asked<'_>,
     now: DateTime<Utc>,
 ) -> Result<Decided, Error> {
-    let (root, current) = match standing(ctx, db, asked.account, asked.family, now).await {
-        // What was quoted holds, whatever is offered now.
-        Err(Error::FamilyNotOffered { .. }) if asked.paid.is_some() => (asked.account, None),
-        found => found?,
+    let found = accounts::changing(db, asked.account).await?;
+    let known = found.ok_or(Error::AccountNotFound(asked.account))?;
+    let (account, root) = (&known.account, known.account.root);
+    let timeline = segments::list(db, root, asked.family).await?;
+    let current = match timeline::in_force(&timeline, now).filter(|_| account.is_there(now)) {
+        Some(segment) => Some(with_terms(ctx, db, root, (asked.family, segment.clone())).await?),
+        None => None,
     };
+    let catalogue = match (asked.paid, &known.active) {
+        (Some(paid), _) => ctx.catalogue(db, paid.version).await?,
+        (None, Some(version)) => ctx.catalogue(db, version).await?,
+        (None, None) => return Err(Error::NoActiveCatalogue),
+    };
+    // What was quoted holds, whatever is offered now.
+    if current.is_none() && asked.paid.is_none() {
+        catalogue_offers(&catalogue, &account.profile_code, asked)?;
+    }
     if root != asked.account {
         return Err(Error::UseRootAccount {
             account: asked.account,
             root,
         });
     }
-    let known = accounts::get(db, root)
-        .await?
-        .ok_or(Error::AccountNotFound(root))?;
-    if known.closed_at.is_some() {
+    if account.closed_at.is_some() {
         return Err(Error::AccountClosed(root));
     }
-    let catalogue = match asked.paid {
-        Some(paid) => ctx.catalogue(db, paid.version).await?,
-        None => ctx.active_catalogue(db).await?,
-    };
-    let timeline = segments::list(db, root, asked.family).await?;
     let to = catalogue
         .plan(asked.family, asked.plan)
         .ok_or_else(|| Error::PlanNotFound(asked.plan.to_owned()))?;
@@ -223,7 +259,7 @@ pub async fn decide(
     let same_cycle = asked
         .cycle
         .is_none_or(|code| in_force.is_some_and(|(it, _)| it == code));
-    // Nothing stands behind the lowest rank.
+    // Without a current plan, every plan is an upgrade.
     let direction = change::direction(from.map_or(-1, |from| from.rank), to.rank);
     let offer = match asked.paid {
         Some(Paid {
@@ -241,9 +277,18 @@ pub async fn decide(
         if !to.available {
             return Err(Error::PlanRetired(to.code.clone()));
         }
+        let paid_support = family.in_arrears && to.charge != Some(Charge::Free);
+        if paid_support && known.is_trial {
+            return Err(Error::UpgradeFirst(root));
+        }
         let pending = timeline::pending(&timeline, now).is_some();
         if pending && !family.pending_replaceable {
             return Err(Error::PendingChangeExists(root));
+        }
+        let contract = current.as_ref().and_then(|it| it.segment.contract);
+        if let Some(id) = contract.filter(|_| asked.by_operator) {
+            // Before the rules send it to the method that ends a contract for one member, which refuses its payer.
+            pays_for_nobody(db, id, root, now).await?;
         }
         let facts = Facts {
             in_contract: current
@@ -262,7 +307,8 @@ pub async fn decide(
             ruling.map_err(|it| Error::Rejected(it, to.contact.clone()))
         };
         let mut ruling = ruled(&facts)?;
-        // Another cycle is another cycle, whatever comes with it (REQ-126), but for one that was switched before.
+        // A new billing cycle is judged as a cycle switch even if the plan changes too (REQ-126), unless that switch is
+        // already pending.
         let waiting = timeline::pending(&timeline, now).and_then(|it| it.cycle.as_ref());
         let switched = asked.cycle == waiting.map(|(code, _)| code.as_str());
         if !same_cycle && !switched && !same_plan && in_force.is_some() {
@@ -282,7 +328,15 @@ pub async fn decide(
         }
         ruling
     };
-    let running = current.as_ref().and_then(Current::cycle);
+    if let Some(id) = current.as_ref().and_then(|it| it.segment.contract) {
+        pays_for_nobody(db, id, root, now).await?;
+    }
+    let running = match current.as_ref().and_then(Current::cycle) {
+        _ if family.in_arrears => Running::Month,
+        Some((cycle, anchor)) => Running::Cycle(cycle, anchor),
+        None => Running::Nothing,
+    };
+    let effect = running.effect(effect);
     let effective_at = timeline::effective_at(effect, now, family.zone, running);
     let pending = timeline::pending(&timeline, now).filter(|it| it.start_at == effective_at);
     let kept = pending.and_then(|it| it.cycle.as_ref()).or(in_force);
@@ -302,8 +356,39 @@ pub async fn decide(
     })
 }
 
-/// The cycle that a change is paid by, and the day it counts from: a change of plan keeps both, a change of
-/// cycle counts anew; `None` for a plan that is not paid in advance.
+/// Where nothing is in force in a family: whether the catalogue offers it to the account at all (D5).
+fn catalogue_offers(catalogue: &Catalogue, profile: &str, asked: &Asked<'_>) -> Result<(), Error> {
+    let families = catalogue.profiles.get(profile).map(|it| &it.families);
+    if families.is_some_and(|it| it.iter().any(|code| code == asked.family)) {
+        return Ok(());
+    }
+    Err(Error::FamilyNotOffered {
+        account: asked.account,
+        family: asked.family.to_owned(),
+    })
+}
+
+/// Who changes its plan leaves its contract; who pays for others in it does not (D16).
+async fn pays_for_nobody(
+    db: &mut PgConnection,
+    id: ContractId,
+    root: AccountId,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let contract = contracts::get(db, id).await?;
+    let contract = contract.ok_or(Error::ContractNotFound(id))?;
+    let members = contracts::members(db, id).await?;
+    let others = members
+        .iter()
+        .any(|it| it.root_id != root.uuid() && it.is_in(now));
+    if contract.payer_id == root.uuid() && others {
+        return Err(Error::ContractPayer(root));
+    }
+    Ok(())
+}
+
+/// The billing cycle of a change and its anchor date. A change of plan keeps both; a change of cycle starts a new
+/// anchor. `None` for a plan that is not paid in advance.
 fn cycle(
     asked: &Asked<'_>,
     (family, to): (&Family, &Plan),
@@ -338,8 +423,9 @@ pub async fn handle(
         request.actor,
     )?;
     let now = ctx.clock.now().await?;
-    let mut db = ctx.db.acquire().await?;
-    let decided = decide(ctx, &mut db, &asked, now).await?;
+    // One instant, and one transaction.
+    let mut tx = ctx.db.snapshot().await?;
+    let decided = decide(ctx, &mut tx, &asked, now).await?;
     Ok(pb::PreviewChangeResponse {
         change: Some(shown(&decided, &asked, now)?),
     })
@@ -363,8 +449,8 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
             .get(*code)
             .is_some_and(|feature| feature.is_loss(value, kept))
     });
-    // The month that is running is charged whatever the new plan costs; after that, only a plan
-    // that costs something.
+    // The present month is charged even if only one of the plans costs something; later months only if the new one
+    // does.
     let charged = from
         .iter()
         .chain([&to])
@@ -404,6 +490,11 @@ fn shown(decided: &Decided, asked: &Asked<'_>, now: DateTime<Utc>) -> Result<pb:
         cycle_formula: formula.unwrap_or_default(),
         prorated_difference: due.map(wire::pb_money),
         prorated_formula: words.unwrap_or_default(),
+        cycle_months: decided.cycle_months()?,
+        cycle_end_date: decided
+            .cycle_end()?
+            .map(|day| day.to_string())
+            .unwrap_or_default(),
         offer_id: decided
             .offer
             .as_ref()

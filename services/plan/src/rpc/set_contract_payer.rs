@@ -1,6 +1,9 @@
 //! `PlanService.SetContractPayer`
+//!
+//! Makes another member the payer, by a new segment in the timeline of every member.
 
 use chassis::{Call, Unit, wire};
+use chrono::{DateTime, Utc};
 use proto::plan::v1 as pb;
 use values::AccountId;
 
@@ -19,10 +22,10 @@ pub async fn handle(
     let contract = contracts::lock(&mut unit.tx, id)
         .await?
         .ok_or(Error::ContractNotFound(id))?;
-    let present = present(&mut unit, id).await?;
+    let present = present(&mut unit, id, call.now).await?;
     let (_, now) = ctx.hold_timelines(&mut unit.tx, &present).await?;
-    // One may have closed before its timeline was held.
-    let present = self::present(&mut unit, id).await?;
+    // An account may have closed before its timeline was locked, so the members are read again.
+    let present = self::present(&mut unit, id, now).await?;
     if !present.contains(&payer) {
         return Err(Error::NotAMember(payer));
     }
@@ -43,10 +46,14 @@ pub async fn handle(
         .await?)
 }
 
-/// The members of a contract that are in it now.
-async fn present(unit: &mut Unit, id: values::ContractId) -> Result<Vec<AccountId>, Error> {
+/// The present members of a contract.
+async fn present(
+    unit: &mut Unit,
+    id: values::ContractId,
+    now: DateTime<Utc>,
+) -> Result<Vec<AccountId>, Error> {
     let members = contracts::members(&mut unit.tx, id).await?;
-    let present = members.iter().filter(|member| member.left_at.is_none());
+    let present = members.iter().filter(|member| member.is_in(now));
     Ok(present
         .map(|member| AccountId::from_uuid(member.root_id))
         .collect())

@@ -1,17 +1,22 @@
 //! `PlanService.StampTicket`
+//!
+//! Records the plans in force for a ticket, once; they decide its channels, response target and support priority.
 
-use chassis::{Call, Unit, field_error, wire};
+use std::collections::BTreeMap;
+
+use chassis::{Call, PgConnection, Unit, field_error, wire};
 use proto::plan::v1 as pb;
-use values::TicketId;
+use values::{AccountId, TicketId};
 
 use super::list_entitlements::held;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::store::accounts;
 use crate::store::ticket_stamps::{self, Stamp};
 
-/// The entitlement that says which channels a plan without support terms opens.
+/// Entitlement with the support channels of a platform plan.
 const CHANNELS: &str = "support_channels";
-/// The entitlement that says how tickets are handled under such a plan.
+/// Entitlement with the support priority of a platform plan.
 const PRIORITY: &str = "support_priority";
 
 pub async fn handle(
@@ -27,8 +32,8 @@ pub async fn handle(
         return Err(field_error("priority_code", "P1, P2 or P3").into());
     }
 
-    // A plan with response targets is a support plan; one with the entitlement a platform plan. An
-    // account that has both joins their channels and is answered as the support plan says (C-31).
+    // A plan with response targets is a support plan; one without is a platform plan. An account with both gets the
+    // channels of both and the response targets of the support plan (C-31).
     let held = held(&ctx, &mut unit.tx, account, call.now).await?;
     let (mut support, mut platform, mut target, mut channels) = (None, None, None, Vec::new());
     let mut handled = None;
@@ -50,13 +55,25 @@ pub async fn handle(
             channels.extend(plan.channels.clone());
         }
     }
+    if platform.is_none() {
+        // An account without a paid plan is treated like a trial (C-22).
+        let least = least(&ctx, &mut unit.tx, account).await?;
+        handled = least.get(PRIORITY).cloned();
+        let own = least.get(CHANNELS).into_iter();
+        channels.extend(own.flat_map(|all| all.split(',').map(str::to_owned)));
+    }
     channels.sort();
     channels.dedup();
-    let root = held.first().map_or(account, |current| current.root);
-    let version = held
-        .first()
-        .map(|current| current.catalogue.version.clone())
-        .unwrap_or_default();
+    let channel = wire::optional_code("channel_code", &request.channel_code)?;
+    if let Some(channel) = channel
+        && !channels.iter().any(|open| open == channel)
+    {
+        return Err(Error::ChannelNotInPlan(channel.to_owned()));
+    }
+    let first = held.first();
+    let root = first.map_or(account, |current| current.root);
+    let version = first.map(|current| current.catalogue.version.clone());
+    let version = version.unwrap_or_default();
     let (plan_code, catalogue_version) = support.unwrap_or((String::new(), version));
     let stamp = Stamp {
         root_id: root.uuid(),
@@ -69,22 +86,56 @@ pub async fn handle(
         stamped_at: call.now,
     };
     let kept = ticket_stamps::insert(&mut unit.tx, ticket, &stamp).await?;
-    let stamp = pb::TicketStamp {
+    let target = target.map(|it| pb::ResponseTarget {
+        priority_code: it.priority,
+        minutes: it.minutes,
+        always: it.always,
+    });
+    Ok(unit
+        .commit(pb::StampTicketResponse {
+            ticket_stamp: Some(shown(ticket, kept, target, channels)),
+        })
+        .await?)
+}
+
+/// A stamp in its wire form.
+fn shown(
+    ticket: TicketId,
+    kept: Stamp,
+    response_target: Option<pb::ResponseTarget>,
+    channels: Vec<String>,
+) -> pb::TicketStamp {
+    pb::TicketStamp {
         ticket_id: ticket.to_string(),
         plan_code: kept.plan_code,
         platform_plan_code: kept.platform_plan_code,
-        response_target: target.map(|it| pb::ResponseTarget {
-            priority_code: it.priority,
-            minutes: it.minutes,
-            always: it.always,
-        }),
+        response_target,
         stamp_time: Some(wire::timestamp(kept.stamped_at)),
         channels,
         support_priority_code: kept.support_priority_code,
-    };
-    Ok(unit
-        .commit(pb::StampTicketResponse {
-            ticket_stamp: Some(stamp),
-        })
-        .await?)
+    }
+}
+
+/// The entitlements of the default plans in the families paid in advance, which are those of a trial; empty if the
+/// profile has no such family.
+async fn least(
+    ctx: &Ctx,
+    db: &mut PgConnection,
+    account: AccountId,
+) -> Result<BTreeMap<String, String>, Error> {
+    let known = accounts::get(db, account)
+        .await?
+        .ok_or(Error::AccountNotFound(account))?;
+    let catalogue = ctx.active_catalogue(db).await?;
+    let profile = catalogue.profiles.get(&known.profile_code);
+    let profile = profile.ok_or_else(|| Error::ProfileNotFound(known.profile_code.clone()))?;
+    let mut least = BTreeMap::new();
+    for code in &profile.families {
+        let family = catalogue.families.get(code).filter(|it| !it.in_arrears);
+        let plan = family.and_then(|family| catalogue.plan(code, &family.default_plan));
+        if let Some(plan) = plan {
+            least.extend(plan.entitlements.clone());
+        }
+    }
+    Ok(least)
 }

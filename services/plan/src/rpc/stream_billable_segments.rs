@@ -1,12 +1,15 @@
 //! `PlanService.StreamBillableSegments`
+//!
+//! Streams the segments that a billing run needs, in columnar pages ordered by payer. The run may be split into shards
+//! and resumed after a payer.
 
 use std::collections::HashMap;
 
-use chassis::{database_status, field_error, wire};
+use chassis::{PgConnection, database_status, field_error, wire};
+use chrono::{DateTime, NaiveDate, Utc};
 use futures::TryStreamExt as _;
 use proto::plan::v1 as pb;
 use proto::plan::v1::stream_billable_segments_response::PlanTerms;
-use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
@@ -19,9 +22,9 @@ use crate::error::Error;
 use crate::store::billable::{self, Billable, Selection};
 use crate::store::segments;
 
-/// Rows in a page; a payer's rows stay together, so that a page may hold a few more.
+/// Rows per page. A payer's rows stay together, so that a page may be larger.
 const PAGE_ROWS: usize = 4_000;
-/// Pages that wait for the reader.
+/// Pages buffered for the reader.
 const PAGES_AHEAD: usize = 2;
 
 pub async fn handle(
@@ -43,6 +46,11 @@ pub async fn handle(
         wire::optional_id("after_account_id", &request.after_account_id)?;
     let payer: Option<AccountId> =
         wire::optional_id("payer_account_id", &request.payer_account_id)?;
+    let closes_at = wire::optional_instant("close_time", request.close_time)?;
+    if closes_at.is_some() && payer.is_none() {
+        return Err(field_error("close_time", "unset without payer_account_id").into());
+    }
+    let closing = payer.map(AccountId::uuid).zip(closes_at);
 
     let mut db = ctx.db.acquire().await?;
     let now = ctx.clock.now_on(&mut db).await?;
@@ -54,8 +62,8 @@ pub async fn handle(
         .zone;
     let (low, high) = match payer {
         Some(payer) => (payer.uuid(), payer.uuid()),
-        // A run bills what was in force: no change may come into its period any more.
-        None if now < zone.start_of(period.end()) => {
+        // A run bills what was in force: no change may come into its period any more. A forecast bills nothing.
+        None if now < zone.start_of(may_begin(period, request.forecast)) => {
             return Err(Error::PeriodNotEnded(period.end()));
         }
         None => shard_bounds(request.shard, request.shard_count),
@@ -72,8 +80,17 @@ pub async fn handle(
         high,
     };
 
-    // A stream left half-read would leave its rows to the next borrower: the connection is closed.
-    Ok(paged(db.detach(), selection, Pager::new(period, zone)))
+    let pager = Pager::new(period, zone, closing);
+    Ok(paged(db, selection, pager))
+}
+
+/// The day from whose start on the segments of a period are given to whoever asks for those of all payers.
+const fn may_begin(period: Period, forecast: bool) -> NaiveDate {
+    if forecast {
+        period.start()
+    } else {
+        period.end()
+    }
 }
 
 /// The pages of a selection, read ahead of whoever takes them.
@@ -112,8 +129,8 @@ fn paged(
     Box::pin(ReceiverStream::new(reader))
 }
 
-/// The least and greatest id of a shard: an equal part of the key range, which is even because
-/// account ids are random.
+/// The lowest and highest id of a shard: an equal share of the id range, which balances the load because account ids
+/// are random.
 fn shard_bounds(shard: i32, count: i32) -> (Uuid, Uuid) {
     let bound = |index: i32| {
         let (index, count) = (
@@ -123,15 +140,30 @@ fn shard_bounds(shard: i32, count: i32) -> (Uuid, Uuid) {
         (u128::from(u64::MAX) + 1) * index / count
     };
     let low = bound(shard) << 64;
-    // The last bound lies one past the range: its predecessor is the greatest id.
+    // The next bound lies one past the shard, so its predecessor is the highest id.
     let high = (bound(shard + 1) - 1) << 64 | u128::from(u64::MAX);
     (Uuid::from_u128(low), Uuid::from_u128(high))
 }
 
-/// Gathers rows into pages.
+/// A segment as the closing of its account leaves it: one that starts at the closing or later is dropped; one in force
+/// ends there.
+fn ended(row: Billable, closing: Option<(Uuid, DateTime<Utc>)>) -> Option<Billable> {
+    let Some((_, at)) = closing.filter(|(root, _)| *root == row.root_id) else {
+        return Some(row);
+    };
+    let end_at = row.end_at.map_or(at, |end| end.min(at));
+    (row.start_at < at).then_some(Billable {
+        end_at: Some(end_at),
+        ..row
+    })
+}
+
+/// Collects rows into pages.
 struct Pager {
     period: Period,
     zone: Zone,
+    /// A root account to be treated as closed, and its closing time.
+    closing: Option<(Uuid, DateTime<Utc>)>,
     page: Columns,
     payer: Option<Uuid>,
     plans: HashMap<(String, String), u32>,
@@ -143,14 +175,16 @@ struct Columns {
     payer_ids: Vec<u8>,
     root_ids: Vec<u8>,
     contract_ids: Vec<u8>,
+    other_payer_ids: Vec<u8>,
     rest: pb::StreamBillableSegmentsResponse,
 }
 
 impl Pager {
-    fn new(period: Period, zone: Zone) -> Self {
+    fn new(period: Period, zone: Zone, closing: Option<(Uuid, DateTime<Utc>)>) -> Self {
         Self {
             period,
             zone,
+            closing,
             page: Columns::default(),
             payer: None,
             plans: HashMap::new(),
@@ -158,8 +192,9 @@ impl Pager {
         }
     }
 
-    /// Adds a row; gives the page before it when that one is full and the row begins a new payer.
+    /// Adds a row. Returns the previous page if it is full and the row starts a new payer.
     fn take(&mut self, row: Billable) -> Option<pb::StreamBillableSegmentsResponse> {
+        let row = ended(row, self.closing)?;
         let full =
             PAGE_ROWS <= self.page.rest.plan_indexes.len() && self.payer != Some(row.payer_id);
         let done = if full { self.finish() } else { None };
@@ -194,7 +229,12 @@ impl Pager {
         });
         page.rest.plan_indexes.push(plan);
         page.rest.contract_indexes.push(contract);
-        page.rest.paid_elsewhere.push(row.paid_elsewhere);
+        let elsewhere = row.paid_by != row.payer_id;
+        page.rest.paid_elsewhere.push(elsewhere);
+        if elsewhere {
+            let payer = row.paid_by.as_bytes();
+            page.other_payer_ids.extend_from_slice(payer);
+        }
         page.rest
             .start_days
             .push(i32::try_from(start).unwrap_or(i32::MAX));
@@ -203,12 +243,13 @@ impl Pager {
             .push(i32::try_from(end).unwrap_or(i32::MAX));
     }
 
-    /// The page so far; `None` when it is empty.
+    /// The page collected so far; `None` if it is empty.
     fn finish(&mut self) -> Option<pb::StreamBillableSegmentsResponse> {
         let Columns {
             payer_ids,
             root_ids,
             contract_ids,
+            other_payer_ids,
             rest,
         } = std::mem::take(&mut self.page);
         let empty = rest.plan_indexes.is_empty();
@@ -216,6 +257,7 @@ impl Pager {
             payer_ids: payer_ids.into(),
             root_ids: root_ids.into(),
             contract_ids: contract_ids.into(),
+            other_payer_ids: other_payer_ids.into(),
             ..rest
         };
         (!empty).then_some(page)
@@ -227,6 +269,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_began_at_the_instant_of_a_closing_was_in_force_for_no_time() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let row = |root: u128, start, end: Option<i64>| Billable {
+            payer_id: Uuid::from_u128(1),
+            paid_by: Uuid::from_u128(1),
+            root_id: Uuid::from_u128(root),
+            contract_id: None,
+            plan_code: "business".to_owned(),
+            catalogue_version: "v1".to_owned(),
+            start_at: at(start),
+            end_at: end.map(at),
+        };
+        let closing = Some((Uuid::from_u128(1), at(100)));
+        let end = |row| ended(row, closing).map(|it| it.end_at);
+        assert_eq!(end(row(1, 50, None)), Some(Some(at(100))));
+        assert_eq!(end(row(1, 50, Some(90))), Some(Some(at(90))));
+        assert_eq!(end(row(1, 100, None)), None);
+        assert_eq!(end(row(2, 100, None)), Some(None), "another account");
+    }
+
+    #[test]
     fn shards_tile_the_range_of_ids() {
         for count in [1, 3, 16, 1024] {
             let mut next = Uuid::nil().as_u128();
@@ -235,7 +298,7 @@ mod tests {
                 assert_eq!(low.as_u128(), next, "{shard} of {count}");
                 next = high.as_u128().wrapping_add(1);
             }
-            assert_eq!(next, 0, "the last ends at the greatest id");
+            assert_eq!(next, 0, "the last shard ends at the highest id");
         }
     }
 }

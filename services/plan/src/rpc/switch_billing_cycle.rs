@@ -1,4 +1,6 @@
 //! `PlanService.SwitchBillingCycle`
+//!
+//! Changes the billing cycle at the next renewal.
 
 use chassis::{Call, Unit, wire};
 use proto::plan::v1 as pb;
@@ -24,7 +26,7 @@ pub async fn handle(
     let (_, now) = ctx.hold_timelines(&mut unit.tx, &[account]).await?;
     let current = current(&ctx, &mut unit.tx, account, family, now).await?;
     let timeline = segments::list(&mut unit.tx, current.root, family).await?;
-    // A pending change of plan is kept: the two become one (C-23).
+    // A pending change of plan is kept: both become one change (C-23).
     let pending = timeline::pending(&timeline, now);
     let plan = pending.map_or(&current.segment.plan_code, |it| &it.plan_code);
     let asked = Asked {

@@ -1,4 +1,6 @@
 //! `PlanService.UndoCancellation`
+//!
+//! Reopens a timeline that a cancellation ends.
 
 use chassis::{Call, Unit, wire};
 use proto::plan::v1 as pb;

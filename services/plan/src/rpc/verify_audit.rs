@@ -12,17 +12,19 @@ pub async fn handle(
     ctx: &Ctx,
     request: pb::VerifyAuditRequest,
 ) -> Result<pb::VerifyAuditResponse, Error> {
-    let id: AccountId = wire::id("account_id", &request.account_id)?;
-    let known = accounts::get(&mut *ctx.db.acquire().await?, id)
-        .await?
-        .ok_or(Error::AccountNotFound(id))?;
-    if known.root != id {
-        return Err(Error::UseRootAccount {
-            account: id,
-            root: known.root,
-        });
+    let id: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
+    if let Some(id) = id {
+        let known = accounts::get(&mut ctx.db.acquire().await?, id)
+            .await?
+            .ok_or(Error::AccountNotFound(id))?;
+        if known.root != id {
+            return Err(Error::UseRootAccount {
+                account: id,
+                root: known.root,
+            });
+        }
     }
-    let found = verify_audit(ctx, id.uuid()).await?;
+    let found = verify_audit(ctx, id.map(AccountId::uuid).unwrap_or_default()).await?;
     Ok(pb::VerifyAuditResponse {
         valid: found.broken == 0,
         broken_sequence: found.broken,

@@ -1,4 +1,6 @@
 //! `PlanService.WatchTimelines`
+//!
+//! Streams changed timelines after a resume token, from the outbox.
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::store::{outbox, segments};
 
-/// Changes read at once.
+/// Changes read per query.
 const BATCH: i64 = 100;
 
 pub fn handle(
@@ -29,13 +31,13 @@ pub fn handle(
         async move { changes(&ctx, &place).await }
     };
     Ok(Box::pin(news(
-        (ctx.db.clone(), Arc::default()),
+        (ctx.clone(), Arc::default()),
         (place, bookmark),
         read,
     )))
 }
 
-/// The changes of a place, each with what is in force now.
+/// The changes after a position, each with the plan in force now.
 async fn changes(
     ctx: &Ctx,
     place: &Place,

@@ -1,4 +1,6 @@
 //! `PlanService.WithdrawChange`
+//!
+//! Removes the pending change; the present plan continues.
 
 use chassis::{Call, Unit, wire};
 use proto::plan::v1 as pb;

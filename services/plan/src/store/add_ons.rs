@@ -1,25 +1,25 @@
 //! `plan.add_ons`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// What an account has beside its plan.
+/// An add-on of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddOn {
-    /// Its code: that of the feature it opens.
+    /// Code, equal to that of the feature it grants.
     pub add_on_code: String,
-    /// From when.
+    /// Start time.
     pub start_at: DateTime<Utc>,
-    /// Until when; `None` while it is booked.
+    /// End time; `None` while it is booked.
     pub end_at: Option<DateTime<Utc>>,
-    /// The currency.
+    /// ISO 4217 code.
     pub currency: String,
-    /// What a month costs, in minor units.
+    /// Monthly price, in minor units.
     pub monthly_minor: i64,
 }
 
-/// Books an add-on of a root account; `false` when it is booked.
+/// Inserts an add-on of a root account; `false` if it is already booked.
 pub async fn insert(db: &mut PgConnection, root: Uuid, it: &AddOn) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- plan.add_ons.insert
@@ -36,7 +36,7 @@ pub async fn insert(db: &mut PgConnection, root: Uuid, it: &AddOn) -> sqlx::Resu
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends the add-ons of a root account that are booked, or the one of a code; gives those that ended.
+/// Ends the booked add-ons of a root account, all or the one with `code`; returns those that ended.
 pub async fn end(
     db: &mut PgConnection,
     (root, code): (Uuid, Option<&str>),
@@ -69,7 +69,7 @@ pub async fn list(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Vec<AddOn>>
     .await
 }
 
-/// Whether an add-on of a root account was booked at an instant.
+/// Whether a root account had an add-on booked at an instant.
 pub async fn any_at(
     db: &mut PgConnection,
     (root, code): (Uuid, &str),

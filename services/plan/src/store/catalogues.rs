@@ -1,26 +1,26 @@
-//! `plan.catalogues`: versions as imported.
+//! `plan.catalogues`: imported catalogue versions.
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
-/// A version as stored.
+/// A catalogue version, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its name.
+    /// Version name.
     pub version: String,
-    /// SHA-256 of the document, hex.
+    /// SHA-256 of the document, in hex.
     pub digest: String,
-    /// The document.
+    /// YAML document.
     pub document: String,
-    /// IMPORTED, ACTIVE or RETIRED.
+    /// `IMPORTED`, `ACTIVE` or `RETIRED`.
     pub state: String,
-    /// From when the document says it is meant.
+    /// Effective time stated by the document.
     pub effective_at: DateTime<Utc>,
-    /// When it was imported.
+    /// Import time.
     pub imported_at: DateTime<Utc>,
 }
 
-/// Adds a version; `false` when its name is taken.
+/// Inserts a version; `false` if its name exists.
 pub async fn insert(db: &mut PgConnection, stored: &Stored) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- plan.catalogues.insert
@@ -50,7 +50,7 @@ pub async fn get(db: &mut PgConnection, version: &str) -> sqlx::Result<Option<St
     .await
 }
 
-/// The name of the version in force.
+/// The name of the active version.
 pub async fn active(db: &mut PgConnection) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!(
         "-- plan.catalogues.active\nSELECT version FROM plan.catalogues WHERE state = 'ACTIVE'"
@@ -59,7 +59,7 @@ pub async fn active(db: &mut PgConnection) -> sqlx::Result<Option<String>> {
     .await
 }
 
-/// Puts `version` in force and retires the one before. Two that do so at once wait for each other.
+/// Activates `version` and retires the previous one. Concurrent activations are serialized.
 pub async fn activate(db: &mut PgConnection, version: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.catalogues.retire

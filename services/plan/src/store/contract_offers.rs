@@ -2,42 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 use values::{AccountId, ContractOfferId};
 
-/// An offer as stored.
+/// A contract offer, as stored.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// Its id.
+    /// Offer id.
     pub offer_id: Uuid,
-    /// The root account it is made to.
+    /// Root account that receives the offer.
     pub root_id: Uuid,
-    /// The family.
+    /// Family code.
     pub family_code: String,
-    /// The plan.
+    /// Plan code.
     pub plan_code: String,
-    /// The currency of its price.
+    /// ISO 4217 code.
     pub currency: String,
-    /// What a month costs at least, in minor units.
+    /// Monthly minimum, in minor units.
     pub minimum_minor: i64,
-    /// Months of the term.
+    /// Term in months.
     pub term_months: i32,
-    /// Values in place of the plan's own, by feature.
+    /// Entitlement values that replace those of the plan, by feature.
     pub entitlements: Json<BTreeMap<String, String>>,
-    /// Who made it.
+    /// Operator who made the offer.
     pub offered_by: String,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
-    /// Until when it can be accepted.
+    /// Expiry time.
     pub expires_at: DateTime<Utc>,
-    /// When it was.
+    /// Acceptance time; `None` until it is accepted.
     pub accepted_at: Option<DateTime<Utc>>,
 }
 
-/// Adds an offer.
+/// Inserts an offer.
 pub async fn insert(db: &mut PgConnection, offer: &Offer) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.contract_offers.insert
@@ -61,7 +61,7 @@ pub async fn insert(db: &mut PgConnection, offer: &Offer) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// The offer `id`, locked.
+/// Locks and returns the offer `id`.
 pub async fn lock(db: &mut PgConnection, id: ContractOfferId) -> sqlx::Result<Option<Offer>> {
     sqlx::query_as!(
         Offer,
@@ -91,7 +91,7 @@ pub async fn get(db: &mut PgConnection, id: ContractOfferId) -> sqlx::Result<Opt
     .await
 }
 
-/// The offer of a plan that an account accepted last.
+/// The latest offer for a plan that an account has accepted.
 pub async fn accepted(
     db: &mut PgConnection,
     root: AccountId,
@@ -112,7 +112,34 @@ pub async fn accepted(
     .await
 }
 
-/// Notes that an offer was accepted.
+/// Up to `limit` offers older than `before`, the newest first: of a root account, or of all.
+pub async fn list(
+    db: &mut PgConnection,
+    root: Option<AccountId>,
+    before: Option<(DateTime<Utc>, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<Offer>> {
+    let (at, id) = before.unzip();
+    sqlx::query_as!(
+        Offer,
+        r#"-- plan.contract_offers.list
+        SELECT offer_id, root_id, family_code, plan_code, currency, minimum_minor, term_months,
+               entitlements AS "entitlements: Json<BTreeMap<String, String>>", offered_by, created_at, expires_at,
+               accepted_at
+        FROM plan.contract_offers
+        WHERE ($1::uuid IS NULL OR root_id = $1)
+          AND ($2::timestamptz IS NULL OR (created_at, offer_id) < ($2, $3::uuid))
+        ORDER BY created_at DESC, offer_id DESC LIMIT $4"#,
+        root.map(AccountId::uuid),
+        at,
+        id,
+        limit
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Marks an offer as accepted.
 pub async fn accept(
     db: &mut PgConnection,
     id: ContractOfferId,

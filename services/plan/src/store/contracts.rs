@@ -1,39 +1,46 @@
 //! `plan.contracts` and `plan.contract_members`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{AccountId, ContractId};
 
-/// A contract as stored.
+/// A contract, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contract {
-    /// Its id.
+    /// Contract id.
     pub contract_id: Uuid,
-    /// Its family.
+    /// Family code.
     pub family_code: String,
-    /// Its plan.
+    /// Plan code.
     pub plan_code: String,
-    /// The version of its terms.
+    /// Catalogue version of its terms.
     pub catalogue_version: String,
-    /// The root account that pays.
+    /// Root account that pays.
     pub payer_id: Uuid,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime<Utc>,
 }
 
-/// One account's time in a contract.
+/// The membership of an account in a contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The root account.
     pub root_id: Uuid,
-    /// From when.
+    /// Start, inclusive.
     pub joined_at: DateTime<Utc>,
-    /// Until when; `None` while in.
+    /// End, exclusive; `None` while it has no end.
     pub left_at: Option<DateTime<Utc>>,
 }
 
-/// Adds a contract.
+impl Member {
+    /// Whether it is a member at `now`; one whose end is in the future still is.
+    pub fn is_in(&self, now: DateTime<Utc>) -> bool {
+        self.left_at.is_none_or(|left| now < left)
+    }
+}
+
+/// Inserts a contract.
 pub async fn insert(db: &mut PgConnection, contract: &Contract) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.contracts.insert
@@ -51,7 +58,7 @@ pub async fn insert(db: &mut PgConnection, contract: &Contract) -> sqlx::Result<
     Ok(())
 }
 
-/// The contracts that an account is in.
+/// The contracts that an account is a member of and has not left.
 pub async fn joined(db: &mut PgConnection, root: AccountId) -> sqlx::Result<Vec<Contract>> {
     sqlx::query_as!(
         Contract,
@@ -65,7 +72,7 @@ pub async fn joined(db: &mut PgConnection, root: AccountId) -> sqlx::Result<Vec<
     .await
 }
 
-/// The contract `id`, locked.
+/// Locks and returns the contract `id`.
 pub async fn lock(db: &mut PgConnection, id: ContractId) -> sqlx::Result<Option<Contract>> {
     sqlx::query_as!(
         Contract,
@@ -91,7 +98,7 @@ pub async fn get(db: &mut PgConnection, id: ContractId) -> sqlx::Result<Option<C
     .await
 }
 
-/// Up to `limit` contracts before `before`, newest first; of all, or of those `member` was in.
+/// Up to `limit` contracts before `before`, newest first; all, or those that `member` is or was in.
 pub async fn list(
     db: &mut PgConnection,
     member: Option<AccountId>,
@@ -101,9 +108,9 @@ pub async fn list(
     sqlx::query_as!(
         Contract,
         "-- plan.contracts.list
-        SELECT contract_id, family_code, plan_code, catalogue_version, payer_id, created_at FROM plan.contracts c
-        WHERE ($1::uuid IS NULL OR EXISTS (
-                SELECT FROM plan.contract_members m WHERE m.contract_id = c.contract_id AND m.root_id = $1))
+        SELECT contract_id, family_code, plan_code, catalogue_version, payer_id, created_at FROM plan.contracts
+        WHERE ($1::uuid IS NULL
+               OR contract_id = ANY(ARRAY(SELECT m.contract_id FROM plan.contract_members m WHERE m.root_id = $1)))
           AND ($2::uuid IS NULL OR contract_id < $2)
         ORDER BY contract_id DESC LIMIT $3",
         member.map(AccountId::uuid),
@@ -114,7 +121,7 @@ pub async fn list(
     .await
 }
 
-/// Names another payer.
+/// Sets the payer of a contract.
 pub async fn set_payer(
     db: &mut PgConnection,
     id: ContractId,
@@ -143,7 +150,7 @@ pub async fn members(db: &mut PgConnection, id: ContractId) -> sqlx::Result<Vec<
     .await
 }
 
-/// Adds a member from `now` on; one that left at the same instant never did.
+/// Adds a member from `now` on. If it left at the same instant, that is undone.
 pub async fn join(
     db: &mut PgConnection,
     id: ContractId,

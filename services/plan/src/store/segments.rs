@@ -1,18 +1,19 @@
 //! `plan.segments`: the timelines.
 
+use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::{AccountId, ContractId, ContractOfferId, OrderId};
 
 use super::outbox;
 use crate::domain::timeline::{Edit, Segment};
 
-/// The key of the advisory lock between those who change timelines and those who read all of them.
+/// The key of the advisory lock between those who change timelines and those who read all of them; `plan.hold_timelines`
+/// has it too.
 const TIMELINES: i64 = 0x7469_6d65;
 
-/// Marks this transaction as one that changes timelines, until its end. Taken after the locks of
-/// accounts and before the clock is read.
+/// Marks this transaction as changing timelines, until it ends. Must be called after the account locks are taken and
+/// before the clock is read.
 pub async fn hold(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.segments.hold\nSELECT pg_advisory_xact_lock_shared($1)",
@@ -23,8 +24,8 @@ pub async fn hold(db: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Waits until every transaction that has begun to change timelines is over: a statement after
-/// this sees all changes that were dated before it.
+/// Waits until every transaction that has begun to change timelines has ended. A later statement sees all changes dated
+/// before this call.
 pub async fn all_changed(db: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!(
         "-- plan.segments.all_changed\nSELECT pg_advisory_xact_lock($1)",
@@ -64,7 +65,7 @@ impl From<Row> for Segment {
     }
 }
 
-/// The latest thousand segments of an account in a family, oldest first.
+/// The latest 1,000 segments of an account in a family, oldest first.
 pub async fn list(
     db: &mut PgConnection,
     root: AccountId,
@@ -84,8 +85,8 @@ pub async fn list(
     Ok(rows.into_iter().rev().map(Segment::from).collect())
 }
 
-/// The root of `account`, and the segment in force at `at`; the outer `None` says that there is no
-/// such account.
+/// The root of `account` and the segment in force at `at`. The outer `None` means that there is no such account. Before
+/// an account's creation and from its closing on, no segment is in force for it, whatever its root account has.
 pub async fn in_force(
     db: &mut PgConnection,
     account: AccountId,
@@ -102,7 +103,8 @@ pub async fn in_force(
             SELECT * FROM plan.segments s
             WHERE s.root_id = a.root_id AND s.family_code = $2 AND s.start_at <= $3
             ORDER BY s.start_at DESC LIMIT 1
-        ) s ON s.end_at IS NULL OR $3 < s.end_at
+        ) s ON (s.end_at IS NULL OR $3 < s.end_at)
+            AND a.created_at <= $3 AND (a.closed_at IS NULL OR $3 < a.closed_at)
         WHERE a.account_id = $1"#,
         account.uuid(),
         family,
@@ -136,7 +138,7 @@ pub async fn in_force(
     Ok(Some((AccountId::from_uuid(row.root_id), segment)))
 }
 
-/// The families that an account has a timeline in.
+/// The families in which an account has a timeline.
 pub async fn families(db: &mut PgConnection, root: AccountId) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         "-- plan.segments.families
@@ -147,7 +149,7 @@ pub async fn families(db: &mut PgConnection, root: AccountId) -> sqlx::Result<Ve
     .await
 }
 
-/// Adds a segment; the database refuses one that overlaps another (`segments_do_not_overlap`).
+/// Inserts a segment. The database refuses one that overlaps another (`segments_do_not_overlap`).
 pub async fn insert(
     db: &mut PgConnection,
     root: AccountId,
@@ -178,22 +180,92 @@ pub async fn insert(
     Ok(())
 }
 
-/// Writes an edit of a timeline whose account is locked, and tells of it.
+/// Writes an edit of a timeline and records it in the outbox. The caller has locked the account.
 pub async fn edit(
     db: &mut PgConnection,
     root: AccountId,
     family: &str,
     edit: &Edit,
 ) -> sqlx::Result<()> {
-    remove(db, root, family, edit.remove_from).await?;
-    if let Some(start_at) = edit.shorten {
-        set_end(db, (root, family), start_at, Some(edit.insert.start_at)).await?;
-    }
-    insert(db, root, family, &edit.insert).await?;
-    outbox::insert(db, root, family).await
+    make_room(db, (root, family), edit).await?;
+    let segment = &edit.insert;
+    let (cycle, anchor) = segment.cycle.clone().unzip();
+    sqlx::query!(
+        "-- plan.segments.edit
+        WITH told AS (INSERT INTO plan.outbox (root_id, family_code) VALUES ($1, $2))
+        INSERT INTO plan.segments (root_id, family_code, start_at, end_at, plan_code, catalogue_version, payer_id,
+                                   contract_id, cycle_code, anchor_on, order_id, offer_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        root.uuid(),
+        family,
+        segment.start_at,
+        segment.end_at,
+        segment.plan_code,
+        segment.catalogue_version,
+        segment.payer.uuid(),
+        segment.contract.map(ContractId::uuid),
+        cycle,
+        anchor,
+        segment.order.map(OrderId::uuid),
+        segment.offer.map(ContractOfferId::uuid)
+    )
+    .execute(&mut *db)
+    .await?;
+    govern(db, (root, family), segment.contract, segment.start_at).await
 }
 
-/// Ends a timeline, whose account is locked, at `end_at`: what begins there or later goes. Tells of it.
+/// Takes away what an edit takes away, and ends what it shortens: what is left of the two never overlaps.
+async fn make_room(
+    db: &mut PgConnection,
+    (root, family): (AccountId, &str),
+    edit: &Edit,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- plan.segments.make_room
+        WITH removed AS (DELETE FROM plan.segments WHERE root_id = $1 AND family_code = $2 AND start_at >= $3)
+        UPDATE plan.segments SET end_at = $5
+        WHERE root_id = $1 AND family_code = $2 AND start_at = $4 AND start_at < $3",
+        root.uuid(),
+        family,
+        edit.remove_from,
+        edit.shorten,
+        edit.insert.start_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Keeps contract memberships consistent with the timeline: from `at` on, an account is a member of the contract that
+/// governs its timeline, and of no other contract of the family.
+async fn govern(
+    db: &mut PgConnection,
+    (root, family): (AccountId, &str),
+    contract: Option<ContractId>,
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let contract = contract.map(ContractId::uuid);
+    sqlx::query!(
+        "-- plan.contract_members.govern
+        WITH others AS (
+            UPDATE plan.contract_members m SET left_at = greatest(m.joined_at, $4)
+            FROM plan.contracts c
+            WHERE c.contract_id = m.contract_id AND c.family_code = $2 AND m.root_id = $1
+              AND m.contract_id IS DISTINCT FROM $3::uuid AND (m.left_at IS NULL OR $4 < m.left_at))
+        UPDATE plan.contract_members SET left_at = NULL
+        WHERE root_id = $1 AND contract_id = $3::uuid AND joined_at <= $4 AND $4 < left_at",
+        root.uuid(),
+        family,
+        contract,
+        at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Ends a timeline at `end_at` and removes segments that start there or later. Records it in the outbox. The caller has
+/// locked the account.
 pub async fn end(
     db: &mut PgConnection,
     (root, family): (AccountId, &str),
@@ -210,11 +282,11 @@ pub async fn end(
     )
     .execute(&mut *db)
     .await?;
+    govern(db, (root, family), None, end_at).await?;
     outbox::insert(db, root, family).await
 }
 
-/// Lets the segment that began at `start_at`, of an account that is locked, go on without end: what was to
-/// follow it goes. Tells of it.
+/// Removes the end of a segment and everything after it. Records it in the outbox. The caller has locked the account.
 pub async fn reopen(
     db: &mut PgConnection,
     (root, family): (AccountId, &str),
@@ -223,6 +295,7 @@ pub async fn reopen(
     if let Some(end_at) = segment.end_at {
         remove(db, root, family, end_at).await?;
         set_end(db, (root, family), segment.start_at, None).await?;
+        govern(db, (root, family), segment.contract, segment.start_at).await?;
     }
     outbox::insert(db, root, family).await
 }

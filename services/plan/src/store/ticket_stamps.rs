@@ -1,32 +1,32 @@
 //! `plan.ticket_stamps`
 
+use chassis::PgConnection;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 use values::TicketId;
 
-/// A stamp as stored.
+/// A ticket stamp, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// The root account.
     pub root_id: Uuid,
-    /// The account that the ticket is of.
+    /// Account of the ticket.
     pub account_id: Uuid,
-    /// P1, P2 or P3.
+    /// `P1`, `P2` or `P3`.
     pub priority_code: String,
-    /// The plan in force.
+    /// Support plan in force.
     pub plan_code: String,
-    /// The version of its terms.
+    /// Catalogue version of its terms.
     pub catalogue_version: String,
-    /// The platform plan in force; empty for none.
+    /// Platform plan in force; empty for none.
     pub platform_plan_code: String,
-    /// How it is handled under the platform plan; empty for none.
+    /// Support priority of the platform plan; empty for none.
     pub support_priority_code: String,
-    /// When.
+    /// Time of the stamp.
     pub stamped_at: DateTime<Utc>,
 }
 
-/// Keeps a stamp, unless the ticket has one; gives the one that is kept.
+/// Inserts a stamp, unless the ticket has one; returns the stored one.
 pub async fn insert(db: &mut PgConnection, ticket: TicketId, stamp: &Stamp) -> sqlx::Result<Stamp> {
     sqlx::query!(
         "-- plan.ticket_stamps.insert
