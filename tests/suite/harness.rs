@@ -147,10 +147,9 @@ impl Alone {
     }
 }
 
-/// The services' program: as built with the tests, or where `PERDIEM_SUITE_SERVICE` says, as CI does with its release.
+/// The services' program, as built with the tests.
 pub fn program() -> PathBuf {
-    let built = || env!("CARGO_BIN_EXE_suite-service").into();
-    std::env::var_os("PERDIEM_SUITE_SERVICE").map_or_else(built, PathBuf::from)
+    env!("CARGO_BIN_EXE_suite-service").into()
 }
 
 /// Has runs made by the tests themselves, and no other: for those that are about the very runs they make.

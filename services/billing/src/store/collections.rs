@@ -421,19 +421,20 @@ pub async fn set_paid_method(db: &mut PgConnection, id: Uuid, method: Uuid) -> s
     Ok(())
 }
 
-/// The payment method that last paid for a subscription of a root account in a family. Lines written before families
-/// were recorded count for every family.
+/// The payment method that paid for the newest cycle of a root account's subscription in a family. An older cycle whose
+/// payment arrives later does not bring its method back. Lines written before families were recorded count for every
+/// family.
 pub async fn paid_by(
     db: &mut PgConnection,
     (root, family): (Uuid, &str),
 ) -> sqlx::Result<Option<Uuid>> {
     let found = sqlx::query_scalar!(
         "-- billing.collections.paid_by
-        SELECT coalesce(paid_method_id, method_id) FROM billing.collections c
-        WHERE root_id = $1 AND state = 'SUCCEEDED' AND coalesce(paid_method_id, method_id) IS NOT NULL
-          AND EXISTS (SELECT FROM billing.collection_lines l
-                      WHERE l.collection_id = c.collection_id AND l.kind = 'SUBSCRIPTION' AND l.family_code IN ($2, ''))
-        ORDER BY updated_at DESC, collection_id DESC LIMIT 1",
+        SELECT coalesce(c.paid_method_id, c.method_id) FROM billing.collections c
+        JOIN billing.collection_lines l ON l.collection_id = c.collection_id
+        WHERE c.root_id = $1 AND c.state = 'SUCCEEDED' AND coalesce(c.paid_method_id, c.method_id) IS NOT NULL
+          AND l.kind = 'SUBSCRIPTION' AND l.family_code IN ($2, '')
+        ORDER BY l.start_on DESC NULLS LAST, c.updated_at DESC, c.collection_id DESC LIMIT 1",
         root,
         family
     )
