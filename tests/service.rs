@@ -23,8 +23,7 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Command::Service { name, command } = Options::parse().command;
-    perdiem::service(&name, *command).await
+    chassis::wait_for(perdiem::service(&name, *command))?
 }

@@ -122,9 +122,12 @@ enum Subject {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let options = Options::parse();
+fn main() -> std::io::Result<ExitCode> {
+    chassis::wait_for(act(Options::parse()))
+}
+
+/// Does what the command line asks.
+async fn act(options: Options) -> ExitCode {
     if let Subject::Service { name, command } = options.subject {
         return match perdiem::service(&name, *command).await {
             Ok(()) => ExitCode::SUCCESS,

@@ -79,9 +79,12 @@ struct Bench {
     accounts: u32,
 }
 
-#[tokio::main]
-async fn main() {
-    let options = Options::parse();
+fn main() -> std::io::Result<()> {
+    chassis::wait_for(act(Options::parse()))
+}
+
+/// Does what the command line asks.
+async fn act(options: Options) {
     if let Some(Command::Service { name, command }) = options.command {
         perdiem::service(&name, *command).await.unwrap();
         return;

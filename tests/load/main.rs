@@ -98,9 +98,12 @@ enum Call {
     PlanChange,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let options = Options::parse();
+fn main() -> std::io::Result<ExitCode> {
+    chassis::wait_for(act(Options::parse()))
+}
+
+/// Does what the command line asks.
+async fn act(options: Options) -> ExitCode {
     if let Some(Command::Service { name, command }) = options.command {
         return match perdiem::service(&name, *command).await {
             Ok(()) => ExitCode::SUCCESS,

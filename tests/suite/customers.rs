@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::closing::{close, closing, dollars};
-use crate::harness::{Harness, instant, reason};
+use crate::harness::{Harness, PATIENCE, instant, reason};
 use crate::hostile::Raw;
 use crate::money::Shop;
 use crate::subscriptions::{approved, bought, quote, refused, rupees, upgrade};
@@ -842,6 +842,23 @@ async fn until(who: &Clients, id: &str, state: State) -> account::Order {
     panic!("the order does not come to {state:?}");
 }
 
+/// The subscription to the platform, once the news of its plan has come to billing.
+async fn subscription(who: &Clients, id: &str) -> billing::Subscription {
+    let begun = std::time::Instant::now();
+    loop {
+        let request = account::GetSubscriptionRequest {
+            account_id: id.to_owned(),
+            family_code: "PLATFORM".to_owned(),
+        };
+        match who.customers.clone().get_subscription(request).await {
+            Err(status) if status.code() == Code::NotFound && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            answer => return answer.unwrap().into_inner().subscription.unwrap(),
+        }
+    }
+}
+
 #[tokio::test]
 async fn req_094_enterprise_is_accepted_and_bought_by_the_customer_and_paid_by_wire() {
     use plan::contract_offer::State as Offer;
@@ -884,13 +901,7 @@ async fn req_094_enterprise_is_accepted_and_bought_by_the_customer_and_paid_by_w
     assert_eq!(bought.state(), State::AwaitingSettlement);
     wired(&h, &id).await.unwrap();
     until(&who, &bought.order_id, State::Completed).await;
-    let request = account::GetSubscriptionRequest {
-        account_id: id.clone(),
-        family_code: "PLATFORM".to_owned(),
-    };
-    let paid = who.customers.clone().get_subscription(request).await;
-    let paid = paid.unwrap().into_inner().subscription.unwrap();
-    assert_eq!(paid.payment_method_id, method);
+    assert_eq!(subscription(&who, &id).await.payment_method_id, method);
     assert_eq!(balance(&who, &id).await.unwrap(), "50000.000000");
 
     h.advance("2026-05-02T00:00:00Z").await;

@@ -380,9 +380,12 @@ enum ClockCommand {
     },
 }
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    let options = Options::parse();
+fn main() -> std::io::Result<std::process::ExitCode> {
+    chassis::wait_for(told(Options::parse()))
+}
+
+/// Does what the command line asks, and says why where it fails.
+async fn told(options: Options) -> std::process::ExitCode {
     // `serve` has an option of the same name: where it has the value of ours, that is none of its own.
     let of_services = matches!(
         options.profile.as_deref(),

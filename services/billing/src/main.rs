@@ -22,9 +22,13 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    match Command::parse() {
+fn main() -> Result<(), Box<dyn Error>> {
+    chassis::wait_for(act(Command::parse()))?
+}
+
+/// Does what the command line asks.
+async fn act(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
         Command::Service(command) => billing::run(*command).await,
         Command::RevealRecipients {
             database_url,

@@ -3,7 +3,6 @@
 use chassis::Options;
 use clap::Parser as _;
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    payments::run(Options::parse().command).await
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    chassis::wait_for(payments::run(Options::parse().command))?
 }

@@ -133,6 +133,8 @@ async fn serve(
     }
     let grpc = transport().layer(gate).add_routes(routes);
     let incoming = incoming(listen(config.listen)?, tls);
+    // Before the first answer that the service is ready: whoever waited for it may set the clock.
+    let clock_listener = config.test_clock_listen.map(listen).transpose()?;
 
     let ready = (health.clone(), server.db.clone(), migrator);
     let answered = CancellationToken::new();
@@ -156,9 +158,9 @@ async fn serve(
         }
     };
     let clock = async {
-        match config.test_clock_listen {
-            Some(address) => {
-                serve_test_clock(address, server.clock, server.next_due, stop.clone()).await
+        match clock_listener {
+            Some(listener) => {
+                serve_test_clock(listener, server.clock, server.next_due, stop.clone()).await
             }
             None => Ok(()),
         }

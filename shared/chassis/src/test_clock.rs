@@ -1,13 +1,14 @@
 //! The test clock's own small server: on loopback, absent from reflection, only when turned on.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use proto::clock::v1 as pb;
 use proto::clock::v1::test_clock_service_server::{TestClockService, TestClockServiceServer};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 
 use crate::wire::timestamp;
@@ -27,14 +28,14 @@ struct TestClock {
 
 /// Serves the test clock until `stop`.
 pub async fn serve_test_clock(
-    address: SocketAddr,
+    listener: TcpListener,
     clock: Clock,
     next_due: NextDue,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
         .add_service(TestClockServiceServer::new(TestClock { clock, next_due }))
-        .serve_with_shutdown(address, stop.cancelled_owned())
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener), stop.cancelled_owned())
         .await
 }
 
