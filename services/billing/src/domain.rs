@@ -1,7 +1,32 @@
 //! The rules of billing: pure functions of their arguments, with no wire, database or clock.
 #![warn(clippy::missing_errors_doc)]
 
+/// Declares an enum whose values are stored as words: `ALL` has every value, `as_str` the word of each. A value that is
+/// added or renamed is written down here alone.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$says:meta])* $value:ident = $word:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$says])* $value,)+
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$value),+];
+
+            /// The word that it is stored as.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $word,)+
+                }
+            }
+        }
+    };
+}
+
 pub mod charge;
+pub mod collection;
 pub mod credit;
 pub mod dunning;
 pub mod explanation;

@@ -15,6 +15,7 @@ use super::credit::{self, Credit, LotTerms};
 use super::spend::{self, Bill, Spending};
 use super::{give_back, recharge};
 use crate::clients::Catalogue;
+use crate::domain::collection::{self, LineKind};
 use crate::domain::lots::LotKind;
 use crate::error::Error;
 use crate::store::collections::{self, Collection};
@@ -178,18 +179,26 @@ async fn credit_of(
     let credits = collections::lines(db, id)
         .await?
         .iter()
-        .filter(|line| line.kind == "CREDITS")
+        .filter(|line| line.kind == LineKind::Credits)
         .fold(collections::overpaid(db, id).await?, |sum, line| {
             sum.saturating_add(line.amount_minor)
         });
-    let share = match collection.state.as_str() {
-        "SUCCEEDED" => Ratio::new(
+    let share = match collection.state {
+        collection::State::Succeeded => Ratio::new(
             i128::from(credits),
             i128::from(collection.total_minor.max(1)),
         ),
-        _ if collection.failure_reason == SETTLED_AMOUNT_DIFFERS => Ratio::whole(1),
+        collection::State::Declined if collection.failure_reason == SETTLED_AMOUNT_DIFFERS => {
+            Ratio::whole(1)
+        }
         // No money of this collection was ever posted: a person has to look.
-        _ => return Err(Error::Stored("collection of a dispute")),
+        collection::State::Declined
+        | collection::State::Created
+        | collection::State::Pending
+        | collection::State::AwaitingSettlement
+        | collection::State::Unknown
+        | collection::State::Parked
+        | collection::State::Invoiced => return Err(Error::Stored("collection of a dispute")),
     };
     let credit = withheld
         .scaled(share, Rounding::Down)

@@ -13,6 +13,7 @@ use super::credit::{self, Credit, LotTerms};
 use super::{off_session, renewal};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
+use crate::domain::collection::{LineKind, Purpose};
 use crate::domain::dunning;
 use crate::domain::lots::LotKind;
 use crate::error::Error;
@@ -98,7 +99,7 @@ async fn next(
     } else {
         "OVERDUE".clone_into(&mut next.state);
         let of = Of {
-            purpose: "INVOICE",
+            purpose: Purpose::Invoice,
             order: None,
             invoice: Some(known.invoice_id),
             method: None,
@@ -116,11 +117,7 @@ async fn next(
 
 /// The amount due of an invoice as one line, taxes included.
 fn line(invoice: &Invoice) -> Line {
-    Line {
-        kind: "INVOICE".to_owned(),
-        amount_minor: invoice.due_minor(),
-        ..Line::default()
-    }
+    Line::plain(LineKind::Invoice, invoice.due_minor())
 }
 
 /// Checks that exactly `minor` is due of an invoice, and that no other payment of it is under way.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use values::{AccountId, InvoiceId};
 
 use super::renewal;
+use crate::domain::collection::LineKind;
 use crate::domain::credit::{Earned, split};
 use crate::error::Error;
 use crate::store;
@@ -62,7 +63,7 @@ pub async fn earned(db: &mut PgConnection, invoice: &Invoice) -> Result<Earned, 
         return Ok(Earned::of(invoice.total_minor - tax, 0, tax));
     }
     let lines = collections::lines(db, invoice.invoice_id).await?;
-    let credits = lines.iter().filter(|line| line.kind == "CREDITS");
+    let credits = lines.iter().filter(|line| line.kind == LineKind::Credits);
     let credits = sum(&mut credits.map(|line| line.amount_minor));
     let net = sum(&mut lines.iter().map(|line| line.amount_minor));
     let tax = invoice.total_minor - net;

@@ -13,6 +13,7 @@ use super::end_invoice::{self, End};
 use super::off_session;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
+use crate::domain::collection::{self, LineKind, Purpose};
 use crate::domain::dunning;
 use crate::error::Error;
 use crate::store::collections::{self, Collection, Line};
@@ -46,7 +47,7 @@ impl Terms {
     /// The collection line for one cycle, from its first day to the day after its last.
     fn line(&self, family: &str, (start_on, end_on): (NaiveDate, NaiveDate)) -> Line {
         Line {
-            kind: "SUBSCRIPTION".to_owned(),
+            kind: LineKind::Subscription,
             plan_code: self.plan_code.clone(),
             cycle_code: self.cycle_code.clone(),
             amount_minor: self.price_minor,
@@ -194,8 +195,8 @@ async fn paid_by_order(db: &mut PgConnection, segment: &plan::Segment) -> Result
     let lines = collections::lines(db, collection.collection_id).await?;
     let pays = lines
         .iter()
-        .any(|line| line.kind == "SUBSCRIPTION" && line.plan_code == segment.plan_code);
-    Ok(pays && collection.state == "SUCCEEDED")
+        .any(|line| line.kind == LineKind::Subscription && line.plan_code == segment.plan_code);
+    Ok(pays && collection.state == collection::State::Succeeded)
 }
 
 /// Whether a timeline was cancelled: its last segment has an end.
@@ -243,7 +244,7 @@ async fn give_up(
         let collection = collections::lock(db, id)
             .await?
             .ok_or(Error::Stored("collection"))?;
-        if collection.state != "DECLINED" || known.due_at.is_none() {
+        if collection.state != collection::State::Declined || known.due_at.is_none() {
             return Ok(());
         }
     }
@@ -391,7 +392,7 @@ async fn begin(
         let days = (zone.day(known.cycle_start_at), zone.day(end));
         let line = terms.line(&known.family_code, days);
         let of = Of {
-            purpose: "RENEWAL",
+            purpose: Purpose::Renewal,
             order: None,
             invoice: None,
             method: None,
@@ -414,7 +415,7 @@ async fn begin(
         .await?
         .ok_or(Error::Stored("collection"))?;
     let wait = (collect::WAIT_SECONDS, now);
-    if collection.state == "DECLINED" {
+    if collection::after(collection.state, collection::Event::Retried).is_some() {
         let again = (None, Uuid::now_v7());
         collections::try_again(db, collection.collection_id, again, wait).await?;
         collections::set_chosen_method(db, collection.collection_id, method).await?;
@@ -469,10 +470,18 @@ async fn taken_over(
     made: &Collection,
     now: DateTime<Utc>,
 ) -> Result<Option<Uuid>, Error> {
-    match made.state.as_str() {
-        "SUCCEEDED" | "INVOICED" => paid(db, made.collection_id).await?,
-        "DECLINED" => declined(db, catalogue, made, (&made.failure_reason, true), now).await?,
-        _ => {}
+    match made.state {
+        collection::State::Succeeded | collection::State::Invoiced => {
+            paid(db, made.collection_id).await?;
+        }
+        collection::State::Declined => {
+            declined(db, catalogue, made, (&made.failure_reason, true), now).await?;
+        }
+        collection::State::Created
+        | collection::State::Pending
+        | collection::State::AwaitingSettlement
+        | collection::State::Unknown
+        | collection::State::Parked => {}
     }
     Ok(None)
 }

@@ -13,6 +13,7 @@ use values::{
 };
 
 use crate::domain::charge::Terms;
+use crate::domain::collection::{self, LineKind};
 use crate::domain::explanation::{Computed, in_words, rounding_name, total_amount};
 use crate::domain::wording::{self, Charged};
 use crate::error::Error;
@@ -192,7 +193,7 @@ async fn purchase(
         let start_on = line.start_on.unwrap_or(from.period_start);
         let end_on = line.end_on.unwrap_or(from.period_end);
         let charged = Charged {
-            kind: &line.kind,
+            kind: line.kind,
             family: &line.family_code,
             plan: &line.plan_code,
             cycle: &line.cycle_code,
@@ -212,7 +213,7 @@ async fn purchase(
                 "" => format!("1 × {amount} = {amount}"),
                 formula => format!("{formula} = {amount}"),
             },
-            kind_code: line.kind.clone(),
+            kind_code: line.kind.as_str().to_owned(),
             billing_cycle_code: line.cycle_code.clone(),
             ..pb::InvoiceLine::default()
         }
@@ -237,15 +238,14 @@ pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::
     use pb::collection::State;
     let currency = store::currency(&from.currency)?;
     let taxes = store::collections::taxes(db, from.collection_id).await?;
-    let state = match from.state.as_str() {
-        "CREATED" | "PENDING" => State::Pending,
-        "AWAITING_SETTLEMENT" => State::AwaitingSettlement,
-        "UNKNOWN" => State::Unknown,
-        "PARKED" => State::Parked,
-        "SUCCEEDED" => State::Succeeded,
-        "DECLINED" => State::Declined,
-        "INVOICED" => State::Invoiced,
-        _ => return Err(Error::Stored("state of a collection")),
+    let state = match from.state {
+        collection::State::Created | collection::State::Pending => State::Pending,
+        collection::State::AwaitingSettlement => State::AwaitingSettlement,
+        collection::State::Unknown => State::Unknown,
+        collection::State::Parked => State::Parked,
+        collection::State::Succeeded => State::Succeeded,
+        collection::State::Declined => State::Declined,
+        collection::State::Invoiced => State::Invoiced,
     };
     let made = matches!(state, State::Succeeded | State::Invoiced).then_some(from.collection_id);
     let invoice_id = from.invoice_id.or(made);
@@ -294,7 +294,7 @@ pub fn line(
     };
     let days = |days: i64| i32::try_from(days).unwrap_or(0);
     let charged = Charged {
-        kind: "SUBSCRIPTION",
+        kind: LineKind::Subscription,
         family,
         plan: &terms.plan_code,
         cycle: "",
@@ -322,7 +322,7 @@ pub fn line(
         rounding: rounding_name(terms.rounding).to_owned(),
         amount: Some(amount.clone()),
         explanation: in_words(&computed),
-        kind_code: "SUBSCRIPTION".to_owned(),
+        kind_code: LineKind::Subscription.as_str().to_owned(),
         billing_cycle_code: String::new(),
         hsn_sac_code: String::new(),
         description: wording::line(&charged),
