@@ -17,6 +17,7 @@ use super::{give_back, recharge};
 use crate::clients::Catalogue;
 use crate::domain::collection::{self, LineKind};
 use crate::domain::lots::LotKind;
+use crate::domain::refund;
 use crate::error::Error;
 use crate::store::collections::{self, Collection};
 use crate::store::disputes::{self, Booked};
@@ -142,7 +143,8 @@ async fn take_back(
     let charge = collection.charge_id.ok_or(Error::Stored("charge"))?;
     for mut refund in refunds::lock_waiting(db, charge).await? {
         give_back::undo(db, &refund, entries, now).await?;
-        "UNDONE".clone_into(&mut refund.state);
+        let cancelled = refund::after(refund.state, refund::Event::Cancelled);
+        refund.state = cancelled.ok_or(Error::Stored("refund to be cancelled"))?;
         refunds::set(db, &refund, now, None).await?;
     }
     let bill = Bill {

@@ -12,6 +12,7 @@ use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::credit::{Split, creditable, split};
 use crate::domain::lots::LotKind;
+use crate::domain::refund;
 use crate::error::Error;
 use crate::ops::credit::{self, Credit, LotTerms};
 use crate::ops::{collect, end_invoice, renewal, settle};
@@ -134,7 +135,7 @@ async fn refunded(
         amount_minor,
         tax_minor: parts.tax_balance,
         fee_minor: 0,
-        state: "CREATED".to_owned(),
+        state: refund::State::Created,
         attempt_number: 1,
         refusals: 0,
         manual: false,
