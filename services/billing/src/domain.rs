@@ -26,6 +26,7 @@ macro_rules! words {
 }
 
 pub mod charge;
+pub mod closing;
 pub mod collection;
 pub mod credit;
 pub mod dunning;
@@ -39,6 +40,7 @@ pub mod recharge;
 pub mod refund;
 pub mod rental;
 pub mod run;
+pub mod subscription;
 pub mod tax;
 pub mod threshold;
 pub mod unit_price;

@@ -51,7 +51,7 @@ pub async fn go_on(
     let account = accounts::get(&mut tx, root).await?;
     let account = account.ok_or(Error::Stored("account"))?;
     let closing = closings::get(&mut tx, root).await?;
-    let over = closing.is_some_and(|it| it.state == "SETTLED") || !account.invoiced;
+    let over = closing.is_some_and(|it| it.is_settled()) || !account.invoiced;
     if account.invoiced {
         bill(&mut tx, (catalogue, &account), ended, now).await?;
     }

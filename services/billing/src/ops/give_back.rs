@@ -201,7 +201,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
         .ok_or(Error::Stored("refund"))?;
     // `payments` refuses refunds of a closed account unless they are declared as part of its closing.
     let closing = closings::get(&mut db, refund.root_id).await?;
-    let after_closing = closing.is_some_and(|it| it.state == "PREPARED" || it.state == "SETTLED");
+    let after_closing = closing.is_some_and(|it| it.is_prepared() || it.is_settled());
     drop(db);
     if !refund.state.is_waiting() {
         return Ok(());

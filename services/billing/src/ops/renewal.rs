@@ -15,6 +15,7 @@ use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::collection::{self, LineKind, Purpose};
 use crate::domain::dunning;
+use crate::domain::subscription::{Event, State, after};
 use crate::error::Error;
 use crate::store::collections::{self, Collection, Line};
 use crate::store::invoices::{self, Invoice, OPEN, PAID};
@@ -130,7 +131,7 @@ pub async fn follow(
     if let Some(known) = &known {
         // A plan that starts after the current cycle replaces it if that cycle has no collection yet, or if it was
         // given up and the new plan is paid for.
-        let ending = known.state == "ENDING";
+        let ending = known.state == State::Ending;
         let free = known.collection_id.is_none() || (ending && paid);
         // An order that paid only the difference in a running cycle has not paid for that cycle.
         let day = family_of(catalogue, family)?.zone.day(start);
@@ -147,7 +148,7 @@ pub async fn follow(
     let next = Subscription {
         root_id: root,
         family_code: family.to_owned(),
-        state: "ACTIVE".to_owned(),
+        state: State::Active,
         cycle_start_at: first,
         next_start_at: None,
         collection_id: None,
@@ -199,6 +200,12 @@ async fn paid_by_order(db: &mut PgConnection, segment: &plan::Segment) -> Result
     Ok(pays && collection.state == collection::State::Succeeded)
 }
 
+/// A subscription after an event.
+fn moved(known: Subscription, event: Event) -> Subscription {
+    let state = after(known.state, event).unwrap_or(known.state);
+    Subscription { state, ..known }
+}
+
 /// Whether a timeline was cancelled: its last segment has an end.
 fn is_cancelled(timeline: &[plan::Segment]) -> bool {
     timeline.last().is_some_and(|last| last.end_time.is_some())
@@ -229,7 +236,9 @@ pub async fn cancelled(
         return Ok(());
     }
     match subscriptions::lock(db, root, family).await? {
-        Some(known) if known.state == "PAST_DUE" => give_up(db, known, now).await,
+        Some(known) if after(known.state, Event::Cancelled).is_some() => {
+            give_up(db, known, now).await
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -249,16 +258,15 @@ async fn give_up(
         }
     }
     let next = Subscription {
-        state: "ENDING".to_owned(),
         due_at: Some(now),
-        ..known
+        ..moved(known, Event::GivenUp)
     };
     Ok(subscriptions::set(db, &next).await?)
 }
 
 /// Processes a subscription that is due: charges its cycle, retries the charge, or ends it. Safe to repeat.
 pub async fn go_on(ctx: &Ctx, known: &Subscription, now: DateTime<Utc>) -> Result<(), Error> {
-    if known.state == "ENDING" {
+    if known.state == State::Ending {
         return end(ctx, known, now).await;
     }
     // A new cycle is charged by the plan in force at its start; a retry needs the plan to be in force now.
@@ -443,9 +451,8 @@ async fn is_held_back(
     let next = if invoice.state != OPEN {
         // It was voided or written off: nothing is owed for the cycle, and its plan ends.
         Subscription {
-            state: "ENDING".to_owned(),
             due_at: Some(now),
-            ..known.clone()
+            ..moved(known.clone(), Event::GivenUp)
         }
     } else if collections::paying(db, id).await?.is_some() {
         Subscription {
@@ -494,13 +501,12 @@ pub async fn paid(db: &mut PgConnection, id: Uuid) -> Result<(), Error> {
     };
     let next = known.next_start_at.ok_or(Error::Stored("subscription"))?;
     let renewed = Subscription {
-        state: "ACTIVE".to_owned(),
         cycle_start_at: next,
         next_start_at: None,
         collection_id: None,
         retries: 0,
         due_at: Some(next),
-        ..known
+        ..moved(known, Event::Paid)
     };
     Ok(subscriptions::set(db, &renewed).await?)
 }
@@ -525,7 +531,7 @@ pub async fn not_owed(
 /// `PaymentUnderWay` while the plan is being ended.
 pub async fn not_ending(db: &mut PgConnection, invoice: &Invoice) -> Result<(), Error> {
     let waits = subscriptions::lock_of(db, invoice.invoice_id).await?;
-    if invoice.state == OPEN && waits.is_some_and(|it| it.state == "ENDING") {
+    if invoice.state == OPEN && waits.is_some_and(|it| it.state == State::Ending) {
         return Err(Error::PaymentUnderWay(AccountId::from_uuid(
             invoice.root_id,
         )));
@@ -590,7 +596,7 @@ pub async fn declined(
     let root = known.root_id;
     let next = failed(db, catalogue, known, (reason, counts), now).await?;
     subscriptions::set(db, &next).await?;
-    if next.state == "PAST_DUE"
+    if next.state == State::PastDue
         && collect::asks_the_owner(reason)
         && !closings::stands(db, root).await?
     {
@@ -612,25 +618,24 @@ async fn failed(
     let start = family.zone.day(known.cycle_start_at);
     let again = dunning::next_try(start, &family.retry_days, retries);
     let tomorrow = family.zone.day(now) + Days::new(1);
-    let (state, due_at) = match again {
-        _ if !counts => ("PAST_DUE", Some(now + NOT_SENT_AGAIN)),
+    let (event, due_at) = match again {
+        _ if !counts => (Event::Failed, Some(now + NOT_SENT_AGAIN)),
         // At most one attempt a day, even if the previous one was decided late.
         Some(day) => {
             let at = family.zone.start_of(day);
             let later = family.zone.start_of(tomorrow);
-            ("PAST_DUE", Some(if now < at { at } else { later }))
+            (Event::Failed, Some(if now < at { at } else { later }))
         }
-        None => ("ENDING", Some(now)),
+        None => (Event::GivenUp, Some(now)),
     };
-    let next_at = due_at.filter(|_| state == "PAST_DUE");
+    let next_at = due_at.filter(|_| event == Event::Failed);
     if counts {
         outbox::renewal_failed(db, known.root_id, (reason, next_at), now).await?;
     }
     Ok(Subscription {
-        state: state.to_owned(),
         retries: known.retries + i32::from(counts),
         due_at,
-        ..known
+        ..moved(known, event)
     })
 }
 
@@ -640,9 +645,8 @@ pub async fn stop(db: &mut PgConnection, collection: &Collection) -> Result<(), 
         return Ok(());
     };
     let next = Subscription {
-        state: "PAST_DUE".to_owned(),
         due_at: None,
-        ..known
+        ..moved(known, Event::Stopped)
     };
     Ok(subscriptions::set(db, &next).await?)
 }

@@ -8,6 +8,7 @@ use values::{AccountId, CollectionId, MethodId, Money};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::collection::{Event, Purpose, after};
+use crate::domain::subscription::State;
 use crate::error::Error;
 use crate::ops::collect::{self, SETTLED_AMOUNT_DIFFERS, WAIT_SECONDS};
 use crate::store::{closings, collections, invoices, ledger, subscriptions};
@@ -63,7 +64,7 @@ async fn begun(
     }
     // A renewal can be paid only while its plan is past due and in force.
     let due = subscriptions::lock_of(db, id.uuid()).await?;
-    let over = due.is_none_or(|it| it.state != "PAST_DUE");
+    let over = due.is_none_or(|it| it.state != State::PastDue);
     if over || known.failure_reason == SETTLED_AMOUNT_DIFFERS {
         return Err(Error::NothingDue(account));
     }
