@@ -15,6 +15,7 @@ use values::{
 use crate::domain::charge::Terms;
 use crate::domain::collection::{self, LineKind};
 use crate::domain::explanation::{Computed, in_words, rounding_name, total_amount};
+use crate::domain::run;
 use crate::domain::wording::{self, Charged};
 use crate::error::Error;
 use crate::store::collections::{Collection, Tax};
@@ -76,13 +77,12 @@ pub async fn run(db: &mut PgConnection, run: &Run) -> Result<pb::BillingRun, Err
 }
 
 pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
-    let state = match run.state.as_str() {
-        "RUNNING" => pb::billing_run::State::Running,
-        "HALTED" => pb::billing_run::State::Halted,
-        "AWAITING_APPROVAL" => pb::billing_run::State::AwaitingApproval,
-        "COMPLETED" => pb::billing_run::State::Completed,
-        "CANCELLED" => pb::billing_run::State::Cancelled,
-        _ => return Err(Error::Stored("state of a run")),
+    let state = match run.state {
+        run::State::Running => pb::billing_run::State::Running,
+        run::State::Halted => pb::billing_run::State::Halted,
+        run::State::AwaitingApproval => pb::billing_run::State::AwaitingApproval,
+        run::State::Completed => pb::billing_run::State::Completed,
+        run::State::Cancelled => pb::billing_run::State::Cancelled,
     };
     Ok(pb::BillingRun {
         billing_run_id: RunId::from_uuid(run.run_id).to_string(),
