@@ -670,6 +670,11 @@ fn read_sender(issuer: &pb::Issuer) -> Sender {
     }
 }
 
+/// Whether a code is `yes`; `None` if it is neither `yes` nor `no`.
+fn either(code: &str, yes: &str, no: &str) -> Option<bool> {
+    (code == yes || code == no).then_some(code == yes)
+}
+
 fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
     let kind = |name: &String| match name.as_str() {
         "TRIAL" => Some(LotKind::Trial),
@@ -686,13 +691,13 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
             minimum: Money::parse(&it.minimum.as_ref()?.amount, currency).ok()?,
             due_business_days: it.due_business_days,
             window_days: i64::from(it.window_days),
-            with_tax: it.tax_treatment_code == "PROPORTIONAL",
+            with_tax: either(&it.tax_treatment_code, "PROPORTIONAL", "EXCLUDE")?,
         }),
         None => None,
     };
     let recharge = match &from.auto_recharge {
         Some(it) => Some(RechargePolicy {
-            tops_up: it.mode_code == "TOP_UP_TO",
+            tops_up: either(&it.mode_code, "TOP_UP_TO", "ADD_AMOUNT")?,
             threshold_micros: read_micros(it.default_threshold.as_ref(), currency)?,
             min_threshold_micros: read_micros(it.min_threshold.as_ref(), currency)?,
             amount_micros: read_micros(it.default_amount.as_ref(), currency)?,
@@ -731,7 +736,7 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
             .map(|days| u64::try_from(*days).ok())
             .collect::<Option<Vec<_>>>()?,
         charges_rental_when_limited: from.limited.as_ref().is_none_or(|it| it.charges_rental),
-        forfeits_trial: balance.trial_on_upgrade_code == "FORFEIT",
+        forfeits_trial: either(&balance.trial_on_upgrade_code, "FORFEIT", "KEEP")?,
         refund,
         recharge,
     })

@@ -25,12 +25,14 @@ macro_rules! words {
     };
 }
 
+pub mod account_event;
 pub mod charge;
 pub mod closing;
 pub mod collection;
 pub mod credit;
 pub mod dunning;
 pub mod explanation;
+pub mod invoice;
 pub mod lots;
 pub mod numbers;
 pub mod off_session;

@@ -81,7 +81,7 @@ pub use refusal::{FieldError, Refusal, field_error, internal};
 pub use requests::{Begun, Done, forget_all_answers, forget_answers_about};
 pub use server::{Jobs, Server, run};
 pub use standing::{NotOpen, Standing, StandsIn, ToldStanding, end_account, hold_account};
-pub use stored::{UnknownText, stored};
+pub use stored::{UnknownValue, stored};
 pub use subject::asked;
 pub use telemetry::{Telemetry, init_telemetry};
 pub use tenant::{Tenant, enter};

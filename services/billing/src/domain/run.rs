@@ -68,6 +68,22 @@ pub const fn after(state: State, event: Event) -> Option<State> {
     }
 }
 
+words! {
+    /// What a run has to be for a request.
+    Needed {
+        /// It runs.
+        Running = "running",
+        /// It is halted.
+        Halted = "halted",
+        /// It waits for approval.
+        Waiting = "waiting",
+        /// It is completed.
+        Completed = "completed",
+        /// It is neither completed nor cancelled.
+        UnderWay = "under way",
+    }
+}
+
 /// Whether the run of `period` may start at `now`, which is after the end of the period in the family's time zone
 /// (D14). Before that, no share and no minimum of it is charged.
 pub fn may_start(period: Period, zone: Zone, now: DateTime<Utc>) -> bool {

@@ -20,12 +20,13 @@ use super::{dun, recharge, renewal};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
 use crate::domain::collection::{Event, LineKind, Purpose, State, after};
+use crate::domain::invoice;
 use crate::domain::lots::LotKind;
 use crate::domain::tax::{self, TaxPolicy};
 use crate::error::Error;
 use crate::store::accounts::{Account, Billed};
 use crate::store::collections::{self, Collection, Line, Outcome, Tax};
-use crate::store::invoices::{self, Invoice, OPEN, PAID};
+use crate::store::invoices::{self, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::{self, accounts, closings, dunnings, numbers};
 
@@ -837,7 +838,11 @@ async fn issue(
         currency: collection.currency.clone(),
         total_minor: collection.total_minor,
         from_balance_minor: 0,
-        state: if arrived { PAID } else { OPEN },
+        state: if arrived {
+            invoice::State::Paid
+        } else {
+            invoice::State::Open
+        },
         issued_at: now,
         charged_minor: if arrived { collection.total_minor } else { 0 },
         credited_minor: 0,

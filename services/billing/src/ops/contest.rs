@@ -52,14 +52,18 @@ pub async fn keep(
     if let Some(entry) = held_back(root, more_micros) {
         entries.add(Uuid::now_v7(), &entry);
     }
-    let lost = said.state() == State::Lost;
+    // A disputed card must not be charged automatically.
+    let (lost, stops_recharge) = match said.state() {
+        State::Lost => (true, true),
+        State::Open => (false, true),
+        State::Unspecified | State::Inquiry | State::Won | State::Withdrawn => (false, false),
+    };
     let owed_micros = if lost {
         credit_of(db, &collection, withheld).await?
     } else {
         0
     };
-    if lost || said.state() == State::Open {
-        // A disputed card must not be charged automatically.
+    if stops_recharge {
         recharge::switch_off(db, root, "DISPUTED", now).await?;
     }
     let more = owed_micros - known.taken_micros;

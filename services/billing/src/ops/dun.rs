@@ -15,6 +15,7 @@ use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
 use crate::domain::collection::{LineKind, Purpose};
 use crate::domain::dunning::{self, Event};
+use crate::domain::invoice;
 use crate::domain::lots::LotKind;
 use crate::domain::subscription;
 use crate::error::Error;
@@ -22,7 +23,7 @@ use crate::store::accounts::{self, Account};
 use crate::store::closings::{self, Closing};
 use crate::store::collections::{self, Collection, Line};
 use crate::store::dunnings::{self, Dunning};
-use crate::store::invoices::{self, Invoice, OPEN, PAID};
+use crate::store::invoices::{self, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::{self, outbox, subscriptions};
 
@@ -222,9 +223,14 @@ pub async fn pay(
             reason: "PAYMENT",
         };
         entries.add(Uuid::new_v5(&seed, b"paid"), &entry);
-        let state = if paid == due { PAID } else { OPEN };
+        let event = if paid == due {
+            invoice::Event::Settled
+        } else {
+            invoice::Event::Reduced
+        };
+        let state = invoice::after(invoice.state, event).ok_or(Error::Stored("invoice"))?;
         invoices::pay(db, invoice.invoice_id, paid, state).await?;
-        if state == PAID {
+        if state == invoice::State::Paid {
             renewal::paid(db, invoice.invoice_id).await?;
         }
     }

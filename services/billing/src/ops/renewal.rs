@@ -14,11 +14,11 @@ use super::off_session;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::collection::{self, LineKind, Purpose};
-use crate::domain::dunning;
 use crate::domain::subscription::{Event, State, after};
+use crate::domain::{dunning, invoice};
 use crate::error::Error;
 use crate::store::collections::{self, Collection, Line};
-use crate::store::invoices::{self, Invoice, OPEN, PAID};
+use crate::store::invoices::{self, Invoice};
 use crate::store::subscriptions::{self, Subscription};
 use crate::store::{accounts, closings, ledger, outbox};
 
@@ -444,11 +444,11 @@ async fn is_held_back(
     let Some(invoice) = invoices::get(db, id).await? else {
         return Ok(false);
     };
-    if invoice.state == PAID {
+    if invoice.state == invoice::State::Paid {
         paid(db, id).await?;
         return Ok(true);
     }
-    let next = if invoice.state != OPEN {
+    let next = if invoice.state != invoice::State::Open {
         // It was voided or written off: nothing is owed for the cycle, and its plan ends.
         Subscription {
             due_at: Some(now),
@@ -531,7 +531,7 @@ pub async fn not_owed(
 /// `PaymentUnderWay` while the plan is being ended.
 pub async fn not_ending(db: &mut PgConnection, invoice: &Invoice) -> Result<(), Error> {
     let waits = subscriptions::lock_of(db, invoice.invoice_id).await?;
-    if invoice.state == OPEN && waits.is_some_and(|it| it.state == State::Ending) {
+    if invoice.state == invoice::State::Open && waits.is_some_and(|it| it.state == State::Ending) {
         return Err(Error::PaymentUnderWay(AccountId::from_uuid(
             invoice.root_id,
         )));

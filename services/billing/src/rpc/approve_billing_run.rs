@@ -6,7 +6,7 @@ use values::RunId;
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::run::{Event, after};
+use crate::domain::run::{Event, Needed, after};
 use crate::error::Error;
 use crate::store::{closings, runs};
 
@@ -24,7 +24,7 @@ pub async fn handle(
     if after(run.state, Event::Approved).is_none() {
         return Err(Error::RunNotInState {
             run: id,
-            state: "waiting",
+            state: Needed::Waiting,
         });
     }
     runs::begin_settling(&mut unit.tx, run.run_id).await?;

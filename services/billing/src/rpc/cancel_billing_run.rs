@@ -6,7 +6,7 @@ use values::RunId;
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::run::{Event, after};
+use crate::domain::run::{Event, Needed, after};
 use crate::error::Error;
 use crate::store::{numbers, parked, runs, shards};
 
@@ -23,7 +23,7 @@ pub async fn handle(
     if after(run.state, Event::Cancelled).is_none() {
         return Err(Error::RunNotInState {
             run: id,
-            state: "under way",
+            state: Needed::UnderWay,
         });
     }
     // From here on no chunk is written and no number reserved, so unused numbers stay unused.

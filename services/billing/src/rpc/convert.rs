@@ -15,6 +15,8 @@ use values::{
 use crate::domain::charge::Terms;
 use crate::domain::collection::{self, LineKind};
 use crate::domain::explanation::{Computed, in_words, rounding_name, total_amount};
+use crate::domain::invoice::State;
+use crate::domain::rental::Kind;
 use crate::domain::run;
 use crate::domain::wording::{self, Charged};
 use crate::error::Error;
@@ -117,11 +119,10 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
         .find(|series| series.series_id == from.series_id)
         .ok_or(Error::Stored("series"))?;
     let state = match from.state {
-        1 => pb::invoice::State::Open,
-        2 => pb::invoice::State::Paid,
-        3 => pb::invoice::State::Void,
-        4 => pb::invoice::State::Uncollectible,
-        _ => return Err(Error::Stored("state of an invoice")),
+        State::Open => pb::invoice::State::Open,
+        State::Paid => pb::invoice::State::Paid,
+        State::Void => pb::invoice::State::Void,
+        State::Uncollectible => pb::invoice::State::Uncollectible,
     };
     let money = |minor| Some(pb_money(Money::from_minor(minor, currency)));
     Ok(pb::Invoice {
@@ -235,19 +236,26 @@ pub fn tax_line(from: &Tax, currency: Currency) -> pb::TaxLine {
 
 /// Converts a collection with its taxes.
 pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::Collection, Error> {
-    use pb::collection::State;
     let currency = store::currency(&from.currency)?;
     let taxes = store::collections::taxes(db, from.collection_id).await?;
     let state = match from.state {
-        collection::State::Created | collection::State::Pending => State::Pending,
-        collection::State::AwaitingSettlement => State::AwaitingSettlement,
-        collection::State::Unknown => State::Unknown,
-        collection::State::Parked => State::Parked,
-        collection::State::Succeeded => State::Succeeded,
-        collection::State::Declined => State::Declined,
-        collection::State::Invoiced => State::Invoiced,
+        collection::State::Created | collection::State::Pending => pb::collection::State::Pending,
+        collection::State::AwaitingSettlement => pb::collection::State::AwaitingSettlement,
+        collection::State::Unknown => pb::collection::State::Unknown,
+        collection::State::Parked => pb::collection::State::Parked,
+        collection::State::Succeeded => pb::collection::State::Succeeded,
+        collection::State::Declined => pb::collection::State::Declined,
+        collection::State::Invoiced => pb::collection::State::Invoiced,
     };
-    let made = matches!(state, State::Succeeded | State::Invoiced).then_some(from.collection_id);
+    let made = match from.state {
+        collection::State::Succeeded | collection::State::Invoiced => Some(from.collection_id),
+        collection::State::Created
+        | collection::State::Pending
+        | collection::State::AwaitingSettlement
+        | collection::State::Unknown
+        | collection::State::Parked
+        | collection::State::Declined => None,
+    };
     let invoice_id = from.invoice_id.or(made);
     Ok(pb::Collection {
         collection_id: CollectionId::from_uuid(from.collection_id).to_string(),
@@ -368,9 +376,9 @@ pub fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
 }
 
 pub fn rental(from: &Rental) -> Result<pb::Rental, Error> {
-    let kind = match from.kind.as_str() {
-        "ADD_ON" => pb::rental::Kind::AddOn,
-        _ => pb::rental::Kind::Number,
+    let kind = match from.kind {
+        Kind::AddOn => pb::rental::Kind::AddOn,
+        Kind::Number => pb::rental::Kind::Number,
     };
     let price = Amount::from_micros(from.monthly_micros, store::currency(&from.currency)?);
     Ok(pb::Rental {

@@ -10,7 +10,7 @@ use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::numbers::invoice_id;
-use crate::domain::run::{Phase, State};
+use crate::domain::run::{Needed, Phase, State};
 use crate::error::Error;
 use crate::ops::rate::{self, Ratings, Terms};
 use crate::ops::segments::{Pools, Selection};
@@ -144,7 +144,7 @@ async fn releasable(unit: &mut Unit, ready: &Ready) -> Result<Parked, Error> {
     if now.is_none_or(|run| run.state != State::Completed) {
         return Err(Error::RunNotInState {
             run: id,
-            state: "completed",
+            state: Needed::Completed,
         });
     }
     let parked = parked::lock(&mut unit.tx, run.run_id, account.uuid())

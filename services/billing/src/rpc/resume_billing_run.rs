@@ -6,7 +6,7 @@ use values::RunId;
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::run::{Event, after};
+use crate::domain::run::{Event, Needed, after};
 use crate::error::Error;
 use crate::store::runs;
 
@@ -21,7 +21,7 @@ pub async fn handle(
         .ok_or(Error::RunNotFound(id))?;
     let state = after(run.state, Event::Resumed).ok_or(Error::RunNotInState {
         run: id,
-        state: "halted",
+        state: Needed::Halted,
     })?;
     runs::set_state(&mut unit.tx, run.run_id, state, None).await?;
     let run = runs::get(&mut unit.tx, id.uuid())
