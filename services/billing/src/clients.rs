@@ -135,7 +135,7 @@ pub struct Sender {
     /// ISO 3166-1 alpha-2 code of its country.
     pub country: String,
     /// Its state's code.
-    pub state: String,
+    pub state_code: String,
     /// What a tax id is called in its country.
     pub tax_id_label: String,
     /// Title of its invoices.
@@ -661,7 +661,7 @@ fn read_sender(issuer: &pb::Issuer) -> Sender {
         address: issuer.address.clone(),
         tax_id: issuer.tax_id.clone(),
         country: issuer.country_code.clone(),
-        state: issuer.state_code.clone(),
+        state_code: issuer.state_code.clone(),
         tax_id_label: or_else(&issuer.tax_id_label, "Tax ID"),
         invoice_title: or_else(&issuer.invoice_title, "Invoice"),
         reverse_charge_note: issuer.reverse_charge_note.clone(),

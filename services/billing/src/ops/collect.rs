@@ -90,7 +90,7 @@ pub fn taxes(
     let Some(policy) = own.or_else(|| policies.get("")) else {
         return Ok(Vec::new());
     };
-    let same_state = billed.state_code == profile.sender.state;
+    let same_state = billed.state_code == profile.sender.state_code;
     let found = tax::lines(policy, net, (same_state, billed.export_supply))?;
     let taxes = found.into_iter().map(|line| Tax {
         tax_code: line.code,
