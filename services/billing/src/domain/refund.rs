@@ -69,11 +69,11 @@ pub enum Event {
 /// - Only an attempt that `payments` has not accepted is refused or cancelled.
 pub const fn after(state: State, event: Event) -> Option<State> {
     match (state, event) {
-        (State::Succeeded, Event::Returned) => Some(State::Retrying),
-        (State::Succeeded, Event::ReturnedInPart) => Some(State::Undone),
-        (State::Created | State::Retrying, Event::Refused) => Some(State::Retrying),
+        (State::Succeeded, Event::Returned)
+        | (State::Created | State::Retrying, Event::Refused) => Some(State::Retrying),
+        (State::Succeeded, Event::ReturnedInPart)
+        | (State::Created | State::Retrying, Event::Cancelled) => Some(State::Undone),
         (State::Created | State::Retrying, Event::RefusedForGood) => Some(State::NeedsManual),
-        (State::Created | State::Retrying, Event::Cancelled) => Some(State::Undone),
         (State::Succeeded | State::Undone, _)
         | (State::NeedsManual, Event::Submitted | Event::Parked)
         | (

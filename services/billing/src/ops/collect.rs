@@ -330,14 +330,6 @@ async fn attempt_ended(
 ) -> Result<(), Error> {
     let root = collection.root_id;
     match (collection.purpose, state) {
-        (
-            _,
-            State::Created
-            | State::Pending
-            | State::AwaitingSettlement
-            | State::Unknown
-            | State::Parked,
-        ) => Ok(()),
         (Purpose::Recharge, State::Declined) if reason != SETTLED_AMOUNT_DIFFERS => {
             recharge::declined(db, root, (reason, counts), now).await
         }
@@ -358,7 +350,15 @@ async fn attempt_ended(
         // invoiced and nothing follows.
         (Purpose::Order | Purpose::Usage, State::Succeeded | State::Declined | State::Invoiced)
         | (Purpose::Invoice, State::Succeeded | State::Invoiced)
-        | (Purpose::Recharge, State::Invoiced) => Ok(()),
+        | (Purpose::Recharge, State::Invoiced)
+        | (
+            _,
+            State::Created
+            | State::Pending
+            | State::AwaitingSettlement
+            | State::Unknown
+            | State::Parked,
+        ) => Ok(()),
     }
 }
 
@@ -430,13 +430,8 @@ pub async fn keep(
         }
         Event::PaidOtherwise => {
             // The whole settled amount is credited to the customer; what it was meant to pay stays unpaid.
-            add_as_credit(
-                db,
-                catalogue,
-                (&collection, settled(&collection, charge)?),
-                now,
-            )
-            .await?;
+            let settled = settled(&collection, charge)?;
+            add_as_credit(db, catalogue, (&collection, settled), now).await?;
             SETTLED_AMOUNT_DIFFERS
         }
         Event::Refused => charge.failure_reason.as_str(),
