@@ -76,6 +76,65 @@ fn rooms_import_only_what_they_may() {
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
+/// Names of what is an enum, wherever it is no column.
+const STATES: [&str; 4] = ["state", "kind", "purpose", "phase"];
+/// What follows such a name where it is held as text, or compared with one.
+const AS_TEXT: [&str; 9] = [
+    " == \"",
+    " != \"",
+    ": String",
+    ": Option<String>",
+    ": &str",
+    ": &'static str",
+    ".as_str() {",
+    ".as_str(), \"",
+    ".as_deref() ==",
+];
+
+#[test]
+fn no_state_or_kind_of_billing_is_a_text() {
+    let mut found = Vec::new();
+    for file in files("services/billing/src", "rs") {
+        let path = file.to_str().unwrap();
+        if path.contains("/store/") || path.ends_with("/rpc/convert.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split("//").next().unwrap();
+            if holds_state_as_text(line) {
+                found.push(format!("{path}:{}: {line}", number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+    for text in [
+        "if run.state != \"RUNNING\" {",
+        "match it.kind.as_str() {",
+        "pub purpose: String,",
+    ] {
+        assert!(holds_state_as_text(text), "{text}");
+    }
+    for text in [
+        "state_code: String,",
+        "it.kind.as_str().to_owned()",
+        "if run.state != State::Running {",
+    ] {
+        assert!(!holds_state_as_text(text), "{text}");
+    }
+}
+
+/// Whether a line of code holds a state or a kind as text, or compares it with a literal.
+fn holds_state_as_text(line: &str) -> bool {
+    STATES.iter().any(|name| {
+        line.match_indices(name).any(|(at, _)| {
+            let (before, after) = (&line[..at], &line[at + name.len()..]);
+            let whole = !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            whole && AS_TEXT.iter().any(|it| after.starts_with(it))
+        })
+    })
+}
+
 /// What opens a connection or a transaction, or ends one.
 const WAYS_TO_THE_DATABASE: [&str; 9] = [
     "sqlx::PgConnection",

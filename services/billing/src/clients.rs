@@ -135,7 +135,7 @@ pub struct Sender {
     /// ISO 3166-1 alpha-2 code of its country.
     pub country: String,
     /// Its state's code.
-    pub state: String,
+    pub state_code: String,
     /// What a tax id is called in its country.
     pub tax_id_label: String,
     /// Title of its invoices.
@@ -661,13 +661,18 @@ fn read_sender(issuer: &pb::Issuer) -> Sender {
         address: issuer.address.clone(),
         tax_id: issuer.tax_id.clone(),
         country: issuer.country_code.clone(),
-        state: issuer.state_code.clone(),
+        state_code: issuer.state_code.clone(),
         tax_id_label: or_else(&issuer.tax_id_label, "Tax ID"),
         invoice_title: or_else(&issuer.invoice_title, "Invoice"),
         reverse_charge_note: issuer.reverse_charge_note.clone(),
         export_statement: issuer.export_statement.clone(),
         signature_note: issuer.signature_note.clone(),
     }
+}
+
+/// Whether a code is `yes`; `None` if it is neither `yes` nor `no`.
+fn either(code: &str, yes: &str, no: &str) -> Option<bool> {
+    (code == yes || code == no).then_some(code == yes)
 }
 
 fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
@@ -686,13 +691,13 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
             minimum: Money::parse(&it.minimum.as_ref()?.amount, currency).ok()?,
             due_business_days: it.due_business_days,
             window_days: i64::from(it.window_days),
-            with_tax: it.tax_treatment_code == "PROPORTIONAL",
+            with_tax: either(&it.tax_treatment_code, "PROPORTIONAL", "EXCLUDE")?,
         }),
         None => None,
     };
     let recharge = match &from.auto_recharge {
         Some(it) => Some(RechargePolicy {
-            tops_up: it.mode_code == "TOP_UP_TO",
+            tops_up: either(&it.mode_code, "TOP_UP_TO", "ADD_AMOUNT")?,
             threshold_micros: read_micros(it.default_threshold.as_ref(), currency)?,
             min_threshold_micros: read_micros(it.min_threshold.as_ref(), currency)?,
             amount_micros: read_micros(it.default_amount.as_ref(), currency)?,
@@ -731,7 +736,7 @@ fn read_profile(from: &pb::Profile, issuer: &pb::Issuer) -> Option<Profile> {
             .map(|days| u64::try_from(*days).ok())
             .collect::<Option<Vec<_>>>()?,
         charges_rental_when_limited: from.limited.as_ref().is_none_or(|it| it.charges_rental),
-        forfeits_trial: balance.trial_on_upgrade_code == "FORFEIT",
+        forfeits_trial: either(&balance.trial_on_upgrade_code, "FORFEIT", "KEEP")?,
         refund,
         recharge,
     })

@@ -7,6 +7,7 @@ use thiserror::Error;
 use tonic::{Code, Status};
 use values::{AccountId, CollectionId, InvoiceId, LotId, RentalId, RunId};
 
+use crate::domain::run::Needed;
 use crate::domain::usage::SumOutOfRange;
 
 const DOMAIN: &str = "billing.perdiem";
@@ -190,12 +191,12 @@ pub enum Error {
     #[error("billing run {0} does not exist")]
     RunNotFound(RunId),
     /// The run is not in the required state.
-    #[error("billing run {run} is not {state}")]
+    #[error("billing run {run} is not {}", .state.as_str())]
     RunNotInState {
         /// The run.
         run: RunId,
-        /// The required state: waiting, halted, completed, running or under way.
-        state: &'static str,
+        /// What it has to be.
+        state: Needed,
     },
     /// The account is not parked in the run.
     #[error("account {account} is not parked in billing run {run}")]
@@ -364,7 +365,7 @@ impl From<Error> for Status {
             }
             Error::RunNotFound(id) => not_found("BILLING_RUN_NOT_FOUND").with("billingRunId", id),
             Error::RunNotInState { run, state } => {
-                wrong_state(not_in(state)).with("billingRunId", run)
+                wrong_state(not_in(*state)).with("billingRunId", run)
             }
             Error::ParkedAccountNotFound { run, account } => not_found("PARKED_ACCOUNT_NOT_FOUND")
                 .with("billingRunId", run)
@@ -403,14 +404,14 @@ impl From<Error> for Status {
     }
 }
 
-/// The error reason for a run that is not in `state`.
-fn not_in(state: &str) -> &'static str {
+/// The error reason for a run that is not what it has to be.
+const fn not_in(state: Needed) -> &'static str {
     match state {
-        "waiting" => "BILLING_RUN_NOT_WAITING",
-        "halted" => "BILLING_RUN_NOT_HALTED",
-        "completed" => "BILLING_RUN_NOT_COMPLETED",
-        "under way" => "BILLING_RUN_NOT_UNDER_WAY",
-        _ => "BILLING_RUN_NOT_RUNNING",
+        Needed::Waiting => "BILLING_RUN_NOT_WAITING",
+        Needed::Halted => "BILLING_RUN_NOT_HALTED",
+        Needed::Completed => "BILLING_RUN_NOT_COMPLETED",
+        Needed::UnderWay => "BILLING_RUN_NOT_UNDER_WAY",
+        Needed::Running => "BILLING_RUN_NOT_RUNNING",
     }
 }
 

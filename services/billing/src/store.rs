@@ -38,7 +38,7 @@ pub mod watch_positions;
 /// Parses the currency code of a row.
 pub fn currency(code: &str) -> sqlx::Result<Currency> {
     code.parse()
-        .map_err(|_| sqlx::Error::Decode("currency".into()))
+        .map_err(|_| sqlx::Error::Decode(format!("a currency column holds {code:?}").into()))
 }
 
 /// Converts minor units of a row's currency to millionths.

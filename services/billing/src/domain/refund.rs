@@ -1,7 +1,95 @@
-//! Refunds of paid credit.
+//! Refunds of paid credit: the states of a refund, and the parts of what is refunded.
 
 use uuid::Uuid;
 use values::{Amount, Money, Ratio, Rounding};
+
+words! {
+    /// State of a refund.
+    State {
+        /// Stored; `payments` is being asked, or will be.
+        Created = "CREATED",
+        /// With `payments` and its provider.
+        Processing = "PROCESSING",
+        /// The attempt failed, and the next one is due later.
+        Retrying = "RETRYING",
+        /// A person pays it out, by bank transfer, or decides.
+        NeedsManual = "NEEDS_MANUAL",
+        /// Paid out.
+        Succeeded = "SUCCEEDED",
+        /// Cancelled before it was paid out, or returned in part: the rest is the customer's credit again.
+        Undone = "UNDONE",
+    }
+}
+
+impl State {
+    /// Whether `payments` has not accepted its current attempt, so that it can be cancelled here.
+    pub const fn is_waiting(self) -> bool {
+        match self {
+            Self::Created | Self::Retrying => true,
+            Self::Processing | Self::NeedsManual | Self::Succeeded | Self::Undone => false,
+        }
+    }
+
+    /// Whether it was paid out or cancelled.
+    pub const fn is_decided(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Undone => true,
+            Self::Created | Self::Processing | Self::Retrying | Self::NeedsManual => false,
+        }
+    }
+}
+
+/// What happens to a refund.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// `payments` works on it.
+    Submitted,
+    /// It waits for an operator of `payments`.
+    Parked,
+    /// It was paid out.
+    PaidOut,
+    /// The provider definitely refused the attempt; another follows.
+    Failed,
+    /// `payments` refused to begin the attempt; it is made again later, or in another way.
+    Refused,
+    /// `payments` refused to begin the attempt for a reason that doesn't pass by itself.
+    RefusedForGood,
+    /// The whole amount came back after it had been paid out.
+    Returned,
+    /// Part of the amount came back after it had been paid out.
+    ReturnedInPart,
+    /// The payer gets the money by a dispute of the charge.
+    Cancelled,
+}
+
+/// The state of a refund after an event; `None` if the event changes nothing.
+///
+/// - What was cancelled stays so. What was paid out stays so unless the provider returns the money.
+/// - A refund that a person handles leaves that state only with a definite outcome.
+/// - Only an attempt that `payments` has not accepted is refused or cancelled.
+pub const fn after(state: State, event: Event) -> Option<State> {
+    match (state, event) {
+        (State::Succeeded, Event::Returned)
+        | (State::Created | State::Retrying, Event::Refused) => Some(State::Retrying),
+        (State::Succeeded, Event::ReturnedInPart)
+        | (State::Created | State::Retrying, Event::Cancelled) => Some(State::Undone),
+        (State::Created | State::Retrying, Event::RefusedForGood) => Some(State::NeedsManual),
+        (State::Succeeded | State::Undone, _)
+        | (State::NeedsManual, Event::Submitted | Event::Parked)
+        | (
+            _,
+            Event::Returned
+            | Event::ReturnedInPart
+            | Event::Refused
+            | Event::RefusedForGood
+            | Event::Cancelled,
+        ) => None,
+        (_, Event::Submitted) => Some(State::Processing),
+        (_, Event::Parked) => Some(State::NeedsManual),
+        (_, Event::PaidOut) => Some(State::Succeeded),
+        (_, Event::Failed) => Some(State::Retrying),
+    }
+}
 
 fn less_fee(whole: Money, fee_bps: i64) -> Option<Money> {
     let kept = Ratio::new(i128::from(10_000 - fee_bps), 10_000);
@@ -84,9 +172,95 @@ pub fn parts(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use values::Currency;
 
     use super::*;
+
+    const EVENTS: &[Event] = &[
+        Event::Submitted,
+        Event::Parked,
+        Event::PaidOut,
+        Event::Failed,
+        Event::Refused,
+        Event::RefusedForGood,
+        Event::Cancelled,
+        Event::Returned,
+        Event::ReturnedInPart,
+    ];
+
+    #[test]
+    fn what_each_event_makes_of_each_state() {
+        use State::{Created, NeedsManual, Processing, Retrying, Succeeded, Undone};
+        let waiting = [
+            Some(Processing),
+            Some(NeedsManual),
+            Some(Succeeded),
+            Some(Retrying),
+            Some(Retrying),
+            Some(NeedsManual),
+            Some(Undone),
+            None,
+            None,
+        ];
+        let paid_out = [
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+            Some(Retrying),
+            Some(Undone),
+        ];
+        let (moved, failed) = (Some(Succeeded), Some(Retrying));
+        let (submitted, parked) = (Some(Processing), Some(NeedsManual));
+        let processing = [
+            submitted, parked, moved, failed, None, None, None, None, None,
+        ];
+        let manual = [None, None, moved, failed, None, None, None, None, None];
+        for (state, expected) in [
+            (Created, waiting),
+            (Retrying, waiting),
+            (Processing, processing),
+            (NeedsManual, manual),
+            (Succeeded, paid_out),
+            (Undone, [None; 9]),
+        ] {
+            for (event, expected) in EVENTS.iter().zip(expected) {
+                assert_eq!(after(state, *event), expected, "{state:?} {event:?}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever the order of events, what was cancelled stays so, and what was paid out is paid again only after the
+        /// money came back.
+        #[test]
+        fn no_event_pays_twice(events in proptest::collection::vec(select(EVENTS), 0..16)) {
+            let mut state = State::Created;
+            let mut out = 0;
+            for event in events {
+                if let Some(next) = after(state, event) {
+                    prop_assert!(state != State::Undone);
+                    match event {
+                        Event::PaidOut => out += 1,
+                        Event::Returned | Event::ReturnedInPart => out -= 1,
+                        Event::Submitted
+                        | Event::Parked
+                        | Event::Failed
+                        | Event::Refused
+                        | Event::RefusedForGood
+                        | Event::Cancelled => {}
+                    }
+                    state = next;
+                }
+                prop_assert!(out == i32::from(state == State::Succeeded));
+            }
+        }
+    }
 
     #[test]
     fn req_122_the_newest_payment_is_refunded_first_less_the_fee_and_with_its_tax() {

@@ -1,7 +1,39 @@
-//! Start times of the months of a rental.
+//! Rentals: what is rented, and the start times of its months.
 
 use chrono::{DateTime, Utc};
 use values::{Zone, anniversary};
+
+words! {
+    /// What is rented.
+    Kind {
+        /// A phone number.
+        Number = "NUMBER",
+        /// An add-on to the plan.
+        AddOn = "ADD_ON",
+    }
+}
+
+words! {
+    /// What a plan says about an add-on.
+    Access {
+        /// The plan doesn't have it.
+        None = "NONE",
+        /// It is booked and paid apart from the plan.
+        AddOn = "ADDON",
+        /// It is part of the plan.
+        Included = "INCLUDED",
+    }
+}
+
+impl Access {
+    /// The value of an entitlement, which is empty if no plan is in force. `None` if it is the value of no add-on.
+    pub fn read(value: &str) -> Option<Self> {
+        if value.is_empty() {
+            return Some(Self::None);
+        }
+        Self::ALL.iter().copied().find(|it| it.as_str() == value)
+    }
+}
 
 /// The start of month `number` of a rental, counted from 0: the same day of the month as the first, in the account's
 /// time zone, or the last day of a shorter month (R23). `None` if the date is out of range.
@@ -18,6 +50,14 @@ mod tests {
     use chrono::NaiveDate;
 
     use super::*;
+
+    #[test]
+    fn an_answer_that_is_no_value_of_an_add_on_makes_nothing_free() {
+        assert_eq!(Access::read(""), Some(Access::None));
+        assert_eq!(Access::read("ADDON"), Some(Access::AddOn));
+        assert_eq!(Access::read("INCLUDED"), Some(Access::Included));
+        assert_eq!(Access::read("UNLIMITED"), None);
+    }
 
     fn days(zone: &str, start: &str) -> Vec<String> {
         let zone = Zone::parse(zone).unwrap();

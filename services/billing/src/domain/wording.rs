@@ -3,11 +3,13 @@
 use chrono::{Datelike as _, NaiveDate};
 use values::{Currency, Money};
 
+use super::collection::LineKind;
+
 /// What a line of an invoice charges for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charged<'a> {
-    /// Kind: CREDITS, SUBSCRIPTION, USAGE or INVOICE.
-    pub kind: &'a str,
+    /// What it pays for.
+    pub kind: LineKind,
     /// The plan family; empty if none.
     pub family: &'a str,
     /// The plan; empty if none.
@@ -22,13 +24,13 @@ pub struct Charged<'a> {
 
 /// What a line charges for: "Support plan Business, 15 to 30 April 2026, 16 of 30 days".
 pub fn line(it: &Charged<'_>) -> String {
-    let what = match (it.kind, it.plan) {
-        ("SUBSCRIPTION", "") => "Subscription".to_owned(),
-        ("SUBSCRIPTION", plan) if it.family.is_empty() => format!("Plan {}", titled(plan)),
-        ("SUBSCRIPTION", plan) => format!("{} plan {}", titled(it.family), titled(plan)),
-        ("CREDITS", _) => "Prepaid credit".to_owned(),
-        (kind, "") => titled(kind),
-        (kind, plan) => format!("{}, {}", titled(kind), titled(plan)),
+    let what = match it.kind {
+        LineKind::Credits => "Prepaid credit".to_owned(),
+        LineKind::Usage => "Usage".to_owned(),
+        LineKind::Invoice => "Invoice".to_owned(),
+        LineKind::Subscription if it.plan.is_empty() => "Subscription".to_owned(),
+        LineKind::Subscription if it.family.is_empty() => format!("Plan {}", titled(it.plan)),
+        LineKind::Subscription => format!("{} plan {}", titled(it.family), titled(it.plan)),
     };
     let mut parts = vec![what];
     if !it.cycle.is_empty() {
@@ -202,7 +204,7 @@ mod tests {
     #[test]
     fn a_line_is_a_sentence_that_a_customer_understands() {
         let support = Charged {
-            kind: "SUBSCRIPTION",
+            kind: LineKind::Subscription,
             family: "SUPPORT",
             plan: "business",
             cycle: "",
@@ -241,7 +243,7 @@ mod tests {
             "Platform plan Growth, quarterly, 15 December 2026 to 14 March 2027"
         );
         let credit = Charged {
-            kind: "CREDITS",
+            kind: LineKind::Credits,
             family: "",
             plan: "",
             cycle: "",
@@ -250,7 +252,7 @@ mod tests {
         };
         assert_eq!(line(&credit), "Prepaid credit");
         let usage = Charged {
-            kind: "USAGE",
+            kind: LineKind::Usage,
             period: (on("2026-04-15"), on("2026-05-15")),
             ..credit
         };

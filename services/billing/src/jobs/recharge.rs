@@ -9,6 +9,7 @@ use values::{AccountId, Amount, MethodId, Rounding};
 
 use crate::clients::{Catalogue, RechargePolicy};
 use crate::ctx::Ctx;
+use crate::domain::collection::{LineKind, Purpose};
 use crate::domain::recharge::{self, Mode, Recharge};
 use crate::error::Error;
 use crate::ops::collect::{self, Of};
@@ -165,14 +166,12 @@ async fn look_at(
     };
     let credit = Amount::from_micros(micros, profile.currency).rounded(Rounding::HalfUp);
     let line = Line {
-        kind: "CREDITS".to_owned(),
-        amount_minor: credit.minor().max(1),
         formula: "credit, by auto-recharge".to_owned(),
-        ..Line::default()
+        ..Line::plain(LineKind::Credits, credit.minor().max(1))
     };
     let id = Uuid::now_v7();
     let of = Of {
-        purpose: "RECHARGE",
+        purpose: Purpose::Recharge,
         order: None,
         invoice: None,
         method: setting.method_id,

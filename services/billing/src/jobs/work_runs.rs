@@ -18,6 +18,7 @@ use values::Period;
 use crate::clients::{Catalogue, Family};
 use crate::ctx::Ctx;
 use crate::domain::parts::Parts;
+use crate::domain::run::Phase;
 use crate::error::Error;
 use crate::ops::rate::{self, Rated, Ratings, Unrated};
 use crate::ops::segments::{Pool, Pools, Selection};
@@ -27,9 +28,6 @@ use crate::store::parked::Parked;
 use crate::store::runs::Run;
 use crate::store::shards::{Chunk, Leased};
 use crate::store::{self, invoices, numbers, outcomes, parked, runs, shards};
-
-/// The phase that issues invoices.
-const SETTLE: &str = "SETTLE";
 
 /// Leases a shard and bills it to its end; returns how many it leased.
 pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
@@ -118,7 +116,7 @@ async fn set_aside(
     run: &Run,
     shard: i32,
 ) -> Result<Option<(Uuid, HashMap<Uuid, Number>)>, Error> {
-    if run.phase != SETTLE {
+    if run.phase != Phase::Settle {
         return Ok(None);
     }
     let mut of: HashMap<Uuid, Number> = HashMap::new();
@@ -525,7 +523,7 @@ impl<'a> Billing<'a> {
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let chunk = Chunk {
             run_id: self.run.run_id,
-            phase: self.run.phase.clone(),
+            phase: self.run.phase,
             shard: self.held.shard,
             chunk: self.held.next_chunk,
             worker: self.ctx.work.worker.clone(),
@@ -546,7 +544,7 @@ impl<'a> Billing<'a> {
         part: &Part<'_>,
         numbers: &HashMap<Uuid, Number>,
     ) -> Result<(), Error> {
-        if self.run.phase == SETTLE {
+        if self.run.phase == Phase::Settle {
             let numbered = part.rated.iter().map(|it| {
                 let number = numbers.get(&it.payer).copied();
                 number
@@ -577,7 +575,7 @@ impl<'a> Billing<'a> {
     /// own (D11). `None` if the lease was lost.
     async fn number(&self) -> Result<Option<HashMap<Uuid, Number>>, Error> {
         let rated = &self.chunk.ratings.rated;
-        if self.run.phase != SETTLE || rated.is_empty() || !self.chunk.numbers.is_empty() {
+        if self.run.phase != Phase::Settle || rated.is_empty() || !self.chunk.numbers.is_empty() {
             return Ok(Some(self.chunk.numbers.clone()));
         }
         let mut tx = self.ctx.db.begin().await?;

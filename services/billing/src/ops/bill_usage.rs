@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::collect::{self, Of};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
+use crate::domain::collection::{LineKind, Purpose};
 use crate::error::Error;
 use crate::store::accounts::{self, Account};
 use crate::store::collections::{self, Line};
@@ -50,7 +51,7 @@ pub async fn go_on(
     let account = accounts::get(&mut tx, root).await?;
     let account = account.ok_or(Error::Stored("account"))?;
     let closing = closings::get(&mut tx, root).await?;
-    let over = closing.is_some_and(|it| it.state == "SETTLED") || !account.invoiced;
+    let over = closing.is_some_and(|it| it.is_settled()) || !account.invoiced;
     if account.invoiced {
         bill(&mut tx, (catalogue, &account), ended, now).await?;
     }
@@ -84,7 +85,7 @@ async fn bill(
         return Ok(());
     }
     let of = Of {
-        purpose: "USAGE",
+        purpose: Purpose::Usage,
         order: None,
         invoice: None,
         method: None,
@@ -93,12 +94,10 @@ async fn bill(
     };
     let end = profile.zone.day(ended);
     let line = Line {
-        kind: "USAGE".to_owned(),
-        amount_minor: minor,
         formula: format!("used before {end} and not paid from credit"),
         start_on: end.checked_sub_months(Months::new(1)),
         end_on: Some(end),
-        ..Line::default()
+        ..Line::plain(LineKind::Usage, minor)
     };
     let owed = collect::begin(db, (catalogue, account), &of, &[line], now).await?;
     collect::invoice(db, catalogue, &owed, now).await

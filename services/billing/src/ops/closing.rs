@@ -20,6 +20,7 @@ use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
 use crate::domain::numbers::invoice_id;
+use crate::domain::run::State;
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
@@ -92,7 +93,7 @@ pub async fn months(
             let rates = run.as_ref().is_some_and(runs::Run::only_rates);
             let run = run.filter(|run| !run.only_rates());
             if let Some(run) = &run
-                && run.state != "COMPLETED"
+                && run.state != State::Completed
             {
                 let family = family.clone();
                 return Err(Error::RunUnderWay {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chassis::{PgConnection, field_error};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, Utc};
 use proto::payments::v1 as payments;
+use proto::payments::v1::MovementState;
 use proto::r#type::v1::Money as Sum;
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -18,12 +19,14 @@ use super::settle::series_of;
 use super::{dun, recharge, renewal};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
+use crate::domain::collection::{Event, LineKind, Purpose, State, after};
+use crate::domain::invoice;
 use crate::domain::lots::LotKind;
 use crate::domain::tax::{self, TaxPolicy};
 use crate::error::Error;
 use crate::store::accounts::{Account, Billed};
 use crate::store::collections::{self, Collection, Line, Outcome, Tax};
-use crate::store::invoices::{self, Invoice, OPEN, PAID};
+use crate::store::invoices::{self, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::{self, accounts, closings, dunnings, numbers};
 
@@ -87,7 +90,7 @@ pub fn taxes(
     let Some(policy) = own.or_else(|| policies.get("")) else {
         return Ok(Vec::new());
     };
-    let same_state = billed.state_code == profile.sender.state;
+    let same_state = billed.state_code == profile.sender.state_code;
     let found = tax::lines(policy, net, (same_state, billed.export_supply))?;
     let taxes = found.into_iter().map(|line| Tax {
         tax_code: line.code,
@@ -111,8 +114,8 @@ pub fn profile<'c>(catalogue: &'c Catalogue, account: &Account) -> Result<&'c Pr
 /// The purpose and origin of a new collection.
 #[derive(Debug, Clone, Copy)]
 pub struct Of {
-    /// ORDER, RECHARGE, RENEWAL, INVOICE or USAGE.
-    pub purpose: &'static str,
+    /// What it is for.
+    pub purpose: Purpose,
     /// The order it pays for, if any.
     pub order: Option<Uuid>,
     /// The open invoice it pays, if any. The invoice's total already includes taxes.
@@ -138,7 +141,7 @@ pub async fn begin(
     now: DateTime<Utc>,
 ) -> Result<Collection, Error> {
     // Usage is already owed and has to be invoiced, even if the account is closing.
-    if of.purpose != "USAGE" && closings::stands(db, account.root_id).await? {
+    if of.purpose != Purpose::Usage && closings::stands(db, account.root_id).await? {
         return Err(Error::AccountClosed(AccountId::from_uuid(account.root_id)));
     }
     let (taxes, total_minor) = if of.invoice.is_some() {
@@ -152,8 +155,8 @@ pub async fn begin(
         collection_id: of.id,
         order_id: of.order,
         invoice_id: of.invoice,
-        purpose: of.purpose.to_owned(),
-        state: "CREATED".to_owned(),
+        purpose: of.purpose,
+        state: State::Created,
         currency: account.currency.clone(),
         total_minor,
         method_id: of.method,
@@ -187,7 +190,7 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
     let collection = collections::get(&mut db, id)
         .await?
         .ok_or(Error::Stored("collection"))?;
-    if collection.state != "CREATED" {
+    if collection.state != State::Created {
         return Ok(());
     }
     let lines = collections::lines(&mut db, id).await?;
@@ -221,7 +224,9 @@ fn charge_of(
     lines: &[Line],
 ) -> Result<payments::CreateChargeRequest, Error> {
     let currency = store::currency(&collection.currency)?;
-    let subscription = lines.iter().find(|line| line.kind == "SUBSCRIPTION");
+    let subscription = lines
+        .iter()
+        .find(|line| line.kind == LineKind::Subscription);
     let purpose = if subscription.is_some() {
         payments::Purpose::Subscription
     } else {
@@ -294,8 +299,11 @@ async fn decline(
     if &locked != asked {
         return Ok(());
     }
+    let Some(state) = after(locked.state, Event::Refused) else {
+        return Ok(());
+    };
     let outcome = Outcome {
-        state: "DECLINED",
+        state,
         charge_id: None,
         failure_reason: &reason,
         action_url: "",
@@ -309,7 +317,7 @@ async fn decline(
             "payments refused a charge for a reason that the payer did not cause; check the request"
         );
     }
-    attempt_ended(db, catalogue, (asked, "DECLINED", &reason, counts), now).await
+    attempt_ended(db, catalogue, (asked, state, &reason, counts), now).await
 }
 
 /// Applies the outcome of an attempt to what the collection is for. A decline counts against the retries only if the
@@ -317,26 +325,40 @@ async fn decline(
 async fn attempt_ended(
     db: &mut PgConnection,
     catalogue: &Catalogue,
-    (collection, state, reason, counts): (&Collection, &str, &str, bool),
+    (collection, state, reason, counts): (&Collection, State, &str, bool),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let root = collection.root_id;
-    match (collection.purpose.as_str(), state) {
-        ("RECHARGE", "DECLINED") if reason != SETTLED_AMOUNT_DIFFERS => {
+    match (collection.purpose, state) {
+        (Purpose::Recharge, State::Declined) if reason != SETTLED_AMOUNT_DIFFERS => {
             recharge::declined(db, root, (reason, counts), now).await
         }
         // A settled amount that differs from the requested one also fills the balance.
-        ("RECHARGE", "SUCCEEDED" | "DECLINED") => {
+        (Purpose::Recharge, State::Succeeded | State::Declined) => {
             recharge::succeeded(db, catalogue, root, now).await
         }
-        ("RENEWAL", "SUCCEEDED" | "INVOICED") => renewal::paid(db, collection.collection_id).await,
-        ("RENEWAL", "DECLINED") => {
+        (Purpose::Renewal, State::Succeeded | State::Invoiced) => {
+            renewal::paid(db, collection.collection_id).await
+        }
+        (Purpose::Renewal, State::Declined) => {
             renewal::declined(db, catalogue, collection, (reason, counts), now).await
         }
-        ("INVOICE", "DECLINED") => {
+        (Purpose::Invoice, State::Declined) => {
             dun::declined(db, catalogue, collection, (reason, counts), now).await
         }
-        _ => Ok(()),
+        // An order belongs to its caller, who reads the collection; dunning posts the payment of an invoice; usage is
+        // invoiced and nothing follows.
+        (Purpose::Order | Purpose::Usage, State::Succeeded | State::Declined | State::Invoiced)
+        | (Purpose::Invoice, State::Succeeded | State::Invoiced)
+        | (Purpose::Recharge, State::Invoiced)
+        | (
+            _,
+            State::Created
+            | State::Pending
+            | State::AwaitingSettlement
+            | State::Unknown
+            | State::Parked,
+        ) => Ok(()),
     }
 }
 
@@ -366,7 +388,6 @@ pub async fn keep(
     charge: &payments::Charge,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    use payments::MovementState as State;
     let id: InvoiceId = parsed(&charge.invoice_id)?;
     let charge_id: ChargeId = parsed(&charge.charge_id)?;
     let Some(collection) = collections::get(db, id.uuid()).await? else {
@@ -377,10 +398,9 @@ pub async fn keep(
     let collection = collections::lock(db, id.uuid())
         .await?
         .ok_or(Error::Stored("collection"))?;
-    let parked = collection.state == "PARKED" && !is_final(charge.state());
-    if collection.state == "DECLINED"
+    if collection.state == State::Declined
         && collection.attempt_number == charge.attempt_number
-        && charge.state() != State::Succeeded
+        && charge.state() != MovementState::Succeeded
     {
         let known = collection.failure_reason == CHARGE_OVERTURNED;
         return match (charge.overturn_time.is_some(), known) {
@@ -389,33 +409,38 @@ pub async fn keep(
             (true, true) | (false, false) => Ok(()),
         };
     }
-    if collection.state == "DECLINED"
+    if collection.state == State::Declined
         && collection.attempt_number == charge.attempt_number
         && collection.charge_id != Some(charge_id.uuid())
     {
         let told = (&collection, charge, charge_id.uuid());
         return arrived_after_all(db, catalogue, told, now).await;
     }
-    if collection.is_decided() || parked || collection.attempt_number != charge.attempt_number {
+    if collection.state.is_decided() || collection.attempt_number != charge.attempt_number {
         return Ok(());
     }
-    let (state, reason) = match charge.state() {
-        State::Succeeded => {
-            let settled = parsed_sum(charge.settled_amount.as_ref(), &collection.currency)?.minor();
-            if settled == collection.total_minor {
-                book(db, catalogue, (&collection, true), now).await?;
-                ("SUCCEEDED", "")
-            } else {
-                // The whole settled amount is credited to the customer; what it was meant to pay stays unpaid.
-                add_as_credit(db, catalogue, (&collection, settled), now).await?;
-                ("DECLINED", SETTLED_AMOUNT_DIFFERS)
-            }
+    let event = reported(&collection, charge)?;
+    let Some(state) = after(collection.state, event) else {
+        return Ok(());
+    };
+    let reason = match event {
+        Event::Paid => {
+            book(db, catalogue, (&collection, true), now).await?;
+            ""
         }
-        State::Declined | State::FailedNotSent => ("DECLINED", charge.failure_reason.as_str()),
-        State::Unknown => ("UNKNOWN", ""),
-        State::Parked => ("PARKED", charge.parked_reason.as_str()),
-        State::Pending if charge.action_url.is_empty() => ("AWAITING_SETTLEMENT", ""),
-        State::Unspecified | State::Created | State::Sending | State::Pending => ("PENDING", ""),
+        Event::PaidOtherwise => {
+            // The whole settled amount is credited to the customer; what it was meant to pay stays unpaid.
+            let settled = settled(&collection, charge)?;
+            add_as_credit(db, catalogue, (&collection, settled), now).await?;
+            SETTLED_AMOUNT_DIFFERS
+        }
+        Event::Refused => charge.failure_reason.as_str(),
+        Event::Parked => charge.parked_reason.as_str(),
+        Event::Submitted
+        | Event::Accepted
+        | Event::Unanswered
+        | Event::Retried
+        | Event::Invoiced => "",
     };
     let outcome = Outcome {
         state,
@@ -424,11 +449,34 @@ pub async fn keep(
         action_url: &charge.action_url,
     };
     collections::set_outcome(db, collection.collection_id, &outcome, now).await?;
-    if let ("SUCCEEDED", Ok(method)) = (state, charge.payment_method_id.parse::<MethodId>()) {
+    if let (State::Succeeded, Ok(method)) = (state, charge.payment_method_id.parse::<MethodId>()) {
         collections::set_paid_method(db, collection.collection_id, method.uuid()).await?;
     }
-    let counts = charge.state() == State::Declined;
+    let counts = charge.state() == MovementState::Declined;
     attempt_ended(db, catalogue, (&collection, state, reason, counts), now).await
+}
+
+/// The amount that `payments` reports as settled for the charge of a collection, in minor units.
+fn settled(collection: &Collection, charge: &payments::Charge) -> Result<i64, Error> {
+    Ok(parsed_sum(charge.settled_amount.as_ref(), &collection.currency)?.minor())
+}
+
+/// What the state of a charge means for its collection.
+fn reported(collection: &Collection, charge: &payments::Charge) -> Result<Event, Error> {
+    Ok(match charge.state() {
+        MovementState::Succeeded if settled(collection, charge)? == collection.total_minor => {
+            Event::Paid
+        }
+        MovementState::Succeeded => Event::PaidOtherwise,
+        MovementState::Declined | MovementState::FailedNotSent => Event::Refused,
+        MovementState::Unknown => Event::Unanswered,
+        MovementState::Parked => Event::Parked,
+        MovementState::Pending if charge.action_url.is_empty() => Event::Accepted,
+        MovementState::Unspecified
+        | MovementState::Created
+        | MovementState::Sending
+        | MovementState::Pending => Event::Submitted,
+    })
 }
 
 /// Keeps what has arrived by a charge that `payments` had said it does not take: what was to be paid by it was given
@@ -445,17 +493,17 @@ async fn arrived_after_all(
         tracing::error!(collection.id = %id, charge.id = %charge_id, "money has arrived by a second charge of one attempt: none of it is booked");
         return Ok(());
     }
-    let settled = parsed_sum(charge.settled_amount.as_ref(), &collection.currency)?.minor();
+    let settled = settled(collection, charge)?;
     tracing::error!(collection.id = %id, charge.id = %charge_id, reason = collection.failure_reason, "money has arrived by a charge that was refused: it is credit");
     add_as_credit(db, catalogue, (collection, settled), now).await?;
     let outcome = Outcome {
-        state: "DECLINED",
+        state: State::Declined,
         charge_id: Some(charge_id),
         failure_reason: SETTLED_AMOUNT_DIFFERS,
         action_url: "",
     };
     collections::set_outcome(db, id, &outcome, now).await?;
-    let ended = (collection, "DECLINED", SETTLED_AMOUNT_DIFFERS, false);
+    let ended = (collection, State::Declined, SETTLED_AMOUNT_DIFFERS, false);
     attempt_ended(db, catalogue, ended, now).await
 }
 
@@ -471,11 +519,14 @@ async fn moved_after_all(
         "a declined charge was captured after all; automatic charges stop until it is refunded"
     );
     set_failure(db, collection, CHARGE_OVERTURNED, now).await?;
-    match collection.purpose.as_str() {
-        "RENEWAL" => renewal::stop(db, collection).await,
-        "INVOICE" => dun::stop(db, collection).await,
-        "RECHARGE" => recharge::switch_off(db, collection.root_id, CHARGE_OVERTURNED, now).await,
-        _ => Ok(()),
+    match collection.purpose {
+        Purpose::Renewal => renewal::stop(db, collection).await,
+        Purpose::Invoice => dun::stop(db, collection).await,
+        Purpose::Recharge => {
+            recharge::switch_off(db, collection.root_id, CHARGE_OVERTURNED, now).await
+        }
+        // Nothing is charged for an order by itself, and for usage never.
+        Purpose::Order | Purpose::Usage => Ok(()),
     }
 }
 
@@ -488,7 +539,8 @@ async fn given_back(
 ) -> Result<(), Error> {
     let reason = charge.failure_reason.as_str();
     set_failure(db, collection, reason, now).await?;
-    attempt_ended(db, catalogue, (collection, "DECLINED", reason, false), now).await
+    let ended = (collection, State::Declined, reason, false);
+    attempt_ended(db, catalogue, ended, now).await
 }
 
 /// Replaces the failure reason of a collection that stays declined.
@@ -499,7 +551,7 @@ async fn set_failure(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let outcome = Outcome {
-        state: "DECLINED",
+        state: State::Declined,
         charge_id: collection.charge_id,
         failure_reason,
         action_url: "",
@@ -514,15 +566,17 @@ pub async fn invoice(
     collection: &Collection,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let invoiced = after(collection.state, Event::Invoiced);
+    let state = invoiced.ok_or(Error::Stored("collection to be invoiced"))?;
     book(db, catalogue, (collection, false), now).await?;
     let outcome = Outcome {
-        state: "INVOICED",
+        state,
         charge_id: None,
         failure_reason: "",
         action_url: "",
     };
     collections::set_outcome(db, collection.collection_id, &outcome, now).await?;
-    attempt_ended(db, catalogue, (collection, "INVOICED", "", false), now).await
+    attempt_ended(db, catalogue, (collection, state, "", false), now).await
 }
 
 /// Issues the open invoice of a cycle that can't be charged off-session, unless it has one (D13). The caller holds the
@@ -542,7 +596,7 @@ pub async fn leave_open(
 /// Whether a collection pays for a cycle that has an invoice already: an attempt before left it open, perhaps without a
 /// charge, which is not counted as an attempt.
 async fn has_invoice(db: &mut PgConnection, collection: &Collection) -> Result<bool, Error> {
-    if collection.purpose != "RENEWAL" {
+    if collection.purpose != Purpose::Renewal {
         return Ok(false);
     }
     Ok(invoices::get(db, collection.collection_id).await?.is_some())
@@ -554,16 +608,6 @@ pub fn parsed_sum(sum: Option<&Sum>, code: &str) -> Result<Money, Error> {
     sum.filter(|sum| sum.currency_code == code)
         .and_then(|sum| Money::parse(&sum.amount, currency).ok())
         .ok_or(Error::Stored("sum of money told"))
-}
-
-/// Whether the state of a charge is terminal.
-fn is_final(state: payments::MovementState) -> bool {
-    matches!(
-        state,
-        payments::MovementState::Succeeded
-            | payments::MovementState::Declined
-            | payments::MovementState::FailedNotSent
-    )
 }
 
 /// Posts a collection whose money has `arrived`, or for which an open invoice is issued: revenue, tax and paid
@@ -612,14 +656,18 @@ async fn book(
     {
         let seed = id(format!("line {number}"));
         let sum = micros(line.amount_minor)?;
-        if line.kind == "CREDITS" {
-            credit_bought(db, (collection, debit), (sum, seed), &mut entries, now).await?;
-        } else if collection.purpose == "USAGE" {
-            // Revenue was recognised when the usage was debited; until it is invoiced, it is overdraft.
-            ledger::overdraw(db, &[root], &[-sum]).await?;
-            entries.add(seed, &entry(LedgerAccount::Overdraft, sum));
-        } else {
-            entries.add(seed, &entry(LedgerAccount::Revenue, sum));
+        match line.kind {
+            LineKind::Credits => {
+                credit_bought(db, (collection, debit), (sum, seed), &mut entries, now).await?;
+            }
+            LineKind::Usage => {
+                // Revenue was recognised when the usage was debited; until it is invoiced, it is overdraft.
+                ledger::overdraw(db, &[root], &[-sum]).await?;
+                entries.add(seed, &entry(LedgerAccount::Overdraft, sum));
+            }
+            LineKind::Subscription => entries.add(seed, &entry(LedgerAccount::Revenue, sum)),
+            // The payment of an open invoice is posted by dunning; its revenue is posted with the invoice.
+            LineKind::Invoice => return Err(Error::Stored("line of a collection")),
         }
     }
     for (tax, number) in collections::taxes(db, collection.collection_id)
@@ -744,7 +792,7 @@ async fn noted_days(
     for (line, number) in collections::lines(db, id).await?.iter().zip(1_i16..) {
         let days = days_of(catalogue, line, today, now);
         collections::set_days(db, (id, number), days).await?;
-        if line.kind != "CREDITS" {
+        if line.kind != LineKind::Credits {
             period.get_or_insert(days);
         }
     }
@@ -764,7 +812,7 @@ async fn issue(
     let of = (collection.collection_id, today);
     let (period_start, period_end) = noted_days(db, catalogue, of, now).await?;
     // The cycle of an account that does not pay by invoice is due at its start.
-    let at_once = collection.purpose == "RENEWAL" && !account.invoiced;
+    let at_once = collection.purpose == Purpose::Renewal && !account.invoiced;
     let due_on = (!arrived).then(|| {
         if at_once {
             today
@@ -785,7 +833,11 @@ async fn issue(
         currency: collection.currency.clone(),
         total_minor: collection.total_minor,
         from_balance_minor: 0,
-        state: if arrived { PAID } else { OPEN },
+        state: if arrived {
+            invoice::State::Paid
+        } else {
+            invoice::State::Open
+        },
         issued_at: now,
         charged_minor: if arrived { collection.total_minor } else { 0 },
         credited_minor: 0,

@@ -5,12 +5,14 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use proto::payments::v1 as payments;
+use proto::payments::v1::MovementState;
 use tonic::Code;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, CollectionId, InvoiceId};
 
 use super::collect::{SETTLED_AMOUNT_DIFFERS, parsed};
 use crate::ctx::Ctx;
+use crate::domain::collection::State;
 use crate::error::Error;
 use crate::store::collections::{self, Compared};
 
@@ -79,7 +81,6 @@ async fn compare(
 
 /// The difference between a charge and its collection; `None` if they agree.
 fn difference(charge: &payments::Charge, known: Option<&Compared>) -> Option<String> {
-    use payments::MovementState as State;
     let id = &charge.charge_id;
     let state = charge.state();
     let Some(known) = known else {
@@ -91,21 +92,26 @@ fn difference(charge: &payments::Charge, known: Option<&Compared>) -> Option<Str
     };
     let agrees = if known.attempt_number == charge.attempt_number {
         match state {
-            State::Succeeded => {
-                known.state == "SUCCEEDED" || known.failure_reason == SETTLED_AMOUNT_DIFFERS
+            MovementState::Succeeded => {
+                known.state == State::Succeeded || known.failure_reason == SETTLED_AMOUNT_DIFFERS
             }
-            State::Declined | State::FailedNotSent => known.state == "DECLINED",
-            State::Unspecified
-            | State::Created
-            | State::Sending
-            | State::Pending
-            | State::Unknown
-            | State::Parked => !matches!(known.state.as_str(), "SUCCEEDED" | "DECLINED"),
+            MovementState::Declined | MovementState::FailedNotSent => {
+                known.state == State::Declined
+            }
+            MovementState::Unspecified
+            | MovementState::Created
+            | MovementState::Sending
+            | MovementState::Pending
+            | MovementState::Unknown
+            | MovementState::Parked => !matches!(known.state, State::Succeeded | State::Declined),
         }
     } else {
         // Only an attempt that moved no money is followed by another.
         charge.attempt_number < known.attempt_number
-            && matches!(state, State::Declined | State::FailedNotSent)
+            && matches!(
+                state,
+                MovementState::Declined | MovementState::FailedNotSent
+            )
     };
     (!agrees).then(|| {
         format!(
@@ -114,7 +120,7 @@ fn difference(charge: &payments::Charge, known: Option<&Compared>) -> Option<Str
             state.as_str_name(),
             charge.attempt_number,
             CollectionId::from_uuid(known.collection_id),
-            known.state,
+            known.state.as_str(),
             known.attempt_number
         )
     })
@@ -139,7 +145,7 @@ async fn missing(
         Err(status) if status.code() == Code::NotFound => Ok(Some(format!(
             "collection {} of {root}: {}, but payments has no charge {charge}",
             CollectionId::from_uuid(collection.collection_id),
-            collection.state
+            collection.state.as_str()
         ))),
         Err(status) => Err(status.into()),
     }
@@ -149,11 +155,11 @@ async fn missing(
 mod tests {
     use super::*;
 
-    fn known(state: &str, attempt_number: i32) -> Compared {
+    fn known(state: State, attempt_number: i32) -> Compared {
         Compared {
             collection_id: Uuid::from_u128(1),
             root_id: Uuid::from_u128(2),
-            state: state.to_owned(),
+            state,
             failure_reason: String::new(),
             attempt_number,
             charge_id: Some(Uuid::from_u128(3)),
@@ -163,18 +169,18 @@ mod tests {
 
     #[test]
     fn a_charge_that_has_moved_and_is_not_booked_is_a_difference() {
-        use payments::MovementState as State;
+        use MovementState as Moved;
         for (state, attempt, theirs, agrees) in [
-            (State::Succeeded, 1, known("SUCCEEDED", 1), true),
-            (State::Succeeded, 1, known("PENDING", 1), false),
-            (State::Succeeded, 1, known("DECLINED", 1), false),
-            (State::Succeeded, 1, known("SUCCEEDED", 2), false),
-            (State::Declined, 1, known("DECLINED", 1), true),
-            (State::Declined, 1, known("SUCCEEDED", 2), true),
-            (State::Declined, 1, known("SUCCEEDED", 1), false),
-            (State::Pending, 1, known("AWAITING_SETTLEMENT", 1), true),
-            (State::Pending, 1, known("SUCCEEDED", 1), false),
-            (State::Pending, 2, known("DECLINED", 1), false),
+            (Moved::Succeeded, 1, known(State::Succeeded, 1), true),
+            (Moved::Succeeded, 1, known(State::Pending, 1), false),
+            (Moved::Succeeded, 1, known(State::Declined, 1), false),
+            (Moved::Succeeded, 1, known(State::Succeeded, 2), false),
+            (Moved::Declined, 1, known(State::Declined, 1), true),
+            (Moved::Declined, 1, known(State::Succeeded, 2), true),
+            (Moved::Declined, 1, known(State::Succeeded, 1), false),
+            (Moved::Pending, 1, known(State::AwaitingSettlement, 1), true),
+            (Moved::Pending, 1, known(State::Succeeded, 1), false),
+            (Moved::Pending, 2, known(State::Declined, 1), false),
         ] {
             let charge = payments::Charge {
                 state: state.into(),

@@ -5,12 +5,14 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use proto::payments::v1 as payments;
+use proto::payments::v1::MovementState;
 use tonic::Code;
 use uuid::Uuid;
 use values::{AccountId, RefundId};
 
 use super::collect::parsed;
 use crate::ctx::Ctx;
+use crate::domain::refund::State;
 use crate::error::Error;
 use crate::store::refunds::{self, Refund};
 
@@ -78,7 +80,6 @@ async fn compare(
 
 /// The difference between a refund of `payments` and ours; `None` if they agree.
 fn difference(said: &payments::Refund, known: Option<&Refund>) -> Option<String> {
-    use payments::MovementState as State;
     let id = &said.refund_id;
     let state = said.state();
     let Some(known) = known else {
@@ -91,21 +92,29 @@ fn difference(said: &payments::Refund, known: Option<&Refund>) -> Option<String>
     let came_back = said.overturn_time.is_some();
     let agrees = if known.attempt_number == said.attempt_number {
         match state {
-            State::Succeeded => known.state == "SUCCEEDED" && !came_back,
+            MovementState::Succeeded => known.state == State::Succeeded && !came_back,
             // A refusal begins the next attempt.
-            State::Declined | State::FailedNotSent => known.state == "UNDONE",
-            State::Unspecified
-            | State::Created
-            | State::Sending
-            | State::Pending
-            | State::Unknown
-            | State::Parked => !matches!(known.state.as_str(), "SUCCEEDED" | "UNDONE"),
+            MovementState::Declined | MovementState::FailedNotSent => known.state == State::Undone,
+            MovementState::Unspecified
+            | MovementState::Created
+            | MovementState::Sending
+            | MovementState::Pending
+            | MovementState::Unknown
+            | MovementState::Parked => !known.state.is_decided(),
         }
     } else {
         // Only an attempt that paid nothing, or whose money came back, is followed by another.
         said.attempt_number < known.attempt_number
-            && (matches!(state, State::Declined | State::FailedNotSent)
-                || (state == State::Succeeded && came_back))
+            && match state {
+                MovementState::Declined | MovementState::FailedNotSent => true,
+                MovementState::Succeeded => came_back,
+                MovementState::Unspecified
+                | MovementState::Created
+                | MovementState::Sending
+                | MovementState::Pending
+                | MovementState::Unknown
+                | MovementState::Parked => false,
+            }
     };
     (!agrees).then(|| {
         format!(
@@ -114,7 +123,7 @@ fn difference(said: &payments::Refund, known: Option<&Refund>) -> Option<String>
             state.as_str_name(),
             said.attempt_number,
             if came_back { ", came back" } else { "" },
-            known.state,
+            known.state.as_str(),
             known.attempt_number
         )
     })
@@ -138,7 +147,7 @@ async fn missing(
         Ok(said) => Ok(difference(&said, Some(refund))),
         Err(status) if status.code() == Code::NotFound => Ok(Some(format!(
             "refund {id} of {root}: {} here, but payments has no such refund",
-            refund.state
+            refund.state.as_str()
         ))),
         Err(status) => Err(status.into()),
     }
@@ -150,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    fn known(state: &str, attempt_number: i32) -> Refund {
+    fn known(state: State, attempt_number: i32) -> Refund {
         Refund {
             root_id: Uuid::from_u128(1),
             refund_id: Uuid::from_u128(2),
@@ -161,7 +170,7 @@ mod tests {
             amount_minor: 1,
             tax_minor: 0,
             fee_minor: 0,
-            state: state.to_owned(),
+            state,
             attempt_number,
             refusals: 0,
             manual: false,
@@ -174,20 +183,32 @@ mod tests {
 
     #[test]
     fn a_refund_that_was_paid_or_came_back_and_is_not_booked_is_a_difference() {
-        use payments::MovementState as State;
+        use MovementState as Moved;
         for (state, attempt, came_back, ours, agrees) in [
-            (State::Succeeded, 1, false, known("SUCCEEDED", 1), true),
-            (State::Succeeded, 1, false, known("PROCESSING", 1), false),
-            (State::Succeeded, 1, false, known("UNDONE", 1), false),
-            (State::Succeeded, 1, true, known("SUCCEEDED", 1), false),
-            (State::Succeeded, 1, true, known("RETRYING", 2), true),
-            (State::Succeeded, 1, false, known("RETRYING", 2), false),
-            (State::Declined, 1, false, known("PROCESSING", 1), false),
-            (State::Declined, 1, false, known("RETRYING", 2), true),
-            (State::Unknown, 1, false, known("PROCESSING", 1), true),
-            (State::Parked, 1, false, known("NEEDS_MANUAL", 1), true),
-            (State::Pending, 1, false, known("SUCCEEDED", 1), false),
-            (State::Pending, 2, false, known("RETRYING", 1), false),
+            (Moved::Succeeded, 1, false, known(State::Succeeded, 1), true),
+            (
+                Moved::Succeeded,
+                1,
+                false,
+                known(State::Processing, 1),
+                false,
+            ),
+            (Moved::Succeeded, 1, false, known(State::Undone, 1), false),
+            (Moved::Succeeded, 1, true, known(State::Succeeded, 1), false),
+            (Moved::Succeeded, 1, true, known(State::Retrying, 2), true),
+            (Moved::Succeeded, 1, false, known(State::Retrying, 2), false),
+            (
+                Moved::Declined,
+                1,
+                false,
+                known(State::Processing, 1),
+                false,
+            ),
+            (Moved::Declined, 1, false, known(State::Retrying, 2), true),
+            (Moved::Unknown, 1, false, known(State::Processing, 1), true),
+            (Moved::Parked, 1, false, known(State::NeedsManual, 1), true),
+            (Moved::Pending, 1, false, known(State::Succeeded, 1), false),
+            (Moved::Pending, 2, false, known(State::Retrying, 1), false),
         ] {
             let said = payments::Refund {
                 state: state.into(),

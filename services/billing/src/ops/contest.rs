@@ -15,7 +15,9 @@ use super::credit::{self, Credit, LotTerms};
 use super::spend::{self, Bill, Spending};
 use super::{give_back, recharge};
 use crate::clients::Catalogue;
+use crate::domain::collection::{self, LineKind};
 use crate::domain::lots::LotKind;
+use crate::domain::refund;
 use crate::error::Error;
 use crate::store::collections::{self, Collection};
 use crate::store::disputes::{self, Booked};
@@ -50,14 +52,18 @@ pub async fn keep(
     if let Some(entry) = held_back(root, more_micros) {
         entries.add(Uuid::now_v7(), &entry);
     }
-    let lost = said.state() == State::Lost;
+    // A disputed card must not be charged automatically.
+    let (lost, stops_recharge) = match said.state() {
+        State::Lost => (true, true),
+        State::Open => (false, true),
+        State::Unspecified | State::Inquiry | State::Won | State::Withdrawn => (false, false),
+    };
     let owed_micros = if lost {
         credit_of(db, &collection, withheld).await?
     } else {
         0
     };
-    if lost || said.state() == State::Open {
-        // A disputed card must not be charged automatically.
+    if stops_recharge {
         recharge::switch_off(db, root, "DISPUTED", now).await?;
     }
     let more = owed_micros - known.taken_micros;
@@ -141,7 +147,8 @@ async fn take_back(
     let charge = collection.charge_id.ok_or(Error::Stored("charge"))?;
     for mut refund in refunds::lock_waiting(db, charge).await? {
         give_back::undo(db, &refund, entries, now).await?;
-        "UNDONE".clone_into(&mut refund.state);
+        let cancelled = refund::after(refund.state, refund::Event::Cancelled);
+        refund.state = cancelled.ok_or(Error::Stored("refund to be cancelled"))?;
         refunds::set(db, &refund, now, None).await?;
     }
     let bill = Bill {
@@ -178,18 +185,26 @@ async fn credit_of(
     let credits = collections::lines(db, id)
         .await?
         .iter()
-        .filter(|line| line.kind == "CREDITS")
+        .filter(|line| line.kind == LineKind::Credits)
         .fold(collections::overpaid(db, id).await?, |sum, line| {
             sum.saturating_add(line.amount_minor)
         });
-    let share = match collection.state.as_str() {
-        "SUCCEEDED" => Ratio::new(
+    let share = match collection.state {
+        collection::State::Succeeded => Ratio::new(
             i128::from(credits),
             i128::from(collection.total_minor.max(1)),
         ),
-        _ if collection.failure_reason == SETTLED_AMOUNT_DIFFERS => Ratio::whole(1),
+        collection::State::Declined if collection.failure_reason == SETTLED_AMOUNT_DIFFERS => {
+            Ratio::whole(1)
+        }
         // No money of this collection was ever posted: a person has to look.
-        _ => return Err(Error::Stored("collection of a dispute")),
+        collection::State::Declined
+        | collection::State::Created
+        | collection::State::Pending
+        | collection::State::AwaitingSettlement
+        | collection::State::Unknown
+        | collection::State::Parked
+        | collection::State::Invoiced => return Err(Error::Stored("collection of a dispute")),
     };
     let credit = withheld
         .scaled(share, Rounding::Down)

@@ -13,15 +13,19 @@ use super::credit::{self, Credit, LotTerms};
 use super::{off_session, renewal};
 use crate::clients::{Catalogue, Profile};
 use crate::ctx::Ctx;
-use crate::domain::dunning;
+use crate::domain::collection::{LineKind, Purpose};
+use crate::domain::dunning::{self, Event};
+use crate::domain::invoice;
 use crate::domain::lots::LotKind;
+use crate::domain::subscription;
 use crate::error::Error;
 use crate::store::accounts::{self, Account};
+use crate::store::closings::{self, Closing};
 use crate::store::collections::{self, Collection, Line};
 use crate::store::dunnings::{self, Dunning};
-use crate::store::invoices::{self, Invoice, OPEN, PAID};
+use crate::store::invoices::{self, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
-use crate::store::{self, closings, outbox, subscriptions};
+use crate::store::{self, outbox, subscriptions};
 
 /// Delay before an invoice that can't be processed now is looked at again.
 const PUT_OFF: TimeDelta = TimeDelta::hours(1);
@@ -36,7 +40,7 @@ pub fn due_on(profile: &Profile, issued_at: DateTime<Utc>) -> NaiveDate {
 /// Processes an invoice whose next step is due. Safe to repeat.
 pub async fn go_on(ctx: &Ctx, known: &Dunning, now: DateTime<Utc>) -> Result<(), Error> {
     let catalogue = ctx.active_catalogue().await?;
-    let method = if known.state == "ISSUED" {
+    let method = if known.state == dunning::State::Issued {
         None
     } else {
         off_session::for_invoice(ctx, known.root_id).await?
@@ -82,23 +86,24 @@ async fn next(
         ..known.clone()
     };
     let mut asked = None;
-    if invoice.due_minor() == 0 || closing.as_ref().is_some_and(|it| it.state == "SETTLED") {
+    if invoice.due_minor() == 0 || closing.as_ref().is_some_and(Closing::is_settled) {
         // The invoice is settled; or its account is closed, and collecting the debt is up to a person.
-    } else if known.state == "ISSUED" {
+    } else if let Some(state) = dunning::after(known.state, Event::Notified) {
         outbox::open_invoice(db, (root, known.invoice_id), (false, ""), now).await?;
-        "TOLD".clone_into(&mut next.state);
+        next.state = state;
         let of_cycle = subscriptions::lock_of(db, known.invoice_id).await?;
         if of_cycle.is_none() {
             next.next_at = Some(profile.zone.start_of(known.due_on));
         }
-    } else if closing.is_some_and(|it| it.state == "PREPARED")
+    } else if closing.is_some_and(|it| it.is_prepared())
         || collections::paying(db, known.invoice_id).await?.is_some()
     {
         next.next_at = Some(now + PUT_OFF);
     } else {
-        "OVERDUE".clone_into(&mut next.state);
+        let charged = dunning::after(known.state, Event::Charged);
+        next.state = charged.ok_or(Error::Stored("dunning"))?;
         let of = Of {
-            purpose: "INVOICE",
+            purpose: Purpose::Invoice,
             order: None,
             invoice: Some(known.invoice_id),
             method: None,
@@ -116,11 +121,7 @@ async fn next(
 
 /// The amount due of an invoice as one line, taxes included.
 fn line(invoice: &Invoice) -> Line {
-    Line {
-        kind: "INVOICE".to_owned(),
-        amount_minor: invoice.due_minor(),
-        ..Line::default()
-    }
+    Line::plain(LineKind::Invoice, invoice.due_minor())
 }
 
 /// Checks that exactly `minor` is due of an invoice, and that no other payment of it is under way.
@@ -136,7 +137,7 @@ pub async fn still_due(db: &mut PgConnection, id: Uuid, minor: i64) -> Result<()
     }
     // The invoice of a cycle that was given up becomes void as soon as the plan has ended.
     let cycle = subscriptions::lock_of(db, id).await?;
-    if cycle.is_some_and(|it| it.state == "ENDING") {
+    if cycle.is_some_and(|it| it.state == subscription::State::Ending) {
         return Err(Error::NothingDue(payer));
     }
     if invoice.due_minor() != minor {
@@ -222,9 +223,14 @@ pub async fn pay(
             reason: "PAYMENT",
         };
         entries.add(Uuid::new_v5(&seed, b"paid"), &entry);
-        let state = if paid == due { PAID } else { OPEN };
+        let event = if paid == due {
+            invoice::Event::Settled
+        } else {
+            invoice::Event::Reduced
+        };
+        let state = invoice::after(invoice.state, event).ok_or(Error::Stored("invoice"))?;
         invoices::pay(db, invoice.invoice_id, paid, state).await?;
-        if state == PAID {
+        if state == invoice::State::Paid {
             renewal::paid(db, invoice.invoice_id).await?;
         }
     }

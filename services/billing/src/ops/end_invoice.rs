@@ -6,11 +6,13 @@ use uuid::Uuid;
 use values::{AccountId, InvoiceId};
 
 use super::renewal;
+use crate::domain::collection::LineKind;
 use crate::domain::credit::{Earned, split};
+use crate::domain::invoice::{Event, State, after};
 use crate::error::Error;
 use crate::store;
 use crate::store::collections;
-use crate::store::invoices::{self, Ended, Invoice, OPEN};
+use crate::store::invoices::{self, Ended, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 
 /// How an unpaid invoice ends.
@@ -23,10 +25,10 @@ pub enum End {
 }
 
 impl End {
-    const fn state(self) -> i16 {
+    const fn event(self) -> Event {
         match self {
-            Self::Void => 3,
-            Self::Uncollectible => 4,
+            Self::Void => Event::Voided,
+            Self::Uncollectible => Event::WrittenOff,
         }
     }
 
@@ -62,7 +64,7 @@ pub async fn earned(db: &mut PgConnection, invoice: &Invoice) -> Result<Earned, 
         return Ok(Earned::of(invoice.total_minor - tax, 0, tax));
     }
     let lines = collections::lines(db, invoice.invoice_id).await?;
-    let credits = lines.iter().filter(|line| line.kind == "CREDITS");
+    let credits = lines.iter().filter(|line| line.kind == LineKind::Credits);
     let credits = sum(&mut credits.map(|line| line.amount_minor));
     let net = sum(&mut lines.iter().map(|line| line.amount_minor));
     let tax = invoice.total_minor - net;
@@ -98,7 +100,7 @@ pub async fn end<M>(
     let known = locked(&mut unit.tx, id).await?;
     unit.about(known.root_id);
     let db = &mut *unit.tx;
-    if known.state == OPEN {
+    if known.state == State::Open {
         // A payment under way would arrive as credit although the receivable has been removed.
         if collections::paying(db, id.uuid()).await?.is_some() {
             return Err(Error::PaymentUnderWay(AccountId::from_uuid(known.root_id)));
@@ -127,7 +129,10 @@ pub async fn close(
     (ended_by, seed): (String, Uuid),
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
-    if !invoices::end_open(db, known.invoice_id, end.state()).await? {
+    let Some(state) = after(known.state, end.event()) else {
+        return Ok(false);
+    };
+    if !invoices::end_open(db, known.invoice_id, state).await? {
         return Ok(false);
     }
     let earned = earned(db, known).await?;
@@ -152,7 +157,7 @@ pub async fn close(
     let ended = Ended {
         invoice_id: known.invoice_id,
         root_id: known.root_id,
-        state: end.state(),
+        state,
         reason: reason.to_owned(),
         ended_by,
         ended_at: now,

@@ -4,6 +4,7 @@
 use chassis::PgConnection;
 use chrono::{DateTime, TimeDelta, Utc};
 use proto::payments::v1 as payments;
+use proto::payments::v1::MovementState;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, Money, RefundId, business_day};
@@ -13,7 +14,7 @@ use super::credit::{self, Credit, LotTerms};
 use crate::clients::{Catalogue, Profile, RefundPolicy};
 use crate::ctx::Ctx;
 use crate::domain::lots::LotKind;
-use crate::domain::refund::{self, Paid, Part};
+use crate::domain::refund::{self, Event, Paid, Part, State};
 use crate::error::Error;
 use crate::store;
 use crate::store::accounts::Account;
@@ -129,7 +130,7 @@ pub async fn take(
             amount_minor: part.refund.minor() + part.tax.minor(),
             tax_minor: part.tax.minor(),
             fee_minor: part.fee.minor(),
-            state: "CREATED".to_owned(),
+            state: State::Created,
             attempt_number: 1,
             refusals: 0,
             // Credit that no charge paid for has no payment to go back to, so a person sends a bank transfer.
@@ -200,9 +201,9 @@ pub async fn ask(ctx: &Ctx, id: Uuid) -> Result<(), Error> {
         .ok_or(Error::Stored("refund"))?;
     // `payments` refuses refunds of a closed account unless they are declared as part of its closing.
     let closing = closings::get(&mut db, refund.root_id).await?;
-    let after_closing = closing.is_some_and(|it| it.state == "PREPARED" || it.state == "SETTLED");
+    let after_closing = closing.is_some_and(|it| it.is_prepared() || it.is_settled());
     drop(db);
-    if refund.state != "CREATED" && refund.state != "RETRYING" {
+    if !refund.state.is_waiting() {
         return Ok(());
     }
     let currency = store::currency(&refund.currency)?;
@@ -267,25 +268,24 @@ async fn refused(
     if &locked != asked {
         return Ok(());
     }
+    let becomes = |event| refund::after(locked.state, event).ok_or(Error::Stored("refund refused"));
     if reason == "REFUND_EXCEEDS_CHARGE" {
         // The payer already has the money of the charge from a lost dispute.
+        let state = becomes(Event::Cancelled)?;
         let mut entries = Entries::new(&asked.currency, now);
         undo(db, asked, &mut entries, now).await?;
         entries.copy(db).await?;
-        let undone = Refund {
-            state: "UNDONE".to_owned(),
-            ..locked
-        };
+        let undone = Refund { state, ..locked };
         return Ok(refunds::set(db, &undone, now, None).await?);
     }
     let impossible = reason == "METHOD_NOT_REFUNDABLE" && !asked.manual;
-    let (state, try_at) = match reason {
-        _ if impossible => ("RETRYING", Some(now)),
-        "CHARGE_DISPUTED" => ("RETRYING", Some(now + AGAIN_AFTER)),
-        _ => ("NEEDS_MANUAL", None),
+    let (event, try_at) = match reason {
+        _ if impossible => (Event::Refused, Some(now)),
+        "CHARGE_DISPUTED" => (Event::Refused, Some(now + AGAIN_AFTER)),
+        _ => (Event::RefusedForGood, None),
     };
     let next = Refund {
-        state: state.to_owned(),
+        state: becomes(event)?,
         refusals: asked.refusals + 1,
         manual: asked.manual || impossible,
         ..locked
@@ -300,7 +300,6 @@ pub async fn keep(
     said: &payments::Refund,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    use payments::MovementState as State;
     // A refund key that is not a refund id belongs to another caller of `payments`.
     let Ok(id) = Uuid::try_parse(&said.refund_key) else {
         return Ok(());
@@ -313,60 +312,55 @@ pub async fn keep(
     let known = refunds::lock(db, id)
         .await?
         .ok_or(Error::Stored("refund"))?;
-    let moved = matches!(
-        said.state(),
-        State::Succeeded | State::Declined | State::FailedNotSent
-    );
-    let older = known.state == "NEEDS_MANUAL" && !moved;
-    if known.state == "SUCCEEDED"
-        && known.attempt_number == said.attempt_number
-        && said.overturn_time.is_some()
-    {
+    if known.attempt_number != said.attempt_number {
+        return Ok(());
+    }
+    if known.state == State::Succeeded && said.overturn_time.is_some() {
         return came_back(db, &known, said, now).await;
     }
-    if known.state == "UNDONE"
-        && known.attempt_number == said.attempt_number
-        && said.state() == State::Succeeded
-    {
+    let event = reported(said);
+    if known.state == State::Undone && event == Event::PaidOut {
         // The payer got the money twice, from the refund and from the lost dispute: a person has to look.
         return Err(Error::Stored("refund that was undone"));
     }
-    if known.state == "SUCCEEDED"
-        || known.state == "UNDONE"
-        || older
-        || known.attempt_number != said.attempt_number
-    {
+    let Some(state) = refund::after(known.state, event) else {
         return Ok(());
-    }
+    };
     let refund_id: RefundId = parsed(&said.refund_id)?;
     let mut next = Refund {
+        state,
         payments_refund_id: Some(refund_id.uuid()),
         ..known.clone()
     };
     let mut try_at = None;
-    match said.state() {
-        State::Succeeded => {
-            paid_back(db, &known, said, now).await?;
-            "SUCCEEDED".clone_into(&mut next.state);
-        }
-        State::Declined | State::FailedNotSent => {
-            // While the charge is disputed, the amount is neither refunded nor transferred.
-            let contested = said.failure_reason == "CHARGE_DISPUTED";
-            let again = contested || (said.retryable && next.attempt_number < ATTEMPTS_MAX);
-            "RETRYING".clone_into(&mut next.state);
-            next.attempt_number += 1;
-            next.manual |= !again;
-            try_at = Some(if again { now + AGAIN_AFTER } else { now });
-        }
-        State::Parked => "NEEDS_MANUAL".clone_into(&mut next.state),
-        State::Unspecified | State::Created | State::Sending | State::Pending | State::Unknown => {
-            "PROCESSING".clone_into(&mut next.state);
-        }
+    if event == Event::PaidOut {
+        paid_back(db, &known, said, now).await?;
+    } else if event == Event::Failed {
+        // While the charge is disputed, the amount is neither refunded nor transferred.
+        let contested = said.failure_reason == "CHARGE_DISPUTED";
+        let again = contested || (said.retryable && next.attempt_number < ATTEMPTS_MAX);
+        next.attempt_number += 1;
+        next.manual |= !again;
+        try_at = Some(if again { now + AGAIN_AFTER } else { now });
     }
     if next == known {
         return Ok(());
     }
     Ok(refunds::set(db, &next, now, try_at).await?)
+}
+
+/// What the state that `payments` reports means for a refund.
+fn reported(said: &payments::Refund) -> Event {
+    match said.state() {
+        MovementState::Succeeded => Event::PaidOut,
+        MovementState::Declined | MovementState::FailedNotSent => Event::Failed,
+        MovementState::Parked => Event::Parked,
+        MovementState::Unspecified
+        | MovementState::Created
+        | MovementState::Sending
+        | MovementState::Pending
+        | MovementState::Unknown => Event::Submitted,
+    }
 }
 
 /// Posts a refund that the provider had paid out and then returned, for instance because the card was closed. The
@@ -396,6 +390,12 @@ async fn came_back(
     };
     entries.add(id("came back"), &entry);
     let whole = settled == known.amount_minor;
+    let event = if whole {
+        Event::Returned
+    } else {
+        Event::ReturnedInPart
+    };
+    let state = refund::after(known.state, event).ok_or(Error::Stored("refund returned"))?;
     if !whole {
         // The tax is owed again and is not credited. Anything above the requested amount stays in clearing, since its
         // owner is unknown.
@@ -411,7 +411,7 @@ async fn came_back(
     }
     entries.copy(db).await?;
     let next = Refund {
-        state: if whole { "RETRYING" } else { "UNDONE" }.to_owned(),
+        state,
         attempt_number: known.attempt_number + 1,
         manual: true,
         ..known.clone()

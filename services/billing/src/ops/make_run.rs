@@ -6,6 +6,7 @@ use uuid::Uuid;
 use values::Period;
 
 use crate::clients::Catalogue;
+use crate::domain::run::{Phase, State};
 use crate::error::Error;
 use crate::store::runs::{self, Run};
 use crate::store::{accounts, closings, usage};
@@ -61,8 +62,8 @@ pub async fn make(
         period_start: period.start(),
         period_end: period.end(),
         dry_run,
-        phase: if settles { "SETTLE" } else { "RATE" }.to_owned(),
-        state: "RUNNING".to_owned(),
+        phase: if settles { Phase::Settle } else { Phase::Rate },
+        state: State::Running,
         shard_count: SHARDS,
         expected_count,
         currency: family.currency.code().to_owned(),

@@ -4,6 +4,7 @@ use uuid::Uuid;
 use values::{AccountId, MethodId};
 
 use crate::ctx::Ctx;
+use crate::domain::collection::State;
 use crate::domain::off_session::{self, Held};
 use crate::error::Error;
 use crate::store::collections;
@@ -28,7 +29,7 @@ pub async fn for_renewal(
     };
     drop(db);
     let declined = before
-        .filter(|it| it.state == "DECLINED")
+        .filter(|it| it.state == State::Declined)
         .and_then(|it| it.chosen_method_id);
     let held = held(ctx, root).await?;
     Ok(off_session::method(&held, paid_by, declined))

@@ -13,10 +13,12 @@ use super::end_invoice::{self, End};
 use super::off_session;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
-use crate::domain::dunning;
+use crate::domain::collection::{self, LineKind, Purpose};
+use crate::domain::subscription::{Event, State, after};
+use crate::domain::{dunning, invoice};
 use crate::error::Error;
 use crate::store::collections::{self, Collection, Line};
-use crate::store::invoices::{self, Invoice, OPEN, PAID};
+use crate::store::invoices::{self, Invoice};
 use crate::store::subscriptions::{self, Subscription};
 use crate::store::{accounts, closings, ledger, outbox};
 
@@ -46,7 +48,7 @@ impl Terms {
     /// The collection line for one cycle, from its first day to the day after its last.
     fn line(&self, family: &str, (start_on, end_on): (NaiveDate, NaiveDate)) -> Line {
         Line {
-            kind: "SUBSCRIPTION".to_owned(),
+            kind: LineKind::Subscription,
             plan_code: self.plan_code.clone(),
             cycle_code: self.cycle_code.clone(),
             amount_minor: self.price_minor,
@@ -129,7 +131,7 @@ pub async fn follow(
     if let Some(known) = &known {
         // A plan that starts after the current cycle replaces it if that cycle has no collection yet, or if it was
         // given up and the new plan is paid for.
-        let ending = known.state == "ENDING";
+        let ending = known.state == State::Ending;
         let free = known.collection_id.is_none() || (ending && paid);
         // An order that paid only the difference in a running cycle has not paid for that cycle.
         let day = family_of(catalogue, family)?.zone.day(start);
@@ -146,7 +148,7 @@ pub async fn follow(
     let next = Subscription {
         root_id: root,
         family_code: family.to_owned(),
-        state: "ACTIVE".to_owned(),
+        state: State::Active,
         cycle_start_at: first,
         next_start_at: None,
         collection_id: None,
@@ -194,8 +196,14 @@ async fn paid_by_order(db: &mut PgConnection, segment: &plan::Segment) -> Result
     let lines = collections::lines(db, collection.collection_id).await?;
     let pays = lines
         .iter()
-        .any(|line| line.kind == "SUBSCRIPTION" && line.plan_code == segment.plan_code);
-    Ok(pays && collection.state == "SUCCEEDED")
+        .any(|line| line.kind == LineKind::Subscription && line.plan_code == segment.plan_code);
+    Ok(pays && collection.state == collection::State::Succeeded)
+}
+
+/// A subscription after an event.
+fn moved(known: Subscription, event: Event) -> Subscription {
+    let state = after(known.state, event).unwrap_or(known.state);
+    Subscription { state, ..known }
 }
 
 /// Whether a timeline was cancelled: its last segment has an end.
@@ -228,7 +236,9 @@ pub async fn cancelled(
         return Ok(());
     }
     match subscriptions::lock(db, root, family).await? {
-        Some(known) if known.state == "PAST_DUE" => give_up(db, known, now).await,
+        Some(known) if after(known.state, Event::Cancelled).is_some() => {
+            give_up(db, known, now).await
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -243,21 +253,20 @@ async fn give_up(
         let collection = collections::lock(db, id)
             .await?
             .ok_or(Error::Stored("collection"))?;
-        if collection.state != "DECLINED" || known.due_at.is_none() {
+        if collection.state != collection::State::Declined || known.due_at.is_none() {
             return Ok(());
         }
     }
     let next = Subscription {
-        state: "ENDING".to_owned(),
         due_at: Some(now),
-        ..known
+        ..moved(known, Event::GivenUp)
     };
     Ok(subscriptions::set(db, &next).await?)
 }
 
 /// Processes a subscription that is due: charges its cycle, retries the charge, or ends it. Safe to repeat.
 pub async fn go_on(ctx: &Ctx, known: &Subscription, now: DateTime<Utc>) -> Result<(), Error> {
-    if known.state == "ENDING" {
+    if known.state == State::Ending {
         return end(ctx, known, now).await;
     }
     // A new cycle is charged by the plan in force at its start; a retry needs the plan to be in force now.
@@ -391,7 +400,7 @@ async fn begin(
         let days = (zone.day(known.cycle_start_at), zone.day(end));
         let line = terms.line(&known.family_code, days);
         let of = Of {
-            purpose: "RENEWAL",
+            purpose: Purpose::Renewal,
             order: None,
             invoice: None,
             method: None,
@@ -414,7 +423,7 @@ async fn begin(
         .await?
         .ok_or(Error::Stored("collection"))?;
     let wait = (collect::WAIT_SECONDS, now);
-    if collection.state == "DECLINED" {
+    if collection::after(collection.state, collection::Event::Retried).is_some() {
         let again = (None, Uuid::now_v7());
         collections::try_again(db, collection.collection_id, again, wait).await?;
         collections::set_chosen_method(db, collection.collection_id, method).await?;
@@ -435,16 +444,15 @@ async fn is_held_back(
     let Some(invoice) = invoices::get(db, id).await? else {
         return Ok(false);
     };
-    if invoice.state == PAID {
+    if invoice.state == invoice::State::Paid {
         paid(db, id).await?;
         return Ok(true);
     }
-    let next = if invoice.state != OPEN {
+    let next = if invoice.state != invoice::State::Open {
         // It was voided or written off: nothing is owed for the cycle, and its plan ends.
         Subscription {
-            state: "ENDING".to_owned(),
             due_at: Some(now),
-            ..known.clone()
+            ..moved(known.clone(), Event::GivenUp)
         }
     } else if collections::paying(db, id).await?.is_some() {
         Subscription {
@@ -469,10 +477,18 @@ async fn taken_over(
     made: &Collection,
     now: DateTime<Utc>,
 ) -> Result<Option<Uuid>, Error> {
-    match made.state.as_str() {
-        "SUCCEEDED" | "INVOICED" => paid(db, made.collection_id).await?,
-        "DECLINED" => declined(db, catalogue, made, (&made.failure_reason, true), now).await?,
-        _ => {}
+    match made.state {
+        collection::State::Succeeded | collection::State::Invoiced => {
+            paid(db, made.collection_id).await?;
+        }
+        collection::State::Declined => {
+            declined(db, catalogue, made, (&made.failure_reason, true), now).await?;
+        }
+        collection::State::Created
+        | collection::State::Pending
+        | collection::State::AwaitingSettlement
+        | collection::State::Unknown
+        | collection::State::Parked => {}
     }
     Ok(None)
 }
@@ -485,13 +501,12 @@ pub async fn paid(db: &mut PgConnection, id: Uuid) -> Result<(), Error> {
     };
     let next = known.next_start_at.ok_or(Error::Stored("subscription"))?;
     let renewed = Subscription {
-        state: "ACTIVE".to_owned(),
         cycle_start_at: next,
         next_start_at: None,
         collection_id: None,
         retries: 0,
         due_at: Some(next),
-        ..known
+        ..moved(known, Event::Paid)
     };
     Ok(subscriptions::set(db, &renewed).await?)
 }
@@ -516,7 +531,7 @@ pub async fn not_owed(
 /// `PaymentUnderWay` while the plan is being ended.
 pub async fn not_ending(db: &mut PgConnection, invoice: &Invoice) -> Result<(), Error> {
     let waits = subscriptions::lock_of(db, invoice.invoice_id).await?;
-    if invoice.state == OPEN && waits.is_some_and(|it| it.state == "ENDING") {
+    if invoice.state == invoice::State::Open && waits.is_some_and(|it| it.state == State::Ending) {
         return Err(Error::PaymentUnderWay(AccountId::from_uuid(
             invoice.root_id,
         )));
@@ -581,7 +596,7 @@ pub async fn declined(
     let root = known.root_id;
     let next = failed(db, catalogue, known, (reason, counts), now).await?;
     subscriptions::set(db, &next).await?;
-    if next.state == "PAST_DUE"
+    if next.state == State::PastDue
         && collect::asks_the_owner(reason)
         && !closings::stands(db, root).await?
     {
@@ -603,25 +618,24 @@ async fn failed(
     let start = family.zone.day(known.cycle_start_at);
     let again = dunning::next_try(start, &family.retry_days, retries);
     let tomorrow = family.zone.day(now) + Days::new(1);
-    let (state, due_at) = match again {
-        _ if !counts => ("PAST_DUE", Some(now + NOT_SENT_AGAIN)),
+    let (event, due_at) = match again {
+        _ if !counts => (Event::Failed, Some(now + NOT_SENT_AGAIN)),
         // At most one attempt a day, even if the previous one was decided late.
         Some(day) => {
             let at = family.zone.start_of(day);
             let later = family.zone.start_of(tomorrow);
-            ("PAST_DUE", Some(if now < at { at } else { later }))
+            (Event::Failed, Some(if now < at { at } else { later }))
         }
-        None => ("ENDING", Some(now)),
+        None => (Event::GivenUp, Some(now)),
     };
-    let next_at = due_at.filter(|_| state == "PAST_DUE");
+    let next_at = due_at.filter(|_| event == Event::Failed);
     if counts {
         outbox::renewal_failed(db, known.root_id, (reason, next_at), now).await?;
     }
     Ok(Subscription {
-        state: state.to_owned(),
         retries: known.retries + i32::from(counts),
         due_at,
-        ..known
+        ..moved(known, event)
     })
 }
 
@@ -631,9 +645,8 @@ pub async fn stop(db: &mut PgConnection, collection: &Collection) -> Result<(), 
         return Ok(());
     };
     let next = Subscription {
-        state: "PAST_DUE".to_owned(),
         due_at: None,
-        ..known
+        ..moved(known, Event::Stopped)
     };
     Ok(subscriptions::set(db, &next).await?)
 }

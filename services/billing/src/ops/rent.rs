@@ -11,7 +11,7 @@ use super::collect;
 use super::spend::{self, Bill, Spending};
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
-use crate::domain::rental::month_start;
+use crate::domain::rental::{Access, Kind, month_start};
 use crate::error::Error;
 use crate::store::accounts::{self, Account};
 use crate::store::closings;
@@ -101,15 +101,24 @@ pub async fn go_on(
 /// Asks `plan` what the next month of a rental is, at the instant it begins.
 async fn next(ctx: &Ctx, catalogue: &Catalogue, rental: &Rental) -> Result<Next, Error> {
     let (id, at) = (AccountId::from_uuid(rental.root_id), rental.next_at);
-    if rental.kind == "ADD_ON" {
-        let said = ctx.entitlement(id, &rental.code, at).await?;
-        let value = said.entitlement.unwrap_or_default().value;
-        return Ok(match (value.as_str(), said.allowed) {
-            ("ADDON", true) => Next::Paid,
-            ("ADDON", false) => Next::Over,
-            _ => Next::Free,
-        });
+    match rental.kind {
+        Kind::AddOn => {
+            let said = ctx.entitlement(id, &rental.code, at).await?;
+            let value = said.entitlement.unwrap_or_default().value;
+            let access = Access::read(&value).ok_or(Error::Stored("entitlement of plan"))?;
+            Ok(match (access, said.allowed) {
+                (Access::AddOn, true) => Next::Paid,
+                (Access::AddOn, false) => Next::Over,
+                (Access::None | Access::Included, _) => Next::Free,
+            })
+        }
+        Kind::Number => next_of_number(ctx, catalogue, rental).await,
     }
+}
+
+/// What the next month of a phone number is, at the instant it begins.
+async fn next_of_number(ctx: &Ctx, catalogue: &Catalogue, rental: &Rental) -> Result<Next, Error> {
+    let (id, at) = (AccountId::from_uuid(rental.root_id), rental.next_at);
     let account = accounts::get(&mut ctx.db.acquire().await?, rental.root_id)
         .await?
         .ok_or(Error::Stored("account"))?;

@@ -54,7 +54,7 @@ pub async fn unbilled(
             period,
             due_at: run::due_at(period, family.zone, family.usage_grace),
             made: found.state.is_some(),
-            cancelled: found.state.as_deref() == Some("CANCELLED"),
+            cancelled: found.state == Some(run::State::Cancelled),
             noted: found.noted,
         });
     }

@@ -10,11 +10,12 @@ use super::dun;
 use super::rate::Rated;
 use super::spend::{self, Bill, Purse, Spending};
 use crate::clients::Catalogue;
+use crate::domain::invoice::State;
 use crate::domain::numbers;
 use crate::error::Error;
 use crate::store;
 use crate::store::dunnings;
-use crate::store::invoices::{Batch, Invoice, Line, OPEN, PAID};
+use crate::store::invoices::{Batch, Invoice, Line};
 use crate::store::ledger::{Entries, Entry, LedgerAccount};
 
 /// Attributes shared by all invoices of a run or of a closing.
@@ -103,7 +104,11 @@ impl<'a> Writing<'a> {
             currency: header.currency.code().to_owned(),
             total_minor: rated.total_minor,
             from_balance_minor,
-            state: if rated.invoiced { OPEN } else { PAID },
+            state: if rated.invoiced {
+                State::Open
+            } else {
+                State::Paid
+            },
             issued_at: header.issued_at,
             charged_minor: 0,
             credited_minor: 0,

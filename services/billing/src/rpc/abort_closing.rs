@@ -7,6 +7,7 @@ use values::AccountId;
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::closing::{Event, State, after};
 use crate::error::Error;
 use crate::store::closings::{self, Closing};
 use crate::store::{auto_recharges, ledger};
@@ -21,13 +22,15 @@ pub async fn handle(
     let account = convert::root_account(&mut unit.tx, id).await?;
     ledger::lock(&mut unit.tx, &[account.root_id]).await?;
     match closings::get(&mut unit.tx, account.root_id).await? {
-        Some(known) if known.state == "SETTLED" => return Err(Error::AccountClosed(id)),
+        Some(known) if after(known.state, Event::Aborted).is_none() => {
+            return Err(Error::AccountClosed(id));
+        }
         // A late call must not abort a closing prepared later.
         Some(known) if close_at < known.close_at => {}
         Some(_) | None => {
             let aborted = Closing {
                 root_id: account.root_id,
-                state: "ABORTED".to_owned(),
+                state: State::Aborted,
                 close_at,
                 currency: account.currency,
                 settlement_minor: 0,

@@ -6,6 +6,7 @@ use values::RunId;
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::run::{Event, Needed, after};
 use crate::error::Error;
 use crate::store::{closings, runs};
 
@@ -20,10 +21,10 @@ pub async fn handle(
     let run = runs::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;
-    if run.state != "AWAITING_APPROVAL" {
+    if after(run.state, Event::Approved).is_none() {
         return Err(Error::RunNotInState {
             run: id,
-            state: "waiting",
+            state: Needed::Waiting,
         });
     }
     runs::begin_settling(&mut unit.tx, run.run_id).await?;

@@ -6,6 +6,7 @@ use values::RunId;
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::run::{Event, Needed, after};
 use crate::error::Error;
 use crate::store::{numbers, parked, runs, shards};
 
@@ -19,10 +20,10 @@ pub async fn handle(
     let run = runs::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;
-    if matches!(run.state.as_str(), "COMPLETED" | "CANCELLED") {
+    if after(run.state, Event::Cancelled).is_none() {
         return Err(Error::RunNotInState {
             run: id,
-            state: "under way",
+            state: Needed::UnderWay,
         });
     }
     // From here on no chunk is written and no number reserved, so unused numbers stay unused.

@@ -10,6 +10,7 @@ use values::{AccountId, ChargeId, CollectionId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::collection::State;
 use crate::error::Error;
 use crate::ops::collect;
 use crate::store::collections;
@@ -28,9 +29,9 @@ pub async fn handle(
         .ok_or(Error::CollectionNotFound(collection))?;
     drop(db);
     // A declined collection is already what the caller asks for.
-    let charge = match (known.state.as_str(), known.charge_id) {
-        ("DECLINED", _) => None,
-        ("AWAITING_SETTLEMENT", Some(charge)) => {
+    let charge = match (known.state, known.charge_id) {
+        (State::Declined, _) => None,
+        (State::AwaitingSettlement, Some(charge)) => {
             let request = payments::CancelChargeRequest {
                 account_id: id.to_string(),
                 charge_id: ChargeId::from_uuid(charge).to_string(),
@@ -45,7 +46,16 @@ pub async fn handle(
                 })?,
             )
         }
-        _ => return Err(Error::PaymentUnderWay(id)),
+        (State::AwaitingSettlement, None)
+        | (
+            State::Created
+            | State::Pending
+            | State::Unknown
+            | State::Parked
+            | State::Succeeded
+            | State::Invoiced,
+            _,
+        ) => return Err(Error::PaymentUnderWay(id)),
     };
     let catalogue = ctx.catalogue(&known.catalogue_version).await?;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;

@@ -11,6 +11,7 @@ use values::{AccountId, CollectionId, InvoiceId, MethodId, Money, OrderId};
 use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
+use crate::domain::collection::{Event, LineKind, Purpose, State, after};
 use crate::error::Error;
 use crate::ops::collect::{self, WAIT_SECONDS};
 use crate::ops::dun;
@@ -19,8 +20,6 @@ use crate::store::{self, closings, ledger};
 
 /// The most lines of an order.
 const LINES_MAX: usize = 20;
-/// Kinds of credit that is granted and never sold, so that no order brings it (D40).
-const GRANTED: [&str; 2] = ["TRIAL", "PROMO"];
 
 pub async fn handle(
     ctx: Ctx,
@@ -32,7 +31,7 @@ pub async fn handle(
     let collection = written_down(&mut unit.tx, &call, &asked, &catalogue).await?;
     unit.commit_step().await?;
     // The collection is stored; if this call is interrupted, a retry or the job completes it.
-    if collection.state == "CREATED" {
+    if collection.state == State::Created {
         collect::ask(&ctx, collection.collection_id).await?;
     }
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
@@ -102,14 +101,10 @@ pub fn lines(sent: &[pb::CollectionLine]) -> Result<Vec<Line>, FieldError> {
             if amount.amount().is_err() {
                 return Err(field_error(path("amount.amount"), "a smaller amount"));
             }
-            let kind = wire::code(&path("kind"), &line.kind)?;
-            if GRANTED.contains(&kind) {
-                let expected =
-                    "CREDITS or another item that is sold: credit is granted with GrantCredit";
-                return Err(field_error(path("kind"), expected));
-            }
+            let kind = LineKind::sold(wire::code(&path("kind"), &line.kind)?);
+            let expected = "CREDITS or SUBSCRIPTION: other credit is granted with GrantCredit";
             Ok(Line {
-                kind: kind.to_owned(),
+                kind: kind.ok_or_else(|| field_error(path("kind"), expected))?,
                 plan_code: code("plan_code", &line.plan_code)?,
                 cycle_code: code("billing_cycle_code", &line.billing_cycle_code)?,
                 amount_minor: amount.minor(),
@@ -152,14 +147,17 @@ async fn fits(
     (root, now): (Uuid, DateTime<Utc>),
     lines: &[Line],
 ) -> Result<(), Error> {
-    let Some(index) = lines.iter().rposition(|line| line.kind == "CREDITS") else {
+    let Some(index) = lines
+        .iter()
+        .rposition(|line| line.kind == LineKind::Credits)
+    else {
         return Ok(());
     };
     let (_, currency) = ledger::overdraft(db, root)
         .await?
         .ok_or(Error::Stored("balance"))?;
     let per_minor = i128::from(store::currency(&currency)?.micros_per_minor());
-    let bought = lines.iter().filter(|line| line.kind == "CREDITS");
+    let bought = lines.iter().filter(|line| line.kind == LineKind::Credits);
     let bought: i128 = bought
         .map(|line| per_minor * i128::from(line.amount_minor))
         .sum();
@@ -174,14 +172,10 @@ async fn fits(
 
 /// The priced parts of lines, for comparing a repeated order. Explanations are left out because their wording may
 /// change between versions.
-fn priced(lines: &[Line]) -> Vec<(&str, &str, &str, i64)> {
+fn priced(lines: &[Line]) -> Vec<(LineKind, &str, &str, i64)> {
     let priced = lines.iter().map(|it| {
-        let codes = (
-            it.kind.as_str(),
-            it.plan_code.as_str(),
-            it.cycle_code.as_str(),
-        );
-        (codes.0, codes.1, codes.2, it.amount_minor)
+        let (plan, cycle) = (it.plan_code.as_str(), it.cycle_code.as_str());
+        (it.kind, plan, cycle, it.amount_minor)
     });
     priced.collect()
 }
@@ -215,12 +209,13 @@ async fn written_down(
         let same = known.root_id == account.root_id
             && paid == asked.invoice
             && (paid.is_some() || priced(&lines) == priced(&asked.lines));
-        if !same || (!known.is_decided() && known.method_id != method) {
+        if !same || (!known.state.is_decided() && known.method_id != method) {
             return Err(exists());
         }
         // An order whose money has arrived, in whatever amount, is not charged again.
         let arrived = known.failure_reason == collect::SETTLED_AMOUNT_DIFFERS;
-        if known.state != "DECLINED" || known.intent_id == intent || arrived {
+        let retried = after(known.state, Event::Retried);
+        if retried.is_none() || known.intent_id == intent || arrived {
             return Ok(known);
         }
         if closings::stands(db, known.root_id).await? {
@@ -234,9 +229,9 @@ async fn written_down(
     }
     let of = collect::Of {
         purpose: if asked.invoice.is_some() {
-            "INVOICE"
+            Purpose::Invoice
         } else {
-            "ORDER"
+            Purpose::Order
         },
         order: Some(asked.order.uuid()),
         invoice: asked.invoice.map(InvoiceId::uuid),

@@ -7,6 +7,8 @@ use values::{AccountId, CollectionId, MethodId, Money};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::collection::{Event, Purpose, after};
+use crate::domain::subscription::State;
 use crate::error::Error;
 use crate::ops::collect::{self, SETTLED_AMOUNT_DIFFERS, WAIT_SECONDS};
 use crate::store::{closings, collections, invoices, ledger, subscriptions};
@@ -52,7 +54,7 @@ async fn begun(
     ledger::lock(db, &[root]).await?;
     let known = collections::lock(db, id.uuid())
         .await?
-        .filter(|it| it.root_id == root && it.purpose == "RENEWAL")
+        .filter(|it| it.root_id == root && it.purpose == Purpose::Renewal)
         .ok_or(Error::CollectionNotFound(id))?;
     if known.intent_id == intent {
         return Ok(());
@@ -62,7 +64,7 @@ async fn begun(
     }
     // A renewal can be paid only while its plan is past due and in force.
     let due = subscriptions::lock_of(db, id.uuid()).await?;
-    let over = due.is_none_or(|it| it.state != "PAST_DUE");
+    let over = due.is_none_or(|it| it.state != State::PastDue);
     if over || known.failure_reason == SETTLED_AMOUNT_DIFFERS {
         return Err(Error::NothingDue(account));
     }
@@ -72,7 +74,8 @@ async fn begun(
         return Err(Error::NothingDue(account));
     }
     // An order for the cycle's open invoice may be paying it, too.
-    if known.state != "DECLINED" || collections::paying(db, id.uuid()).await?.is_some() {
+    let retried = after(known.state, Event::Retried);
+    if retried.is_none() || collections::paying(db, id.uuid()).await?.is_some() {
         return Err(Error::PaymentUnderWay(account));
     }
     if quoted.is_some_and(|it| it.minor() != known.total_minor) {

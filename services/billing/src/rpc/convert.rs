@@ -13,7 +13,11 @@ use values::{
 };
 
 use crate::domain::charge::Terms;
+use crate::domain::collection::{self, LineKind};
 use crate::domain::explanation::{Computed, in_words, rounding_name, total_amount};
+use crate::domain::invoice::State;
+use crate::domain::rental::Kind;
+use crate::domain::run;
 use crate::domain::wording::{self, Charged};
 use crate::error::Error;
 use crate::store::collections::{Collection, Tax};
@@ -75,13 +79,12 @@ pub async fn run(db: &mut PgConnection, run: &Run) -> Result<pb::BillingRun, Err
 }
 
 pub fn shown(run: &Run, progress: Progress) -> Result<pb::BillingRun, Error> {
-    let state = match run.state.as_str() {
-        "RUNNING" => pb::billing_run::State::Running,
-        "HALTED" => pb::billing_run::State::Halted,
-        "AWAITING_APPROVAL" => pb::billing_run::State::AwaitingApproval,
-        "COMPLETED" => pb::billing_run::State::Completed,
-        "CANCELLED" => pb::billing_run::State::Cancelled,
-        _ => return Err(Error::Stored("state of a run")),
+    let state = match run.state {
+        run::State::Running => pb::billing_run::State::Running,
+        run::State::Halted => pb::billing_run::State::Halted,
+        run::State::AwaitingApproval => pb::billing_run::State::AwaitingApproval,
+        run::State::Completed => pb::billing_run::State::Completed,
+        run::State::Cancelled => pb::billing_run::State::Cancelled,
     };
     Ok(pb::BillingRun {
         billing_run_id: RunId::from_uuid(run.run_id).to_string(),
@@ -116,11 +119,10 @@ pub fn invoice(from: &Invoice, series: &[Series]) -> Result<pb::Invoice, Error> 
         .find(|series| series.series_id == from.series_id)
         .ok_or(Error::Stored("series"))?;
     let state = match from.state {
-        1 => pb::invoice::State::Open,
-        2 => pb::invoice::State::Paid,
-        3 => pb::invoice::State::Void,
-        4 => pb::invoice::State::Uncollectible,
-        _ => return Err(Error::Stored("state of an invoice")),
+        State::Open => pb::invoice::State::Open,
+        State::Paid => pb::invoice::State::Paid,
+        State::Void => pb::invoice::State::Void,
+        State::Uncollectible => pb::invoice::State::Uncollectible,
     };
     let money = |minor| Some(pb_money(Money::from_minor(minor, currency)));
     Ok(pb::Invoice {
@@ -192,7 +194,7 @@ async fn purchase(
         let start_on = line.start_on.unwrap_or(from.period_start);
         let end_on = line.end_on.unwrap_or(from.period_end);
         let charged = Charged {
-            kind: &line.kind,
+            kind: line.kind,
             family: &line.family_code,
             plan: &line.plan_code,
             cycle: &line.cycle_code,
@@ -212,7 +214,7 @@ async fn purchase(
                 "" => format!("1 × {amount} = {amount}"),
                 formula => format!("{formula} = {amount}"),
             },
-            kind_code: line.kind.clone(),
+            kind_code: line.kind.as_str().to_owned(),
             billing_cycle_code: line.cycle_code.clone(),
             ..pb::InvoiceLine::default()
         }
@@ -234,20 +236,26 @@ pub fn tax_line(from: &Tax, currency: Currency) -> pb::TaxLine {
 
 /// Converts a collection with its taxes.
 pub async fn collection(db: &mut PgConnection, from: &Collection) -> Result<pb::Collection, Error> {
-    use pb::collection::State;
     let currency = store::currency(&from.currency)?;
     let taxes = store::collections::taxes(db, from.collection_id).await?;
-    let state = match from.state.as_str() {
-        "CREATED" | "PENDING" => State::Pending,
-        "AWAITING_SETTLEMENT" => State::AwaitingSettlement,
-        "UNKNOWN" => State::Unknown,
-        "PARKED" => State::Parked,
-        "SUCCEEDED" => State::Succeeded,
-        "DECLINED" => State::Declined,
-        "INVOICED" => State::Invoiced,
-        _ => return Err(Error::Stored("state of a collection")),
+    let state = match from.state {
+        collection::State::Created | collection::State::Pending => pb::collection::State::Pending,
+        collection::State::AwaitingSettlement => pb::collection::State::AwaitingSettlement,
+        collection::State::Unknown => pb::collection::State::Unknown,
+        collection::State::Parked => pb::collection::State::Parked,
+        collection::State::Succeeded => pb::collection::State::Succeeded,
+        collection::State::Declined => pb::collection::State::Declined,
+        collection::State::Invoiced => pb::collection::State::Invoiced,
     };
-    let made = matches!(state, State::Succeeded | State::Invoiced).then_some(from.collection_id);
+    let made = match from.state {
+        collection::State::Succeeded | collection::State::Invoiced => Some(from.collection_id),
+        collection::State::Created
+        | collection::State::Pending
+        | collection::State::AwaitingSettlement
+        | collection::State::Unknown
+        | collection::State::Parked
+        | collection::State::Declined => None,
+    };
     let invoice_id = from.invoice_id.or(made);
     Ok(pb::Collection {
         collection_id: CollectionId::from_uuid(from.collection_id).to_string(),
@@ -294,7 +302,7 @@ pub fn line(
     };
     let days = |days: i64| i32::try_from(days).unwrap_or(0);
     let charged = Charged {
-        kind: "SUBSCRIPTION",
+        kind: LineKind::Subscription,
         family,
         plan: &terms.plan_code,
         cycle: "",
@@ -322,7 +330,7 @@ pub fn line(
         rounding: rounding_name(terms.rounding).to_owned(),
         amount: Some(amount.clone()),
         explanation: in_words(&computed),
-        kind_code: "SUBSCRIPTION".to_owned(),
+        kind_code: LineKind::Subscription.as_str().to_owned(),
         billing_cycle_code: String::new(),
         hsn_sac_code: String::new(),
         description: wording::line(&charged),
@@ -368,9 +376,9 @@ pub fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
 }
 
 pub fn rental(from: &Rental) -> Result<pb::Rental, Error> {
-    let kind = match from.kind.as_str() {
-        "ADD_ON" => pb::rental::Kind::AddOn,
-        _ => pb::rental::Kind::Number,
+    let kind = match from.kind {
+        Kind::AddOn => pb::rental::Kind::AddOn,
+        Kind::Number => pb::rental::Kind::Number,
     };
     let price = Amount::from_micros(from.monthly_micros, store::currency(&from.currency)?);
     Ok(pb::Rental {

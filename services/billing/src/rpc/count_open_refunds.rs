@@ -7,7 +7,8 @@ use values::{AccountId, RefundId};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{closings, refunds};
+use crate::store::closings::{self, Closing};
+use crate::store::refunds;
 
 pub async fn handle(
     ctx: &Ctx,
@@ -18,7 +19,7 @@ pub async fn handle(
     let root = convert::root_account(&mut db, id).await?.root_id;
     let open = refunds::open_of(&mut db, root).await?.len();
     let closing = closings::get(&mut db, root).await?;
-    let of_closing = match closing.filter(|it| it.state == "SETTLED") {
+    let of_closing = match closing.filter(Closing::is_settled) {
         Some(closing) => refunds::of_intent(&mut db, closing.intent_id).await?,
         None => Vec::new(),
     };

@@ -11,12 +11,14 @@ use super::list_credit_notes::shown;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::credit::{Split, creditable, split};
+use crate::domain::invoice::{Event, State, after};
 use crate::domain::lots::LotKind;
+use crate::domain::refund;
 use crate::error::Error;
 use crate::ops::credit::{self, Credit, LotTerms};
 use crate::ops::{collect, end_invoice, renewal, settle};
 use crate::store::credit_notes::{self, CreditNote};
-use crate::store::invoices::{self, Invoice, OPEN, PAID};
+use crate::store::invoices::{self, Invoice};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount};
 use crate::store::refunds::{self, Refund};
 use crate::store::{self, accounts, collections, numbers};
@@ -38,7 +40,7 @@ pub async fn handle(
     unit.about(invoice.root_id);
     unit.concerns::<Error>(invoice.root_id).await?;
     let db = &mut *unit.tx;
-    if invoice.state != OPEN && invoice.state != PAID {
+    if !matches!(invoice.state, State::Open | State::Paid) {
         return Err(Error::InvoiceNotOpen(id));
     }
     renewal::not_ending(db, &invoice).await?;
@@ -61,9 +63,14 @@ pub async fn handle(
         refunded(db, &call, &invoice, parts, &catalogue).await?;
     }
     post(db, &call, &invoice, parts, &catalogue).await?;
-    let state = if due <= amount.minor() { PAID } else { OPEN };
+    let event = if due <= amount.minor() {
+        Event::Settled
+    } else {
+        Event::Reduced
+    };
+    let state = after(invoice.state, event).ok_or(Error::Stored("invoice"))?;
     invoices::credit(db, invoice.invoice_id, amount.minor(), state).await?;
-    if state == PAID {
+    if state == State::Paid {
         renewal::paid(db, invoice.invoice_id).await?;
     }
     let account = accounts::get(db, invoice.root_id)
@@ -134,7 +141,7 @@ async fn refunded(
         amount_minor,
         tax_minor: parts.tax_balance,
         fee_minor: 0,
-        state: "CREATED".to_owned(),
+        state: refund::State::Created,
         attempt_number: 1,
         refusals: 0,
         manual: false,

@@ -10,8 +10,9 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::ops::seal;
 use crate::personal::PLACES;
+use crate::store::closings::{self, Closing};
 use crate::store::retained::{self, Kept};
-use crate::store::{accounts, closings, ledger, recipients, refunds, usage};
+use crate::store::{accounts, ledger, recipients, refunds, usage};
 
 /// Usage events deleted per transaction.
 const BATCH: i64 = 10_000;
@@ -28,7 +29,7 @@ pub async fn handle(
     let root = account.root_id;
     let whole = root == account.account_id;
     let closing = closings::get(&mut db, root).await?;
-    let settled = closing.filter(|it| it.state == "SETTLED");
+    let settled = closing.filter(Closing::is_settled);
     if whole && settled.is_none() {
         return Err(Error::AccountNotClosed(id));
     }

@@ -6,6 +6,7 @@ use values::{CollectionId, MethodId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::subscription::State;
 use crate::error::Error;
 use crate::store::{collections, subscriptions};
 
@@ -28,10 +29,9 @@ pub async fn handle(
         None => String::new(),
     };
     let paid_by = collections::paid_by(&mut db, (account.root_id, family)).await?;
-    let state = match it.state.as_str() {
-        "ACTIVE" => pb::subscription::State::Active,
-        "PAST_DUE" | "ENDING" => pb::subscription::State::PastDue,
-        _ => return Err(Error::Stored("state of a subscription")),
+    let state = match it.state {
+        State::Active => pb::subscription::State::Active,
+        State::PastDue | State::Ending => pb::subscription::State::PastDue,
     };
     Ok(pb::GetSubscriptionResponse {
         subscription: Some(pb::Subscription {

@@ -6,6 +6,7 @@ use values::RunId;
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::run::{Event, Needed, after};
 use crate::error::Error;
 use crate::store::runs;
 
@@ -18,13 +19,11 @@ pub async fn handle(
     let run = runs::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;
-    if run.state != "RUNNING" {
-        return Err(Error::RunNotInState {
-            run: id,
-            state: "running",
-        });
-    }
-    runs::set_state(&mut unit.tx, run.run_id, "HALTED", None).await?;
+    let state = after(run.state, Event::Halted).ok_or(Error::RunNotInState {
+        run: id,
+        state: Needed::Running,
+    })?;
+    runs::set_state(&mut unit.tx, run.run_id, state, None).await?;
     let run = runs::get(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::RunNotFound(id))?;

@@ -7,6 +7,7 @@ use values::{AccountId, RunId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::invoice::State;
 use crate::domain::numbers::{counted, invoice_id};
 use crate::error::Error;
 use crate::store::invoices::{self, Invoice};
@@ -77,6 +78,6 @@ async fn numbered(
         it.number == place
             && root.is_none_or(|root| it.root_id == root)
             && run.is_none_or(|run| it.run_id == Some(run))
-            && (!open || it.state == invoices::OPEN)
+            && (!open || it.state == State::Open)
     }))
 }

@@ -7,6 +7,7 @@ use values::{AccountId, Amount, Money};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::closing::State;
 use crate::error::Error;
 use crate::ops::closing;
 use crate::store::closings::{self, Closing};
@@ -35,13 +36,12 @@ pub async fn handle(
     let known = closings::get(&mut unit.tx, account.root_id).await?;
     // A late call must not restart a closing that was aborted or prepared again since.
     if let Some(known) = &known {
-        let aborted = known.state == "ABORTED" && close_at == known.close_at;
+        let aborted = known.state == State::Aborted && close_at == known.close_at;
         if close_at < known.close_at || aborted {
             return Err(Error::NotClosing(id));
         }
     }
-    let standing = known
-        .filter(|it| it.state == "SETTLED" || it.state == "PREPARED" && it.close_at == close_at);
+    let standing = known.filter(|it| stands(it, close_at));
     let prepared = if let Some(known) = standing {
         known
     } else if stood {
@@ -60,7 +60,7 @@ pub async fn handle(
         unit.tx.rollback_to_savepoint().await?;
         let prepared = Closing {
             root_id: account.root_id,
-            state: "PREPARED".to_owned(),
+            state: State::Prepared,
             close_at,
             currency: account.currency.clone(),
             settlement_minor: figures.settlement_minor,
@@ -93,7 +93,7 @@ pub async fn handle(
 
 /// Whether a closing is settled, or prepared for `close_at`.
 fn stands(it: &Closing, close_at: DateTime<Utc>) -> bool {
-    it.state == "SETTLED" || it.state == "PREPARED" && it.close_at == close_at
+    it.is_settled() || it.is_prepared() && it.close_at == close_at
 }
 
 /// The day by which the refunds are paid out; empty without a refund.

@@ -10,10 +10,11 @@ use values::{AccountId, InvoiceId, Money};
 use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
+use crate::domain::invoice::State;
 use crate::error::Error;
 use crate::ops::{collect, dun, end_invoice, renewal};
 use crate::store::invoice_payments::{self, InvoicePayment};
-use crate::store::invoices::{self, Invoice, OPEN};
+use crate::store::invoices::{self, Invoice};
 use crate::store::ledger::Entries;
 use crate::store::{accounts, collections};
 
@@ -86,7 +87,7 @@ async fn record(
     payment: &InvoicePayment,
 ) -> Result<(), Error> {
     let id = InvoiceId::from_uuid(invoice.invoice_id);
-    if invoice.state != OPEN {
+    if invoice.state != State::Open {
         return Err(Error::InvoiceNotOpen(id));
     }
     // The charge under way could pay the invoice a second time.

@@ -10,6 +10,7 @@ use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
 use crate::domain::numbers::invoice_id;
+use crate::domain::run::{Needed, Phase, State};
 use crate::error::Error;
 use crate::ops::rate::{self, Ratings, Terms};
 use crate::ops::segments::{Pools, Selection};
@@ -89,7 +90,7 @@ pub async fn handle(
     let mut invoice = None;
     let rated = ready.ratings.rated.first();
     let set_aside = parked.series_id.zip(parked.number);
-    if let Some(rated) = rated.filter(|_| run.phase == "SETTLE") {
+    if let Some(rated) = rated.filter(|_| run.phase == Phase::Settle) {
         // Every script locks the balance before it takes a number; any other order could deadlock.
         ledger::lock(&mut unit.tx, &[rated.payer]).await?;
         // A number reserved by the run belongs to the fiscal year of the run's date.
@@ -140,10 +141,10 @@ async fn releasable(unit: &mut Unit, ready: &Ready) -> Result<Parked, Error> {
     let id = RunId::from_uuid(run.run_id);
     // While the run is under way, its workers rate the account themselves and may or may not have reached it.
     let now = runs::lock(&mut unit.tx, run.run_id).await?;
-    if now.is_none_or(|run| run.state != "COMPLETED") {
+    if now.is_none_or(|run| run.state != State::Completed) {
         return Err(Error::RunNotInState {
             run: id,
-            state: "completed",
+            state: Needed::Completed,
         });
     }
     let parked = parked::lock(&mut unit.tx, run.run_id, account.uuid())

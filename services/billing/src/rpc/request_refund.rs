@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::ops::give_back::{self, Asked};
 use crate::ops::{collect, credit, recharge};
 use crate::store::accounts::Account;
+use crate::store::closings::{self, Closing};
 use crate::store::refunds::{self, Refund};
-use crate::store::{self, closings, ledger};
+use crate::store::{self, ledger};
 
 pub async fn handle(
     ctx: Ctx,
@@ -118,8 +119,8 @@ async fn taken(
     let id = AccountId::from_uuid(account.root_id);
     // Credit that returns to an account after its closing was settled can still be refunded.
     let closing = closings::get(db, account.root_id).await?;
-    let closed = closing.as_ref().is_some_and(|it| it.state == "SETTLED");
-    if closing.is_some_and(|it| it.state == "PREPARED") {
+    let closed = closing.as_ref().is_some_and(Closing::is_settled);
+    if closing.is_some_and(|it| it.is_prepared()) {
         return Err(Error::AccountClosed(id));
     }
     let profile = collect::profile(catalogue, account)?;

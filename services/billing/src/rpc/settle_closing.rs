@@ -7,6 +7,7 @@ use values::{AccountId, Amount, InvoiceId, Money, RefundId};
 use super::convert;
 use super::prepare_closing::due;
 use crate::ctx::Ctx;
+use crate::domain::closing::{Event, after};
 use crate::error::Error;
 use crate::ops::{closing, give_back};
 use crate::store::accounts::Account;
@@ -56,12 +57,11 @@ async fn settled(
 ) -> Result<Closing, Error> {
     let id = AccountId::from_uuid(account.root_id);
     let known = closings::get(&mut ctx.db.acquire().await?, account.root_id).await?;
-    let known = known
-        .filter(|it| it.state != "ABORTED")
-        .ok_or(Error::NotClosing(id))?;
-    if known.state == "SETTLED" {
+    let known = known.ok_or(Error::NotClosing(id))?;
+    if known.is_settled() {
         return Ok(known);
     }
+    after(known.state, Event::Settled).ok_or(Error::NotClosing(id))?;
     let catalogue = ctx.active_catalogue().await?;
     let months = closing::months(ctx, &catalogue, account, known.close_at).await?;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
@@ -70,16 +70,16 @@ async fn settled(
     ledger::lock(&mut unit.tx, &[account.root_id]).await?;
     let known = closings::get(&mut unit.tx, account.root_id)
         .await?
-        .filter(|it| it.state != "ABORTED")
         .ok_or(Error::NotClosing(id))?;
-    if known.state == "SETTLED" {
+    if known.is_settled() {
         return Ok(known);
     }
+    let state = after(known.state, Event::Settled).ok_or(Error::NotClosing(id))?;
     let of = (account, &months[..]);
     let intent = (known.intent_id, known.close_at);
     let figures = closing::settle(&mut unit.tx, &catalogue, of, intent, call.now).await?;
     let done = Closing {
-        state: "SETTLED".to_owned(),
+        state,
         settlement_minor: figures.settlement_minor,
         refund_minor: figures.refund_minor,
         forfeited_micros: figures.forfeited_micros,

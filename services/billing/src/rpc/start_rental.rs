@@ -9,7 +9,7 @@ use values::{AccountId, RentalId};
 use super::convert;
 use crate::clients::Catalogue;
 use crate::ctx::Ctx;
-use crate::domain::rental::month_start;
+use crate::domain::rental::{Kind, month_start};
 use crate::error::Error;
 use crate::ops::{collect, rent};
 use crate::store::rentals::{self, Rental};
@@ -26,8 +26,8 @@ pub async fn handle(
     let sent = sent.ok_or_else(|| field_error("rental", "a rental"))?;
     let rental: RentalId = wire::id("rental.rental_id", &sent.rental_id)?;
     let kind = match sent.kind() {
-        pb::rental::Kind::Number => "NUMBER",
-        pb::rental::Kind::AddOn => "ADD_ON",
+        pb::rental::Kind::Number => Kind::Number,
+        pb::rental::Kind::AddOn => Kind::AddOn,
         pb::rental::Kind::Unspecified => {
             return Err(field_error("rental.kind", "KIND_NUMBER or KIND_ADD_ON").into());
         }
@@ -63,7 +63,7 @@ pub async fn handle(
             let begun = Rental {
                 root_id: root,
                 rental_id: rental.uuid(),
-                kind: kind.to_owned(),
+                kind,
                 code: code.to_owned(),
                 currency: account.currency.clone(),
                 monthly_micros: price.micros(),

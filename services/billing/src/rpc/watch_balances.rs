@@ -9,8 +9,10 @@ use values::Amount;
 
 use super::{Streamed, convert};
 use crate::ctx::Ctx;
+use crate::domain::account_event::Kind;
 use crate::error::Error;
-use crate::store::{self, invoices, numbers, outbox};
+use crate::store::outbox::{self, Told};
+use crate::store::{self, invoices, numbers};
 
 /// The most changes read in one query.
 const BATCH: i64 = 500;
@@ -51,44 +53,62 @@ async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalances
     found
         .into_iter()
         .map(|it| {
-            let currency = store::currency(&it.currency)?;
-            let crossed = it.kind == "BALANCE_CROSSED";
-            let renewal = it.kind == "RENEWAL_FAILED";
-            let open = it
-                .invoice_id
-                .and_then(|id| open.get(&id))
-                .map(|invoice| pb::OpenInvoice {
+            let position = it.position;
+            let invoice = it.invoice_id.and_then(|id| open.get(&id));
+            let change = pb::WatchBalancesResponse {
+                resume_token: place.token(position),
+                position,
+                ..change(it, invoice)?
+            };
+            Ok((position, change))
+        })
+        .collect()
+}
+
+/// Converts an event without its position. `invoice` is the open invoice that it is about, if any.
+fn change(it: Told, invoice: Option<&pb::Invoice>) -> Result<pb::WatchBalancesResponse, Error> {
+    let change = pb::WatchBalancesResponse {
+        account_id: convert::account_id(it.root_id),
+        ..pb::WatchBalancesResponse::default()
+    };
+    Ok(match it.kind {
+        Kind::BalanceCrossed => {
+            let balance = Amount::from_micros(it.balance_micros, store::currency(&it.currency)?);
+            pb::WatchBalancesResponse {
+                balance: Some(pb_amount(balance)),
+                threshold_code: it.threshold_code,
+                below: it.fell,
+                ..change
+            }
+        }
+        Kind::RenewalFailed => pb::WatchBalancesResponse {
+            failed_renewal: Some(pb::FailedRenewal {
+                failure_reason: it.reason,
+                next_attempt_time: it.next_at.map(timestamp),
+            }),
+            ..change
+        },
+        Kind::OpenInvoice => {
+            let invoice = invoice.ok_or(Error::Stored("event of an open invoice"))?;
+            pb::WatchBalancesResponse {
+                open_invoice: Some(pb::OpenInvoice {
                     invoice_id: invoice.invoice_id.clone(),
                     number: invoice.number.clone(),
                     amount_due: invoice.amount_due.clone(),
                     due_date: invoice.due_date.clone(),
                     overdue: it.fell,
-                    failure_reason: it.reason.clone(),
-                });
-            let recharge = it.kind == "AUTO_RECHARGE_DISABLED";
-            let paused = it.kind == "AUTO_RECHARGE_PAUSED";
-            let balance = Amount::from_micros(it.balance_micros, currency);
-            let change = pb::WatchBalancesResponse {
-                account_id: convert::account_id(it.root_id),
-                balance: crossed.then(|| pb_amount(balance)),
-                threshold_code: it.threshold_code,
-                below: crossed && it.fell,
-                open_invoice: open,
-                recharge_disable_reason: if recharge {
-                    it.reason.clone()
-                } else {
-                    String::new()
-                },
-                recharge_pause_end_time: it.next_at.filter(|_| paused).map(timestamp),
-                failed_renewal: renewal.then(|| pb::FailedRenewal {
                     failure_reason: it.reason,
-                    next_attempt_time: it.next_at.map(timestamp),
                 }),
-                resume_token: place.token(it.position),
-                position: it.position,
-                caught_up: false,
-            };
-            Ok((it.position, change))
-        })
-        .collect()
+                ..change
+            }
+        }
+        Kind::AutoRechargeDisabled => pb::WatchBalancesResponse {
+            recharge_disable_reason: it.reason,
+            ..change
+        },
+        Kind::AutoRechargePaused => pb::WatchBalancesResponse {
+            recharge_pause_end_time: it.next_at.map(timestamp),
+            ..change
+        },
+    })
 }

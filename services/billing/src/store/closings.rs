@@ -4,6 +4,10 @@ use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use crate::domain::closing::State;
+
+chassis::stored_as_text!(State, "billing.closings.state");
+
 /// Key of the advisory lock between creation of billing runs and closing of accounts.
 const RUNS: i64 = 0x636c_6f73;
 
@@ -12,8 +16,8 @@ const RUNS: i64 = 0x636c_6f73;
 pub struct Closing {
     /// The root account.
     pub root_id: Uuid,
-    /// PREPARED, SETTLED or ABORTED.
-    pub state: String,
+    /// Its state.
+    pub state: State,
     /// The instant of closing.
     pub close_at: DateTime<Utc>,
     /// The currency.
@@ -36,6 +40,18 @@ pub struct Closing {
     pub prepared_at: DateTime<Utc>,
     /// When it was settled.
     pub settled_at: Option<DateTime<Utc>>,
+}
+
+impl Closing {
+    /// Whether it is settled: the account is closed.
+    pub fn is_settled(&self) -> bool {
+        self.state == State::Settled
+    }
+
+    /// Whether it is prepared and not settled.
+    pub fn is_prepared(&self) -> bool {
+        self.state == State::Prepared
+    }
 }
 
 /// The closing of a root account.
@@ -85,7 +101,7 @@ pub async fn set(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
         SET state = $2, close_at = $3, settlement_minor = $5, refund_minor = $6, forfeited_micros = $7, due_on = $8,
             intent_id = $9, invoice_id = $10, catalogue_version = $11, prepared_at = $12, settled_at = $13",
         it.root_id,
-        it.state,
+        it.state.as_str(),
         it.close_at,
         it.currency,
         it.settlement_minor,

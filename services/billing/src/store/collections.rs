@@ -4,6 +4,12 @@ use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use crate::domain::collection::{LineKind, Purpose, State};
+
+chassis::stored_as_text!(Purpose, "billing.collections.purpose");
+chassis::stored_as_text!(State, "billing.collections.state");
+chassis::stored_as_text!(LineKind, "billing.collection_lines.kind");
+
 /// A collection: an amount requested from an account, or invoiced to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collection {
@@ -15,10 +21,10 @@ pub struct Collection {
     pub order_id: Option<Uuid>,
     /// The open invoice it pays; `None` if it issues one.
     pub invoice_id: Option<Uuid>,
-    /// ORDER, RECHARGE, RENEWAL, INVOICE or USAGE.
-    pub purpose: String,
-    /// CREATED, PENDING, `AWAITING_SETTLEMENT`, UNKNOWN, PARKED, SUCCEEDED, DECLINED or INVOICED.
-    pub state: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The state of its current attempt.
+    pub state: State,
     /// The currency.
     pub currency: String,
     /// Total in minor units, tax included.
@@ -47,25 +53,20 @@ impl Collection {
     /// Whether the charge is on-session: the customer ordered it, or pays a renewal or an invoice with a method of
     /// their choice.
     pub fn is_attended(&self) -> bool {
-        match self.purpose.as_str() {
-            "ORDER" => true,
-            "RENEWAL" => self.method_id.is_some(),
-            "INVOICE" => self.order_id.is_some(),
-            _ => false,
+        match self.purpose {
+            Purpose::Order => true,
+            Purpose::Renewal => self.method_id.is_some(),
+            Purpose::Invoice => self.order_id.is_some(),
+            Purpose::Recharge | Purpose::Usage => false,
         }
-    }
-
-    /// Whether its outcome is final for this attempt: paid, declined or invoiced.
-    pub fn is_decided(&self) -> bool {
-        matches!(self.state.as_str(), "SUCCEEDED" | "DECLINED" | "INVOICED")
     }
 }
 
 /// One line of a collection, net of tax.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Kind: CREDITS, SUBSCRIPTION, USAGE or INVOICE.
-    pub kind: String,
+    /// What it pays for.
+    pub kind: LineKind,
     /// The plan; empty if none.
     pub plan_code: String,
     /// The billing cycle; empty if none.
@@ -82,6 +83,23 @@ pub struct Line {
     pub start_on: Option<NaiveDate>,
     /// Day after its period; `None` until it is posted, or for a whole cycle.
     pub end_on: Option<NaiveDate>,
+}
+
+impl Line {
+    /// A line of a kind for an amount in minor units, of no plan and without a period.
+    pub const fn plain(kind: LineKind, amount_minor: i64) -> Self {
+        Self {
+            kind,
+            plan_code: String::new(),
+            cycle_code: String::new(),
+            amount_minor,
+            formula: String::new(),
+            family_code: String::new(),
+            cycle_months: 0,
+            start_on: None,
+            end_on: None,
+        }
+    }
 }
 
 /// One tax of a collection or an invoice.
@@ -112,7 +130,7 @@ pub async fn insert(
         collection.root_id,
         collection.collection_id,
         collection.order_id,
-        collection.state,
+        collection.state.as_str(),
         collection.currency,
         collection.total_minor,
         collection.method_id,
@@ -121,7 +139,7 @@ pub async fn insert(
         collection.catalogue_version,
         collection.created_at,
         wait_seconds,
-        collection.purpose,
+        collection.purpose.as_str(),
         collection.invoice_id
     )
     .execute(&mut *db)
@@ -134,7 +152,7 @@ pub async fn insert(
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             collection.collection_id,
             number,
-            line.kind,
+            line.kind.as_str(),
             line.plan_code,
             line.cycle_code,
             line.amount_minor,
@@ -307,7 +325,7 @@ pub async fn taxes(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Tax>> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome<'a> {
     /// The state.
-    pub state: &'a str,
+    pub state: State,
     /// The charge.
     pub charge_id: Option<Uuid>,
     /// Failure reason; empty unless declined.
@@ -353,7 +371,7 @@ pub async fn set_outcome(
         SET state = $2, charge_id = $3, failure_reason = $4, action_url = $5, updated_at = $6
         WHERE collection_id = $1",
         id,
-        outcome.state,
+        outcome.state.as_str(),
         outcome.charge_id,
         outcome.failure_reason,
         outcome.action_url,
@@ -492,8 +510,8 @@ pub struct Compared {
     pub collection_id: Uuid,
     /// The root account.
     pub root_id: Uuid,
-    /// Its state.
-    pub state: String,
+    /// The state of its current attempt.
+    pub state: State,
     /// Failure reason; empty unless declined.
     pub failure_reason: String,
     /// Number of the current attempt, from 1.

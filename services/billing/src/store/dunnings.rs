@@ -6,6 +6,10 @@ use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use crate::domain::dunning::State;
+
+chassis::stored_as_text!(State, "billing.dunnings.state");
+
 /// The dunning of an open invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dunning {
@@ -15,8 +19,8 @@ pub struct Dunning {
     pub root_id: Uuid,
     /// The due date, on which it is charged.
     pub due_on: NaiveDate,
-    /// ISSUED, TOLD or OVERDUE.
-    pub state: String,
+    /// How far it has come.
+    pub state: State,
     /// Number of failed attempts since the due date.
     pub retries: i32,
     /// When a job processes it next; `None` while a payment is under way or if nothing is left to do.
@@ -114,7 +118,7 @@ pub async fn set(db: &mut PgConnection, it: &Dunning) -> sqlx::Result<()> {
         "-- billing.dunnings.set
         UPDATE billing.dunnings SET state = $2, retries = $3, next_at = $4 WHERE invoice_id = $1",
         it.invoice_id,
-        it.state,
+        it.state.as_str(),
         it.retries,
         it.next_at
     )

@@ -6,11 +6,9 @@ use uuid::Uuid;
 
 use super::collections::Tax;
 use super::copy::Rows;
+use crate::domain::invoice::State;
 
-/// The state of an invoice with an amount still to be paid.
-pub const OPEN: i16 = 1;
-/// The state of an invoice with nothing left to pay.
-pub const PAID: i16 = 2;
+chassis::stored_as_number!(State, "billing.invoices.state");
 
 /// An invoice as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +35,8 @@ pub struct Invoice {
     pub total_minor: i64,
     /// Amount paid from the balance, in minor units.
     pub from_balance_minor: i64,
-    /// 1 OPEN, 2 PAID, 3 VOID, 4 UNCOLLECTIBLE.
-    pub state: i16,
+    /// Its state.
+    pub state: State,
     /// Time of issue.
     pub issued_at: DateTime<Utc>,
     /// Amount paid by charges or by money received outside the platform, in minor units.
@@ -54,7 +52,7 @@ impl Invoice {
     pub const fn due_minor(&self) -> i64 {
         let paid = self.from_balance_minor + self.charged_minor;
         let left = self.total_minor - paid - self.credited_minor;
-        if self.state == OPEN && 0 < left {
+        if matches!(self.state, State::Open) && 0 < left {
             left
         } else {
             0
@@ -145,7 +143,7 @@ impl Batch {
         rows.text(&invoice.currency);
         rows.bigint(invoice.total_minor);
         rows.bigint(invoice.from_balance_minor);
-        rows.smallint(invoice.state);
+        rows.smallint(invoice.state.number());
         rows.timestamptz(invoice.issued_at);
     }
 
@@ -185,11 +183,11 @@ impl Batch {
 }
 
 /// Moves an open invoice to another state; `false` if it is not open.
-pub async fn end_open(db: &mut PgConnection, id: Uuid, state: i16) -> sqlx::Result<bool> {
+pub async fn end_open(db: &mut PgConnection, id: Uuid, state: State) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- billing.invoices.end_open\nUPDATE billing.invoices SET state = $2 WHERE invoice_id = $1 AND state = 1",
         id,
-        state
+        state.number()
     )
     .execute(db)
     .await?;
@@ -203,8 +201,8 @@ pub struct Ended {
     pub invoice_id: Uuid,
     /// Its root account.
     pub root_id: Uuid,
-    /// 3 VOID, 4 UNCOLLECTIBLE.
-    pub state: i16,
+    /// The state that it ended in.
+    pub state: State,
     /// The reason given; empty for a write-off.
     pub reason: String,
     /// Who ended it.
@@ -221,7 +219,7 @@ pub async fn insert_ended(db: &mut PgConnection, ended: &Ended) -> sqlx::Result<
         VALUES ($1, $2, $3, $4, $5, $6)",
         ended.invoice_id,
         ended.root_id,
-        ended.state,
+        ended.state.number(),
         ended.reason,
         ended.ended_by,
         ended.ended_at
@@ -276,7 +274,7 @@ pub async fn insert_purchase(db: &mut PgConnection, invoice: &Invoice) -> sqlx::
         invoice.currency,
         invoice.total_minor,
         invoice.from_balance_minor,
-        invoice.state,
+        invoice.state.number(),
         invoice.issued_at,
         invoice.charged_minor
     )
@@ -299,13 +297,13 @@ pub async fn taxes(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Vec<Tax>> {
 }
 
 /// Adds a payment to an invoice and sets its state. The account's balance is locked.
-pub async fn pay(db: &mut PgConnection, id: Uuid, minor: i64, state: i16) -> sqlx::Result<()> {
+pub async fn pay(db: &mut PgConnection, id: Uuid, minor: i64, state: State) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.invoices.pay
         UPDATE billing.invoices SET charged_minor = charged_minor + $2, state = $3 WHERE invoice_id = $1",
         id,
         minor,
-        state
+        state.number()
     )
     .execute(db)
     .await?;
@@ -317,14 +315,14 @@ pub async fn credit(
     db: &mut PgConnection,
     id: Uuid,
     credited_minor: i64,
-    state: i16,
+    state: State,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.invoices.credit
         UPDATE billing.invoices SET credited_minor = credited_minor + $2, state = $3 WHERE invoice_id = $1",
         id,
         credited_minor,
-        state
+        state.number()
     )
     .execute(db)
     .await?;
@@ -430,7 +428,7 @@ pub async fn list_of(
         (SELECT i.invoice_id AS "invoice_id!", i.series_id AS "series_id!", i.number AS "number!", i.root_id AS "root_id!",
                 i.family_code AS "family_code!", i.period_start AS "period_start!", i.period_end AS "period_end!", i.run_id,
                 i.currency AS "currency!", i.total_minor AS "total_minor!",
-                i.from_balance_minor AS "from_balance_minor!", i.state AS "state!", i.issued_at AS "issued_at!",
+                i.from_balance_minor AS "from_balance_minor!", i.state AS "state!: State", i.issued_at AS "issued_at!",
                 i.charged_minor AS "charged_minor!", i.credited_minor AS "credited_minor!",
                 (SELECT d.due_on FROM billing.dunnings d WHERE d.invoice_id = i.invoice_id) AS due_on
          FROM billing.runs r

@@ -73,7 +73,9 @@ fn kind(number: i16) -> sqlx::Result<LotKind> {
         1 => Ok(LotKind::Trial),
         2 => Ok(LotKind::Promo),
         3 => Ok(LotKind::Paid),
-        _ => Err(sqlx::Error::Decode("kind of lot".into())),
+        _ => Err(sqlx::Error::Decode(
+            format!("billing.lots.kind holds {number}").into(),
+        )),
     }
 }
 

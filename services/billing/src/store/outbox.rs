@@ -4,7 +4,10 @@ use chassis::{PgConnection, Place};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::account_event::Kind;
 use crate::domain::threshold::Crossing;
+
+chassis::stored_as_text!(Kind, "billing.outbox.kind");
 
 /// A batch of threshold crossings.
 #[derive(Debug, Default)]
@@ -160,8 +163,8 @@ pub struct Told {
     pub position: i64,
     /// The root account.
     pub root_id: Uuid,
-    /// `BALANCE_CROSSED`, `RENEWAL_FAILED`, `OPEN_INVOICE`, `AUTO_RECHARGE_DISABLED` or `AUTO_RECHARGE_PAUSED`.
-    pub kind: String,
+    /// What it is about.
+    pub kind: Kind,
     /// The balance after the crossing, in millionths; 0 for other events.
     pub balance_micros: i64,
     /// The currency of its ledger.

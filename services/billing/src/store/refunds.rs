@@ -4,6 +4,10 @@ use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use crate::domain::refund::State;
+
+chassis::stored_as_text!(State, "billing.refunds.state");
+
 /// A refund of credit to the payment that bought it, or of an invoice to its charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refund {
@@ -25,8 +29,8 @@ pub struct Refund {
     pub tax_minor: i64,
     /// Fee withheld, in minor units.
     pub fee_minor: i64,
-    /// CREATED, PROCESSING, RETRYING, `NEEDS_MANUAL`, SUCCEEDED or UNDONE.
-    pub state: String,
+    /// Its state.
+    pub state: State,
     /// Number of the current attempt, from 1.
     pub attempt_number: i32,
     /// How often `payments` has refused it.
@@ -58,7 +62,7 @@ pub async fn insert(db: &mut PgConnection, refund: &Refund) -> sqlx::Result<()> 
         refund.currency,
         refund.amount_minor,
         refund.fee_minor,
-        refund.state,
+        refund.state.as_str(),
         refund.due_on,
         refund.created_at,
         refund.tax_minor,
@@ -227,7 +231,7 @@ pub async fn set(
             refusals = $8, look_at = clock_timestamp() + interval '10 minutes'
         WHERE refund_id = $1",
         refund.refund_id,
-        refund.state,
+        refund.state.as_str(),
         refund.attempt_number,
         refund.manual,
         refund.payments_refund_id,

@@ -6,6 +6,10 @@ use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::rental::Kind;
+
+chassis::stored_as_text!(Kind, "billing.rentals.kind");
+
 /// A monthly rental.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rental {
@@ -13,8 +17,8 @@ pub struct Rental {
     pub root_id: Uuid,
     /// Its id.
     pub rental_id: Uuid,
-    /// NUMBER or `ADD_ON`.
-    pub kind: String,
+    /// What is rented.
+    pub kind: Kind,
     /// Code of the number or add-on.
     pub code: String,
     /// The currency.
@@ -47,7 +51,7 @@ pub async fn insert(db: &mut PgConnection, it: &Rental) -> sqlx::Result<bool> {
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         it.root_id,
         it.rental_id,
-        it.kind,
+        it.kind.as_str(),
         it.code,
         it.currency,
         it.monthly_micros,

@@ -4,6 +4,11 @@ use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use crate::domain::run::{Phase, State};
+
+chassis::stored_as_text!(Phase, "billing.runs.phase");
+chassis::stored_as_text!(State, "billing.runs.state");
+
 /// A billing run as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -17,10 +22,10 @@ pub struct Run {
     pub period_end: NaiveDate,
     /// Whether it only rates and settles nothing.
     pub dry_run: bool,
-    /// RATE or SETTLE.
-    pub phase: String,
-    /// RUNNING, HALTED, `AWAITING_APPROVAL`, COMPLETED or CANCELLED.
-    pub state: String,
+    /// What it does with the months that it rates.
+    pub phase: Phase,
+    /// Its state.
+    pub state: State,
     /// Number of shards.
     pub shard_count: i32,
     /// Number of payers to rate, counted at the start.
@@ -45,7 +50,7 @@ impl Run {
     /// Whether it has invoiced nobody, and invoices nobody until it is approved: until then a closing may bill the month
     /// of its account, and the run leaves that account out.
     pub fn only_rates(&self) -> bool {
-        self.phase == "RATE"
+        self.phase == Phase::Rate
     }
 }
 
@@ -78,8 +83,8 @@ pub async fn insert(db: &mut PgConnection, run: &Run) -> sqlx::Result<bool> {
         run.period_start,
         run.period_end,
         run.dry_run,
-        run.phase,
-        run.state,
+        run.phase.as_str(),
+        run.state.as_str(),
         run.shard_count,
         run.expected_count,
         run.currency,
@@ -202,7 +207,7 @@ pub async fn progress(db: &mut PgConnection, run: &Run) -> sqlx::Result<Progress
                (SELECT count(*) FROM billing.parked_accounts WHERE run_id = $1 AND released_at IS NULL) AS "parked!"
         FROM billing.run_chunks WHERE run_id = $1 AND phase = $2"#,
         run.run_id,
-        run.phase
+        run.phase.as_str()
     )
     .fetch_one(db)
     .await?;
@@ -220,13 +225,13 @@ pub async fn progress(db: &mut PgConnection, run: &Run) -> sqlx::Result<Progress
 pub async fn set_state(
     db: &mut PgConnection,
     id: Uuid,
-    state: &str,
+    state: State,
     completed_at: Option<DateTime<Utc>>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- billing.runs.set_state\nUPDATE billing.runs SET state = $2, completed_at = $3 WHERE run_id = $1",
         id,
-        state,
+        state.as_str(),
         completed_at
     )
     .execute(db)
@@ -307,7 +312,7 @@ pub struct Unbilled {
     /// Its first day.
     pub month: NaiveDate,
     /// The state of its newest real run; `None` if there is none.
-    pub state: Option<String>,
+    pub state: Option<State>,
     /// Whether it has been reported as overdue.
     pub noted: bool,
 }

@@ -3,6 +3,8 @@
 use chassis::PgConnection;
 use uuid::Uuid;
 
+use crate::domain::run::Phase;
+
 /// A shard leased by this worker. After the lease expires, any worker may take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leased {
@@ -153,8 +155,8 @@ pub async fn release(db: &mut PgConnection, held: &Leased) -> sqlx::Result<()> {
 pub struct Chunk {
     /// The run.
     pub run_id: Uuid,
-    /// RATE or SETTLE.
-    pub phase: String,
+    /// The phase of its run.
+    pub phase: Phase,
     /// The shard.
     pub shard: i32,
     /// The chunk.
@@ -181,7 +183,7 @@ pub async fn insert_chunk(db: &mut PgConnection, chunk: &Chunk) -> sqlx::Result<
                                         total_minor, last_id)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         chunk.run_id,
-        chunk.phase,
+        chunk.phase.as_str(),
         chunk.shard,
         chunk.chunk,
         chunk.worker,

@@ -6,6 +6,10 @@ use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::subscription::State;
+
+chassis::stored_as_text!(State, "billing.subscriptions.state");
+
 /// A plan paid in advance and the state of its renewal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -13,8 +17,8 @@ pub struct Subscription {
     pub root_id: Uuid,
     /// The family.
     pub family_code: String,
-    /// ACTIVE, `PAST_DUE` or ENDING.
-    pub state: String,
+    /// How its renewal stands.
+    pub state: State,
     /// Start of the cycle to be paid next or being paid.
     pub cycle_start_at: DateTime<Utc>,
     /// Start of the following cycle; `None` until the payment of this one is requested.
@@ -149,7 +153,7 @@ pub async fn set(db: &mut PgConnection, it: &Subscription) -> sqlx::Result<()> {
         SET state = $3, cycle_start_at = $4, next_start_at = $5, collection_id = $6, retries = $7, due_at = $8",
         it.root_id,
         it.family_code,
-        it.state,
+        it.state.as_str(),
         it.cycle_start_at,
         it.next_start_at,
         it.collection_id,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use values::{Currency, Rounding};
 
 use crate::domain::charge::{Charge, Terms, Tier};
+use crate::domain::explanation::rounding_name;
 
 /// The id of `terms`; stores them if they are new.
 pub async fn ensure(db: &mut PgConnection, family: &str, terms: &Terms) -> sqlx::Result<i32> {
@@ -29,7 +30,7 @@ pub async fn ensure(db: &mut PgConnection, family: &str, terms: &Terms) -> sqlx:
         minimum,
         maximum,
         tiers,
-        crate::domain::explanation::rounding_name(terms.rounding)
+        rounding_name(terms.rounding)
     )
     .execute(&mut *db)
     .await?;
@@ -61,7 +62,9 @@ pub async fn get_all(db: &mut PgConnection, ids: &[i32]) -> sqlx::Result<Vec<(i3
     )
     .fetch_all(db)
     .await?;
-    let corrupt = |what: &str| sqlx::Error::Decode(what.into());
+    let corrupt = |column: &str, found: &str| {
+        sqlx::Error::Decode(format!("billing.terms.{column} holds {found:?}").into())
+    };
     rows.into_iter()
         .map(|row| {
             let charge = match row.model.as_str() {
@@ -69,27 +72,34 @@ pub async fn get_all(db: &mut PgConnection, ids: &[i32]) -> sqlx::Result<Vec<(i3
                 "FLAT" => Charge::Flat {
                     minor: row.flat_minor,
                 },
-                _ => Charge::Percent {
-                    tiers: tiers(&row.tiers).ok_or_else(|| corrupt("tiers"))?,
+                "PERCENT_WITH_MINIMUM" => Charge::Percent {
+                    tiers: tiers(&row.tiers)
+                        .ok_or_else(|| corrupt("tiers", &row.tiers.to_string()))?,
                     minimum_minor: row.minimum_minor,
                     maximum_minor: row.maximum_minor,
                 },
+                unknown => return Err(corrupt("model", unknown)),
             };
             let terms = Terms {
                 plan_code: row.plan_code,
                 catalogue_version: row.catalogue_version,
                 rank: row.rank,
-                currency: Currency::from_str(&row.currency).map_err(|_| corrupt("currency"))?,
+                currency: Currency::from_str(&row.currency)
+                    .map_err(|_| corrupt("currency", &row.currency))?,
                 charge,
-                rounding: if row.rounding == "HALF_EVEN" {
-                    Rounding::HalfEven
-                } else {
-                    Rounding::HalfUp
-                },
+                rounding: rounding(&row.rounding)
+                    .ok_or_else(|| corrupt("rounding", &row.rounding))?,
             };
             Ok((row.terms_id, terms))
         })
         .collect()
+}
+
+/// The rounding with this name.
+fn rounding(name: &str) -> Option<Rounding> {
+    [Rounding::HalfUp, Rounding::HalfEven, Rounding::Down]
+        .into_iter()
+        .find(|it| rounding_name(*it) == name)
 }
 
 fn columns(charge: &Charge) -> (&'static str, i64, i64, Option<i64>, Value) {
