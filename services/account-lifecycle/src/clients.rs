@@ -21,7 +21,7 @@ use crate::domain::account::{Account, Stands};
 use crate::domain::billing_details::BillingDetails;
 use crate::domain::closing::Closing;
 use crate::domain::notice::Reader;
-use crate::domain::order::{Order, OrderRefused};
+use crate::domain::order::{Order, OrderKind, OrderRefused};
 use crate::error::Error;
 
 /// For how long the catalogue that was in force is taken to be still.
@@ -378,26 +378,32 @@ impl Ctx {
         let method = order
             .method_id
             .map(|id| MethodId::from_uuid(id).to_string());
-        if order.kind == "PAY_RENEWAL" {
-            let request = billing::CollectRenewalRequest {
-                account_id: AccountId::from_uuid(order.root_id).to_string(),
-                collection_id: order.item("collection").to_owned(),
-                payment_method_id: method.unwrap_or_default(),
-                amount: order.total(),
-                request_id: derived(order.order_id, "collect"),
-            };
-            let answer = ask!(self.billing, collect_renewal, request)?;
-            return answer.collection.ok_or_else(chassis::internal);
-        }
+        let lines = match order.kind {
+            OrderKind::PayRenewal => {
+                let request = billing::CollectRenewalRequest {
+                    account_id: AccountId::from_uuid(order.root_id).to_string(),
+                    collection_id: order.item("collection").to_owned(),
+                    payment_method_id: method.unwrap_or_default(),
+                    amount: order.total(),
+                    request_id: derived(order.order_id, "collect"),
+                };
+                let answer = ask!(self.billing, collect_renewal, request)?;
+                return answer.collection.ok_or_else(chassis::internal);
+            }
+            // The invoice has its lines already.
+            OrderKind::PayInvoice => Vec::new(),
+            OrderKind::PlanChange
+            | OrderKind::BuyCredits
+            | OrderKind::Upgrade
+            | OrderKind::BuyNumber
+            | OrderKind::AddOn
+            | OrderKind::RefundRequest => order.payable(),
+        };
         let request = billing::CollectOrderRequest {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
             order_id: OrderId::from_uuid(order.order_id).to_string(),
             payment_method_id: method.unwrap_or_default(),
-            lines: if order.kind == "PAY_INVOICE" {
-                Vec::new()
-            } else {
-                order.payable()
-            },
+            lines,
             amount: order.total(),
             invoice_id: order.item("invoice").to_owned(),
             request_id: derived(order.order_id, "collect"),

@@ -9,6 +9,7 @@ use values::AccountId;
 use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::order::{Effect, OrderKind};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
@@ -47,7 +48,7 @@ pub async fn handle(
                           "currency": fee.currency_code, "kind": "FEE", "estimated": true}));
     }
     let order = Order {
-        effect: "IMMEDIATE".to_owned(),
+        effect: Effect::Immediate,
         effective_at: Some(call.now),
         item: json!({"amount": asked.amount.as_ref().map(|it| it.amount.clone()).unwrap_or_default(),
                      "quoted": would.amount.map(|it| it.amount).unwrap_or_default()}),
@@ -55,7 +56,7 @@ pub async fn handle(
         ..quoted(
             call,
             &account,
-            ("REFUND_REQUEST", "Ask for refund"),
+            (OrderKind::RefundRequest, "Ask for refund"),
             lines.into(),
         )
     };

@@ -8,6 +8,7 @@ use values::AccountId;
 use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::order::{Effect, OrderKind};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
@@ -27,10 +28,15 @@ pub async fn handle(
     let words = format!("{code}: monthly, from the balance");
     let lines = vec![line(&words, "RENTAL", would.monthly_price.as_ref())];
     let order = Order {
-        effect: "IMMEDIATE".to_owned(),
+        effect: Effect::Immediate,
         effective_at: Some(call.now),
         item: json!({"code": code}),
-        ..quoted(call, &account, ("ADD_ON", "Buy add-on"), lines.into())
+        ..quoted(
+            call,
+            &account,
+            (OrderKind::AddOn, "Buy add-on"),
+            lines.into(),
+        )
     };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;

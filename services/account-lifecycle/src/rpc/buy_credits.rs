@@ -11,6 +11,7 @@ use values::{AccountId, MethodId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::order::{Effect, OrderKind, State};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{pay, permit};
@@ -58,7 +59,12 @@ pub async fn handle(
     .await?;
     let order = Order {
         method_id: method.map(MethodId::uuid),
-        ..quoted(call, &account, ("BUY_CREDITS", "Buy credits"), lines)
+        ..quoted(
+            call,
+            &account,
+            (OrderKind::BuyCredits, "Buy credits"),
+            lines,
+        )
     };
     pay::can_pay(ctx, &account, method, ("", ""), order.total()).await?;
     let mut unit = permit::step(ctx, call, &account).await?;
@@ -107,22 +113,22 @@ pub async fn priced(
 pub fn quoted(
     call: &Call<pb::CreateOrderRequest>,
     account: &Account,
-    (kind, label): (&str, &str),
+    (kind, label): (OrderKind, &str),
     lines: Value,
 ) -> Order {
     Order {
         root_id: account.root_id,
         account_id: account.account_id,
         order_id: Uuid::now_v7(),
-        kind: kind.to_owned(),
-        state: "QUOTED".to_owned(),
+        kind,
+        state: State::Quoted,
         by_operator: matches!(call.caller, Caller::Operator { .. }),
         actor: call.caller.to_string(),
         family_code: String::new(),
         from_plan_code: String::new(),
         to_plan_code: String::new(),
         billing_cycle_code: String::new(),
-        effect: "IMMEDIATE_ON_PAYMENT".to_owned(),
+        effect: Effect::ImmediateOnPayment,
         effective_at: None,
         billing_on: None,
         timeline_etag: String::new(),

@@ -11,6 +11,7 @@ use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::capability::Capability;
+use crate::domain::order::{Effect, OrderKind};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::authorize::{Asked, answer};
@@ -69,10 +70,15 @@ pub async fn handle(
         lines.push(line(&words, "RENTAL", Some(price)));
     }
     let order = Order {
-        effect: "IMMEDIATE".to_owned(),
+        effect: Effect::Immediate,
         effective_at: Some(call.now),
         item: json!({"code": code, "kind": kind, "country": country, "number": wanted}),
-        ..quoted(call, &account, ("BUY_NUMBER", "Buy number"), lines.into())
+        ..quoted(
+            call,
+            &account,
+            (OrderKind::BuyNumber, "Buy number"),
+            lines.into(),
+        )
     };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;

@@ -48,7 +48,7 @@ pub async fn handle(
     let order = orders::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::OrderNotFound(id))?;
-    let standing = order.standing()?.committed(call.now)?;
+    let standing = order.standing().committed(call.now)?;
     let held = orders::set_standing(&mut unit.tx, id.uuid(), standing, call.now).await;
     let order = held.map_err(|error| {
         // One plan at a time is changed, or paid for.
@@ -91,7 +91,7 @@ async fn answered(
             .await?
             .ok_or(Error::OrderNotFound(OrderId::from_uuid(order.order_id)))?,
     };
-    if stands.state == "EXPIRED" {
+    if stands.state == State::Expired {
         return Err(OrderRefused::Requote.into());
     }
     let answer = unit

@@ -16,6 +16,7 @@ use crate::domain::account::Mode;
 use crate::domain::closing;
 use crate::domain::kyc::KycState;
 use crate::domain::notice::{self, Reader};
+use crate::domain::order::{Effect, OrderKind, State};
 use crate::domain::whitelist::Listed;
 use crate::error::Error;
 use crate::store::accounts::Account;
@@ -234,27 +235,27 @@ pub fn member(from: &Member) -> pb::Member {
 
 /// An order as it is at `now`: a quote that was not committed in time has expired.
 pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
-    let state = match from.state.as_str() {
-        "QUOTED" | "CONFIRMED" if from.expires_at <= now => pb::order::State::Expired,
-        "QUOTED" => pb::order::State::Quoted,
-        "CONFIRMED" | "COMMITTING" => pb::order::State::Confirmed,
-        "AWAITING_PAYMENT" => pb::order::State::AwaitingPayment,
-        "AWAITING_SETTLEMENT" => pb::order::State::AwaitingSettlement,
-        "COMPLETED" => pb::order::State::Completed,
-        "FAILED" => pb::order::State::Failed,
-        "CANCELLED" => pb::order::State::Cancelled,
-        _ => pb::order::State::Expired,
+    let state = match from.standing().at(now) {
+        State::Quoted => pb::order::State::Quoted,
+        // A commit that has not requested the payment yet is shown as confirmed.
+        State::Confirmed | State::Committing => pb::order::State::Confirmed,
+        State::AwaitingPayment => pb::order::State::AwaitingPayment,
+        State::AwaitingSettlement => pb::order::State::AwaitingSettlement,
+        State::Completed => pb::order::State::Completed,
+        State::Failed => pb::order::State::Failed,
+        State::Expired => pb::order::State::Expired,
+        State::Cancelled => pb::order::State::Cancelled,
     };
-    let effect = match from.effect.as_str() {
-        "IMMEDIATE_ON_PAYMENT" => pb::order::Effect::ImmediateOnPayment,
-        "NEXT_CYCLE" => pb::order::Effect::NextCycle,
-        "NEXT_RENEWAL" => pb::order::Effect::NextRenewal,
-        _ => pb::order::Effect::Immediate,
+    let effect = match from.effect {
+        Effect::Immediate => pb::order::Effect::Immediate,
+        Effect::ImmediateOnPayment => pb::order::Effect::ImmediateOnPayment,
+        Effect::NextCycle => pb::order::Effect::NextCycle,
+        Effect::NextRenewal => pb::order::Effect::NextRenewal,
     };
     pb::Order {
         order_id: OrderId::from_uuid(from.order_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
-        kind: order_kind(&from.kind).into(),
+        kind: order_kind(from.kind).into(),
         state: state.into(),
         from_plan_code: from.from_plan_code.clone(),
         to_plan_code: from.to_plan_code.clone(),
@@ -303,16 +304,16 @@ pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
     }
 }
 
-fn order_kind(name: &str) -> pb::order::Kind {
-    match name {
-        "BUY_CREDITS" => pb::order::Kind::BuyCredits,
-        "UPGRADE" => pb::order::Kind::Upgrade,
-        "BUY_NUMBER" => pb::order::Kind::BuyNumber,
-        "ADD_ON" => pb::order::Kind::AddOn,
-        "REFUND_REQUEST" => pb::order::Kind::RefundRequest,
-        "PAY_RENEWAL" => pb::order::Kind::PayRenewal,
-        "PAY_INVOICE" => pb::order::Kind::PayInvoice,
-        _ => pb::order::Kind::PlanChange,
+const fn order_kind(kind: OrderKind) -> pb::order::Kind {
+    match kind {
+        OrderKind::PlanChange => pb::order::Kind::PlanChange,
+        OrderKind::BuyCredits => pb::order::Kind::BuyCredits,
+        OrderKind::Upgrade => pb::order::Kind::Upgrade,
+        OrderKind::BuyNumber => pb::order::Kind::BuyNumber,
+        OrderKind::AddOn => pb::order::Kind::AddOn,
+        OrderKind::RefundRequest => pb::order::Kind::RefundRequest,
+        OrderKind::PayRenewal => pb::order::Kind::PayRenewal,
+        OrderKind::PayInvoice => pb::order::Kind::PayInvoice,
     }
 }
 
@@ -378,7 +379,7 @@ impl Order {
     /// Sum of all lines of a plan change of which some are estimated, tax included; `None` for other orders.
     fn estimated_total(&self) -> Option<Money> {
         let lines = || self.lines.as_array().into_iter().flatten().map(line);
-        if self.kind == "PLAN_CHANGE" && lines().any(|it| it.estimated) {
+        if self.kind == OrderKind::PlanChange && lines().any(|it| it.estimated) {
             sum(lines())
         } else {
             None

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::clients::actor;
 use crate::ctx::Ctx;
+use crate::domain::order::{Effect, OrderKind, State};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{pay, permit, renew};
@@ -205,10 +206,10 @@ pub fn quoted(
     (effective_at, lines): (DateTime<Utc>, Value),
 ) -> Order {
     let effect = match change.effect() {
-        plan::change::Effect::ImmediateOnPayment => "IMMEDIATE_ON_PAYMENT",
-        plan::change::Effect::NextCycle => "NEXT_CYCLE",
-        plan::change::Effect::NextRenewal => "NEXT_RENEWAL",
-        plan::change::Effect::Immediate | plan::change::Effect::Unspecified => "IMMEDIATE",
+        plan::change::Effect::ImmediateOnPayment => Effect::ImmediateOnPayment,
+        plan::change::Effect::NextCycle => Effect::NextCycle,
+        plan::change::Effect::NextRenewal => Effect::NextRenewal,
+        plan::change::Effect::Immediate | plan::change::Effect::Unspecified => Effect::Immediate,
     };
     let losses = change
         .losses
@@ -225,15 +226,15 @@ pub fn quoted(
         root_id: account.root_id,
         account_id: account.account_id,
         order_id: Uuid::now_v7(),
-        kind: "PLAN_CHANGE".to_owned(),
-        state: "QUOTED".to_owned(),
+        kind: OrderKind::PlanChange,
+        state: State::Quoted,
         by_operator: matches!(call.caller, Caller::Operator { .. }),
         actor: call.caller.to_string(),
         family_code,
         from_plan_code,
         to_plan_code,
         billing_cycle_code: change.billing_cycle_code,
-        effect: effect.to_owned(),
+        effect,
         effective_at: Some(effective_at),
         billing_on: change.billing_date.parse().ok(),
         timeline_etag: change.timeline_etag,

@@ -12,6 +12,7 @@ use crate::clients::passes;
 use crate::ctx::Ctx;
 use crate::domain::closing::{Asked, Policy, purge_at, way};
 use crate::domain::closing::{CloseRefused, DELETE_ALL, KEEP_DATA};
+use crate::domain::order::State;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
@@ -141,7 +142,7 @@ async fn blockers(ctx: &Ctx, account: &Account) -> Result<Vec<Blocker>, Error> {
         let orders = orders::under_way(&mut tx, account.root_id).await?;
         tx.commit().await?;
         for (order, state, by_operator) in orders {
-            let waits = state == "AWAITING_SETTLEMENT";
+            let waits = state == State::AwaitingSettlement;
             let remedy = match (waits, by_operator) {
                 (false, _) => "WAIT",
                 (true, false) => "CANCEL_ORDER",

@@ -9,6 +9,7 @@ use values::{AccountId, InvoiceId, MethodId};
 use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::order::OrderKind;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{pay, permit};
@@ -41,7 +42,7 @@ pub async fn handle(
     let order = Order {
         method_id: Some(method.uuid()),
         item: json!({"invoice": invoice.to_string()}),
-        ..quoted(call, &account, ("PAY_INVOICE", "Pay"), lines.into())
+        ..quoted(call, &account, (OrderKind::PayInvoice, "Pay"), lines.into())
     };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;

@@ -11,6 +11,7 @@ use super::create_order::quoted;
 use super::{buy_credits, convert};
 use crate::clients::{Profile, actor};
 use crate::ctx::Ctx;
+use crate::domain::order::OrderKind;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{pay, permit, renew};
@@ -83,7 +84,7 @@ pub async fn handle(
     let lines = buy_credits::priced(ctx, id, described).await?;
     let renewal = renew::warnings(ctx, &account, family_code, method).await?;
     let order = Order {
-        kind: "UPGRADE".to_owned(),
+        kind: OrderKind::Upgrade,
         effective_at: None,
         method_id: method.map(MethodId::uuid),
         auto_recharge: asked.auto_recharge,
@@ -109,7 +110,7 @@ pub async fn handle(
 
 /// Whether the commit of an order asks for an approved KYC: of an upgrade of `account` that is not committed yet.
 pub fn is_gated(ctx: &Ctx, order: &Order, account: &Account) -> Result<bool, Error> {
-    if order.kind != "UPGRADE" || order.committed_at.is_some() {
+    if order.kind != OrderKind::Upgrade || order.committed_at.is_some() {
         return Ok(false);
     }
     let gates = ctx.profile_at_hand(account)?.kyc_gates;

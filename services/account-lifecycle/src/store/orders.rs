@@ -5,61 +5,14 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::accounts::{Account, Seen};
-use crate::domain::order::{Standing, State};
+use super::variant;
+use crate::domain::order::{Effect, OrderKind, Standing, State};
 
 pub use crate::domain::order::Order;
 
-impl Order {
-    /// The part of the order that decides which transitions are possible.
-    pub fn standing(&self) -> sqlx::Result<Standing> {
-        let state = match self.state.as_str() {
-            "QUOTED" => State::Quoted,
-            "CONFIRMED" => State::Confirmed,
-            "COMMITTING" => State::Committing,
-            "AWAITING_PAYMENT" => State::AwaitingPayment,
-            "AWAITING_SETTLEMENT" => State::AwaitingSettlement,
-            "COMPLETED" => State::Completed,
-            "FAILED" => State::Failed,
-            "EXPIRED" => State::Expired,
-            "CANCELLED" => State::Cancelled,
-            _ => return Err(sqlx::Error::Decode("unknown order state".into())),
-        };
-        Ok(Standing {
-            state,
-            required: self.confirmations_required,
-            given: self.confirmations_given,
-            expires_at: self.expires_at,
-        })
-    }
-}
-
-/// Name of a state in the database.
-const fn name(state: State) -> &'static str {
-    match state {
-        State::Quoted => "QUOTED",
-        State::Confirmed => "CONFIRMED",
-        State::Committing => "COMMITTING",
-        State::AwaitingPayment => "AWAITING_PAYMENT",
-        State::AwaitingSettlement => "AWAITING_SETTLEMENT",
-        State::Completed => "COMPLETED",
-        State::Failed => "FAILED",
-        State::Expired => "EXPIRED",
-        State::Cancelled => "CANCELLED",
-    }
-}
-
-/// Every state.
-const STATES: [State; 9] = [
-    State::Quoted,
-    State::Confirmed,
-    State::Committing,
-    State::AwaitingPayment,
-    State::AwaitingSettlement,
-    State::Completed,
-    State::Failed,
-    State::Expired,
-    State::Cancelled,
-];
+chassis::stored_as_text!(State, "account.orders.state");
+chassis::stored_as_text!(OrderKind, "account.orders.kind");
+chassis::stored_as_text!(Effect, "account.orders.effect");
 
 /// Inserts an order.
 pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
@@ -74,15 +27,15 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.root_id,
         order.account_id,
         order.order_id,
-        order.kind,
-        order.state,
+        order.kind.as_str(),
+        order.state.as_str(),
         order.by_operator,
         order.actor,
         order.family_code,
         order.from_plan_code,
         order.to_plan_code,
         order.billing_cycle_code,
-        order.effect,
+        order.effect.as_str(),
         order.effective_at,
         order.billing_on,
         order.timeline_etag,
@@ -163,20 +116,35 @@ pub async fn seen(
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| {
+    let seen = row.map(|row| {
         let order = Order {
             root_id: row.root_id,
             account_id: row.account_id,
             order_id: row.order_id,
-            kind: row.kind,
-            state: row.state,
+            kind: variant(
+                OrderKind::ALL,
+                OrderKind::as_str,
+                &row.kind,
+                "account.orders.kind",
+            )?,
+            state: variant(
+                State::ALL,
+                State::as_str,
+                &row.state,
+                "account.orders.state",
+            )?,
             by_operator: row.by_operator,
             actor: row.actor,
             family_code: row.family_code,
             from_plan_code: row.from_plan_code,
             to_plan_code: row.to_plan_code,
             billing_cycle_code: row.billing_cycle_code,
-            effect: row.effect,
+            effect: variant(
+                Effect::ALL,
+                Effect::as_str,
+                &row.effect,
+                "account.orders.effect",
+            )?,
             effective_at: row.effective_at,
             billing_on: row.billing_on,
             timeline_etag: row.timeline_etag,
@@ -223,8 +191,9 @@ pub async fn seen(
         };
         Tenant::Root(order.root_id).noted();
         let roles = row.roles;
-        (order, Seen { account, roles })
-    }))
+        Ok::<_, sqlx::Error>((order, Seen { account, roles }))
+    });
+    seen.transpose()
 }
 
 /// The order `id`, locked.
@@ -266,7 +235,7 @@ pub async fn set_standing(
                   committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id,
                   item, resource_id",
         id,
-        name(standing.state),
+        standing.state.as_str(),
         standing.given,
         committed
     )
@@ -311,7 +280,7 @@ pub async fn end(
                   committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id,
                   item, resource_id",
         id,
-        name(state),
+        state.as_str(),
         end.effective_at,
         end.reason,
         completed,
@@ -326,8 +295,8 @@ pub async fn end(
 /// Which orders to list by how they stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standings {
-    /// The states, as stored.
-    pub states: Vec<String>,
+    /// The states.
+    pub states: Vec<State>,
     /// Of those that are not committed, the ones whose quote holds still, or with `false` those whose quote does not;
     /// `None` for both.
     pub holds: Option<bool>,
@@ -339,7 +308,7 @@ impl Standings {
     /// The orders that are in `state` at `now`, or with `None` all.
     pub fn of(state: Option<State>, now: DateTime<Utc>) -> Self {
         let (states, holds) = match state {
-            None => (STATES.to_vec(), None),
+            None => (State::ALL.to_vec(), None),
             Some(State::Quoted) => (vec![State::Quoted], Some(true)),
             // A commit that has not asked for the payment yet is shown as confirmed.
             Some(State::Confirmed | State::Committing) => {
@@ -357,11 +326,13 @@ impl Standings {
                 | State::Cancelled),
             ) => (vec![ended], None),
         };
-        Self {
-            states: states.into_iter().map(|it| name(it).to_owned()).collect(),
-            holds,
-            now,
-        }
+        Self { states, holds, now }
+    }
+
+    /// The states, as stored.
+    fn stored(&self) -> Vec<String> {
+        let states = self.states.iter();
+        states.map(|it| it.as_str().to_owned()).collect()
     }
 }
 
@@ -387,7 +358,7 @@ pub async fn list(
         account,
         before,
         limit,
-        &asked.states,
+        &asked.stored(),
         asked.holds,
         asked.now
     )
@@ -418,7 +389,7 @@ pub async fn list_all(
               AND ($4::boolean IS NULL OR state NOT IN ('QUOTED', 'CONFIRMED') OR ($5 < expires_at) = $4)
             ORDER BY order_id DESC LIMIT $3) o
         ORDER BY o.order_id DESC LIMIT $3",
-        &asked.states,
+        &asked.stored(),
         before,
         limit,
         asked.holds,
@@ -492,7 +463,7 @@ pub async fn set_asked(db: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
 pub async fn under_way(
     db: &mut PgConnection,
     root: Uuid,
-) -> sqlx::Result<Vec<(Uuid, String, bool)>> {
+) -> sqlx::Result<Vec<(Uuid, State, bool)>> {
     let rows = sqlx::query!(
         "-- account.orders.under_way
         SELECT order_id, state, by_operator FROM account.orders
@@ -533,7 +504,7 @@ pub async fn set_payment(
         SET state = $2, collection_id = $3, look_at = CASE WHEN state = $2 THEN look_at ELSE clock_timestamp() END
         WHERE order_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')",
         id,
-        name(state),
+        state.as_str(),
         collection
     )
     .execute(db)
