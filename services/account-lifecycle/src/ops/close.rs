@@ -17,7 +17,7 @@ use super::notify::{self, News};
 use super::tell_standing;
 use crate::clients::passes;
 use crate::ctx::Ctx;
-use crate::domain::closing::CloseRefused;
+use crate::domain::closing::{CloseRefused, Event, State, after};
 use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::store::closings::{self, Closing};
@@ -64,7 +64,7 @@ fn held_up_by(error: &Error) -> String {
 /// Carries out the remaining steps of a closing.
 async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
     let mut held = held;
-    if held.0.state == "PREPARING" {
+    if held.0.state == State::Preparing {
         match prepared(ctx, &held.0).await {
             Ok(closing) => {
                 crash_point("close.prepared");
@@ -76,7 +76,7 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
         kept(ctx, &held).await?;
         crash_point("close.ending");
     }
-    if held.0.state == "ENDING" {
+    if held.0.state == State::Ending {
         match ctx.close_plans(&held.0).await {
             Ok(()) => {
                 crash_point("close.plans_ended");
@@ -86,11 +86,17 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
             Err(status) => return Err(given_up(ctx, held, Error::Peer(status)).await?),
         }
     }
-    match held.0.state.as_str() {
-        "ABORTING" => abort(ctx, &held).await,
-        "CLOSED" => settle(ctx, held).await,
-        _ => Ok(()),
+    match held.0.state {
+        State::Aborting => abort(ctx, &held).await,
+        State::Closed => settle(ctx, held).await,
+        State::Preparing | State::Ending | State::Done => Ok(()),
     }
+}
+
+/// The closing after an event.
+fn moved(closing: Closing, event: Event) -> Result<Closing, Error> {
+    let state = after(closing.state, event).ok_or(Error::Stored("state of a closing"))?;
+    Ok(Closing { state, ..closing })
 }
 
 /// Gives a closing up where an error is a refusal that would come again and again, or may last longer than anybody waits,
@@ -98,8 +104,7 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
 async fn given_up(ctx: &Ctx, held: Held, error: Error) -> Result<Error, Error> {
     let by_peer = matches!(&error, Error::Peer(status) if is_refusal(status) || passes(status));
     if by_peer || matches!(&error, Error::Close(_)) {
-        let mut held = held;
-        "ABORTING".clone_into(&mut held.0.state);
+        let held = (moved(held.0, Event::Refused)?, held.1);
         kept(ctx, &held).await?;
         abort(ctx, &held).await?;
     }
@@ -129,13 +134,12 @@ async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
         closing.forfeited_micros = micros(prepared.forfeited.as_ref())?;
         closing.due_on = prepared.refund_due_date.parse().ok();
     }
-    "ENDING".clone_into(&mut closing.state);
-    Ok(closing)
+    moved(closing, Event::Prepared)
 }
 
 /// Closes the account and its subaccounts here, in one transaction.
-async fn closed(ctx: &Ctx, mut held: Held) -> Result<Held, Error> {
-    "CLOSED".clone_into(&mut held.0.state);
+async fn closed(ctx: &Ctx, held: Held) -> Result<Held, Error> {
+    let held = (moved(held.0, Event::PlansEnded)?, held.1);
     let mut tx = ctx.db.begin_as(Tenant::Root(held.0.root_id)).await?;
     accounts::lock(&mut tx, held.0.root_id).await?;
     keep(&mut tx, &held, ctx.lease_seconds).await?;
@@ -162,7 +166,7 @@ async fn settle(ctx: &Ctx, held: Held) -> Result<(), Error> {
     // Before the RPC answers: from then on every service refuses the closed account (D37).
     tell_standing::of(ctx, closing.account_id).await?;
     crash_point("close.told");
-    "DONE".clone_into(&mut closing.state);
+    let closing = moved(closing, Event::Settled)?;
     let mut tx = ctx.db.begin_as(Tenant::Root(closing.root_id)).await?;
     accounts::lock(&mut tx, closing.root_id).await?;
     let held = (closing, token);
@@ -259,7 +263,7 @@ async fn told(db: &mut PgConnection, closing: &Closing) -> Result<(), Error> {
             name: "CLOSED",
             change: (if suspended { "SUSPENDED" } else { "ACTIVE" }, "CLOSED"),
             actor: &closing.actor,
-            reason: &closing.option,
+            reason: closing.option.as_str(),
             resource: "",
         };
         history::tell(db, (closing.root_id, account), &told, closing.close_at).await?;

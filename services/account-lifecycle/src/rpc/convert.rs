@@ -13,7 +13,7 @@ use values::{
 };
 
 use crate::domain::account::Mode;
-use crate::domain::closing;
+use crate::domain::closing::{self, CloseOption};
 use crate::domain::kyc::KycState;
 use crate::domain::notice::{self, Reader};
 use crate::domain::order::{Effect, OrderKind, State};
@@ -98,34 +98,43 @@ fn reason(name: &str) -> pb::account::SuspensionReason {
 }
 
 /// An account with its closing.
-pub fn closed(from: &Account, closing: Option<&Closing>, now: DateTime<Utc>) -> pb::Account {
+pub fn closed(
+    from: &Account,
+    closing: Option<&Closing>,
+    now: DateTime<Utc>,
+) -> Result<pb::Account, Error> {
     let closing = closing.filter(|_| from.closed_at.is_some());
-    pb::Account {
-        closing: closing.map(self::closing),
+    Ok(pb::Account {
+        closing: closing.map(self::closing).transpose()?,
         ..account(from, now)
+    })
+}
+
+pub const fn close_option(option: CloseOption) -> pb::closing::Option {
+    match option {
+        CloseOption::Close => pb::closing::Option::Close,
+        CloseOption::DeleteAll => pb::closing::Option::DeleteAllDataAndSettings,
+        CloseOption::KeepData => pb::closing::Option::KeepAccountData,
     }
 }
 
-pub fn closing(from: &Closing) -> pb::Closing {
-    use pb::closing::Option as Way;
-    let currency = from.currency.parse().unwrap_or(Currency::Usd);
+pub fn closing(from: &Closing) -> Result<pb::Closing, Error> {
+    let currency: Currency = from
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency of a closing"))?;
     let money =
         |minor: i64| (0 < minor).then(|| pb_money(values::Money::from_minor(minor, currency)));
-    let way = match from.option.as_str() {
-        closing::CLOSE => Way::Close,
-        closing::KEEP_DATA => Way::KeepAccountData,
-        _ => Way::DeleteAllDataAndSettings,
-    };
-    let state = match from.state.as_str() {
-        "PREPARING" => pb::closing::State::Preparing,
-        "ENDING" => pb::closing::State::Ending,
-        "ABORTING" => pb::closing::State::Aborting,
-        "CLOSED" => pb::closing::State::Settling,
-        _ => pb::closing::State::Done,
+    let state = match from.state {
+        closing::State::Preparing => pb::closing::State::Preparing,
+        closing::State::Ending => pb::closing::State::Ending,
+        closing::State::Closed => pb::closing::State::Settling,
+        closing::State::Done => pb::closing::State::Done,
+        closing::State::Aborting => pb::closing::State::Aborting,
     };
     let forfeited = from.forfeited_micros;
-    pb::Closing {
-        option: way.into(),
+    Ok(pb::Closing {
+        option: close_option(from.option).into(),
         close_time: Some(timestamp(from.close_at)),
         purge_time: Some(timestamp(from.purge_at)),
         refund_amount: money(from.refund_minor),
@@ -139,7 +148,7 @@ pub fn closing(from: &Closing) -> pb::Closing {
         wait_reason: from.wait_reason.clone(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
         state: state.into(),
-    }
+    })
 }
 
 pub fn kyc_state(name: &str) -> pb::kyc_submission::State {

@@ -7,11 +7,11 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use values::{AccountId, OrderId};
 
-use super::close_account::policy;
+use super::close_account::{options, policy};
+use super::convert;
 use crate::clients::passes;
 use crate::ctx::Ctx;
-use crate::domain::closing::{Asked, Policy, purge_at, way};
-use crate::domain::closing::{CloseRefused, DELETE_ALL, KEEP_DATA};
+use crate::domain::closing::{Asked, CloseOption, CloseRefused, Policy, purge_at, way};
 use crate::domain::order::State;
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -26,7 +26,6 @@ pub async fn handle(
     caller: &Caller,
     request: pb::GetCloseOptionsRequest,
 ) -> Result<pb::GetCloseOptionsResponse, Error> {
-    use pb::closing::Option as Way;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
     if account.closed_at.is_some() {
@@ -41,13 +40,14 @@ pub async fn handle(
         trial,
         invoiced: account.invoiced,
         suspensions: &account.suspensions,
-        option: if trial { "" } else { DELETE_ALL },
+        option: (!trial).then_some(CloseOption::DeleteAll),
         acknowledged: &close.trial_acknowledgement_codes,
     };
+    let options = options(close)?;
     let rules = Policy {
         invoiced_by_operator: close.invoiced_by_operator,
         blocked: &close.blocked_suspension_reason_codes,
-        options: &close.full_option_codes,
+        options: &options,
         acknowledgements: &close.trial_acknowledgement_codes,
     };
     let purge_at = purge_at(now, close.data_purge_days);
@@ -68,20 +68,17 @@ pub async fn handle(
         Ok(_) | Err(CloseRefused::OptionRequired(_) | CloseRefused::AcknowledgementMissing(_)) => {}
     }
     if trial {
-        answer.options.push(Way::Close.into());
+        answer
+            .options
+            .push(convert::close_option(CloseOption::Close).into());
         answer
             .acknowledgement_codes
             .clone_from(&close.trial_acknowledgement_codes);
     } else {
         let of_root = account.root_id == account.account_id;
-        let known = close
-            .full_option_codes
-            .iter()
-            .filter(|code| of_root || *code != KEEP_DATA)
-            .map(|code| match code.as_str() {
-                KEEP_DATA => i32::from(Way::KeepAccountData),
-                _ => Way::DeleteAllDataAndSettings.into(),
-            });
+        let known = options.into_iter();
+        let known = known.filter(|it| of_root || *it != CloseOption::KeepData);
+        let known = known.map(|it| i32::from(convert::close_option(it)));
         answer.options.extend(known);
     }
     answer.close_blockers = blockers(ctx, &account).await?;

@@ -11,6 +11,7 @@ use values::AccountId;
 use super::close_account::shown;
 use crate::clients::Profile;
 use crate::ctx::Ctx;
+use crate::domain::closing::CloseOption;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
 use crate::ops::{permit, soft_close, tell_standing};
@@ -83,7 +84,7 @@ async fn dormant(
             name: "SOFT_CLOSED",
             change: (before.mode(call.now).name(), "DORMANT"),
             actor: &actor,
-            reason: "KEEP_ACCOUNT_DATA",
+            reason: CloseOption::KeepData.as_str(),
             resource: "",
         };
         let of = (account.root_id, account.account_id);
