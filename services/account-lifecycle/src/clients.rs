@@ -540,9 +540,14 @@ impl Ctx {
         let account_id = AccountId::from_uuid(it.account_id).to_string();
         // Idempotent by the revision; a new request id keeps a refusal from being replayed on every retry.
         let request_id = Uuid::now_v7().to_string();
-        let known = it.standings.iter();
-        let known = known.filter_map(|it| chassis::Standing::of_text(it));
-        let standings: Vec<i32> = known.map(|it| it.wire().into()).collect();
+        let mut standings = Vec::with_capacity(it.standings.len());
+        for text in &it.standings {
+            let known = chassis::Standing::of_text(text).ok_or_else(|| {
+                let error = format!("account.roots.standings holds {text:?}, which is no standing");
+                Status::internal(error)
+            })?;
+            standings.push(i32::from(known.wire()));
+        }
         let limit_time = it.limited_at.map(timestamp);
         let revision = it.standing_revision;
         let in_plan = plan::SetStandingRequest {

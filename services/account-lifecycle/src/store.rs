@@ -34,3 +34,14 @@ fn variant<T: Copy + std::fmt::Debug>(
     let known = chassis::stored(all, as_str, text, column);
     known.map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
+
+/// The variants that some texts name.
+fn variants<T: Copy + std::fmt::Debug>(
+    all: &[T],
+    as_str: fn(T) -> &'static str,
+    texts: &[String],
+    column: &'static str,
+) -> sqlx::Result<Vec<T>> {
+    let texts = texts.iter();
+    texts.map(|it| variant(all, as_str, it, column)).collect()
+}

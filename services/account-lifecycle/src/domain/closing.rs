@@ -4,6 +4,8 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::account::Suspension;
+
 /// The closing of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
@@ -120,7 +122,7 @@ pub struct Asked<'a> {
     /// Whether the account pays by invoice.
     pub invoiced: bool,
     /// Reasons of its suspension.
-    pub suspensions: &'a [String],
+    pub suspensions: &'a [Suspension],
     /// Close option chosen.
     pub option: Option<CloseOption>,
     /// Acknowledgement codes given.
@@ -172,7 +174,7 @@ pub fn way(asked: &Asked<'_>, policy: &Policy<'_>) -> Result<CloseOption, CloseR
             return Err(CloseRefused::ContactAccountManager);
         }
         let mut reasons = asked.suspensions.iter();
-        if reasons.any(|reason| policy.blocked.contains(reason)) {
+        if reasons.any(|it| policy.blocked.iter().any(|code| code == it.as_str())) {
             return Err(CloseRefused::ContactSupport);
         }
     }
@@ -300,7 +302,7 @@ mod tests {
         };
         assert_eq!(way(&by_sales, &policy), Ok(CloseOption::DeleteAll));
         let suspended = Asked {
-            suspensions: &blocked,
+            suspensions: &[Suspension::Fraud],
             ..full
         };
         assert_eq!(way(&suspended, &policy), Err(CloseRefused::ContactSupport));

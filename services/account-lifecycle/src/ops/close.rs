@@ -17,6 +17,7 @@ use super::notify::{self, News};
 use super::tell_standing;
 use crate::clients::passes;
 use crate::ctx::Ctx;
+use crate::domain::account::Status;
 use crate::domain::closing::{CloseRefused, Event, State, after};
 use crate::domain::notice::Kind;
 use crate::error::Error;
@@ -121,7 +122,8 @@ async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
     let account = account.ok_or(Error::Stored("account"))?;
     let policy = ctx.profile_of(&account).await?.close.unwrap_or_default();
     let blocked = &policy.blocked_suspension_reason_codes;
-    let barred = account.suspensions.iter().any(|it| blocked.contains(it));
+    let mut suspensions = account.suspensions.iter();
+    let barred = suspensions.any(|it| blocked.iter().any(|code| code == it.as_str()));
     if barred && !closing.actor.starts_with("operator:") {
         return Err(CloseRefused::ContactSupport.into());
     }
@@ -258,10 +260,15 @@ async fn keep(db: &mut PgConnection, (closing, token): &Held, lease: i64) -> Res
 async fn told(db: &mut PgConnection, closing: &Closing) -> Result<(), Error> {
     let closed = accounts::close(db, closing.account_id, closing.close_at).await?;
     for (account, suspended) in closed {
+        let before = if suspended {
+            Status::Suspended
+        } else {
+            Status::Active
+        };
         let told = Told {
             state: "STATUS",
             name: "CLOSED",
-            change: (if suspended { "SUSPENDED" } else { "ACTIVE" }, "CLOSED"),
+            change: (before.as_str(), Status::Closed.as_str()),
             actor: &closing.actor,
             reason: closing.option.as_str(),
             resource: "",

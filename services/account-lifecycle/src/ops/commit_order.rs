@@ -15,6 +15,7 @@ use super::notify::{self, News};
 use super::{purchase, tell_standing};
 use crate::clients::passes;
 use crate::ctx::Ctx;
+use crate::domain::account::{AccountType, LimitReason};
 use crate::domain::notice::Kind;
 use crate::domain::order::{Event, OrderKind, OrderRefused, State, after};
 use crate::error::Error;
@@ -383,14 +384,14 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
     let account = accounts::get(db, root)
         .await?
         .ok_or(Error::Stored("account"))?;
-    let trial = account.r#type == "TRIAL";
+    let trial = account.r#type == AccountType::Trial;
     if !trial && order.kind != OrderKind::Upgrade {
         return Ok(());
     }
     // A limit in the future stems from a later cancellation and stays.
     let limit = account
         .limited_at
-        .filter(|from| *from <= at || account.limit_reason == "TRIAL_EXPIRED");
+        .filter(|from| *from <= at || account.limit_reason == LimitReason::TrialExpired);
     if let Some(from) = limit {
         limit::lifted(db, (root, from), &order.actor, at).await?;
         accounts::set_limit(db, root, None).await?;
@@ -399,7 +400,7 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
         let told = Told {
             state: "TYPE",
             name: "UPGRADED",
-            change: ("TRIAL", "FULL"),
+            change: (AccountType::Trial.as_str(), AccountType::Full.as_str()),
             actor: &order.actor,
             reason: "",
             resource: "",

@@ -11,6 +11,7 @@ use values::{AccountId, MethodId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::account::AccountType;
 use crate::domain::order::{Effect, OrderKind, State};
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -47,7 +48,7 @@ pub async fn handle(
         let expected = format!("the currency of the account's ledger, {}", account.currency);
         return Err(field_error("credit_purchase.amount.currency_code", expected).into());
     }
-    if account.r#type == "TRIAL" && ctx.profile_of(&account).await?.upgrades {
+    if account.r#type == AccountType::Trial && ctx.profile_of(&account).await?.upgrades {
         return Err(Error::UpgradeFirst(id));
     }
     permit::taxable(ctx, &account).await?;

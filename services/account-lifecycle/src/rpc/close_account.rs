@@ -13,6 +13,7 @@ use values::AccountId;
 use super::{convert, soft_close};
 use crate::clients::Profile;
 use crate::ctx::Ctx;
+use crate::domain::account::AccountType;
 use crate::domain::closing::{self, Asked, CloseOption, Policy, State};
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -103,7 +104,7 @@ fn way(
     };
     let asked = Asked {
         by_operator,
-        trial: account.r#type == "TRIAL",
+        trial: account.r#type == AccountType::Trial,
         invoiced: account.invoiced,
         suspensions: &account.suspensions,
         option,

@@ -10,6 +10,7 @@ use values::{AccountId, OrderId};
 use super::confirm_order::find_to_act;
 use super::{convert, upgrade};
 use crate::ctx::Ctx;
+use crate::domain::kyc::KycState;
 use crate::domain::order::{OrderRefused, State};
 use crate::error::Error;
 use crate::ops::commit_order::{self, Ending};
@@ -42,7 +43,7 @@ pub async fn handle(
     if closing {
         return Err(Error::AccountClosed(AccountId::from_uuid(root)));
     }
-    if gated && kyc != "APPROVED" {
+    if gated && kyc != KycState::Approved {
         return Err(Error::KycNotApproved(AccountId::from_uuid(root)));
     }
     let order = orders::lock(&mut unit.tx, id.uuid())

@@ -12,7 +12,7 @@ use values::{
     ResourceId, TicketId, UserId, WhitelistedId,
 };
 
-use crate::domain::account::Mode;
+use crate::domain::account::{AccountType, Mode, Status, Suspension};
 use crate::domain::closing::{self, CloseOption};
 use crate::domain::kyc::KycState;
 use crate::domain::notice::{self, Reader};
@@ -32,10 +32,9 @@ use crate::store::transitions::Transition;
 use crate::store::users::User;
 
 pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
-    let r#type = if from.r#type == "FULL" {
-        pb::account::Type::Full
-    } else {
-        pb::account::Type::Trial
+    let r#type = match from.r#type {
+        AccountType::Trial => pb::account::Type::Trial,
+        AccountType::Full => pb::account::Type::Full,
     };
     let mode = if from.invoiced {
         pb::account::BillingMode::Invoiced
@@ -53,9 +52,9 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         owner_user_id: UserId::from_uuid(from.owner_id).to_string(),
         r#type: r#type.into(),
         status: match from.status() {
-            "CLOSED" => pb::account::Status::Closed,
-            "SUSPENDED" => pb::account::Status::Suspended,
-            _ => pb::account::Status::Active,
+            Status::Active => pb::account::Status::Active,
+            Status::Suspended => pb::account::Status::Suspended,
+            Status::Closed => pb::account::Status::Closed,
         }
         .into(),
         suspension_reasons: if from.closed_at.is_some() {
@@ -63,7 +62,7 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         } else {
             from.suspensions
                 .iter()
-                .map(|it| reason(it).into())
+                .map(|it| suspension(*it).into())
                 .collect()
         },
         mode: match from.mode(now) {
@@ -77,9 +76,9 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         currency_code: from.currency.clone(),
         limit_reason: match from.mode(now) {
             Mode::Normal | Mode::Dormant => String::new(),
-            Mode::Limited => from.limit_reason.clone(),
+            Mode::Limited => from.limit_reason.as_str().to_owned(),
         },
-        kyc_state: kyc_state(&from.kyc_state).into(),
+        kyc_state: kyc_state(from.kyc_state).into(),
         trial_end_time: from.trial_end_at.map(timestamp),
         upgrade_time: from.upgraded_at.map(timestamp),
         live_time: from.live_at.map(timestamp),
@@ -87,13 +86,12 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
     }
 }
 
-fn reason(name: &str) -> pb::account::SuspensionReason {
-    use pb::account::SuspensionReason;
-    match name {
-        "BALANCE" => SuspensionReason::Balance,
-        "PARENT" => SuspensionReason::Parent,
-        "FRAUD" => SuspensionReason::Fraud,
-        _ => SuspensionReason::Terms,
+const fn suspension(reason: Suspension) -> pb::account::SuspensionReason {
+    match reason {
+        Suspension::Balance => pb::account::SuspensionReason::Balance,
+        Suspension::Fraud => pb::account::SuspensionReason::Fraud,
+        Suspension::Parent => pb::account::SuspensionReason::Parent,
+        Suspension::Terms => pb::account::SuspensionReason::Terms,
     }
 }
 
@@ -151,16 +149,16 @@ pub fn closing(from: &Closing) -> Result<pb::Closing, Error> {
     })
 }
 
-pub fn kyc_state(name: &str) -> pb::kyc_submission::State {
+pub const fn kyc_state(state: KycState) -> pb::kyc_submission::State {
     use pb::kyc_submission::State;
-    match KycState::parse(name) {
-        None => State::NotSubmitted,
-        Some(KycState::Pending) => State::Pending,
-        Some(KycState::InReview) => State::InReview,
-        Some(KycState::Approved) => State::Approved,
-        Some(KycState::Rejected) => State::Rejected,
-        Some(KycState::AdditionalInfoRequired) => State::AdditionalInfoRequired,
-        Some(KycState::Withdrawn) => State::Withdrawn,
+    match state {
+        KycState::NotSubmitted => State::NotSubmitted,
+        KycState::Pending => State::Pending,
+        KycState::InReview => State::InReview,
+        KycState::Approved => State::Approved,
+        KycState::Rejected => State::Rejected,
+        KycState::AdditionalInfoRequired => State::AdditionalInfoRequired,
+        KycState::Withdrawn => State::Withdrawn,
     }
 }
 
@@ -170,11 +168,10 @@ pub fn kyc_submission(from: &Submission) -> pb::KycSubmission {
         let text = it.get(key).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()
     };
-    let decided = !matches!(from.state.as_str(), "PENDING" | "IN_REVIEW");
     pb::KycSubmission {
         kyc_id: KycId::from_uuid(from.kyc_id).to_string(),
         account_id: AccountId::from_uuid(from.root_id).to_string(),
-        state: kyc_state(&from.state).into(),
+        state: kyc_state(from.state).into(),
         country_code: from.country_code.clone(),
         legal_name: from.legal_name.clone(),
         signatory_is_director: from.signatory_is_director,
@@ -188,10 +185,10 @@ pub fn kyc_submission(from: &Submission) -> pb::KycSubmission {
             })
             .collect(),
         submit_time: Some(timestamp(from.submitted_at)),
-        review_due_date: if decided {
-            String::new()
-        } else {
+        review_due_date: if from.state.is_undecided() {
             from.review_due_on.to_string()
+        } else {
+            String::new()
         },
         review_time: from.reviewed_at.map(timestamp),
         reviewer: from.reviewer.clone(),

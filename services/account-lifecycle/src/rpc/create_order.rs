@@ -18,6 +18,7 @@ use super::{
 };
 use crate::clients::actor;
 use crate::ctx::Ctx;
+use crate::domain::account::AccountType;
 use crate::domain::order::{Effect, OrderKind, State};
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -74,7 +75,7 @@ pub async fn handle(
     let charge = change.to_plan.as_ref().and_then(|it| it.charge.as_ref());
     let free = charge.is_some_and(|it| it.model() == plan::charge::Model::Free);
     let for_upgrade = change.effect() == plan::change::Effect::ImmediateOnPayment
-        || (account.r#type == "TRIAL" && !free);
+        || (account.r#type == AccountType::Trial && !free);
     if for_upgrade {
         return Err(Error::UpgradeFirst(id));
     }

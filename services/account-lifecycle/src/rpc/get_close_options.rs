@@ -11,6 +11,7 @@ use super::close_account::{options, policy};
 use super::convert;
 use crate::clients::passes;
 use crate::ctx::Ctx;
+use crate::domain::account::AccountType;
 use crate::domain::closing::{Asked, CloseOption, CloseRefused, Policy, purge_at, way};
 use crate::domain::order::State;
 use crate::domain::permission::Action;
@@ -34,7 +35,7 @@ pub async fn handle(
     let now = ctx.clock.now().await?;
     let profile = ctx.profile_of(&account).await?;
     let close = policy(&profile, id)?;
-    let trial = account.r#type == "TRIAL";
+    let trial = account.r#type == AccountType::Trial;
     let asked = Asked {
         by_operator: false,
         trial,

@@ -11,6 +11,7 @@ use super::create_order::quoted;
 use super::{buy_credits, convert};
 use crate::clients::{Profile, actor};
 use crate::ctx::Ctx;
+use crate::domain::kyc::KycState;
 use crate::domain::order::OrderKind;
 use crate::domain::permission::Action;
 use crate::error::Error;
@@ -60,7 +61,8 @@ pub async fn handle(
     }
     let profile = ctx.profile_of(&account).await?;
     let unchecked = unchecked(&profile, &asked.checklist_codes)?;
-    if profile.kyc_gates.iter().any(|gate| gate == GATE) && account.kyc_state != "APPROVED" {
+    if profile.kyc_gates.iter().any(|gate| gate == GATE) && account.kyc_state != KycState::Approved
+    {
         return Err(Error::KycNotApproved(id));
     }
     permit::taxable(ctx, &account).await?;

@@ -4,7 +4,7 @@ use chassis::{PgConnection, Tenant};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::accounts::{Account, Seen};
+use super::accounts::{self, Account, Seen};
 use super::variant;
 use crate::domain::order::{Effect, OrderKind, Standing, State};
 
@@ -174,7 +174,7 @@ pub async fn seen(
             profile_code: row.of_profile_code,
             display_name: row.of_display_name,
             owner_id: row.of_owner_id,
-            r#type: row.of_type,
+            r#type: accounts::account_type(&row.of_type)?,
             invoiced: row.of_invoiced,
             currency: row.of_currency,
             created_at: row.of_created_at,
@@ -182,12 +182,12 @@ pub async fn seen(
             trial_end_at: row.of_trial_end_at,
             upgraded_at: row.of_upgraded_at,
             limited_at: row.of_limited_at,
-            limit_reason: row.of_limit_reason,
-            kyc_state: row.of_kyc_state,
+            limit_reason: accounts::limit_reason(&row.of_limit_reason)?,
+            kyc_state: accounts::kyc_state(&row.of_kyc_state)?,
             dormant_at: row.of_dormant_at,
             closed_at: row.of_closed_at,
             live_at: row.of_live_at,
-            suspensions: row.of_suspensions,
+            suspensions: accounts::suspensions(&row.of_suspensions)?,
         };
         Tenant::Root(order.root_id).noted();
         let roles = row.roles;
