@@ -47,6 +47,7 @@ pub mod capability;
 pub mod closing;
 pub mod kyc;
 pub mod notice;
+pub mod notification;
 pub mod order;
 pub mod permission;
 pub mod recording;

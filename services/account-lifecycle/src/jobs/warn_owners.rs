@@ -60,7 +60,7 @@ async fn tell(
     let id = AccountId::from_uuid(account.root_id);
     let news = News {
         kind,
-        event: format!("{} {id} {}", kind.code(), at.timestamp_micros()),
+        event: format!("{} {id} {}", kind.as_str(), at.timestamp_micros()),
         facts: vec![(fact, at.to_rfc3339())],
         invoice: None,
     };

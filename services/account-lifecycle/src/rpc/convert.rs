@@ -16,8 +16,9 @@ use crate::domain::account::{AccountType, Mode, Status, Suspension};
 use crate::domain::closing::{self, CloseOption};
 use crate::domain::kyc::KycState;
 use crate::domain::notice::{self, Reader};
+use crate::domain::notification;
 use crate::domain::order::{Effect, OrderKind, State};
-use crate::domain::whitelist::Listed;
+use crate::domain::whitelist::{self, Listed};
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::closings::Closing;
@@ -560,20 +561,20 @@ pub fn dlt_registration(from: &Registration) -> pb::DltRegistration {
 
 pub fn whitelisted_number(from: &Listed) -> pb::WhitelistedNumber {
     use pb::whitelisted_number::State;
-    let verified = from.verified_at.is_some();
+    let state = from.state();
     pb::WhitelistedNumber {
         whitelisted_number_id: WhitelistedId::from_uuid(from.number_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
         number: from.number.clone(),
-        state: if verified {
-            State::Verified
-        } else {
-            State::Pending
+        state: match state {
+            whitelist::State::Pending => State::Pending,
+            whitelist::State::Verified => State::Verified,
         }
         .into(),
         create_time: Some(timestamp(from.created_at)),
         verify_time: from.verified_at.map(timestamp),
-        code_expire_time: (!verified).then(|| timestamp(from.code_expires_at)),
+        code_expire_time: (state == whitelist::State::Pending)
+            .then(|| timestamp(from.code_expires_at)),
     }
 }
 
@@ -584,15 +585,13 @@ pub fn notification(from: &Notification, reader: &Reader) -> Result<pb::Notifica
     let subject = if erased {
         String::new()
     } else {
-        let kind: Result<notice::Kind, _> = from.kind_code.parse();
-        let kind = kind.map_err(|_| Error::Stored("kind of a notification"))?;
-        notice::subject(kind, reader, &facts)
+        notice::subject(from.kind_code, reader, &facts)
             .map_err(|_| Error::Stored("facts of a notification"))?
     };
     Ok(pb::Notification {
         notification_id: NotificationId::from_uuid(from.notification_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
-        kind_code: from.kind_code.clone(),
+        kind_code: from.kind_code.as_str().to_owned(),
         email: from.email.clone(),
         subject,
         facts: facts
@@ -602,10 +601,10 @@ pub fn notification(from: &Notification, reader: &Reader) -> Result<pb::Notifica
                 value: value.to_owned(),
             })
             .collect(),
-        state: match from.state.as_str() {
-            "SENT" => State::Sent,
-            "FAILED" => State::Failed,
-            _ => State::Pending,
+        state: match from.state {
+            notification::State::Pending => State::Pending,
+            notification::State::Sent => State::Sent,
+            notification::State::Failed => State::Failed,
         }
         .into(),
         attempt_count: from.attempt_count,
