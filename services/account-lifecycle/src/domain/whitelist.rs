@@ -110,7 +110,7 @@ impl Listed {
     ///
     /// # Errors
     /// `Limit` if the number has had its codes for the day.
-    pub fn after(&self, last: &Self, code: &str, now: DateTime<Utc>) -> Result<Self, CodeRefused> {
+    pub fn added_again(&self, last: &Self, code: &str, now: DateTime<Utc>) -> Result<Self, CodeRefused> {
         let counted = Self {
             codes_since: last.codes_since,
             codes_sent: last.codes_sent,
@@ -235,9 +235,9 @@ mod tests {
         for _ in 2..CODES_MAX {
             last = last.sent("654321", now).unwrap();
         }
-        let again = listed("111111").after(&last, "111111", now).unwrap();
+        let again = listed("111111").added_again(&last, "111111", now).unwrap();
         assert_eq!(again.codes_sent, CODES_MAX);
-        let more = listed("222222").after(&again, "222222", now);
+        let more = listed("222222").added_again(&again, "222222", now);
         assert_eq!(more, Err(CodeRefused::Limit));
     }
 
