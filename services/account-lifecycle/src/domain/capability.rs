@@ -94,13 +94,10 @@ impl Denial {
         }
     }
 
-    /// The denial for a reason given by `plan`; `NotInPlan` for a reason that this service does not know.
-    pub fn of_plan(name: &str) -> Self {
-        match name {
-            "ADDON_REQUIRED" => Self::AddOnRequired,
-            "OVER_QUOTA" => Self::OverQuota,
-            _ => Self::NotInPlan,
-        }
+    /// The denial for a reason given by `plan`; `None` for a reason that this service does not know.
+    pub fn of_plan(name: &str) -> Option<Self> {
+        let mut known = [Self::NotInPlan, Self::AddOnRequired, Self::OverQuota].into_iter();
+        known.find(|it| it.name() == name)
     }
 }
 

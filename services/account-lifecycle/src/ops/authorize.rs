@@ -90,7 +90,8 @@ async fn decided(
         let said = ctx.entitlement(id, (feature, used), asked.at).await?;
         *value = said.entitlement.unwrap_or_default().value;
         if !said.allowed {
-            return Ok(Err(Denial::of_plan(&said.reason)));
+            let denial = Denial::of_plan(&said.reason);
+            return Ok(Err(denial.ok_or(Error::Stored("denial of plan"))?));
         }
     }
     // Trials of other profiles have a fixed number of trial numbers.
