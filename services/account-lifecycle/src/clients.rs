@@ -21,7 +21,8 @@ use crate::domain::account::{Account, Stands};
 use crate::domain::billing_details::BillingDetails;
 use crate::domain::closing::Closing;
 use crate::domain::notice::Reader;
-use crate::domain::order::{Order, OrderKind, OrderRefused};
+use crate::domain::order::{Order, OrderRefused};
+use crate::domain::purchase::{Purchase, Refund};
 use crate::error::Error;
 
 /// For how long the catalogue that was in force is taken to be still.
@@ -378,11 +379,11 @@ impl Ctx {
         let method = order
             .method_id
             .map(|id| MethodId::from_uuid(id).to_string());
-        let lines = match order.kind {
-            OrderKind::PayRenewal => {
+        let (lines, invoice_id) = match &order.purchase {
+            Purchase::PayRenewal { collection } => {
                 let request = billing::CollectRenewalRequest {
                     account_id: AccountId::from_uuid(order.root_id).to_string(),
-                    collection_id: order.item("collection").to_owned(),
+                    collection_id: collection.to_string(),
                     payment_method_id: method.unwrap_or_default(),
                     amount: order.total(),
                     request_id: derived(order.order_id, "collect"),
@@ -391,13 +392,14 @@ impl Ctx {
                 return answer.collection.ok_or_else(chassis::internal);
             }
             // The invoice has its lines already.
-            OrderKind::PayInvoice => Vec::new(),
-            OrderKind::PlanChange
-            | OrderKind::BuyCredits
-            | OrderKind::Upgrade
-            | OrderKind::BuyNumber
-            | OrderKind::AddOn
-            | OrderKind::RefundRequest => order.payable(),
+            Purchase::PayInvoice { invoice } => (Vec::new(), invoice.to_string()),
+            Purchase::PlanChange { .. }
+            | Purchase::BuyCredits {}
+            | Purchase::Upgrade { .. }
+            | Purchase::BuyNumber(_)
+            | Purchase::AddOn { .. }
+            | Purchase::RefundRequest(_)
+            | Purchase::Erased(_) => (order.payable(), String::new()),
         };
         let request = billing::CollectOrderRequest {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
@@ -405,7 +407,7 @@ impl Ctx {
             payment_method_id: method.unwrap_or_default(),
             lines,
             amount: order.total(),
-            invoice_id: order.item("invoice").to_owned(),
+            invoice_id,
             request_id: derived(order.order_id, "collect"),
         };
         let answer = ask!(self.billing, collect_order, request)?;
@@ -1108,24 +1110,24 @@ impl Ctx {
     }
 
     /// Refunds credit as quoted by an order; refused if the amount has changed since. Idempotent.
-    pub async fn refund(&self, order: &Order) -> Result<(), Status> {
+    pub async fn refund(&self, order: &Order, refund: &Refund) -> Result<(), Error> {
         let account = AccountId::from_uuid(order.root_id);
-        let asked = order.item("amount");
-        let currency = order.lines.get(0).and_then(|it| it.get("currency"));
-        let currency = currency.and_then(serde_json::Value::as_str);
+        let line = order.lines.first();
+        let line = line.ok_or(Error::Stored("lines of an order"))?;
         let money = |amount: &str| Money {
-            currency_code: currency.unwrap_or_default().to_owned(),
+            currency_code: line.money.currency().code().to_owned(),
             amount: amount.to_owned(),
         };
-        let amount = (!asked.is_empty()).then(|| money(asked));
+        let amount = (!refund.amount.is_empty()).then(|| money(&refund.amount));
         let request = billing::RequestRefundRequest {
             account_id: account.to_string(),
             amount,
             request_id: derived(order.order_id, "refund"),
             validate_only: false,
-            quoted_amount: Some(money(order.item("quoted"))),
+            quoted_amount: Some(money(&refund.quoted)),
         };
-        ask!(self.billing, request_refund, request).map(|_| ())
+        ask!(self.billing, request_refund, request)?;
+        Ok(())
     }
 
     /// Puts a plan in force at once, as previewed; idempotent.

@@ -50,5 +50,6 @@ pub mod notice;
 pub mod notification;
 pub mod order;
 pub mod permission;
+pub mod purchase;
 pub mod recording;
 pub mod whitelist;

@@ -1,9 +1,10 @@
 //! Orders and their states.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde_json::Value;
 use thiserror::Error;
 use uuid::Uuid;
+
+use super::purchase::{Line, Purchase};
 
 /// An order, from quote to completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Order {
     /// Order id.
     pub order_id: Uuid,
     /// What is ordered.
-    pub kind: OrderKind,
+    pub purchase: Purchase,
     /// State as stored. [`Standing::at`] says whether the quote has expired since.
     pub state: State,
     /// Whether an operator quoted the order.
@@ -44,8 +45,8 @@ pub struct Order {
     pub action_label: String,
     /// Warnings to show to the customer.
     pub warnings: Vec<String>,
-    /// Estimated price lines.
-    pub lines: Value,
+    /// Price lines.
+    pub lines: Vec<Line>,
     /// Confirmations required.
     pub confirmations_required: i32,
     /// Confirmations given.
@@ -70,22 +71,19 @@ pub struct Order {
     pub auto_recharge: bool,
     /// Accepted contract offer that it was quoted from; empty for none.
     pub offer_id: String,
-    /// What is bought, if it is not a plan; for a plan what the account loses by it.
-    pub item: Value,
     /// The number that was bought.
     pub resource_id: Option<Uuid>,
 }
 
 impl Order {
     /// Whether the order has a price or a refund.
-    pub fn is_priced(&self) -> bool {
-        self.lines.as_array().is_some_and(|lines| !lines.is_empty())
+    pub const fn is_priced(&self) -> bool {
+        !self.lines.is_empty()
     }
 
-    /// One attribute of what is bought; empty if absent.
-    pub fn item(&self, part: &str) -> &str {
-        let part = self.item.get(part).and_then(Value::as_str);
-        part.unwrap_or_default()
+    /// The kind of the order.
+    pub const fn kind(&self) -> OrderKind {
+        self.purchase.kind()
     }
 
     /// The part of the order that decides which transitions are possible.
@@ -100,7 +98,7 @@ impl Order {
 }
 
 named! {
-    /// What is ordered.
+    /// Kind of an order.
     OrderKind {
         /// Another plan, for an account that has one.
         PlanChange = "PLAN_CHANGE",

@@ -110,7 +110,12 @@ impl Listed {
     ///
     /// # Errors
     /// `Limit` if the number has had its codes for the day.
-    pub fn added_again(&self, last: &Self, code: &str, now: DateTime<Utc>) -> Result<Self, CodeRefused> {
+    pub fn added_again(
+        &self,
+        last: &Self,
+        code: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Self, CodeRefused> {
         let counted = Self {
             codes_since: last.codes_since,
             codes_sent: last.codes_sent,

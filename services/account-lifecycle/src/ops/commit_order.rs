@@ -18,6 +18,7 @@ use crate::ctx::Ctx;
 use crate::domain::account::{AccountType, LimitReason};
 use crate::domain::notice::Kind;
 use crate::domain::order::{Event, OrderKind, OrderRefused, State, after};
+use crate::domain::purchase::Purchase;
 use crate::error::Error;
 use crate::store::orders::{self, End, Order};
 use crate::store::{Tenant, accounts};
@@ -52,7 +53,7 @@ impl Ending {
 
     /// Whether what was bought makes a trial FULL, or lifts a limit (D5): then the account changes with its order.
     fn upgrades(&self, order: &Order) -> bool {
-        let buys = match order.kind {
+        let buys = match order.kind() {
             OrderKind::BuyCredits | OrderKind::Upgrade => true,
             OrderKind::PlanChange
             | OrderKind::BuyNumber
@@ -86,35 +87,37 @@ pub async fn carry_out(
     order: &Order,
     now: DateTime<Utc>,
 ) -> Result<Option<Ending>, Error> {
-    let ending = match order.kind {
-        OrderKind::BuyNumber => {
-            let done = purchase::number(ctx, order, now).await;
+    let ending = match &order.purchase {
+        Purchase::BuyNumber(number) => {
+            let done = purchase::number(ctx, order, number, now).await;
             Some(carried_out(order, done)?)
         }
-        OrderKind::AddOn => {
-            let done = purchase::add_on(ctx, order, now).await;
+        Purchase::AddOn { code } => {
+            let done = purchase::add_on(ctx, order, code, now).await;
             Some(carried_out(order, done)?)
         }
-        OrderKind::RefundRequest => {
-            let done = purchase::refund(ctx, order, now).await;
+        Purchase::RefundRequest(refund) => {
+            let done = purchase::refund(ctx, order, refund, now).await;
             Some(carried_out(order, done)?)
         }
-        OrderKind::PlanChange
-        | OrderKind::BuyCredits
-        | OrderKind::Upgrade
-        | OrderKind::PayRenewal
-        | OrderKind::PayInvoice => {
+        Purchase::PlanChange { .. }
+        | Purchase::BuyCredits {}
+        | Purchase::Upgrade { .. }
+        | Purchase::PayRenewal { .. }
+        | Purchase::PayInvoice { .. } => {
             if order.payable().is_empty() {
                 Some(change_plan(ctx, order).await?)
             } else {
                 pay(ctx, order, now).await?
             }
         }
+        // What is under way is not erased.
+        Purchase::Erased(_) => return Err(Error::Stored("item of an order")),
     };
     let Some(ending) = ending else {
         return Ok(None);
     };
-    let upgrade = ending.state == State::Completed && order.kind == OrderKind::Upgrade;
+    let upgrade = ending.state == State::Completed && order.kind() == OrderKind::Upgrade;
     let number = match ending.how.invoice_id.map(InvoiceId::from_uuid) {
         Some(id) if upgrade => Some(ctx.invoice(id).await?.number),
         Some(_) | None => None,
@@ -330,7 +333,7 @@ pub async fn note_end(
     let ended = orders::end(db, order.order_id, *state, how, now).await?;
     if upgrades && ended.is_some() {
         upgraded(db, order, how.effective_at.unwrap_or(now)).await?;
-        if order.kind == OrderKind::Upgrade {
+        if order.kind() == OrderKind::Upgrade {
             let invoice = how.invoice_id.zip(ending.number.clone());
             confirmed(db, order, invoice, now).await?;
         }
@@ -385,7 +388,7 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
         .await?
         .ok_or(Error::Stored("account"))?;
     let trial = account.r#type == AccountType::Trial;
-    if !trial && order.kind != OrderKind::Upgrade {
+    if !trial && order.kind() != OrderKind::Upgrade {
         return Ok(());
     }
     // A limit in the future stems from a later cancellation and stays.

@@ -56,7 +56,7 @@ pub async fn find_to_act(
 ) -> Result<(Order, Account), Error> {
     let found = orders::seen(db, id.uuid(), permit::person(caller)).await?;
     let (order, seen) = found.ok_or(Error::OrderNotFound(id))?;
-    let action = match order.kind {
+    let action = match order.kind() {
         OrderKind::BuyCredits => Action::BuyCredits,
         OrderKind::PlanChange
         | OrderKind::Upgrade

@@ -18,6 +18,7 @@ use crate::domain::kyc::KycState;
 use crate::domain::notice::{self, Reader};
 use crate::domain::notification;
 use crate::domain::order::{Effect, OrderKind, State};
+use crate::domain::purchase::{Line, LineKind, Loss};
 use crate::domain::whitelist::{self, Listed};
 use crate::error::Error;
 use crate::store::accounts::Account;
@@ -262,7 +263,7 @@ pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
     pb::Order {
         order_id: OrderId::from_uuid(from.order_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
-        kind: order_kind(from.kind).into(),
+        kind: order_kind(from.kind()).into(),
         state: state.into(),
         from_plan_code: from.from_plan_code.clone(),
         to_plan_code: from.to_plan_code.clone(),
@@ -273,13 +274,7 @@ pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
             .billing_on
             .map(|day| day.to_string())
             .unwrap_or_default(),
-        lines: from
-            .lines
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(line)
-            .collect(),
+        lines: from.lines.iter().map(line).collect(),
         warnings: from.warnings.clone(),
         confirmations_required: from.confirmations_required,
         confirmations_given: from.confirmations_given,
@@ -294,7 +289,7 @@ pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
         actor: from.actor.clone(),
         total: from.total(),
         estimated_total: from.estimated_total(),
-        losses: losses(&from.item),
+        losses: from.purchase.losses().iter().map(loss).collect(),
         payment_method_id: from
             .method_id
             .map(|id| MethodId::from_uuid(id).to_string())
@@ -324,53 +319,30 @@ const fn order_kind(kind: OrderKind) -> pb::order::Kind {
     }
 }
 
-fn line(stored: &Value) -> pb::order::Line {
-    let text = |key: &str| {
-        let text = stored.get(key).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    };
-    let estimated = stored.get("estimated").and_then(Value::as_bool);
+fn line(from: &Line) -> pb::order::Line {
     pb::order::Line {
-        description: text("description"),
-        amount: Some(Money {
-            currency_code: text("currency"),
-            amount: text("amount"),
-        }),
-        // Lines of orders made by earlier versions have neither field.
-        estimated: estimated.unwrap_or(true),
-        kind_code: match text("kind") {
-            kind if kind.is_empty() => "SUBSCRIPTION".to_owned(),
-            kind => kind,
-        },
+        description: from.description.clone(),
+        amount: Some(pb_money(from.money)),
+        estimated: from.estimated,
+        kind_code: from.kind.as_str().to_owned(),
     }
 }
 
-/// The features that the account loses by a plan change, as they are kept with the order.
-fn losses(item: &Value) -> Vec<pb::Feature> {
-    let stored = item.get("losses").and_then(Value::as_array);
-    let features = stored.into_iter().flatten().map(|it| {
-        let text = |key: &str| {
-            let text = it.get(key).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        pb::Feature {
-            feature_code: text("feature_code"),
-            kind: text("kind"),
-            value: text("value"),
-        }
-    });
-    features.collect()
+fn loss(from: &Loss) -> pb::Feature {
+    pb::Feature {
+        feature_code: from.feature_code.clone(),
+        kind: from.kind.clone(),
+        value: from.value.clone(),
+    }
 }
 
 /// The sum of order lines; `None` without lines.
-fn sum(lines: impl Iterator<Item = pb::order::Line>) -> Option<Money> {
+fn sum<'a>(lines: impl Iterator<Item = &'a Line>) -> Option<Money> {
     let mut total: Option<values::Money> = None;
-    for amount in lines.filter_map(|it| it.amount) {
-        let currency = amount.currency_code.parse().ok()?;
-        let money = values::Money::parse(&amount.amount, currency).ok()?;
+    for line in lines {
         total = Some(match total {
-            Some(sum) => sum.plus(money).ok()?,
-            None => money,
+            Some(sum) => sum.plus(line.money).ok()?,
+            None => line.money,
         });
     }
     total.map(pb_money)
@@ -379,15 +351,14 @@ fn sum(lines: impl Iterator<Item = pb::order::Line>) -> Option<Money> {
 impl Order {
     /// Sum of the lines that are not estimated, tax included; `None` without such lines.
     pub fn total(&self) -> Option<Money> {
-        let lines = self.lines.as_array().into_iter().flatten().map(line);
-        sum(lines.filter(|it| !it.estimated))
+        sum(self.lines.iter().filter(|it| !it.estimated))
     }
 
     /// Sum of all lines of a plan change of which some are estimated, tax included; `None` for other orders.
     fn estimated_total(&self) -> Option<Money> {
-        let lines = || self.lines.as_array().into_iter().flatten().map(line);
-        if self.kind == OrderKind::PlanChange && lines().any(|it| it.estimated) {
-            sum(lines())
+        let estimated = self.lines.iter().any(|it| it.estimated);
+        if estimated && self.kind() == OrderKind::PlanChange {
+            sum(self.lines.iter())
         } else {
             None
         }
@@ -395,51 +366,41 @@ impl Order {
 
     /// The lines as text for people: description and amount.
     pub fn in_words(&self) -> Vec<String> {
-        let lines = self.lines.as_array().into_iter().flatten().map(line);
-        let words = |it: pb::order::Line| {
-            let amount = it.amount.unwrap_or_default();
-            format!(
-                "{}, {} {}",
-                it.description, amount.currency_code, amount.amount
-            )
+        let words = |it: &Line| {
+            let currency = it.money.currency().code();
+            format!("{}, {currency} {}", it.description, it.money)
         };
-        lines.map(words).collect()
+        self.lines.iter().map(words).collect()
     }
 
     /// The lines to be paid, without tax and without estimates.
     pub fn payable(&self) -> Vec<billing::CollectionLine> {
-        let lines = self.lines.as_array().into_iter().flatten();
-        lines
-            .map(|stored| (stored, line(stored)))
-            .filter(|(_, it)| !it.estimated && PAYABLE.contains(&it.kind_code.as_str()))
-            .map(|(stored, it)| {
-                let plain = billing::CollectionLine {
-                    amount: it.amount,
-                    formula: it.description,
-                    kind: it.kind_code,
-                    ..billing::CollectionLine::default()
-                };
-                if plain.kind != "SUBSCRIPTION" {
-                    return plain;
-                }
-                // Lines of orders made by earlier versions have no cycle.
-                let months = stored.get("months").and_then(Value::as_i64);
-                let until = stored.get("until").and_then(Value::as_str);
-                billing::CollectionLine {
-                    plan_code: self.to_plan_code.clone(),
-                    billing_cycle_code: self.billing_cycle_code.clone(),
-                    family_code: self.family_code.clone(),
-                    cycle_months: months.and_then(|it| i32::try_from(it).ok()).unwrap_or(0),
-                    cycle_end_date: until.unwrap_or_default().to_owned(),
-                    ..plain
-                }
-            })
-            .collect()
+        let lines = self.lines.iter();
+        let lines = lines.filter(|it| !it.estimated && it.kind.is_collected());
+        lines.map(|it| self.collected(it)).collect()
+    }
+
+    /// A line as `billing` collects it.
+    fn collected(&self, line: &Line) -> billing::CollectionLine {
+        let plain = billing::CollectionLine {
+            amount: Some(pb_money(line.money)),
+            formula: line.description.clone(),
+            kind: line.kind.as_str().to_owned(),
+            ..billing::CollectionLine::default()
+        };
+        if line.kind != LineKind::Subscription {
+            return plain;
+        }
+        billing::CollectionLine {
+            plan_code: self.to_plan_code.clone(),
+            billing_cycle_code: self.billing_cycle_code.clone(),
+            family_code: self.family_code.clone(),
+            cycle_months: line.months,
+            cycle_end_date: line.until.clone(),
+            ..plain
+        }
     }
 }
-
-/// Kinds of lines that are paid for; the other kinds are taxes.
-const PAYABLE: [&str; 3] = ["SUBSCRIPTION", "CREDITS", "INVOICE"];
 
 pub fn ticket(from: &Ticket) -> pb::Ticket {
     pb::Ticket {

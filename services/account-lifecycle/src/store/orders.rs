@@ -1,12 +1,14 @@
 //! `account.orders`
 
 use chassis::{PgConnection, Tenant};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::accounts::{self, Account, Seen};
 use super::variant;
 use crate::domain::order::{Effect, OrderKind, Standing, State};
+use crate::domain::purchase::Purchase;
 
 pub use crate::domain::order::Order;
 
@@ -14,8 +16,99 @@ chassis::stored_as_text!(State, "account.orders.state");
 chassis::stored_as_text!(OrderKind, "account.orders.kind");
 chassis::stored_as_text!(Effect, "account.orders.effect");
 
+/// A row of the table.
+struct Row {
+    root_id: Uuid,
+    account_id: Uuid,
+    order_id: Uuid,
+    kind: OrderKind,
+    state: State,
+    by_operator: bool,
+    actor: String,
+    family_code: String,
+    from_plan_code: String,
+    to_plan_code: String,
+    billing_cycle_code: String,
+    effect: Effect,
+    effective_at: Option<DateTime<Utc>>,
+    billing_on: Option<NaiveDate>,
+    timeline_etag: String,
+    catalogue_version: String,
+    action_label: String,
+    warnings: Vec<String>,
+    lines: Value,
+    confirmations_required: i32,
+    confirmations_given: i32,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    committed_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
+    failure_reason: String,
+    method_id: Option<Uuid>,
+    collection_id: Option<Uuid>,
+    invoice_id: Option<Uuid>,
+    auto_recharge: bool,
+    offer_id: String,
+    item: Value,
+    resource_id: Option<Uuid>,
+}
+
+impl TryFrom<Row> for Order {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        Ok(Self {
+            purchase: Purchase::read(row.kind, row.item)
+                .map_err(|error| malformed("account.orders.item", error))?,
+            lines: serde_json::from_value(row.lines)
+                .map_err(|error| malformed("account.orders.lines", error))?,
+            root_id: row.root_id,
+            account_id: row.account_id,
+            order_id: row.order_id,
+            state: row.state,
+            by_operator: row.by_operator,
+            actor: row.actor,
+            family_code: row.family_code,
+            from_plan_code: row.from_plan_code,
+            to_plan_code: row.to_plan_code,
+            billing_cycle_code: row.billing_cycle_code,
+            effect: row.effect,
+            effective_at: row.effective_at,
+            billing_on: row.billing_on,
+            timeline_etag: row.timeline_etag,
+            catalogue_version: row.catalogue_version,
+            action_label: row.action_label,
+            warnings: row.warnings,
+            confirmations_required: row.confirmations_required,
+            confirmations_given: row.confirmations_given,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            committed_at: row.committed_at,
+            completed_at: row.completed_at,
+            failure_reason: row.failure_reason,
+            method_id: row.method_id,
+            collection_id: row.collection_id,
+            invoice_id: row.invoice_id,
+            auto_recharge: row.auto_recharge,
+            offer_id: row.offer_id,
+            resource_id: row.resource_id,
+        })
+    }
+}
+
+/// A column whose JSON is not what the code writes.
+fn malformed(column: &str, error: serde_json::Error) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: Box::new(error),
+    }
+}
+
 /// Inserts an order.
 pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
+    let unwritable = |error: serde_json::Error| sqlx::Error::Encode(Box::new(error));
+    let lines = serde_json::to_value(&order.lines).map_err(unwritable)?;
+    let item = order.purchase.item().map_err(unwritable)?;
     sqlx::query!(
         "-- account.orders.insert
         INSERT INTO account.orders (root_id, account_id, order_id, kind, state, by_operator, actor, family_code,
@@ -27,7 +120,7 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.root_id,
         order.account_id,
         order.order_id,
-        order.kind.as_str(),
+        order.kind().as_str(),
         order.state.as_str(),
         order.by_operator,
         order.actor,
@@ -42,7 +135,7 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.catalogue_version,
         order.action_label,
         &order.warnings,
-        order.lines,
+        lines,
         order.confirmations_required,
         order.confirmations_given,
         order.created_at,
@@ -50,7 +143,7 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.method_id,
         order.auto_recharge,
         order.offer_id,
-        order.item
+        item
     )
     .execute(db)
     .await?;
@@ -59,8 +152,8 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
 
 /// The order `id`.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.get
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
@@ -71,7 +164,8 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>>
         id
     )
     .fetch_optional(db)
-    .await
+    .await?;
+    found.map(Order::try_from).transpose()
 }
 
 /// The order `id`, its account and the roles of `person` in it, in one round trip: its tenant is entered by it, until
@@ -117,7 +211,7 @@ pub async fn seen(
     .fetch_optional(db)
     .await?;
     let seen = row.map(|row| {
-        let order = Order {
+        let order = Order::try_from(Row {
             root_id: row.root_id,
             account_id: row.account_id,
             order_id: row.order_id,
@@ -166,7 +260,7 @@ pub async fn seen(
             offer_id: row.offer_id,
             item: row.item,
             resource_id: row.resource_id,
-        };
+        })?;
         let account = Account {
             root_id: row.of_root_id,
             account_id: row.of_account_id,
@@ -198,8 +292,8 @@ pub async fn seen(
 
 /// The order `id`, locked.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.lock
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
@@ -210,7 +304,8 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>
         id
     )
     .fetch_optional(db)
-    .await
+    .await?;
+    found.map(Order::try_from).transpose()
 }
 
 /// Keeps how an order stands, and gives it as it is then; `now` is kept as the time of its commit. Whoever commits it
@@ -222,8 +317,8 @@ pub async fn set_standing(
     now: DateTime<Utc>,
 ) -> sqlx::Result<Order> {
     let committed = (standing.state == State::Committing).then_some(now);
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.set_standing
         UPDATE account.orders
         SET state = $2, confirmations_given = $3, committed_at = coalesce(committed_at, $4),
@@ -240,7 +335,8 @@ pub async fn set_standing(
         committed
     )
     .fetch_one(db)
-    .await
+    .await?;
+    found.try_into()
 }
 
 /// The outcome of a committed order.
@@ -267,8 +363,8 @@ pub async fn end(
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<Order>> {
     let completed = (state == State::Completed).then_some(now);
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.end
         UPDATE account.orders
         SET state = $2, effective_at = coalesce($3, effective_at), failure_reason = $4, completed_at = $5,
@@ -289,7 +385,8 @@ pub async fn end(
         end.resource_id
     )
     .fetch_optional(db)
-    .await
+    .await?;
+    found.map(Order::try_from).transpose()
 }
 
 /// Which orders to list by how they stand.
@@ -343,8 +440,8 @@ pub async fn list(
     before: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.list
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
@@ -363,7 +460,8 @@ pub async fn list(
         asked.now
     )
     .fetch_all(db)
-    .await
+    .await?;
+    found.into_iter().map(Order::try_from).collect()
 }
 
 /// Up to `limit` orders of all accounts before `before` that stand so, newest first. All tenants are entered.
@@ -374,8 +472,8 @@ pub async fn list_all(
     limit: i64,
 ) -> sqlx::Result<Vec<Order>> {
     // Those of each state are read in the order of its index, so that none is read that isn't answered.
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.list_all
         SELECT o.root_id, o.account_id, o.order_id, o.kind, o.state, o.by_operator, o.actor, o.family_code,
                o.from_plan_code, o.to_plan_code, o.billing_cycle_code, o.effect, o.effective_at, o.billing_on,
@@ -396,7 +494,8 @@ pub async fn list_all(
         asked.now
     )
     .fetch_all(db)
-    .await
+    .await?;
+    found.into_iter().map(Order::try_from).collect()
 }
 
 /// Leases up to `limit` committed orders that have not ended and are due. The interval doubles with each attempt, from
@@ -406,8 +505,8 @@ pub async fn take_to_finish(
     limit: i64,
     often: bool,
 ) -> sqlx::Result<Vec<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.take_to_finish
         UPDATE account.orders
         SET looks = looks + 1,
@@ -425,13 +524,14 @@ pub async fn take_to_finish(
         often
     )
     .fetch_all(db)
-    .await
+    .await?;
+    found.into_iter().map(Order::try_from).collect()
 }
 
 /// Up to `limit` committed orders that have not ended, whether due or not.
 pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.unfinished
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
@@ -443,7 +543,8 @@ pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<O
         limit
     )
     .fetch_all(db)
-    .await
+    .await?;
+    found.into_iter().map(Order::try_from).collect()
 }
 
 /// Records that the payment of a committed order is being requested. `false` if it was recorded before, or the order
