@@ -545,8 +545,8 @@ impl Ctx {
         let mut standings = Vec::with_capacity(it.standings.len());
         for text in &it.standings {
             let known = chassis::Standing::of_text(text).ok_or_else(|| {
-                let error = format!("account.roots.standings holds {text:?}, which is no standing");
-                Status::internal(error)
+                tracing::error!(text, "account.roots.standings holds what is no standing");
+                chassis::internal()
             })?;
             standings.push(i32::from(known.wire()));
         }

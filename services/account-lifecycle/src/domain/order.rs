@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 use super::purchase::{Line, Purchase};
 
+pub use super::purchase::OrderKind;
+
 /// An order, from quote to completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
@@ -94,28 +96,6 @@ impl Order {
             given: self.confirmations_given,
             expires_at: self.expires_at,
         }
-    }
-}
-
-named! {
-    /// Kind of an order.
-    OrderKind {
-        /// Another plan, for an account that has one.
-        PlanChange = "PLAN_CHANGE",
-        /// Credit.
-        BuyCredits = "BUY_CREDITS",
-        /// The first paid plan of a trial, or a new plan of a limited account.
-        Upgrade = "UPGRADE",
-        /// A phone number, charged to the balance.
-        BuyNumber = "BUY_NUMBER",
-        /// An add-on of the plan in force, charged to the balance.
-        AddOn = "ADD_ON",
-        /// A refund of unspent credit.
-        RefundRequest = "REFUND_REQUEST",
-        /// The payment of an unpaid billing cycle.
-        PayRenewal = "PAY_RENEWAL",
-        /// The payment of an open invoice.
-        PayInvoice = "PAY_INVOICE",
     }
 }
 

@@ -5,7 +5,27 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use values::{CollectionId, Currency, InvoiceId, Money};
 
-use super::order::OrderKind;
+named! {
+    /// Kind of an order.
+    OrderKind {
+        /// Another plan, for an account that has one.
+        PlanChange = "PLAN_CHANGE",
+        /// Credit.
+        BuyCredits = "BUY_CREDITS",
+        /// The first paid plan of a trial, or a new plan of a limited account.
+        Upgrade = "UPGRADE",
+        /// A phone number, charged to the balance.
+        BuyNumber = "BUY_NUMBER",
+        /// An add-on of the plan in force, charged to the balance.
+        AddOn = "ADD_ON",
+        /// A refund of unspent credit.
+        RefundRequest = "REFUND_REQUEST",
+        /// The payment of an unpaid billing cycle.
+        PayRenewal = "PAY_RENEWAL",
+        /// The payment of an open invoice.
+        PayInvoice = "PAY_INVOICE",
+    }
+}
 
 /// What an order is for, with the facts that only this kind of order has.
 ///

@@ -27,7 +27,7 @@ pub async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<Acc
     let past = |it: Option<DateTime<Utc>>| it.filter(|it| *it <= at);
     let (mut limited_at, mut limit_reason, mut dormant_at) = (None, LimitReason::NotLimited, None);
     if let Some(it) = mode {
-        match recorded(&it.to_code)? {
+        match recorded::<Mode>(&it.to_code)? {
             Mode::Limited => (limited_at, limit_reason) = (Some(it.at), recorded(&it.reason)?),
             Mode::Dormant => dormant_at = Some(it.at),
             Mode::Normal => {}

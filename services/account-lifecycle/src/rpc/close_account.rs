@@ -209,7 +209,8 @@ fn option(sent: i32) -> Result<Option<CloseOption>, FieldError> {
 /// The close options of a full account.
 pub fn options(policy: &proto::plan::v1::ClosePolicy) -> Result<Vec<CloseOption>, Error> {
     let codes = policy.full_option_codes.iter();
-    let options: Result<_, _> = codes.map(|code| code.parse()).collect();
+    let options = codes.map(|code| code.parse::<CloseOption>());
+    let options: Result<Vec<_>, _> = options.collect();
     options.map_err(|_| Error::Stored("close option of the catalogue"))
 }
 
