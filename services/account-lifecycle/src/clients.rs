@@ -22,6 +22,7 @@ use crate::domain::billing_details::BillingDetails;
 use crate::domain::closing::Closing;
 use crate::domain::notice::Reader;
 use crate::domain::order::{Order, OrderRefused};
+use crate::domain::purchase::{Purchase, Refund};
 use crate::error::Error;
 
 /// For how long the catalogue that was in force is taken to be still.
@@ -378,28 +379,35 @@ impl Ctx {
         let method = order
             .method_id
             .map(|id| MethodId::from_uuid(id).to_string());
-        if order.kind == "PAY_RENEWAL" {
-            let request = billing::CollectRenewalRequest {
-                account_id: AccountId::from_uuid(order.root_id).to_string(),
-                collection_id: order.item("collection").to_owned(),
-                payment_method_id: method.unwrap_or_default(),
-                amount: order.total(),
-                request_id: derived(order.order_id, "collect"),
-            };
-            let answer = ask!(self.billing, collect_renewal, request)?;
-            return answer.collection.ok_or_else(chassis::internal);
-        }
+        let (lines, invoice_id) = match &order.purchase {
+            Purchase::PayRenewal { collection } => {
+                let request = billing::CollectRenewalRequest {
+                    account_id: AccountId::from_uuid(order.root_id).to_string(),
+                    collection_id: collection.to_string(),
+                    payment_method_id: method.unwrap_or_default(),
+                    amount: order.total(),
+                    request_id: derived(order.order_id, "collect"),
+                };
+                let answer = ask!(self.billing, collect_renewal, request)?;
+                return answer.collection.ok_or_else(chassis::internal);
+            }
+            // The invoice has its lines already.
+            Purchase::PayInvoice { invoice } => (Vec::new(), invoice.to_string()),
+            Purchase::PlanChange { .. }
+            | Purchase::BuyCredits {}
+            | Purchase::Upgrade { .. }
+            | Purchase::BuyNumber(_)
+            | Purchase::AddOn { .. }
+            | Purchase::RefundRequest(_)
+            | Purchase::Erased(_) => (order.payable(), String::new()),
+        };
         let request = billing::CollectOrderRequest {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
             order_id: OrderId::from_uuid(order.order_id).to_string(),
             payment_method_id: method.unwrap_or_default(),
-            lines: if order.kind == "PAY_INVOICE" {
-                Vec::new()
-            } else {
-                order.payable()
-            },
+            lines,
             amount: order.total(),
-            invoice_id: order.item("invoice").to_owned(),
+            invoice_id,
             request_id: derived(order.order_id, "collect"),
         };
         let answer = ask!(self.billing, collect_order, request)?;
@@ -534,9 +542,14 @@ impl Ctx {
         let account_id = AccountId::from_uuid(it.account_id).to_string();
         // Idempotent by the revision; a new request id keeps a refusal from being replayed on every retry.
         let request_id = Uuid::now_v7().to_string();
-        let known = it.standings.iter();
-        let known = known.filter_map(|it| chassis::Standing::of_text(it));
-        let standings: Vec<i32> = known.map(|it| it.wire().into()).collect();
+        let mut standings = Vec::with_capacity(it.standings.len());
+        for text in &it.standings {
+            let known = chassis::Standing::of_text(text).ok_or_else(|| {
+                tracing::error!(text, "account.roots.standings holds what is no standing");
+                chassis::internal()
+            })?;
+            standings.push(i32::from(known.wire()));
+        }
         let limit_time = it.limited_at.map(timestamp);
         let revision = it.standing_revision;
         let in_plan = plan::SetStandingRequest {
@@ -1097,24 +1110,24 @@ impl Ctx {
     }
 
     /// Refunds credit as quoted by an order; refused if the amount has changed since. Idempotent.
-    pub async fn refund(&self, order: &Order) -> Result<(), Status> {
+    pub async fn refund(&self, order: &Order, refund: &Refund) -> Result<(), Error> {
         let account = AccountId::from_uuid(order.root_id);
-        let asked = order.item("amount");
-        let currency = order.lines.get(0).and_then(|it| it.get("currency"));
-        let currency = currency.and_then(serde_json::Value::as_str);
+        let line = order.lines.first();
+        let line = line.ok_or(Error::Stored("lines of an order"))?;
         let money = |amount: &str| Money {
-            currency_code: currency.unwrap_or_default().to_owned(),
+            currency_code: line.money.currency().code().to_owned(),
             amount: amount.to_owned(),
         };
-        let amount = (!asked.is_empty()).then(|| money(asked));
+        let amount = (!refund.amount.is_empty()).then(|| money(&refund.amount));
         let request = billing::RequestRefundRequest {
             account_id: account.to_string(),
             amount,
             request_id: derived(order.order_id, "refund"),
             validate_only: false,
-            quoted_amount: Some(money(order.item("quoted"))),
+            quoted_amount: Some(money(&refund.quoted)),
         };
-        ask!(self.billing, request_refund, request).map(|_| ())
+        ask!(self.billing, request_refund, request)?;
+        Ok(())
     }
 
     /// Puts a plan in force at once, as previewed; idempotent.

@@ -12,7 +12,7 @@ use values::{
 
 use crate::domain::billing_details::CountryRefused;
 use crate::domain::capability::Denial;
-use crate::domain::closing::CloseRefused;
+use crate::domain::closing::{self, CloseRefused};
 use crate::domain::kyc::KycRefused;
 use crate::domain::order::OrderRefused;
 use crate::domain::whitelist::CodeRefused;
@@ -344,7 +344,7 @@ impl From<Error> for Status {
                 wrong_state("CONTACT_SUPPORT")
             }
             Error::Close(CloseRefused::OptionRequired(options)) => {
-                let expected = options.join(" or ");
+                let expected = closing::names(options).join(" or ");
                 Refusal::invalid("OPTION_REQUIRED")
                     .with_fields(&[chassis::field_error("option", expected)])
             }

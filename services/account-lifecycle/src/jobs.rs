@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use values::CollectionId;
 
 use crate::ctx::Ctx;
-use crate::domain::order::State;
+use crate::domain::order::Event;
 use crate::ops::commit_order;
 use crate::store::{
     Tenant, accounts, billing_details, closings, notifications, orders, recordings, resources,
@@ -133,8 +133,8 @@ async fn any_due(ctx: &Ctx) -> sqlx::Result<bool> {
             return Ok(true);
         };
         let asked = ctx.collection(CollectionId::from_uuid(id)).await;
-        let standing = asked.map(|collection| commit_order::standing(&collection));
-        if matches!(standing, Ok(State::Completed | State::Failed)) {
+        let event = asked.map(|collection| commit_order::payment_event(&collection));
+        if matches!(event, Ok(Event::Fulfilled | Event::Refused)) {
             return Ok(true);
         }
     }

@@ -22,3 +22,26 @@ pub mod watch_positions;
 pub mod whitelisted_numbers;
 
 pub use chassis::{Tenant, enter};
+
+/// The variant that a text names. Only for what a function of the schema answers: of a column, sqlx knows the type
+/// itself (`sqlx.toml`).
+fn variant<T: Copy + std::fmt::Debug>(
+    all: &[T],
+    as_str: fn(T) -> &'static str,
+    text: &str,
+    column: &'static str,
+) -> sqlx::Result<T> {
+    let known = chassis::stored(all, as_str, text, column);
+    known.map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+/// The variants that some texts name.
+fn variants<T: Copy + std::fmt::Debug>(
+    all: &[T],
+    as_str: fn(T) -> &'static str,
+    texts: &[String],
+    column: &'static str,
+) -> sqlx::Result<Vec<T>> {
+    let texts = texts.iter();
+    texts.map(|it| variant(all, as_str, it, column)).collect()
+}

@@ -52,6 +52,12 @@ macro_rules! stored_as_text {
             }
         }
 
+        impl ::sqlx::postgres::PgHasArrayType for $type {
+            fn array_type_info() -> ::sqlx::postgres::PgTypeInfo {
+                <&str as ::sqlx::postgres::PgHasArrayType>::array_type_info()
+            }
+        }
+
         impl<'r> ::sqlx::Decode<'r, ::sqlx::Postgres> for $type {
             fn decode(
                 value: ::sqlx::postgres::PgValueRef<'r>,

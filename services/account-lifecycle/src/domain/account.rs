@@ -5,6 +5,8 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::kyc::KycState;
+
 /// An account or subaccount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -20,8 +22,8 @@ pub struct Account {
     pub display_name: String,
     /// User who owns the account.
     pub owner_id: Uuid,
-    /// `TRIAL` or `FULL`.
-    pub r#type: String,
+    /// Type.
+    pub r#type: AccountType,
     /// Whether the account pays by invoice; otherwise it is prepaid.
     pub invoiced: bool,
     /// ISO 4217 code of the ledger's currency.
@@ -36,14 +38,14 @@ pub struct Account {
     pub upgraded_at: Option<DateTime<Utc>>,
     /// From when the account is limited. May lie in the future.
     pub limited_at: Option<DateTime<Utc>>,
-    /// Reason of the limit, such as `TRIAL_EXPIRED`; empty without one.
-    pub limit_reason: String,
+    /// Reason of the limit.
+    pub limit_reason: LimitReason,
     /// State of the account's KYC.
-    pub kyc_state: String,
+    pub kyc_state: KycState,
     /// Since when the account is dormant; `None` while it is not.
     pub dormant_at: Option<DateTime<Utc>>,
     /// Reasons of its suspension; empty while it is active.
-    pub suspensions: Vec<String>,
+    pub suspensions: Vec<Suspension>,
     /// When the account was permanently closed.
     pub closed_at: Option<DateTime<Utc>>,
     /// When the account went live.
@@ -70,25 +72,65 @@ impl fmt::Display for Stands {
     }
 }
 
-/// How much of an account is usable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Everything that its plan includes.
-    Normal,
-    /// Softly closed: its data is kept.
-    Dormant,
-    /// Without a paid plan.
-    Limited,
+named! {
+    /// Type of an account.
+    AccountType {
+        /// Has bought nothing yet.
+        Trial = "TRIAL",
+        /// Has bought something.
+        Full = "FULL",
+    }
 }
 
-impl Mode {
-    /// Name in the account history.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "NORMAL",
-            Self::Dormant => "DORMANT",
-            Self::Limited => "LIMITED",
-        }
+named! {
+    /// Why an account is limited, or will be.
+    LimitReason {
+        /// It is not, and no limit is to come.
+        NotLimited = "",
+        /// Its trial ends.
+        TrialExpired = "TRIAL_EXPIRED",
+        /// Its owner cancelled the subscription.
+        Cancelled = "CANCELLED",
+        /// The renewal of its subscription was not paid.
+        RenewalFailed = "RENEWAL_FAILED",
+    }
+}
+
+named! {
+    /// Why an account is suspended.
+    Suspension {
+        /// Its balance is used up.
+        Balance = "BALANCE",
+        /// Suspected fraud.
+        Fraud = "FRAUD",
+        /// The owner of the root account suspended the subaccount.
+        Parent = "PARENT",
+        /// The terms of service are violated.
+        Terms = "TERMS",
+    }
+}
+
+named! {
+    /// How much of an account is usable.
+    Mode {
+        /// Everything that its plan includes.
+        Normal = "NORMAL",
+        /// Softly closed: its data is kept.
+        Dormant = "DORMANT",
+        /// Without a paid plan.
+        Limited = "LIMITED",
+    }
+}
+
+named! {
+    /// Whether an account may be used at all.
+    Status {
+        /// It may.
+        Active = "ACTIVE",
+        /// Not while a reason for its suspension is left.
+        Suspended = "SUSPENDED",
+        /// Permanently closed.
+        Closed = "CLOSED",
     }
 }
 
@@ -105,14 +147,14 @@ impl Account {
         }
     }
 
-    /// Status name in the account history.
-    pub fn status(&self) -> &'static str {
+    /// The account's status.
+    pub const fn status(&self) -> Status {
         if self.closed_at.is_some() {
-            "CLOSED"
+            Status::Closed
         } else if self.suspensions.is_empty() {
-            "ACTIVE"
+            Status::Active
         } else {
-            "SUSPENDED"
+            Status::Suspended
         }
     }
 
@@ -120,7 +162,7 @@ impl Account {
     pub fn is_made_as(&self, other: &Self) -> bool {
         let made = |it: &Self| {
             let who = (it.root_id, it.account_id, it.parent_id, it.owner_id);
-            let what = (it.r#type.clone(), it.invoiced, it.currency.clone());
+            let what = (it.r#type, it.invoiced, it.currency.clone());
             (who, what, it.profile_code.clone(), it.display_name.clone())
         };
         made(self) == made(other)

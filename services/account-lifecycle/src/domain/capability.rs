@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::account::Mode;
+use super::account::{Mode, Suspension};
 
 /// An action that an account may be permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,13 +94,10 @@ impl Denial {
         }
     }
 
-    /// The denial for a reason given by `plan`; `NotInPlan` for a reason that this service does not know.
-    pub fn of_plan(name: &str) -> Self {
-        match name {
-            "ADDON_REQUIRED" => Self::AddOnRequired,
-            "OVER_QUOTA" => Self::OverQuota,
-            _ => Self::NotInPlan,
-        }
+    /// The denial for a reason given by `plan`; `None` for a reason that this service does not know.
+    pub fn of_plan(name: &str) -> Option<Self> {
+        let mut known = [Self::NotInPlan, Self::AddOnRequired, Self::OverQuota].into_iter();
+        known.find(|it| it.name() == name)
     }
 }
 
@@ -116,7 +113,7 @@ pub struct Standing<'a> {
     /// Whether the account is closed.
     pub closed: bool,
     /// Reasons of its suspension; empty while it is active.
-    pub suspensions: &'a [String],
+    pub suspensions: &'a [Suspension],
     /// How much of the account is usable.
     pub mode: Mode,
     /// Whether the account is a trial.
@@ -211,7 +208,7 @@ impl Capability {
     /// The first denial that applies.
     pub fn allowed_by(self, it: &Standing<'_>, policy: &Policy<'_>) -> Result<(), Denial> {
         let listed = |list: &[String]| list.iter().any(|code| code == self.name());
-        let for_more_than_balance = it.suspensions.iter().any(|reason| reason != "BALANCE");
+        let for_more_than_balance = it.suspensions.iter().any(|it| *it != Suspension::Balance);
         let service = self.is_service();
         if it.closed {
             Err(Denial::AccountClosed)
@@ -388,7 +385,8 @@ mod tests {
             14,
             "a dormant account keeps login, data and billing only"
         );
-        let (balance, fraud) = (words(&["BALANCE"]), words(&["BALANCE", "FRAUD"]));
+        let balance = [Suspension::Balance];
+        let fraud = [Suspension::Balance, Suspension::Fraud];
         let suspended = |suspensions| {
             of(Standing {
                 suspensions,

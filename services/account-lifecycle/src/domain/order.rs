@@ -1,9 +1,12 @@
 //! Orders and their states.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde_json::Value;
 use thiserror::Error;
 use uuid::Uuid;
+
+use super::purchase::{Line, Purchase};
+
+pub use super::purchase::OrderKind;
 
 /// An order, from quote to completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,12 +17,10 @@ pub struct Order {
     pub account_id: Uuid,
     /// Order id.
     pub order_id: Uuid,
-    /// `PLAN_CHANGE`, `BUY_CREDITS`, `UPGRADE`, `BUY_NUMBER`, `ADD_ON`, `REFUND_REQUEST`, `PAY_RENEWAL` or
-    /// `PAY_INVOICE`.
-    pub kind: String,
-    /// `QUOTED`, `CONFIRMED`, `COMMITTING`, `AWAITING_PAYMENT`, `AWAITING_SETTLEMENT`, `COMPLETED`, `FAILED`,
-    /// `EXPIRED` or `CANCELLED`.
-    pub state: String,
+    /// What is ordered.
+    pub purchase: Purchase,
+    /// State as stored. [`Standing::at`] says whether the quote has expired since.
+    pub state: State,
     /// Whether an operator quoted the order.
     pub by_operator: bool,
     /// Who quoted the order.
@@ -33,7 +34,7 @@ pub struct Order {
     /// Billing cycle ordered; empty keeps the present one.
     pub billing_cycle_code: String,
     /// When the change takes effect, as quoted by `plan`.
-    pub effect: String,
+    pub effect: Effect,
     /// Effective time; `None` until the payment has settled, where settlement decides it.
     pub effective_at: Option<DateTime<Utc>>,
     /// Date of the next charge.
@@ -46,8 +47,8 @@ pub struct Order {
     pub action_label: String,
     /// Warnings to show to the customer.
     pub warnings: Vec<String>,
-    /// Estimated price lines.
-    pub lines: Value,
+    /// Price lines.
+    pub lines: Vec<Line>,
     /// Confirmations required.
     pub confirmations_required: i32,
     /// Confirmations given.
@@ -72,46 +73,142 @@ pub struct Order {
     pub auto_recharge: bool,
     /// Accepted contract offer that it was quoted from; empty for none.
     pub offer_id: String,
-    /// What is bought, if it is not a plan; for a plan what the account loses by it.
-    pub item: Value,
     /// The number that was bought.
     pub resource_id: Option<Uuid>,
 }
 
 impl Order {
     /// Whether the order has a price or a refund.
-    pub fn is_priced(&self) -> bool {
-        self.lines.as_array().is_some_and(|lines| !lines.is_empty())
+    pub const fn is_priced(&self) -> bool {
+        !self.lines.is_empty()
     }
 
-    /// One attribute of what is bought; empty if absent.
-    pub fn item(&self, part: &str) -> &str {
-        let part = self.item.get(part).and_then(Value::as_str);
-        part.unwrap_or_default()
+    /// The kind of the order.
+    pub const fn kind(&self) -> OrderKind {
+        self.purchase.kind()
+    }
+
+    /// The part of the order that decides which transitions are possible.
+    pub const fn standing(&self) -> Standing {
+        Standing {
+            state: self.state,
+            required: self.confirmations_required,
+            given: self.confirmations_given,
+            expires_at: self.expires_at,
+        }
     }
 }
 
-/// State of an order.
+named! {
+    /// When an order takes effect.
+    Effect {
+        /// At the commit.
+        Immediate = "IMMEDIATE",
+        /// When its payment has settled.
+        ImmediateOnPayment = "IMMEDIATE_ON_PAYMENT",
+        /// With the next cycle of usage.
+        NextCycle = "NEXT_CYCLE",
+        /// With the next renewal of the subscription.
+        NextRenewal = "NEXT_RENEWAL",
+    }
+}
+
+named! {
+    /// State of an order.
+    State {
+        /// Quoted, not confirmed yet.
+        Quoted = "QUOTED",
+        /// Confirmed at least once.
+        Confirmed = "CONFIRMED",
+        /// Committed; other services are being called.
+        Committing = "COMMITTING",
+        /// Committed; the payment is undecided.
+        AwaitingPayment = "AWAITING_PAYMENT",
+        /// Committed; a payment method with slow settlement has yet to settle.
+        AwaitingSettlement = "AWAITING_SETTLEMENT",
+        /// Done.
+        Completed = "COMPLETED",
+        /// Failed for good.
+        Failed = "FAILED",
+        /// The quote expired before the commit, or no longer held at the commit.
+        Expired = "EXPIRED",
+        /// Cancelled before it was paid.
+        Cancelled = "CANCELLED",
+    }
+}
+
+impl State {
+    /// Whether the order is committed and has not ended.
+    pub const fn is_under_way(self) -> bool {
+        matches!(
+            self,
+            Self::Committing | Self::AwaitingPayment | Self::AwaitingSettlement
+        )
+    }
+}
+
+/// What happens to an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Quoted, not confirmed yet.
-    Quoted,
-    /// Confirmed at least once.
+pub enum Event {
+    /// The quote is confirmed, once more or for the first time.
     Confirmed,
-    /// Committed; other services are being called.
-    Committing,
-    /// Committed; the payment is undecided.
-    AwaitingPayment,
-    /// Committed; a payment method with slow settlement has yet to settle.
-    AwaitingSettlement,
-    /// Done.
-    Completed,
-    /// Failed for good.
-    Failed,
-    /// The quote expired or became invalid before the commit.
-    Expired,
-    /// Cancelled before it was paid.
+    /// The order is committed.
+    Committed,
+    /// The order is cancelled before its commit.
     Cancelled,
+    /// The quote reaches its expiry.
+    Lapsed,
+    /// The payment is about to be requested.
+    PaymentRequested,
+    /// The payment is undecided.
+    PaymentPending,
+    /// The payment is accepted and has yet to settle.
+    SettlementPending,
+    /// What was ordered is paid and in force.
+    Fulfilled,
+    /// The payment was declined, or another service refused.
+    Refused,
+    /// The quote no longer holds at the commit.
+    QuoteOutdated,
+    /// The customer stopped waiting for the payment before it settled.
+    PaymentWithdrawn,
+}
+
+/// The state of an order after an event; `None` if the event can't happen in this state.
+pub const fn after(state: State, event: Event) -> Option<State> {
+    match state {
+        State::Quoted | State::Confirmed => match event {
+            Event::Confirmed => Some(State::Confirmed),
+            Event::Committed => Some(State::Committing),
+            Event::Cancelled => Some(State::Cancelled),
+            Event::Lapsed => Some(State::Expired),
+            Event::PaymentRequested
+            | Event::PaymentPending
+            | Event::SettlementPending
+            | Event::Fulfilled
+            | Event::Refused
+            | Event::QuoteOutdated
+            | Event::PaymentWithdrawn => None,
+        },
+        State::Committing | State::AwaitingPayment | State::AwaitingSettlement => match event {
+            // The payment is requested once; a later attempt finds it requested.
+            Event::PaymentRequested if matches!(state, State::Committing) => {
+                Some(State::AwaitingPayment)
+            }
+            Event::PaymentPending => Some(State::AwaitingPayment),
+            Event::SettlementPending => Some(State::AwaitingSettlement),
+            Event::Fulfilled => Some(State::Completed),
+            Event::Refused => Some(State::Failed),
+            Event::QuoteOutdated => Some(State::Expired),
+            Event::PaymentWithdrawn => Some(State::Cancelled),
+            Event::Confirmed
+            | Event::Committed
+            | Event::Cancelled
+            | Event::Lapsed
+            | Event::PaymentRequested => None,
+        },
+        State::Completed | State::Failed | State::Expired | State::Cancelled => None,
+    }
 }
 
 /// The part of an order that decides which transitions are possible.
@@ -158,30 +255,22 @@ impl Standing {
     /// # Errors
     /// `Requote` after the quote's expiry; `NotQuoted` once the order is committed or has ended.
     pub fn confirmed(self, now: DateTime<Utc>) -> Result<Self, OrderRefused> {
-        match self.state {
-            State::Quoted | State::Confirmed if now < self.expires_at => Ok(Self {
-                state: State::Confirmed,
+        let state = self.at(now);
+        match after(state, Event::Confirmed) {
+            Some(state) => Ok(Self {
+                state,
                 given: (self.given + 1).min(self.required),
                 ..self
             }),
-            State::Quoted | State::Confirmed | State::Expired => Err(OrderRefused::Requote),
-            State::Committing
-            | State::AwaitingPayment
-            | State::AwaitingSettlement
-            | State::Completed
-            | State::Failed
-            | State::Cancelled => Err(OrderRefused::NotQuoted),
+            None if state == State::Expired => Err(OrderRefused::Requote),
+            None => Err(OrderRefused::NotQuoted),
         }
     }
 
     /// The state at `now`: a quote that was not committed in time has expired.
     pub fn at(self, now: DateTime<Utc>) -> State {
-        let open = matches!(self.state, State::Quoted | State::Confirmed);
-        if open && self.expires_at <= now {
-            State::Expired
-        } else {
-            self.state
-        }
+        let lapsed = after(self.state, Event::Lapsed).filter(|_| self.expires_at <= now);
+        lapsed.unwrap_or(self.state)
     }
 
     /// The order after its cancellation at `now`. A cancelled order stays as it is.
@@ -189,15 +278,12 @@ impl Standing {
     /// # Errors
     /// `UnderWay` while its payment is being decided; `NotOpen` once it has ended.
     pub fn cancelled(self, now: DateTime<Utc>) -> Result<Self, OrderRefused> {
-        match self.at(now) {
-            State::Quoted | State::Confirmed | State::Cancelled => Ok(Self {
-                state: State::Cancelled,
-                ..self
-            }),
-            State::Committing | State::AwaitingPayment | State::AwaitingSettlement => {
-                Err(OrderRefused::UnderWay)
-            }
-            State::Completed | State::Failed | State::Expired => Err(OrderRefused::NotOpen),
+        let state = self.at(now);
+        match after(state, Event::Cancelled) {
+            Some(state) => Ok(Self { state, ..self }),
+            None if state == State::Cancelled => Ok(self),
+            None if state.is_under_way() => Err(OrderRefused::UnderWay),
+            None => Err(OrderRefused::NotOpen),
         }
     }
 
@@ -209,30 +295,118 @@ impl Standing {
         let Self {
             required, given, ..
         } = self;
-        match self.state {
-            State::Committing
-            | State::AwaitingPayment
-            | State::AwaitingSettlement
-            | State::Completed => Ok(self),
-            State::Failed | State::Cancelled => Err(OrderRefused::NotQuoted),
-            State::Expired => Err(OrderRefused::Requote),
-            State::Quoted | State::Confirmed if self.expires_at <= now => {
-                Err(OrderRefused::Requote)
-            }
-            State::Quoted | State::Confirmed if given < required => {
+        let state = self.at(now);
+        match after(state, Event::Committed) {
+            Some(_) if given < required => {
                 Err(OrderRefused::ConfirmationMissing { required, given })
             }
-            State::Quoted | State::Confirmed => Ok(Self {
-                state: State::Committing,
-                ..self
-            }),
+            Some(state) => Ok(Self { state, ..self }),
+            None if state == State::Completed || state.is_under_way() => Ok(self),
+            None if state == State::Expired => Err(OrderRefused::Requote),
+            None => Err(OrderRefused::NotQuoted),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const EVENTS: [Event; 11] = [
+        Event::Confirmed,
+        Event::Committed,
+        Event::Cancelled,
+        Event::Lapsed,
+        Event::PaymentRequested,
+        Event::PaymentPending,
+        Event::SettlementPending,
+        Event::Fulfilled,
+        Event::Refused,
+        Event::QuoteOutdated,
+        Event::PaymentWithdrawn,
+    ];
+
+    #[test]
+    fn what_each_event_makes_of_each_state() {
+        use State::{
+            AwaitingPayment, AwaitingSettlement, Cancelled, Committing, Completed, Confirmed,
+            Expired, Failed, Quoted,
+        };
+        let quotes = [Quoted, Confirmed];
+        let committed = [Committing, AwaitingPayment, AwaitingSettlement];
+        let ended = [Completed, Failed, Expired, Cancelled];
+        let cases: [(Event, Option<State>, [Option<State>; 3]); 11] = [
+            (Event::Confirmed, Some(Confirmed), [None; 3]),
+            (Event::Committed, Some(Committing), [None; 3]),
+            (Event::Cancelled, Some(Cancelled), [None; 3]),
+            (Event::Lapsed, Some(Expired), [None; 3]),
+            (
+                Event::PaymentRequested,
+                None,
+                [Some(AwaitingPayment), None, None],
+            ),
+            (Event::PaymentPending, None, [Some(AwaitingPayment); 3]),
+            (
+                Event::SettlementPending,
+                None,
+                [Some(AwaitingSettlement); 3],
+            ),
+            (Event::Fulfilled, None, [Some(Completed); 3]),
+            (Event::Refused, None, [Some(Failed); 3]),
+            (Event::QuoteOutdated, None, [Some(Expired); 3]),
+            (Event::PaymentWithdrawn, None, [Some(Cancelled); 3]),
+        ];
+        assert_eq!(cases.map(|(event, ..)| event), EVENTS);
+        for (event, of_quote, of_committed) in cases {
+            for state in quotes {
+                assert_eq!(after(state, event), of_quote, "{state:?} {event:?}");
+            }
+            for (state, expected) in committed.into_iter().zip(of_committed) {
+                assert_eq!(after(state, event), expected, "{state:?} {event:?}");
+            }
+            for state in ended {
+                assert_eq!(after(state, event), None, "{state:?} {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_name_is_of_one_variant() {
+        for state in State::ALL.iter().copied() {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        for kind in OrderKind::ALL.iter().copied() {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+        }
+        for effect in Effect::ALL.iter().copied() {
+            assert_eq!(effect.as_str().parse(), Ok(effect));
+        }
+        assert_eq!("quoted".parse::<State>(), Err(crate::domain::UnknownName));
+    }
+
+    proptest! {
+        /// Whatever the order of events, a commit is never taken back, and an order that has ended stays as it ended.
+        #[test]
+        fn an_order_only_moves_forward(events in proptest::collection::vec(0..EVENTS.len(), 0..12)) {
+            let phase = |state: State| match state {
+                State::Quoted => 0,
+                State::Confirmed => 1,
+                State::Committing => 2,
+                State::AwaitingPayment | State::AwaitingSettlement => 3,
+                State::Completed | State::Failed | State::Expired | State::Cancelled => 4,
+            };
+            let mut state = State::Quoted;
+            for event in events.into_iter().filter_map(|n| EVENTS.get(n).copied()) {
+                if let Some(next) = after(state, event) {
+                    prop_assert!(phase(state) < 4);
+                    prop_assert!(phase(state) <= phase(next));
+                    state = next;
+                }
+            }
+        }
+    }
 
     fn at(minute: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(60 * minute, 0).unwrap()

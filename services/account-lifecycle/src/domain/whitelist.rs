@@ -39,6 +39,35 @@ pub struct Listed {
     pub verified_at: Option<DateTime<Utc>>,
 }
 
+/// State of a whitelisted number. It is not stored, but follows from `verified_at`; a number that is removed has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Waits for the code that was sent to it.
+    Pending,
+    /// Verified by a code.
+    Verified,
+}
+
+/// What happens to a whitelisted number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A new code is sent to it.
+    CodeSent,
+    /// A code is given that does not match.
+    WrongCodeGiven,
+    /// The right code is given in time.
+    RightCodeGiven,
+}
+
+/// The state of a number after an event; `None` if the event can't happen in this state.
+pub const fn after(state: State, event: Event) -> Option<State> {
+    match (state, event) {
+        (State::Pending, Event::CodeSent | Event::WrongCodeGiven) => Some(State::Pending),
+        (State::Pending, Event::RightCodeGiven) => Some(State::Verified),
+        (State::Verified, Event::CodeSent | Event::WrongCodeGiven | Event::RightCodeGiven) => None,
+    }
+}
+
 /// Why a code is not sent or not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CodeRefused {
@@ -69,11 +98,24 @@ pub fn digest(number_id: Uuid, code: &str) -> Vec<u8> {
 }
 
 impl Listed {
+    /// The state.
+    pub const fn state(&self) -> State {
+        match self.verified_at {
+            Some(_) => State::Verified,
+            None => State::Pending,
+        }
+    }
+
     /// The entry added to the whitelist again, with a code. Codes sent before still count.
     ///
     /// # Errors
     /// `Limit` if the number has had its codes for the day.
-    pub fn after(&self, last: &Self, code: &str, now: DateTime<Utc>) -> Result<Self, CodeRefused> {
+    pub fn added_again(
+        &self,
+        last: &Self,
+        code: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Self, CodeRefused> {
         let counted = Self {
             codes_since: last.codes_since,
             codes_sent: last.codes_sent,
@@ -87,9 +129,7 @@ impl Listed {
     /// # Errors
     /// `Verified`, or `Limit` if the number has had its codes for the day.
     pub fn sent(&self, code: &str, now: DateTime<Utc>) -> Result<Self, CodeRefused> {
-        if self.verified_at.is_some() {
-            return Err(CodeRefused::Verified);
-        }
+        after(self.state(), Event::CodeSent).ok_or(CodeRefused::Verified)?;
         let today = now < self.codes_since + TimeDelta::days(1);
         if today && CODES_MAX <= self.codes_sent {
             return Err(CodeRefused::Limit);
@@ -106,21 +146,26 @@ impl Listed {
 
     /// The entry after a code is given, and the outcome: it is verified, or one more wrong attempt is counted.
     pub fn given(&self, code: &str, now: DateTime<Utc>) -> (Self, Result<(), CodeRefused>) {
-        let mut next = self.clone();
-        let told = if self.verified_at.is_some() {
-            Err(CodeRefused::Verified)
-        } else if self.code_expires_at <= now {
-            Err(CodeRefused::Expired)
-        } else if WRONG_MAX <= self.codes_wrong {
-            Err(CodeRefused::Blocked)
-        } else if digest(self.number_id, code) == self.code_digest {
-            next.verified_at = Some(now);
-            Ok(())
+        let event = if digest(self.number_id, code) == self.code_digest {
+            Event::RightCodeGiven
         } else {
-            next.codes_wrong += 1;
-            Err(CodeRefused::Wrong)
+            Event::WrongCodeGiven
         };
-        (next, told)
+        let mut next = self.clone();
+        let outcome = match after(self.state(), event) {
+            None => Err(CodeRefused::Verified),
+            Some(_) if self.code_expires_at <= now => Err(CodeRefused::Expired),
+            Some(_) if WRONG_MAX <= self.codes_wrong => Err(CodeRefused::Blocked),
+            Some(State::Verified) => {
+                next.verified_at = Some(now);
+                Ok(())
+            }
+            Some(State::Pending) => {
+                next.codes_wrong += 1;
+                Err(CodeRefused::Wrong)
+            }
+        };
+        (next, outcome)
     }
 }
 
@@ -143,6 +188,26 @@ mod tests {
             codes_sent: 1,
             codes_wrong: 0,
             verified_at: None,
+        }
+    }
+
+    #[test]
+    fn what_each_event_makes_of_each_state() {
+        let events = [
+            Event::CodeSent,
+            Event::WrongCodeGiven,
+            Event::RightCodeGiven,
+        ];
+        let (pending, verified) = (Some(State::Pending), Some(State::Verified));
+        for (state, expected) in [
+            (State::Pending, [pending, pending, verified]),
+            (State::Verified, [None; 3]),
+        ] {
+            assert_eq!(
+                events.map(|event| after(state, event)),
+                expected,
+                "{state:?}"
+            );
         }
     }
 
@@ -175,9 +240,9 @@ mod tests {
         for _ in 2..CODES_MAX {
             last = last.sent("654321", now).unwrap();
         }
-        let again = listed("111111").after(&last, "111111", now).unwrap();
+        let again = listed("111111").added_again(&last, "111111", now).unwrap();
         assert_eq!(again.codes_sent, CODES_MAX);
-        let more = listed("222222").after(&again, "222222", now);
+        let more = listed("222222").added_again(&again, "222222", now);
         assert_eq!(more, Err(CodeRefused::Limit));
     }
 

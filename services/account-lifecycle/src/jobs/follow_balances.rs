@@ -12,6 +12,7 @@ use values::{AccountId, InvoiceId};
 use super::queue;
 use crate::clients::Profile;
 use crate::ctx::Ctx;
+use crate::domain::account::Suspension;
 use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::ops::notify::{self, News};
@@ -169,7 +170,7 @@ async fn stands(
         suspend::set(
             db,
             root,
-            ("BALANCE", is_empty),
+            (Suspension::Balance, is_empty),
             ("service:billing", ""),
             now,
         )

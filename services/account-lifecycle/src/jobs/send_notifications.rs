@@ -5,7 +5,8 @@
 //!
 //! An email that is given up is parked: it is sent again when an operator asks for it.
 
-use chassis::Aside;
+use chassis::{Aside, PgConnection};
+use chrono::{DateTime, Utc};
 use lettre::address::AddressError;
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
@@ -16,7 +17,8 @@ use values::{InvoiceId, NotificationId};
 
 use super::queue;
 use crate::ctx::{Ctx, Mailer};
-use crate::domain::notice::{self, Kind, Mail, Reader};
+use crate::domain::notice::{self, Mail, Reader};
+use crate::domain::notification::{Event, State, after};
 use crate::domain::whitelist::CODE_LASTS;
 use crate::error::Error;
 use crate::store::notifications::{self, Notification};
@@ -52,7 +54,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let late = !notification.secret.is_empty() && notification.created_at + CODE_LASTS <= now;
     let mut tx = ctx.db.begin_as(Tenant::All).await?;
     match outcome {
-        Ok(()) => notifications::end(&mut tx, id, Some(now)).await?,
+        Ok(()) => end(&mut tx, &notification, Event::Delivered, now).await?,
         Err(NotSent::Again(why)) if notification.attempt_count < ATTEMPTS_MAX && !late => {
             tracing::warn!(notification.id = %id, why, "an email could not be sent and will be retried");
             let doublings = u32::try_from(notification.attempt_count - 1).unwrap_or(0);
@@ -61,7 +63,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
         }
         Err(NotSent::Again(why) | NotSent::Never(why)) => {
             tracing::error!(notification.id = %id, why, "an email could not be delivered and is given up");
-            notifications::end(&mut tx, id, None).await?;
+            end(&mut tx, &notification, Event::GivenUp, now).await?;
             // A code is not sent later: it has expired, and is asked for anew.
             if notification.secret.is_empty() {
                 let parked = Aside {
@@ -77,6 +79,20 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     }
     tx.commit().await?;
     Ok(1)
+}
+
+/// Records how the delivery of a notification ended.
+async fn end(
+    db: &mut PgConnection,
+    it: &Notification,
+    event: Event,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let Some(state) = after(it.state, event) else {
+        return Ok(());
+    };
+    let sent_at = (state == State::Sent).then_some(now);
+    notifications::end(db, it.notification_id, state, sent_at).await
 }
 
 /// Makes emails pending again that were given up and that an operator retries; returns how many.
@@ -143,15 +159,13 @@ async fn reader(ctx: &Ctx, it: &Notification) -> Result<Reader, Error> {
 
 /// The words of a notification.
 fn written(it: &Notification, reader: &Reader) -> Result<Mail, String> {
-    let kind: Result<Kind, _> = it.kind_code.parse();
-    let kind = kind.map_err(|error| error.to_string())?;
     let expires = (it.created_at + CODE_LASTS).to_rfc3339();
     let mut facts = it.facts();
     if !it.secret.is_empty() {
         facts.push(("code", it.secret.as_str()));
         facts.push(("code_expire_time", expires.as_str()));
     }
-    notice::mail(kind, reader, &facts).map_err(|error| error.to_string())
+    notice::mail(it.kind_code, reader, &facts).map_err(|error| error.to_string())
 }
 
 /// The mail server's answer for the log: only its code, since servers may repeat the address in their text.

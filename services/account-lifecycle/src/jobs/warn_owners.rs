@@ -5,6 +5,7 @@ use uuid::Uuid;
 use values::AccountId;
 
 use crate::ctx::Ctx;
+use crate::domain::account::LimitReason;
 use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::ops::notify::{self, News};
@@ -34,10 +35,11 @@ async fn warn(ctx: &Ctx, root: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
         .ok_or(Error::Stored("account"))?;
     let ends = accounts::take_warnings(&mut tx, root, now).await?;
     if let Some(at) = ends.limited_at {
-        let (kind, fact) = if account.limit_reason == "TRIAL_EXPIRED" {
-            (Kind::TrialEnding, "trial_end_time")
-        } else {
-            (Kind::PlanEnding, "plan_end_time")
+        let (kind, fact) = match account.limit_reason {
+            LimitReason::TrialExpired => (Kind::TrialEnding, "trial_end_time"),
+            LimitReason::NotLimited | LimitReason::Cancelled | LimitReason::RenewalFailed => {
+                (Kind::PlanEnding, "plan_end_time")
+            }
         };
         tell(&mut tx, &account, (kind, fact, at), now).await?;
     }
@@ -58,7 +60,7 @@ async fn tell(
     let id = AccountId::from_uuid(account.root_id);
     let news = News {
         kind,
-        event: format!("{} {id} {}", kind.code(), at.timestamp_micros()),
+        event: format!("{} {id} {}", kind.as_str(), at.timestamp_micros()),
         facts: vec![(fact, at.to_rfc3339())],
         invoice: None,
     };

@@ -5,7 +5,9 @@ use chrono::{DateTime, Utc};
 use values::AccountId;
 
 use crate::ctx::Ctx;
+use crate::domain::account::AccountType;
 use crate::domain::capability::{Capability, Denial, Policy, Standing};
+use crate::domain::kyc::KycState;
 use crate::error::Error;
 use crate::ops::stood;
 use crate::store::accounts::Account;
@@ -66,13 +68,13 @@ async fn decided(
         kyc_gates: &profile.kyc_gates,
         suspends_at_zero: profile.suspends_at_zero,
     };
-    let trial = it.r#type == "TRIAL";
+    let trial = it.r#type == AccountType::Trial;
     let standing = Standing {
         closed: it.closed_at.is_some(),
         suspensions: &it.suspensions,
         mode: it.mode(at),
         trial,
-        kyc_approved: it.kyc_state == "APPROVED",
+        kyc_approved: it.kyc_state == KycState::Approved,
     };
     if let Err(denial) = capability.allowed_by(&standing, &policy) {
         return Ok(Err(denial));
@@ -88,7 +90,8 @@ async fn decided(
         let said = ctx.entitlement(id, (feature, used), asked.at).await?;
         *value = said.entitlement.unwrap_or_default().value;
         if !said.allowed {
-            return Ok(Err(Denial::of_plan(&said.reason)));
+            let denial = Denial::of_plan(&said.reason);
+            return Ok(Err(denial.ok_or(Error::Stored("denial of plan"))?));
         }
     }
     // Trials of other profiles have a fixed number of trial numbers.

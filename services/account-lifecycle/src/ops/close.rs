@@ -17,7 +17,8 @@ use super::notify::{self, News};
 use super::tell_standing;
 use crate::clients::passes;
 use crate::ctx::Ctx;
-use crate::domain::closing::CloseRefused;
+use crate::domain::account::Status;
+use crate::domain::closing::{CloseRefused, Event, State, after};
 use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::store::closings::{self, Closing};
@@ -64,7 +65,7 @@ fn held_up_by(error: &Error) -> String {
 /// Carries out the remaining steps of a closing.
 async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
     let mut held = held;
-    if held.0.state == "PREPARING" {
+    if held.0.state == State::Preparing {
         match prepared(ctx, &held.0).await {
             Ok(closing) => {
                 crash_point("close.prepared");
@@ -76,7 +77,7 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
         kept(ctx, &held).await?;
         crash_point("close.ending");
     }
-    if held.0.state == "ENDING" {
+    if held.0.state == State::Ending {
         match ctx.close_plans(&held.0).await {
             Ok(()) => {
                 crash_point("close.plans_ended");
@@ -86,11 +87,17 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
             Err(status) => return Err(given_up(ctx, held, Error::Peer(status)).await?),
         }
     }
-    match held.0.state.as_str() {
-        "ABORTING" => abort(ctx, &held).await,
-        "CLOSED" => settle(ctx, held).await,
-        _ => Ok(()),
+    match held.0.state {
+        State::Aborting => abort(ctx, &held).await,
+        State::Closed => settle(ctx, held).await,
+        State::Preparing | State::Ending | State::Done => Ok(()),
     }
+}
+
+/// The closing after an event.
+fn moved(closing: Closing, event: Event) -> Result<Closing, Error> {
+    let state = after(closing.state, event).ok_or(Error::Stored("state of a closing"))?;
+    Ok(Closing { state, ..closing })
 }
 
 /// Gives a closing up where an error is a refusal that would come again and again, or may last longer than anybody waits,
@@ -98,8 +105,7 @@ async fn finish(ctx: &Ctx, held: Held) -> Result<(), Error> {
 async fn given_up(ctx: &Ctx, held: Held, error: Error) -> Result<Error, Error> {
     let by_peer = matches!(&error, Error::Peer(status) if is_refusal(status) || passes(status));
     if by_peer || matches!(&error, Error::Close(_)) {
-        let mut held = held;
-        "ABORTING".clone_into(&mut held.0.state);
+        let held = (moved(held.0, Event::Refused)?, held.1);
         kept(ctx, &held).await?;
         abort(ctx, &held).await?;
     }
@@ -116,7 +122,8 @@ async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
     let account = account.ok_or(Error::Stored("account"))?;
     let policy = ctx.profile_of(&account).await?.close.unwrap_or_default();
     let blocked = &policy.blocked_suspension_reason_codes;
-    let barred = account.suspensions.iter().any(|it| blocked.contains(it));
+    let mut suspensions = account.suspensions.iter();
+    let barred = suspensions.any(|it| blocked.iter().any(|code| code == it.as_str()));
     if barred && !closing.actor.starts_with("operator:") {
         return Err(CloseRefused::ContactSupport.into());
     }
@@ -129,13 +136,12 @@ async fn prepared(ctx: &Ctx, closing: &Closing) -> Result<Closing, Error> {
         closing.forfeited_micros = micros(prepared.forfeited.as_ref())?;
         closing.due_on = prepared.refund_due_date.parse().ok();
     }
-    "ENDING".clone_into(&mut closing.state);
-    Ok(closing)
+    moved(closing, Event::Prepared)
 }
 
 /// Closes the account and its subaccounts here, in one transaction.
-async fn closed(ctx: &Ctx, mut held: Held) -> Result<Held, Error> {
-    "CLOSED".clone_into(&mut held.0.state);
+async fn closed(ctx: &Ctx, held: Held) -> Result<Held, Error> {
+    let held = (moved(held.0, Event::PlansEnded)?, held.1);
     let mut tx = ctx.db.begin_as(Tenant::Root(held.0.root_id)).await?;
     accounts::lock(&mut tx, held.0.root_id).await?;
     keep(&mut tx, &held, ctx.lease_seconds).await?;
@@ -162,7 +168,7 @@ async fn settle(ctx: &Ctx, held: Held) -> Result<(), Error> {
     // Before the RPC answers: from then on every service refuses the closed account (D37).
     tell_standing::of(ctx, closing.account_id).await?;
     crash_point("close.told");
-    "DONE".clone_into(&mut closing.state);
+    let closing = moved(closing, Event::Settled)?;
     let mut tx = ctx.db.begin_as(Tenant::Root(closing.root_id)).await?;
     accounts::lock(&mut tx, closing.root_id).await?;
     let held = (closing, token);
@@ -254,12 +260,17 @@ async fn keep(db: &mut PgConnection, (closing, token): &Held, lease: i64) -> Res
 async fn told(db: &mut PgConnection, closing: &Closing) -> Result<(), Error> {
     let closed = accounts::close(db, closing.account_id, closing.close_at).await?;
     for (account, suspended) in closed {
+        let before = if suspended {
+            Status::Suspended
+        } else {
+            Status::Active
+        };
         let told = Told {
             state: "STATUS",
             name: "CLOSED",
-            change: (if suspended { "SUSPENDED" } else { "ACTIVE" }, "CLOSED"),
+            change: (before.as_str(), Status::Closed.as_str()),
             actor: &closing.actor,
-            reason: &closing.option,
+            reason: closing.option.as_str(),
             resource: "",
         };
         history::tell(db, (closing.root_id, account), &told, closing.close_at).await?;

@@ -15,8 +15,10 @@ use super::notify::{self, News};
 use super::{purchase, tell_standing};
 use crate::clients::passes;
 use crate::ctx::Ctx;
+use crate::domain::account::{AccountType, LimitReason};
 use crate::domain::notice::Kind;
-use crate::domain::order::{OrderRefused, State};
+use crate::domain::order::{Event, OrderKind, OrderRefused, State, after};
+use crate::domain::purchase::Purchase;
 use crate::error::Error;
 use crate::store::orders::{self, End, Order};
 use crate::store::{Tenant, accounts};
@@ -38,19 +40,28 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Without a refusal.
-    const fn of(state: State, how: End) -> Self {
-        Self {
+    /// What an event that ends a committed order makes of it, without a refusal.
+    fn by(event: Event, order: &Order, how: End) -> Result<Self, Error> {
+        let state = after(order.state, event).ok_or(OrderRefused::NotOpen)?;
+        Ok(Self {
             state,
             how,
             number: None,
             refused: None,
-        }
+        })
     }
 
     /// Whether what was bought makes a trial FULL, or lifts a limit (D5): then the account changes with its order.
     fn upgrades(&self, order: &Order) -> bool {
-        let buys = matches!(order.kind.as_str(), "BUY_CREDITS" | "UPGRADE");
+        let buys = match order.kind() {
+            OrderKind::BuyCredits | OrderKind::Upgrade => true,
+            OrderKind::PlanChange
+            | OrderKind::BuyNumber
+            | OrderKind::AddOn
+            | OrderKind::RefundRequest
+            | OrderKind::PayRenewal
+            | OrderKind::PayInvoice => false,
+        };
         buys && self.state == State::Completed
     }
 }
@@ -76,17 +87,37 @@ pub async fn carry_out(
     order: &Order,
     now: DateTime<Utc>,
 ) -> Result<Option<Ending>, Error> {
-    let ending = match order.kind.as_str() {
-        "BUY_NUMBER" => Some(carried_out(purchase::number(ctx, order, now).await)?),
-        "ADD_ON" => Some(carried_out(purchase::add_on(ctx, order, now).await)?),
-        "REFUND_REQUEST" => Some(carried_out(purchase::refund(ctx, order, now).await)?),
-        _ if order.payable().is_empty() => Some(change_plan(ctx, order).await?),
-        _ => pay(ctx, order, now).await?,
+    let ending = match &order.purchase {
+        Purchase::BuyNumber(number) => {
+            let done = purchase::number(ctx, order, number, now).await;
+            Some(carried_out(order, done)?)
+        }
+        Purchase::AddOn { code } => {
+            let done = purchase::add_on(ctx, order, code, now).await;
+            Some(carried_out(order, done)?)
+        }
+        Purchase::RefundRequest(refund) => {
+            let done = purchase::refund(ctx, order, refund, now).await;
+            Some(carried_out(order, done)?)
+        }
+        Purchase::PlanChange { .. }
+        | Purchase::BuyCredits {}
+        | Purchase::Upgrade { .. }
+        | Purchase::PayRenewal { .. }
+        | Purchase::PayInvoice { .. } => {
+            if order.payable().is_empty() {
+                Some(change_plan(ctx, order).await?)
+            } else {
+                pay(ctx, order, now).await?
+            }
+        }
+        // What is under way is not erased.
+        Purchase::Erased(_) => return Err(Error::Stored("item of an order")),
     };
     let Some(ending) = ending else {
         return Ok(None);
     };
-    let upgrade = ending.state == State::Completed && order.kind == "UPGRADE";
+    let upgrade = ending.state == State::Completed && order.kind() == OrderKind::Upgrade;
     let number = match ending.how.invoice_id.map(InvoiceId::from_uuid) {
         Some(id) if upgrade => Some(ctx.invoice(id).await?.number),
         Some(_) | None => None,
@@ -95,11 +126,11 @@ pub async fn carry_out(
 }
 
 /// How an order ends that is paid from the balance, or gives of it back.
-fn carried_out(done: Result<End, Error>) -> Result<Ending, Error> {
+fn carried_out(order: &Order, done: Result<End, Error>) -> Result<Ending, Error> {
     match done {
-        Ok(done) => Ok(Ending::of(State::Completed, done)),
-        Err(Error::Peer(status)) => refused(status),
-        Err(error @ (Error::Denied(..) | Error::ResourceExists)) => refused(error.into()),
+        Ok(done) => Ending::by(Event::Fulfilled, order, done),
+        Err(Error::Peer(status)) => refused(order, status),
+        Err(error @ (Error::Denied(..) | Error::ResourceExists)) => refused(order, error.into()),
         Err(error) => Err(error),
     }
 }
@@ -109,8 +140,7 @@ async fn under_way(ctx: &Ctx, order: &Order) -> Result<Option<Order>, Error> {
     let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
     let known = orders::get(&mut tx, order.order_id).await?;
     tx.commit().await?;
-    let open = ["COMMITTING", "AWAITING_PAYMENT", "AWAITING_SETTLEMENT"];
-    Ok(known.filter(|it| open.contains(&it.state.as_str())))
+    Ok(known.filter(|it| it.state.is_under_way()))
 }
 
 /// Applies a change of plan.
@@ -122,9 +152,9 @@ async fn change_plan(ctx: &Ctx, order: &Order) -> Result<Ending, Error> {
                 effective_at,
                 ..End::default()
             };
-            Ok(Ending::of(State::Completed, done))
+            Ending::by(Event::Fulfilled, order, done)
         }
-        Err(status) => refused(status),
+        Err(status) => refused(order, status),
     }
 }
 
@@ -176,9 +206,9 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<Option<Endi
         ctx.collection(CollectionId::from_uuid(id)).await?
     } else {
         // The quote is checked before the payment is requested; afterwards money may have moved.
-        if order.state == "COMMITTING" {
+        if after(order.state, Event::PaymentRequested).is_some() {
             if let Err(status) = checked(ctx, order).await {
-                return refused(status).map(Some);
+                return refused(order, status).map(Some);
             }
             if !asked(ctx, order).await? {
                 return Ok(None);
@@ -190,55 +220,49 @@ async fn pay(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<Option<Endi
                 crash_point("order.collected");
                 collection
             }
-            Err(status) => return refused(status).map(Some),
+            Err(status) => return refused(order, status).map(Some),
         }
     };
     let id: CollectionId = collection
         .collection_id
         .parse()
         .map_err(|_| Error::Stored("collection"))?;
-    match standing(&collection) {
-        state @ (State::Completed | State::Failed | State::Cancelled) => {
-            let invoice: Option<InvoiceId> = collection.invoice_id.parse().ok();
-            let paid = state == State::Completed;
-            let effective_at = if paid {
-                // Recorded first, so that the job continues here if the next step fails.
-                set_payment(ctx, order, (State::AwaitingPayment, id)).await?;
-                crash_point("order.paid");
-                match put_in_force(ctx, order, now).await {
-                    Ok(at) => Some(at),
-                    // It waits for a person, and is no refusal: its money has moved.
-                    Err(Error::Peer(status)) if is_refusal(&status) => return Ok(None),
-                    Err(error) => return Err(error),
-                }
-            } else {
-                None
-            };
-            let done = End {
-                effective_at,
-                reason: match collection.failure_reason.as_str() {
-                    _ if paid || state == State::Cancelled => "",
-                    // The payment settled with another amount, which was added to the balance.
-                    "SETTLED_AMOUNT_DIFFERS" => "SETTLED_AMOUNT_DIFFERS",
-                    _ => "PAYMENT_DECLINED",
-                }
-                .to_owned(),
-                collection_id: Some(id.uuid()),
-                invoice_id: invoice.map(InvoiceId::uuid),
-                resource_id: None,
-            };
-            Ok(Some(Ending::of(state, done)))
-        }
-        state @ (State::Quoted
-        | State::Confirmed
-        | State::Committing
-        | State::AwaitingPayment
-        | State::AwaitingSettlement
-        | State::Expired) => {
-            set_payment(ctx, order, (state, id)).await?;
-            Ok(None)
-        }
+    let event = payment_event(&collection);
+    let Some(state) = after(order.state, event) else {
+        return Ok(None);
+    };
+    if state.is_under_way() {
+        set_payment(ctx, order, (state, id)).await?;
+        return Ok(None);
     }
+    let invoice: Option<InvoiceId> = collection.invoice_id.parse().ok();
+    let effective_at = if event == Event::Fulfilled {
+        // Recorded first, so that the job continues here if the next step fails.
+        set_payment(ctx, order, (State::AwaitingPayment, id)).await?;
+        crash_point("order.paid");
+        match put_in_force(ctx, order, now).await {
+            Ok(at) => Some(at),
+            // It waits for a person, and is no refusal: its money has moved.
+            Err(Error::Peer(status)) if is_refusal(&status) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    } else {
+        None
+    };
+    let reason = match collection.failure_reason.as_str() {
+        _ if event != Event::Refused => "",
+        // The payment settled with another amount, which was added to the balance.
+        "SETTLED_AMOUNT_DIFFERS" => "SETTLED_AMOUNT_DIFFERS",
+        _ => "PAYMENT_DECLINED",
+    };
+    let done = End {
+        effective_at,
+        reason: reason.to_owned(),
+        collection_id: Some(id.uuid()),
+        invoice_id: invoice.map(InvoiceId::uuid),
+        resource_id: None,
+    };
+    Ending::by(event, order, done).map(Some)
 }
 
 /// Records that the payment of an order is being requested. `false` if another worker has done so.
@@ -261,16 +285,16 @@ async fn set_payment(
     Ok(())
 }
 
-/// The order state that corresponds to the state of its collection.
-pub fn standing(collection: &billing::Collection) -> State {
+/// What the state of its collection means for an order.
+pub fn payment_event(collection: &billing::Collection) -> Event {
     use billing::collection::State as Paid;
     match collection.state() {
-        Paid::Succeeded => State::Completed,
-        Paid::Declined if collection.failure_reason == WITHDRAWN => State::Cancelled,
-        Paid::Declined => State::Failed,
-        Paid::AwaitingSettlement => State::AwaitingSettlement,
+        Paid::Succeeded => Event::Fulfilled,
+        Paid::Declined if collection.failure_reason == WITHDRAWN => Event::PaymentWithdrawn,
+        Paid::Declined => Event::Refused,
+        Paid::AwaitingSettlement => Event::SettlementPending,
         Paid::Unspecified | Paid::Pending | Paid::Unknown | Paid::Parked | Paid::Invoiced => {
-            State::AwaitingPayment
+            Event::PaymentPending
         }
     }
 }
@@ -309,7 +333,7 @@ pub async fn note_end(
     let ended = orders::end(db, order.order_id, *state, how, now).await?;
     if upgrades && ended.is_some() {
         upgraded(db, order, how.effective_at.unwrap_or(now)).await?;
-        if order.kind == "UPGRADE" {
+        if order.kind() == OrderKind::Upgrade {
             let invoice = how.invoice_id.zip(ending.number.clone());
             confirmed(db, order, invoice, now).await?;
         }
@@ -363,14 +387,14 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
     let account = accounts::get(db, root)
         .await?
         .ok_or(Error::Stored("account"))?;
-    let trial = account.r#type == "TRIAL";
-    if !trial && order.kind != "UPGRADE" {
+    let trial = account.r#type == AccountType::Trial;
+    if !trial && order.kind() != OrderKind::Upgrade {
         return Ok(());
     }
     // A limit in the future stems from a later cancellation and stays.
     let limit = account
         .limited_at
-        .filter(|from| *from <= at || account.limit_reason == "TRIAL_EXPIRED");
+        .filter(|from| *from <= at || account.limit_reason == LimitReason::TrialExpired);
     if let Some(from) = limit {
         limit::lifted(db, (root, from), &order.actor, at).await?;
         accounts::set_limit(db, root, None).await?;
@@ -379,7 +403,7 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
         let told = Told {
             state: "TYPE",
             name: "UPGRADED",
-            change: ("TRIAL", "FULL"),
+            change: (AccountType::Trial.as_str(), AccountType::Full.as_str()),
             actor: &order.actor,
             reason: "",
             resource: "",
@@ -390,16 +414,16 @@ async fn upgraded(db: &mut PgConnection, order: &Order, at: DateTime<Utc>) -> Re
 }
 
 /// How an order ends that another service refused; anything else that went wrong leaves it as it is.
-fn refused(status: Status) -> Result<Ending, Error> {
+fn refused(order: &Order, status: Status) -> Result<Ending, Error> {
     let reason = status
         .get_details_error_info()
         .map(|info| info.reason)
         .unwrap_or_default();
-    let state = if status.code() == Code::Aborted && reason == "REQUOTE" {
-        State::Expired
+    let event = if status.code() == Code::Aborted && reason == "REQUOTE" {
+        Event::QuoteOutdated
     } else if is_refusal(&status) || passes(&status) {
         // A payment under way may be the very one: whoever wants another orders anew.
-        State::Failed
+        Event::Refused
     } else {
         return Err(Error::Peer(status));
     };
@@ -409,7 +433,7 @@ fn refused(status: Status) -> Result<Ending, Error> {
     };
     Ok(Ending {
         refused: Some(status),
-        ..Ending::of(state, how)
+        ..Ending::by(event, order, how)?
     })
 }
 
@@ -420,15 +444,16 @@ mod tests {
     #[test]
     fn an_order_is_cancelled_if_its_payment_was_withdrawn_and_not_if_a_payer_gave_up() {
         let declined = |reason: &str| {
-            standing(&billing::Collection {
+            let collection = billing::Collection {
                 state: billing::collection::State::Declined.into(),
                 failure_reason: reason.to_owned(),
                 ..billing::Collection::default()
-            })
+            };
+            after(State::AwaitingSettlement, payment_event(&collection))
         };
-        assert_eq!(declined("WITHDRAWN"), State::Cancelled);
+        assert_eq!(declined("WITHDRAWN"), Some(State::Cancelled));
         for reason in ["CANCELLED", "BOUNCED", ""] {
-            assert_eq!(declined(reason), State::Failed, "{reason}");
+            assert_eq!(declined(reason), Some(State::Failed), "{reason}");
         }
     }
 }

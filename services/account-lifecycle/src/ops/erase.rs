@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::history::{self, Told};
 use super::tell_standing;
 use crate::ctx::Ctx;
+use crate::domain::account::Status;
 use crate::error::Error;
 use crate::personal::PLACES;
 use crate::store::closings::Receipt;
@@ -56,7 +57,7 @@ pub async fn all(ctx: &Ctx, account: Uuid) -> Result<(), Error> {
             let told = Told {
                 state: "STATUS",
                 name: "ERASED",
-                change: ("CLOSED", "CLOSED"),
+                change: (Status::Closed.as_str(), Status::Closed.as_str()),
                 actor: ACTOR,
                 reason: "",
                 resource: "",

@@ -66,7 +66,7 @@ async fn told(
     let id = AccountId::from_uuid(root);
     let news = News {
         kind,
-        event: format!("{} {id} {}", kind.code(), at.timestamp_micros()),
+        event: format!("{} {id} {}", kind.as_str(), at.timestamp_micros()),
         facts: vec![("release_time", at.to_rfc3339())],
         invoice: None,
     };

@@ -8,14 +8,10 @@ use values::AccountId;
 
 use super::history::{self, Told};
 use super::notify::{self, News};
+use crate::domain::account::{AccountType, LimitReason, Mode};
 use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::store::{accounts, closings};
-
-/// Limit reason of a subscription that its owner cancelled.
-const CANCELLED: &str = "CANCELLED";
-/// Limit reason of a subscription whose renewal was not paid.
-const RENEWAL_FAILED: &str = "RENEWAL_FAILED";
 
 /// Records the limit of a root account that has begun by `now`, and notifies its owner. If `lapse_days` is positive,
 /// also sets when the paid credit of a full account expires, that many days later.
@@ -42,16 +38,16 @@ pub async fn begun(
     let told = Told {
         state: "MODE",
         name: "LIMITED",
-        change: ("NORMAL", "LIMITED"),
+        change: (Mode::Normal.as_str(), Mode::Limited.as_str()),
         actor: "service:account-lifecycle",
-        reason: &account.limit_reason,
+        reason: account.limit_reason.as_str(),
         resource: "",
     };
     history::tell(db, (root, root), &told, from).await?;
-    let mut facts = vec![("reason", account.limit_reason.clone())];
+    let mut facts = vec![("reason", account.limit_reason.as_str().to_owned())];
     // The owner must be told before the credit expires (REQ-125).
     if let Some(lapse) = TimeDelta::try_days(lapse_days).filter(|_| 0 < lapse_days)
-        && account.r#type == "FULL"
+        && account.r#type == AccountType::Full
     {
         let at = from + lapse;
         accounts::set_lapse(db, root, at).await?;
@@ -99,15 +95,16 @@ pub async fn follow(
         (Some(end), known) if known != Some(end) => {
             // A cancelled subscription runs to the end of the paid period; an unpaid one ends at once. The cancellation
             // of an unpaid period moves the recorded end to an earlier instant.
-            let noted = account.limit_reason == CANCELLED && known.is_some_and(|at| now < at);
+            let noted =
+                account.limit_reason == LimitReason::Cancelled && known.is_some_and(|at| now < at);
             let reason = if now < end || noted {
-                CANCELLED
+                LimitReason::Cancelled
             } else {
-                RENEWAL_FAILED
+                LimitReason::RenewalFailed
             };
             accounts::set_limit(db, root, Some((end, reason))).await?;
         }
-        (None, Some(from)) if account.limit_reason != "TRIAL_EXPIRED" => {
+        (None, Some(from)) if account.limit_reason != LimitReason::TrialExpired => {
             lifted(db, (root, from), "service:account-lifecycle", now).await?;
             accounts::set_limit(db, root, None).await?;
         }
@@ -123,9 +120,9 @@ pub async fn cancelled(db: &mut PgConnection, root: Uuid) -> Result<(), Error> {
         .ok_or(Error::Stored("account"))?;
     if let Some(at) = account
         .limited_at
-        .filter(|_| account.limit_reason == RENEWAL_FAILED)
+        .filter(|_| account.limit_reason == LimitReason::RenewalFailed)
     {
-        accounts::set_limit(db, root, Some((at, CANCELLED))).await?;
+        accounts::set_limit(db, root, Some((at, LimitReason::Cancelled))).await?;
     }
     Ok(())
 }
@@ -144,7 +141,7 @@ pub async fn lifted(
     let told = Told {
         state: "MODE",
         name: "RESTORED",
-        change: ("LIMITED", "NORMAL"),
+        change: (Mode::Limited.as_str(), Mode::Normal.as_str()),
         actor,
         reason: "",
         resource: "",

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::domain::notice::{Fact, Kind};
+use crate::domain::notification::State;
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::notifications::{self, Notification};
@@ -64,12 +65,12 @@ pub async fn to(
         account_id: account.account_id,
         notification_id: Uuid::now_v7(),
         event_key: news.event.clone(),
-        kind_code: news.kind.code().to_owned(),
+        kind_code: news.kind,
         email: email.to_owned(),
         facts: Value::Array(news.facts.iter().map(fact).collect()),
         secret: secret.to_owned(),
         invoice_id: news.invoice,
-        state: "PENDING".to_owned(),
+        state: State::Pending,
         attempt_count: 0,
         created_at: now,
         sent_at: None,

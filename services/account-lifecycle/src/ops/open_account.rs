@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::tell_standing;
 use crate::ctx::Ctx;
+use crate::domain::account::AccountType;
 use crate::error::Error;
 use crate::store::Tenant;
 use crate::store::accounts::{self, Account};
@@ -28,7 +29,7 @@ pub async fn elsewhere(
     now: DateTime<Utc>,
 ) -> Result<Option<Stands>, Error> {
     ctx.open_elsewhere(account).await?;
-    let of_trial = account.parent_id.is_none() && account.r#type == "TRIAL";
+    let of_trial = account.parent_id.is_none() && account.r#type == AccountType::Trial;
     if of_trial
         && account.trial_end_at.is_none_or(|end| now < end)
         && let Some(credit) = ctx.profile_of(account).await?.trial_credit

@@ -5,7 +5,6 @@
 use chassis::{crash_point, is_refusal};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
 use values::{AccountId, RentalId};
@@ -14,19 +13,25 @@ use super::authorize::{Asked, answer, number_kinds};
 use crate::ctx::Ctx;
 use crate::domain::capability::{Capability, Denial};
 use crate::domain::order::Order;
+use crate::domain::purchase::{Number, NumberKind, Refund};
 use crate::error::Error;
 use crate::store::orders::End;
 use crate::store::resources::{self, Rented, Resource};
 use crate::store::{Tenant, accounts};
 
 /// Assigns a number to the account and starts its rental, which charges the first month.
-pub async fn number(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
-    held(ctx, order, now).await?;
+pub async fn number(
+    ctx: &Ctx,
+    order: &Order,
+    number: &Number,
+    now: DateTime<Utc>,
+) -> Result<End, Error> {
+    held(ctx, order, number, now).await?;
     crash_point("number.held");
     if !order.is_priced() {
         return Ok(done(order, now));
     }
-    let rental = rental(order, billing::rental::Kind::Number);
+    let rental = rental(order, billing::rental::Kind::Number, &number.code)?;
     if let Err(status) = ctx.start_rental(order, rental).await {
         if is_refusal(&status) {
             let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
@@ -49,9 +54,8 @@ fn done(order: &Order, now: DateTime<Utc>) -> End {
 
 /// Assigns the number to the account, within its quota. The resource takes the order's id, so that a retry adds no
 /// second one.
-async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error> {
+async fn held(ctx: &Ctx, order: &Order, number: &Number, now: DateTime<Utc>) -> Result<(), Error> {
     let id = AccountId::from_uuid(order.account_id);
-    let kind = order.item("kind");
     let mut tx = ctx.db.begin_as(Tenant::Root(order.root_id)).await?;
     let known = resources::is_known(&mut tx, order.order_id).await?;
     let account = accounts::get(&mut tx, order.account_id)
@@ -63,10 +67,9 @@ async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error>
         return Ok(());
     }
     let asked = Asked {
-        capability: if kind == "TRIAL_NUMBER" {
-            Capability::BuyTrialNumber
-        } else {
-            Capability::BuyProductionNumber
+        capability: match number.kind {
+            NumberKind::Trial => Capability::BuyTrialNumber,
+            NumberKind::Production => Capability::BuyProductionNumber,
         },
         target: None,
         at: None,
@@ -75,17 +78,19 @@ async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error>
     if let Some(denial) = said.denial {
         return Err(Error::Denied(id, denial));
     }
-    let number = match order.item("number") {
+    let sid = match number.number.as_str() {
         "" => format!("PN{}", order.order_id.simple()),
         wanted => wanted.to_owned(),
     };
-    let document = order.item.to_string();
+    let document = order.purchase.item();
+    let document = document.map_err(|_| Error::Stored("item of an order"))?;
+    let document = document.to_string();
     let resource = Resource {
         root_id: order.root_id,
         account_id: order.account_id,
         resource_id: order.order_id,
-        kind_code: kind.to_owned(),
-        sid: number,
+        kind_code: number.kind.as_str().to_owned(),
+        sid,
         display_name: String::new(),
         digest: Sha256::digest(&document).to_vec(),
         document,
@@ -114,11 +119,15 @@ async fn held(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<(), Error>
 }
 
 /// Adds an add-on and charges its first month.
-pub async fn add_on(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
+pub async fn add_on(
+    ctx: &Ctx,
+    order: &Order,
+    code: &str,
+    now: DateTime<Utc>,
+) -> Result<End, Error> {
     let account = AccountId::from_uuid(order.account_id);
-    let code = order.item("code");
+    let rental = rental(order, billing::rental::Kind::AddOn, code)?;
     ctx.add_add_on(account, code, order.order_id).await?;
-    let rental = rental(order, billing::rental::Kind::AddOn);
     if let Err(status) = ctx.start_rental(order, rental).await {
         if is_refusal(&status) {
             ctx.remove_add_on(account, code, order.order_id).await?;
@@ -132,8 +141,13 @@ pub async fn add_on(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
 }
 
 /// Refunds credit as quoted.
-pub async fn refund(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End, Error> {
-    ctx.refund(order).await?;
+pub async fn refund(
+    ctx: &Ctx,
+    order: &Order,
+    refund: &Refund,
+    now: DateTime<Utc>,
+) -> Result<End, Error> {
+    ctx.refund(order, refund).await?;
     Ok(End {
         effective_at: Some(now),
         ..End::default()
@@ -141,22 +155,23 @@ pub async fn refund(ctx: &Ctx, order: &Order, now: DateTime<Utc>) -> Result<End,
 }
 
 /// The rental of an order: its id is the order's, its price the quoted one.
-fn rental(order: &Order, kind: billing::rental::Kind) -> billing::Rental {
-    let line = order.lines.as_array().and_then(|lines| lines.first());
-    let text = |key: &str| {
-        let text = line.and_then(|it| it.get(key)).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    };
-    billing::Rental {
+fn rental(
+    order: &Order,
+    kind: billing::rental::Kind,
+    code: &str,
+) -> Result<billing::Rental, Error> {
+    let line = order.lines.first();
+    let price = line.ok_or(Error::Stored("lines of an order"))?.money;
+    Ok(billing::Rental {
         rental_id: RentalId::from_uuid(order.order_id).to_string(),
         kind: kind.into(),
-        code: order.item("code").to_owned(),
+        code: code.to_owned(),
         monthly_price: Some(proto::r#type::v1::Amount {
-            currency_code: text("currency"),
-            amount: text("amount"),
+            currency_code: price.currency().code().to_owned(),
+            amount: price.to_string(),
         }),
         ..billing::Rental::default()
-    }
+    })
 }
 
 /// Ends the rental of a released resource.

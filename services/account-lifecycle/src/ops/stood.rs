@@ -1,8 +1,13 @@
 //! The past state of an account, reconstructed from its history.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
 
 use crate::ctx::Ctx;
+use crate::domain::UnknownName;
+use crate::domain::account::{LimitReason, Mode};
+use crate::domain::kyc::KycState;
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::{Tenant, transitions};
@@ -20,19 +25,28 @@ pub async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<Acc
     let kyc = transitions::last_before(&mut tx, root, "KYC", at).await?;
     tx.commit().await?;
     let past = |it: Option<DateTime<Utc>>| it.filter(|it| *it <= at);
-    let (limited_at, limit_reason, dormant_at) = match mode {
-        Some(it) if it.to_code == "LIMITED" => (Some(it.at), it.reason, None),
-        Some(it) if it.to_code == "DORMANT" => (None, String::new(), Some(it.at)),
-        Some(_) | None => (None, String::new(), None),
-    };
+    let (mut limited_at, mut limit_reason, mut dormant_at) = (None, LimitReason::NotLimited, None);
+    if let Some(it) = mode {
+        match recorded::<Mode>(&it.to_code)? {
+            Mode::Limited => (limited_at, limit_reason) = (Some(it.at), recorded(&it.reason)?),
+            Mode::Dormant => dormant_at = Some(it.at),
+            Mode::Normal => {}
+        }
+    }
     // A reason counts once, whether it is the account's own or its root's.
-    told.sort();
+    told.sort_by_key(|it| it.as_str());
     told.dedup();
     let suspensions = told;
     Ok(Account {
-        r#type: r#type.map_or_else(|| account.r#type.clone(), |it| it.to_code),
+        r#type: match r#type {
+            Some(it) => recorded(&it.to_code)?,
+            None => account.r#type,
+        },
         upgraded_at: past(account.upgraded_at),
-        kyc_state: kyc.map_or_else(|| "NOT_SUBMITTED".to_owned(), |it| it.to_code),
+        kyc_state: match kyc {
+            Some(it) => recorded(&it.to_code)?,
+            None => KycState::NotSubmitted,
+        },
         limited_at,
         limit_reason,
         dormant_at,
@@ -41,4 +55,9 @@ pub async fn then(ctx: &Ctx, account: &Account, at: DateTime<Utc>) -> Result<Acc
         live_at: past(account.live_at),
         ..account.clone()
     })
+}
+
+/// A value by its name in the account history.
+fn recorded<T: FromStr<Err = UnknownName>>(name: &str) -> Result<T, Error> {
+    name.parse().map_err(|_| Error::Stored("account history"))
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::history::{self, Told};
+use crate::domain::account::Suspension;
 use crate::error::Error;
 use crate::store::accounts;
 
@@ -13,7 +14,7 @@ use crate::store::accounts;
 pub async fn set(
     db: &mut PgConnection,
     id: Uuid,
-    (reason, suspended): (&str, bool),
+    (reason, suspended): (Suspension, bool),
     (actor, note): (&str, &str),
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
@@ -39,14 +40,14 @@ pub async fn set(
         .await?
         .ok_or(Error::Stored("account"))?;
     let because = if note.is_empty() {
-        reason.to_owned()
+        reason.as_str().to_owned()
     } else {
-        format!("{reason}: {note}")
+        format!("{}: {note}", reason.as_str())
     };
     let told = Told {
         state: "STATUS",
         name: if suspended { "SUSPENDED" } else { "REINSTATED" },
-        change: (before.status(), after.status()),
+        change: (before.status().as_str(), after.status().as_str()),
         actor,
         reason: &because,
         resource: "",

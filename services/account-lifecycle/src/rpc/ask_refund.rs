@@ -3,13 +3,14 @@
 use chassis::{Call, field_error, wire};
 use proto::account::v1 as pb;
 use proto::r#type::v1::Money;
-use serde_json::json;
 use values::AccountId;
 
 use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::order::Effect;
 use crate::domain::permission::Action;
+use crate::domain::purchase::{Line, LineKind, Purchase, Refund};
 use crate::error::Error;
 use crate::ops::permit;
 use crate::store::orders::{self, Order};
@@ -36,28 +37,28 @@ pub async fn handle(
     });
     let mut lines = vec![line(
         "refund to the original payments, tax included",
-        "REFUND",
+        LineKind::Refund,
         back.as_ref(),
-    )];
+    )?];
     let fee = would
         .fee
         .filter(|it| it.amount.bytes().any(|b| (b'1'..=b'9').contains(&b)));
     if let Some(fee) = fee {
-        lines.push(json!({"description": "refund fee", "amount": fee.amount,
-                          "currency": fee.currency_code, "kind": "FEE", "estimated": true}));
+        lines.push(Line {
+            estimated: true,
+            ..line("refund fee", LineKind::Fee, Some(&fee))?
+        });
     }
+    let asked = asked.amount.as_ref();
+    let purchase = Purchase::RefundRequest(Refund {
+        amount: asked.map(|it| it.amount.clone()).unwrap_or_default(),
+        quoted: would.amount.map(|it| it.amount).unwrap_or_default(),
+    });
     let order = Order {
-        effect: "IMMEDIATE".to_owned(),
+        effect: Effect::Immediate,
         effective_at: Some(call.now),
-        item: json!({"amount": asked.amount.as_ref().map(|it| it.amount.clone()).unwrap_or_default(),
-                     "quoted": would.amount.map(|it| it.amount).unwrap_or_default()}),
         warnings: vec!["AUTO_RECHARGE_SWITCHED_OFF".to_owned()],
-        ..quoted(
-            call,
-            &account,
-            ("REFUND_REQUEST", "Ask for refund"),
-            lines.into(),
-        )
+        ..quoted(call, &account, (purchase, "Ask for refund"), lines)
     };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;

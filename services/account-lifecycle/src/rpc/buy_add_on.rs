@@ -2,13 +2,14 @@
 
 use chassis::{Call, wire};
 use proto::account::v1 as pb;
-use serde_json::json;
 use values::AccountId;
 
 use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::order::Effect;
 use crate::domain::permission::Action;
+use crate::domain::purchase::{LineKind, Purchase};
 use crate::error::Error;
 use crate::ops::permit;
 use crate::store::orders::{self, Order};
@@ -25,12 +26,15 @@ pub async fn handle(
     let would = ctx.add_on_would_be(id, code).await?;
     permit::taxable(ctx, &account).await?;
     let words = format!("{code}: monthly, from the balance");
-    let lines = vec![line(&words, "RENTAL", would.monthly_price.as_ref())];
+    let price = would.monthly_price.as_ref();
+    let lines = vec![line(&words, LineKind::Rental, price)?];
+    let purchase = Purchase::AddOn {
+        code: code.to_owned(),
+    };
     let order = Order {
-        effect: "IMMEDIATE".to_owned(),
+        effect: Effect::Immediate,
         effective_at: Some(call.now),
-        item: json!({"code": code}),
-        ..quoted(call, &account, ("ADD_ON", "Buy add-on"), lines.into())
+        ..quoted(call, &account, (purchase, "Buy add-on"), lines)
     };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;

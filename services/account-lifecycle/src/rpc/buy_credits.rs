@@ -5,13 +5,15 @@ use chrono::TimeDelta;
 use proto::account::v1 as pb;
 use proto::billing::v1 as billing;
 use proto::r#type::v1::Money;
-use serde_json::{Value, json};
 use uuid::Uuid;
 use values::{AccountId, MethodId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::account::AccountType;
+use crate::domain::order::{Effect, State};
 use crate::domain::permission::Action;
+use crate::domain::purchase::{Line, LineKind, Purchase};
 use crate::error::Error;
 use crate::ops::{pay, permit};
 use crate::store::accounts::Account;
@@ -46,7 +48,7 @@ pub async fn handle(
         let expected = format!("the currency of the account's ledger, {}", account.currency);
         return Err(field_error("credit_purchase.amount.currency_code", expected).into());
     }
-    if account.r#type == "TRIAL" && ctx.profile_of(&account).await?.upgrades {
+    if account.r#type == AccountType::Trial && ctx.profile_of(&account).await?.upgrades {
         return Err(Error::UpgradeFirst(id));
     }
     permit::taxable(ctx, &account).await?;
@@ -58,7 +60,12 @@ pub async fn handle(
     .await?;
     let order = Order {
         method_id: method.map(MethodId::uuid),
-        ..quoted(call, &account, ("BUY_CREDITS", "Buy credits"), lines)
+        ..quoted(
+            call,
+            &account,
+            (Purchase::BuyCredits {}, "Buy credits"),
+            lines,
+        )
     };
     pay::can_pay(ctx, &account, method, ("", ""), order.total()).await?;
     let mut unit = permit::step(ctx, call, &account).await?;
@@ -84,45 +91,47 @@ pub async fn priced(
     ctx: &Ctx,
     id: AccountId,
     described: Vec<(String, billing::CollectionLine)>,
-) -> Result<Value, Error> {
+) -> Result<Vec<Line>, Error> {
     let priced = ctx
         .preview_collection(billing::PreviewCollectionRequest {
             account_id: id.to_string(),
             lines: described.iter().map(|(_, line)| line.clone()).collect(),
         })
         .await?;
-    let mut lines: Vec<Value> = described
-        .iter()
-        .map(|(words, it)| {
-            let amount = it.amount.clone().unwrap_or_default();
-            json!({"description": words, "amount": amount.amount, "currency": amount.currency_code,
-                   "kind": it.kind, "estimated": false, "months": it.cycle_months, "until": it.cycle_end_date})
-        })
-        .collect();
-    lines.extend(priced.taxes.iter().map(tax_line));
-    Ok(Value::Array(lines))
+    let mut lines = Vec::with_capacity(described.len() + priced.taxes.len());
+    for (words, it) in described {
+        lines.push(Line {
+            months: it.cycle_months,
+            until: it.cycle_end_date,
+            ..line(&words, LineKind::named(&it.kind), it.amount.as_ref())?
+        });
+    }
+    for tax in &priced.taxes {
+        lines.push(tax_line(tax)?);
+    }
+    Ok(lines)
 }
 
 /// A quoted order that is not for a plan.
 pub fn quoted(
     call: &Call<pb::CreateOrderRequest>,
     account: &Account,
-    (kind, label): (&str, &str),
-    lines: Value,
+    (purchase, label): (Purchase, &str),
+    lines: Vec<Line>,
 ) -> Order {
     Order {
         root_id: account.root_id,
         account_id: account.account_id,
         order_id: Uuid::now_v7(),
-        kind: kind.to_owned(),
-        state: "QUOTED".to_owned(),
+        purchase,
+        state: State::Quoted,
         by_operator: matches!(call.caller, Caller::Operator { .. }),
         actor: call.caller.to_string(),
         family_code: String::new(),
         from_plan_code: String::new(),
         to_plan_code: String::new(),
         billing_cycle_code: String::new(),
-        effect: "IMMEDIATE_ON_PAYMENT".to_owned(),
+        effect: Effect::ImmediateOnPayment,
         effective_at: None,
         billing_on: None,
         timeline_etag: String::new(),
@@ -142,21 +151,27 @@ pub fn quoted(
         invoice_id: None,
         auto_recharge: false,
         offer_id: String::new(),
-        item: json!({}),
         resource_id: None,
     }
 }
 
 /// The order line of a tax.
-pub fn tax_line(tax: &billing::TaxLine) -> Value {
+pub fn tax_line(tax: &billing::TaxLine) -> Result<Line, Error> {
     let (whole, rest) = (tax.rate_bps / 100, tax.rate_bps % 100);
     let description = format!("{} {whole}.{rest:02}%", tax.tax_code);
-    line(&description, &tax.tax_code, tax.amount.as_ref())
+    let kind = LineKind::Tax(tax.tax_code.clone());
+    line(&description, kind, tax.amount.as_ref())
 }
 
 /// One order line.
-pub fn line(description: &str, kind: &str, amount: Option<&Money>) -> Value {
-    let amount = amount.cloned().unwrap_or_default();
-    json!({"description": description, "amount": amount.amount, "currency": amount.currency_code,
-           "kind": kind, "estimated": false})
+pub fn line(description: &str, kind: LineKind, amount: Option<&Money>) -> Result<Line, Error> {
+    let money = wire::money("amount", amount);
+    Ok(Line {
+        description: description.to_owned(),
+        money: money.map_err(|_| Error::Stored("amount of an order line"))?,
+        kind,
+        estimated: false,
+        months: 0,
+        until: String::new(),
+    })
 }

@@ -3,7 +3,6 @@
 use chassis::{Call, field_error, wire};
 use proto::account::v1 as pb;
 use proto::account::v1::number_purchase::Purpose;
-use serde_json::json;
 use values::AccountId;
 
 use super::authorize::number;
@@ -11,7 +10,9 @@ use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::capability::Capability;
+use crate::domain::order::Effect;
 use crate::domain::permission::Action;
+use crate::domain::purchase::{LineKind, Number, NumberKind, Purchase};
 use crate::error::Error;
 use crate::ops::authorize::{Asked, answer};
 use crate::ops::permit;
@@ -25,8 +26,8 @@ pub async fn handle(
     asked: &pb::NumberPurchase,
 ) -> Result<pb::CreateOrderResponse, Error> {
     let (capability, kind) = match asked.purpose() {
-        Purpose::Trial => (Capability::BuyTrialNumber, "TRIAL_NUMBER"),
-        Purpose::Production => (Capability::BuyProductionNumber, "PHONE_NUMBER"),
+        Purpose::Trial => (Capability::BuyTrialNumber, NumberKind::Trial),
+        Purpose::Production => (Capability::BuyProductionNumber, NumberKind::Production),
         Purpose::Unspecified => {
             let expected = "PURPOSE_TRIAL or PURPOSE_PRODUCTION";
             return Err(field_error("number_purchase.purpose", expected).into());
@@ -66,13 +67,18 @@ pub async fn handle(
             });
         };
         let words = format!("{code} number in {country}: monthly, from the balance");
-        lines.push(line(&words, "RENTAL", Some(price)));
+        lines.push(line(&words, LineKind::Rental, Some(price))?);
     }
+    let purchase = Purchase::BuyNumber(Number {
+        code: code.to_owned(),
+        country: country.to_owned(),
+        kind,
+        number: wanted,
+    });
     let order = Order {
-        effect: "IMMEDIATE".to_owned(),
+        effect: Effect::Immediate,
         effective_at: Some(call.now),
-        item: json!({"code": code, "kind": kind, "country": country, "number": wanted}),
-        ..quoted(call, &account, ("BUY_NUMBER", "Buy number"), lines.into())
+        ..quoted(call, &account, (purchase, "Buy number"), lines)
     };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;

@@ -13,7 +13,8 @@ use values::AccountId;
 use super::{convert, soft_close};
 use crate::clients::Profile;
 use crate::ctx::Ctx;
-use crate::domain::closing::{self, Asked, KEEP_DATA, Policy};
+use crate::domain::account::AccountType;
+use crate::domain::closing::{self, Asked, CloseOption, Policy, State};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{close, permit};
@@ -35,7 +36,7 @@ pub async fn handle(
     if 20 < request.acknowledgement_codes.len() {
         return Err(field_error("acknowledgement_codes", "at most 20").into());
     }
-    let action = if option == KEEP_DATA {
+    let action = if option == Some(CloseOption::KeepData) {
         Action::SoftClose
     } else {
         Action::Close
@@ -57,8 +58,8 @@ pub async fn handle(
     {
         return Err(Error::ReauthRequired(id));
     }
-    let way = way(&call, &account, (option, policy))?;
-    if way == KEEP_DATA {
+    let way = way(&call, &account, option, policy)?;
+    if way == CloseOption::KeepData {
         return soft_close::handle(&ctx, &call, (&account, &profile)).await;
     }
     if ctx.pays_for(id).await?.is_some() {
@@ -82,18 +83,19 @@ async fn ended(ctx: &Ctx, account: &Account) -> Result<bool, Error> {
     let closing = closings::get(&mut tx, account.account_id).await?;
     tx.commit().await?;
     match closing {
-        Some(closing) => Ok(closing.state == "DONE"),
+        Some(closing) => Ok(closing.state == State::Done),
         // The other attempt was refused, so this one would be too; a retry by the caller returns the reason.
         None => Err(Error::Twin(chassis::Twin)),
     }
 }
 
 /// The close option that applies, or why the closing is refused.
-fn way<'a>(
-    call: &'a Call<pb::CloseAccountRequest>,
-    account: &'a Account,
-    (option, policy): (&'a str, &proto::plan::v1::ClosePolicy),
-) -> Result<&'a str, Error> {
+fn way(
+    call: &Call<pb::CloseAccountRequest>,
+    account: &Account,
+    option: Option<CloseOption>,
+    policy: &proto::plan::v1::ClosePolicy,
+) -> Result<CloseOption, Error> {
     // Only sales may close an account that pays by invoice (REQ-040).
     let by_operator = if account.invoiced {
         call.caller.is_operator_with(&[OperatorRole::Sales])
@@ -102,16 +104,17 @@ fn way<'a>(
     };
     let asked = Asked {
         by_operator,
-        trial: account.r#type == "TRIAL",
+        trial: account.r#type == AccountType::Trial,
         invoiced: account.invoiced,
         suspensions: &account.suspensions,
         option,
         acknowledged: &call.message.acknowledgement_codes,
     };
+    let options = options(policy)?;
     let policy = Policy {
         invoiced_by_operator: policy.invoiced_by_operator,
         blocked: &policy.blocked_suspension_reason_codes,
-        options: &policy.full_option_codes,
+        options: &options,
         acknowledgements: &policy.trial_acknowledgement_codes,
     };
     Ok(closing::way(&asked, &policy)?)
@@ -123,7 +126,7 @@ async fn begun(
     ctx: &Ctx,
     call: &Call<pb::CloseAccountRequest>,
     account: &Account,
-    (option, policy): (&str, &proto::plan::v1::ClosePolicy),
+    (option, policy): (Option<CloseOption>, &proto::plan::v1::ClosePolicy),
 ) -> Result<(), Error> {
     let id = account.account_id;
     let purge_at = closing::purge_at(call.now, policy.data_purge_days);
@@ -133,12 +136,12 @@ async fn begun(
     let account = &accounts::get(&mut unit.tx, id)
         .await?
         .ok_or(Error::Stored("account"))?;
-    let way = way(call, account, (option, policy))?;
+    let way = way(call, account, option, policy)?;
     let asked = Closing {
         root_id: account.root_id,
         account_id: id,
-        state: "PREPARING".to_owned(),
-        option: way.to_owned(),
+        state: State::Preparing,
+        option: way,
         close_at: call.now,
         purge_at,
         actor: call.caller.to_string(),
@@ -188,18 +191,27 @@ pub async fn shown(
         Some(own) => Some(own),
         None => closings::get(&mut unit.tx, account.root_id).await?,
     };
-    Ok(convert::closed(&account, closing.as_ref(), now))
+    convert::closed(&account, closing.as_ref(), now)
 }
 
-fn option(sent: i32) -> Result<&'static str, FieldError> {
-    use pb::closing::Option;
-    match Option::try_from(sent) {
-        Ok(Option::Unspecified) => Ok(""),
-        Ok(Option::Close) => Ok(closing::CLOSE),
-        Ok(Option::DeleteAllDataAndSettings) => Ok(closing::DELETE_ALL),
-        Ok(Option::KeepAccountData) => Ok(KEEP_DATA),
+/// The close option sent; `None` where none is.
+fn option(sent: i32) -> Result<Option<CloseOption>, FieldError> {
+    use pb::closing::Option as Sent;
+    match Sent::try_from(sent) {
+        Ok(Sent::Unspecified) => Ok(None),
+        Ok(Sent::Close) => Ok(Some(CloseOption::Close)),
+        Ok(Sent::DeleteAllDataAndSettings) => Ok(Some(CloseOption::DeleteAll)),
+        Ok(Sent::KeepAccountData) => Ok(Some(CloseOption::KeepData)),
         Err(_) => Err(field_error("option", "a close option")),
     }
+}
+
+/// The close options of a full account.
+pub fn options(policy: &proto::plan::v1::ClosePolicy) -> Result<Vec<CloseOption>, Error> {
+    let codes = policy.full_option_codes.iter();
+    let options = codes.map(|code| code.parse::<CloseOption>());
+    let options: Result<Vec<_>, _> = options.collect();
+    options.map_err(|_| Error::Stored("close option of the catalogue"))
 }
 
 /// The profile's rules for closing; `ContactSupport` if only operators close accounts.

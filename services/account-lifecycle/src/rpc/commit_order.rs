@@ -10,6 +10,7 @@ use values::{AccountId, OrderId};
 use super::confirm_order::find_to_act;
 use super::{convert, upgrade};
 use crate::ctx::Ctx;
+use crate::domain::kyc::KycState;
 use crate::domain::order::{OrderRefused, State};
 use crate::error::Error;
 use crate::ops::commit_order::{self, Ending};
@@ -42,13 +43,13 @@ pub async fn handle(
     if closing {
         return Err(Error::AccountClosed(AccountId::from_uuid(root)));
     }
-    if gated && kyc != "APPROVED" {
+    if gated && kyc != KycState::Approved {
         return Err(Error::KycNotApproved(AccountId::from_uuid(root)));
     }
     let order = orders::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::OrderNotFound(id))?;
-    let standing = order.standing()?.committed(call.now)?;
+    let standing = order.standing().committed(call.now)?;
     let held = orders::set_standing(&mut unit.tx, id.uuid(), standing, call.now).await;
     let order = held.map_err(|error| {
         // One plan at a time is changed, or paid for.
@@ -91,7 +92,7 @@ async fn answered(
             .await?
             .ok_or(Error::OrderNotFound(OrderId::from_uuid(order.order_id)))?,
     };
-    if stands.state == "EXPIRED" {
+    if stands.state == State::Expired {
         return Err(OrderRefused::Requote.into());
     }
     let answer = unit

@@ -6,6 +6,7 @@ use values::OrderId;
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::order::OrderKind;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
@@ -27,7 +28,7 @@ pub async fn handle(
     let order = orders::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::OrderNotFound(id))?;
-    let confirmed = order.standing()?.confirmed(call.now)?;
+    let confirmed = order.standing().confirmed(call.now)?;
     let order = orders::set_standing(&mut unit.tx, id.uuid(), confirmed, call.now).await?;
     Ok(unit
         .commit(pb::ConfirmOrderResponse {
@@ -55,10 +56,15 @@ pub async fn find_to_act(
 ) -> Result<(Order, Account), Error> {
     let found = orders::seen(db, id.uuid(), permit::person(caller)).await?;
     let (order, seen) = found.ok_or(Error::OrderNotFound(id))?;
-    let action = if order.kind == "BUY_CREDITS" {
-        Action::BuyCredits
-    } else {
-        Action::ChangePlan
+    let action = match order.kind() {
+        OrderKind::BuyCredits => Action::BuyCredits,
+        OrderKind::PlanChange
+        | OrderKind::Upgrade
+        | OrderKind::BuyNumber
+        | OrderKind::AddOn
+        | OrderKind::RefundRequest
+        | OrderKind::PayRenewal
+        | OrderKind::PayInvoice => Action::ChangePlan,
     };
     let profile = if permit::asks_profile(caller, &seen, action) {
         Some(ctx.profile_at_hand(&seen.account)?)

@@ -12,11 +12,14 @@ use values::{
     ResourceId, TicketId, UserId, WhitelistedId,
 };
 
-use crate::domain::account::Mode;
-use crate::domain::closing;
+use crate::domain::account::{AccountType, Mode, Status, Suspension};
+use crate::domain::closing::{self, CloseOption};
 use crate::domain::kyc::KycState;
 use crate::domain::notice::{self, Reader};
-use crate::domain::whitelist::Listed;
+use crate::domain::notification;
+use crate::domain::order::{Effect, OrderKind, State};
+use crate::domain::purchase::{Line, LineKind, Loss};
+use crate::domain::whitelist::{self, Listed};
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::closings::Closing;
@@ -31,10 +34,9 @@ use crate::store::transitions::Transition;
 use crate::store::users::User;
 
 pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
-    let r#type = if from.r#type == "FULL" {
-        pb::account::Type::Full
-    } else {
-        pb::account::Type::Trial
+    let r#type = match from.r#type {
+        AccountType::Trial => pb::account::Type::Trial,
+        AccountType::Full => pb::account::Type::Full,
     };
     let mode = if from.invoiced {
         pb::account::BillingMode::Invoiced
@@ -52,9 +54,9 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         owner_user_id: UserId::from_uuid(from.owner_id).to_string(),
         r#type: r#type.into(),
         status: match from.status() {
-            "CLOSED" => pb::account::Status::Closed,
-            "SUSPENDED" => pb::account::Status::Suspended,
-            _ => pb::account::Status::Active,
+            Status::Active => pb::account::Status::Active,
+            Status::Suspended => pb::account::Status::Suspended,
+            Status::Closed => pb::account::Status::Closed,
         }
         .into(),
         suspension_reasons: if from.closed_at.is_some() {
@@ -62,7 +64,7 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         } else {
             from.suspensions
                 .iter()
-                .map(|it| reason(it).into())
+                .map(|it| suspension(*it).into())
                 .collect()
         },
         mode: match from.mode(now) {
@@ -76,9 +78,9 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
         currency_code: from.currency.clone(),
         limit_reason: match from.mode(now) {
             Mode::Normal | Mode::Dormant => String::new(),
-            Mode::Limited => from.limit_reason.clone(),
+            Mode::Limited => from.limit_reason.as_str().to_owned(),
         },
-        kyc_state: kyc_state(&from.kyc_state).into(),
+        kyc_state: kyc_state(from.kyc_state).into(),
         trial_end_time: from.trial_end_at.map(timestamp),
         upgrade_time: from.upgraded_at.map(timestamp),
         live_time: from.live_at.map(timestamp),
@@ -86,45 +88,53 @@ pub fn account(from: &Account, now: DateTime<Utc>) -> pb::Account {
     }
 }
 
-fn reason(name: &str) -> pb::account::SuspensionReason {
-    use pb::account::SuspensionReason;
-    match name {
-        "BALANCE" => SuspensionReason::Balance,
-        "PARENT" => SuspensionReason::Parent,
-        "FRAUD" => SuspensionReason::Fraud,
-        _ => SuspensionReason::Terms,
+const fn suspension(reason: Suspension) -> pb::account::SuspensionReason {
+    match reason {
+        Suspension::Balance => pb::account::SuspensionReason::Balance,
+        Suspension::Fraud => pb::account::SuspensionReason::Fraud,
+        Suspension::Parent => pb::account::SuspensionReason::Parent,
+        Suspension::Terms => pb::account::SuspensionReason::Terms,
     }
 }
 
 /// An account with its closing.
-pub fn closed(from: &Account, closing: Option<&Closing>, now: DateTime<Utc>) -> pb::Account {
+pub fn closed(
+    from: &Account,
+    closing: Option<&Closing>,
+    now: DateTime<Utc>,
+) -> Result<pb::Account, Error> {
     let closing = closing.filter(|_| from.closed_at.is_some());
-    pb::Account {
-        closing: closing.map(self::closing),
+    Ok(pb::Account {
+        closing: closing.map(self::closing).transpose()?,
         ..account(from, now)
+    })
+}
+
+pub const fn close_option(option: CloseOption) -> pb::closing::Option {
+    match option {
+        CloseOption::Close => pb::closing::Option::Close,
+        CloseOption::DeleteAll => pb::closing::Option::DeleteAllDataAndSettings,
+        CloseOption::KeepData => pb::closing::Option::KeepAccountData,
     }
 }
 
-pub fn closing(from: &Closing) -> pb::Closing {
-    use pb::closing::Option as Way;
-    let currency = from.currency.parse().unwrap_or(Currency::Usd);
+pub fn closing(from: &Closing) -> Result<pb::Closing, Error> {
+    let currency: Currency = from
+        .currency
+        .parse()
+        .map_err(|_| Error::Stored("currency of a closing"))?;
     let money =
         |minor: i64| (0 < minor).then(|| pb_money(values::Money::from_minor(minor, currency)));
-    let way = match from.option.as_str() {
-        closing::CLOSE => Way::Close,
-        closing::KEEP_DATA => Way::KeepAccountData,
-        _ => Way::DeleteAllDataAndSettings,
-    };
-    let state = match from.state.as_str() {
-        "PREPARING" => pb::closing::State::Preparing,
-        "ENDING" => pb::closing::State::Ending,
-        "ABORTING" => pb::closing::State::Aborting,
-        "CLOSED" => pb::closing::State::Settling,
-        _ => pb::closing::State::Done,
+    let state = match from.state {
+        closing::State::Preparing => pb::closing::State::Preparing,
+        closing::State::Ending => pb::closing::State::Ending,
+        closing::State::Closed => pb::closing::State::Settling,
+        closing::State::Done => pb::closing::State::Done,
+        closing::State::Aborting => pb::closing::State::Aborting,
     };
     let forfeited = from.forfeited_micros;
-    pb::Closing {
-        option: way.into(),
+    Ok(pb::Closing {
+        option: close_option(from.option).into(),
         close_time: Some(timestamp(from.close_at)),
         purge_time: Some(timestamp(from.purge_at)),
         refund_amount: money(from.refund_minor),
@@ -138,19 +148,19 @@ pub fn closing(from: &Closing) -> pb::Closing {
         wait_reason: from.wait_reason.clone(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
         state: state.into(),
-    }
+    })
 }
 
-pub fn kyc_state(name: &str) -> pb::kyc_submission::State {
+pub const fn kyc_state(state: KycState) -> pb::kyc_submission::State {
     use pb::kyc_submission::State;
-    match KycState::parse(name) {
-        None => State::NotSubmitted,
-        Some(KycState::Pending) => State::Pending,
-        Some(KycState::InReview) => State::InReview,
-        Some(KycState::Approved) => State::Approved,
-        Some(KycState::Rejected) => State::Rejected,
-        Some(KycState::AdditionalInfoRequired) => State::AdditionalInfoRequired,
-        Some(KycState::Withdrawn) => State::Withdrawn,
+    match state {
+        KycState::NotSubmitted => State::NotSubmitted,
+        KycState::Pending => State::Pending,
+        KycState::InReview => State::InReview,
+        KycState::Approved => State::Approved,
+        KycState::Rejected => State::Rejected,
+        KycState::AdditionalInfoRequired => State::AdditionalInfoRequired,
+        KycState::Withdrawn => State::Withdrawn,
     }
 }
 
@@ -160,11 +170,10 @@ pub fn kyc_submission(from: &Submission) -> pb::KycSubmission {
         let text = it.get(key).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()
     };
-    let decided = !matches!(from.state.as_str(), "PENDING" | "IN_REVIEW");
     pb::KycSubmission {
         kyc_id: KycId::from_uuid(from.kyc_id).to_string(),
         account_id: AccountId::from_uuid(from.root_id).to_string(),
-        state: kyc_state(&from.state).into(),
+        state: kyc_state(from.state).into(),
         country_code: from.country_code.clone(),
         legal_name: from.legal_name.clone(),
         signatory_is_director: from.signatory_is_director,
@@ -178,10 +187,10 @@ pub fn kyc_submission(from: &Submission) -> pb::KycSubmission {
             })
             .collect(),
         submit_time: Some(timestamp(from.submitted_at)),
-        review_due_date: if decided {
-            String::new()
-        } else {
+        review_due_date: if from.state.is_undecided() {
             from.review_due_on.to_string()
+        } else {
+            String::new()
         },
         review_time: from.reviewed_at.map(timestamp),
         reviewer: from.reviewer.clone(),
@@ -234,27 +243,27 @@ pub fn member(from: &Member) -> pb::Member {
 
 /// An order as it is at `now`: a quote that was not committed in time has expired.
 pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
-    let state = match from.state.as_str() {
-        "QUOTED" | "CONFIRMED" if from.expires_at <= now => pb::order::State::Expired,
-        "QUOTED" => pb::order::State::Quoted,
-        "CONFIRMED" | "COMMITTING" => pb::order::State::Confirmed,
-        "AWAITING_PAYMENT" => pb::order::State::AwaitingPayment,
-        "AWAITING_SETTLEMENT" => pb::order::State::AwaitingSettlement,
-        "COMPLETED" => pb::order::State::Completed,
-        "FAILED" => pb::order::State::Failed,
-        "CANCELLED" => pb::order::State::Cancelled,
-        _ => pb::order::State::Expired,
+    let state = match from.standing().at(now) {
+        State::Quoted => pb::order::State::Quoted,
+        // A commit that has not requested the payment yet is shown as confirmed.
+        State::Confirmed | State::Committing => pb::order::State::Confirmed,
+        State::AwaitingPayment => pb::order::State::AwaitingPayment,
+        State::AwaitingSettlement => pb::order::State::AwaitingSettlement,
+        State::Completed => pb::order::State::Completed,
+        State::Failed => pb::order::State::Failed,
+        State::Expired => pb::order::State::Expired,
+        State::Cancelled => pb::order::State::Cancelled,
     };
-    let effect = match from.effect.as_str() {
-        "IMMEDIATE_ON_PAYMENT" => pb::order::Effect::ImmediateOnPayment,
-        "NEXT_CYCLE" => pb::order::Effect::NextCycle,
-        "NEXT_RENEWAL" => pb::order::Effect::NextRenewal,
-        _ => pb::order::Effect::Immediate,
+    let effect = match from.effect {
+        Effect::Immediate => pb::order::Effect::Immediate,
+        Effect::ImmediateOnPayment => pb::order::Effect::ImmediateOnPayment,
+        Effect::NextCycle => pb::order::Effect::NextCycle,
+        Effect::NextRenewal => pb::order::Effect::NextRenewal,
     };
     pb::Order {
         order_id: OrderId::from_uuid(from.order_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
-        kind: order_kind(&from.kind).into(),
+        kind: order_kind(from.kind()).into(),
         state: state.into(),
         from_plan_code: from.from_plan_code.clone(),
         to_plan_code: from.to_plan_code.clone(),
@@ -265,13 +274,7 @@ pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
             .billing_on
             .map(|day| day.to_string())
             .unwrap_or_default(),
-        lines: from
-            .lines
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(line)
-            .collect(),
+        lines: from.lines.iter().map(line).collect(),
         warnings: from.warnings.clone(),
         confirmations_required: from.confirmations_required,
         confirmations_given: from.confirmations_given,
@@ -286,7 +289,7 @@ pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
         actor: from.actor.clone(),
         total: from.total(),
         estimated_total: from.estimated_total(),
-        losses: losses(&from.item),
+        losses: from.purchase.losses().iter().map(loss).collect(),
         payment_method_id: from
             .method_id
             .map(|id| MethodId::from_uuid(id).to_string())
@@ -303,66 +306,43 @@ pub fn order(from: &Order, now: DateTime<Utc>) -> pb::Order {
     }
 }
 
-fn order_kind(name: &str) -> pb::order::Kind {
-    match name {
-        "BUY_CREDITS" => pb::order::Kind::BuyCredits,
-        "UPGRADE" => pb::order::Kind::Upgrade,
-        "BUY_NUMBER" => pb::order::Kind::BuyNumber,
-        "ADD_ON" => pb::order::Kind::AddOn,
-        "REFUND_REQUEST" => pb::order::Kind::RefundRequest,
-        "PAY_RENEWAL" => pb::order::Kind::PayRenewal,
-        "PAY_INVOICE" => pb::order::Kind::PayInvoice,
-        _ => pb::order::Kind::PlanChange,
+const fn order_kind(kind: OrderKind) -> pb::order::Kind {
+    match kind {
+        OrderKind::PlanChange => pb::order::Kind::PlanChange,
+        OrderKind::BuyCredits => pb::order::Kind::BuyCredits,
+        OrderKind::Upgrade => pb::order::Kind::Upgrade,
+        OrderKind::BuyNumber => pb::order::Kind::BuyNumber,
+        OrderKind::AddOn => pb::order::Kind::AddOn,
+        OrderKind::RefundRequest => pb::order::Kind::RefundRequest,
+        OrderKind::PayRenewal => pb::order::Kind::PayRenewal,
+        OrderKind::PayInvoice => pb::order::Kind::PayInvoice,
     }
 }
 
-fn line(stored: &Value) -> pb::order::Line {
-    let text = |key: &str| {
-        let text = stored.get(key).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    };
-    let estimated = stored.get("estimated").and_then(Value::as_bool);
+fn line(from: &Line) -> pb::order::Line {
     pb::order::Line {
-        description: text("description"),
-        amount: Some(Money {
-            currency_code: text("currency"),
-            amount: text("amount"),
-        }),
-        // Lines of orders made by earlier versions have neither field.
-        estimated: estimated.unwrap_or(true),
-        kind_code: match text("kind") {
-            kind if kind.is_empty() => "SUBSCRIPTION".to_owned(),
-            kind => kind,
-        },
+        description: from.description.clone(),
+        amount: Some(pb_money(from.money)),
+        estimated: from.estimated,
+        kind_code: from.kind.as_str().to_owned(),
     }
 }
 
-/// The features that the account loses by a plan change, as they are kept with the order.
-fn losses(item: &Value) -> Vec<pb::Feature> {
-    let stored = item.get("losses").and_then(Value::as_array);
-    let features = stored.into_iter().flatten().map(|it| {
-        let text = |key: &str| {
-            let text = it.get(key).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        pb::Feature {
-            feature_code: text("feature_code"),
-            kind: text("kind"),
-            value: text("value"),
-        }
-    });
-    features.collect()
+fn loss(from: &Loss) -> pb::Feature {
+    pb::Feature {
+        feature_code: from.feature_code.clone(),
+        kind: from.kind.clone(),
+        value: from.value.clone(),
+    }
 }
 
 /// The sum of order lines; `None` without lines.
-fn sum(lines: impl Iterator<Item = pb::order::Line>) -> Option<Money> {
+fn sum<'a>(lines: impl Iterator<Item = &'a Line>) -> Option<Money> {
     let mut total: Option<values::Money> = None;
-    for amount in lines.filter_map(|it| it.amount) {
-        let currency = amount.currency_code.parse().ok()?;
-        let money = values::Money::parse(&amount.amount, currency).ok()?;
+    for line in lines {
         total = Some(match total {
-            Some(sum) => sum.plus(money).ok()?,
-            None => money,
+            Some(sum) => sum.plus(line.money).ok()?,
+            None => line.money,
         });
     }
     total.map(pb_money)
@@ -371,15 +351,14 @@ fn sum(lines: impl Iterator<Item = pb::order::Line>) -> Option<Money> {
 impl Order {
     /// Sum of the lines that are not estimated, tax included; `None` without such lines.
     pub fn total(&self) -> Option<Money> {
-        let lines = self.lines.as_array().into_iter().flatten().map(line);
-        sum(lines.filter(|it| !it.estimated))
+        sum(self.lines.iter().filter(|it| !it.estimated))
     }
 
     /// Sum of all lines of a plan change of which some are estimated, tax included; `None` for other orders.
     fn estimated_total(&self) -> Option<Money> {
-        let lines = || self.lines.as_array().into_iter().flatten().map(line);
-        if self.kind == "PLAN_CHANGE" && lines().any(|it| it.estimated) {
-            sum(lines())
+        let estimated = self.lines.iter().any(|it| it.estimated);
+        if estimated && self.kind() == OrderKind::PlanChange {
+            sum(self.lines.iter())
         } else {
             None
         }
@@ -387,51 +366,41 @@ impl Order {
 
     /// The lines as text for people: description and amount.
     pub fn in_words(&self) -> Vec<String> {
-        let lines = self.lines.as_array().into_iter().flatten().map(line);
-        let words = |it: pb::order::Line| {
-            let amount = it.amount.unwrap_or_default();
-            format!(
-                "{}, {} {}",
-                it.description, amount.currency_code, amount.amount
-            )
+        let words = |it: &Line| {
+            let currency = it.money.currency().code();
+            format!("{}, {currency} {}", it.description, it.money)
         };
-        lines.map(words).collect()
+        self.lines.iter().map(words).collect()
     }
 
     /// The lines to be paid, without tax and without estimates.
     pub fn payable(&self) -> Vec<billing::CollectionLine> {
-        let lines = self.lines.as_array().into_iter().flatten();
-        lines
-            .map(|stored| (stored, line(stored)))
-            .filter(|(_, it)| !it.estimated && PAYABLE.contains(&it.kind_code.as_str()))
-            .map(|(stored, it)| {
-                let plain = billing::CollectionLine {
-                    amount: it.amount,
-                    formula: it.description,
-                    kind: it.kind_code,
-                    ..billing::CollectionLine::default()
-                };
-                if plain.kind != "SUBSCRIPTION" {
-                    return plain;
-                }
-                // Lines of orders made by earlier versions have no cycle.
-                let months = stored.get("months").and_then(Value::as_i64);
-                let until = stored.get("until").and_then(Value::as_str);
-                billing::CollectionLine {
-                    plan_code: self.to_plan_code.clone(),
-                    billing_cycle_code: self.billing_cycle_code.clone(),
-                    family_code: self.family_code.clone(),
-                    cycle_months: months.and_then(|it| i32::try_from(it).ok()).unwrap_or(0),
-                    cycle_end_date: until.unwrap_or_default().to_owned(),
-                    ..plain
-                }
-            })
-            .collect()
+        let lines = self.lines.iter();
+        let lines = lines.filter(|it| !it.estimated && it.kind.is_collected());
+        lines.map(|it| self.collected(it)).collect()
+    }
+
+    /// A line as `billing` collects it.
+    fn collected(&self, line: &Line) -> billing::CollectionLine {
+        let plain = billing::CollectionLine {
+            amount: Some(pb_money(line.money)),
+            formula: line.description.clone(),
+            kind: line.kind.as_str().to_owned(),
+            ..billing::CollectionLine::default()
+        };
+        if line.kind != LineKind::Subscription {
+            return plain;
+        }
+        billing::CollectionLine {
+            plan_code: self.to_plan_code.clone(),
+            billing_cycle_code: self.billing_cycle_code.clone(),
+            family_code: self.family_code.clone(),
+            cycle_months: line.months,
+            cycle_end_date: line.until.clone(),
+            ..plain
+        }
     }
 }
-
-/// Kinds of lines that are paid for; the other kinds are taxes.
-const PAYABLE: [&str; 3] = ["SUBSCRIPTION", "CREDITS", "INVOICE"];
 
 pub fn ticket(from: &Ticket) -> pb::Ticket {
     pb::Ticket {
@@ -553,20 +522,20 @@ pub fn dlt_registration(from: &Registration) -> pb::DltRegistration {
 
 pub fn whitelisted_number(from: &Listed) -> pb::WhitelistedNumber {
     use pb::whitelisted_number::State;
-    let verified = from.verified_at.is_some();
+    let state = from.state();
     pb::WhitelistedNumber {
         whitelisted_number_id: WhitelistedId::from_uuid(from.number_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
         number: from.number.clone(),
-        state: if verified {
-            State::Verified
-        } else {
-            State::Pending
+        state: match state {
+            whitelist::State::Pending => State::Pending,
+            whitelist::State::Verified => State::Verified,
         }
         .into(),
         create_time: Some(timestamp(from.created_at)),
         verify_time: from.verified_at.map(timestamp),
-        code_expire_time: (!verified).then(|| timestamp(from.code_expires_at)),
+        code_expire_time: (state == whitelist::State::Pending)
+            .then(|| timestamp(from.code_expires_at)),
     }
 }
 
@@ -577,15 +546,13 @@ pub fn notification(from: &Notification, reader: &Reader) -> Result<pb::Notifica
     let subject = if erased {
         String::new()
     } else {
-        let kind: Result<notice::Kind, _> = from.kind_code.parse();
-        let kind = kind.map_err(|_| Error::Stored("kind of a notification"))?;
-        notice::subject(kind, reader, &facts)
+        notice::subject(from.kind_code, reader, &facts)
             .map_err(|_| Error::Stored("facts of a notification"))?
     };
     Ok(pb::Notification {
         notification_id: NotificationId::from_uuid(from.notification_id).to_string(),
         account_id: AccountId::from_uuid(from.account_id).to_string(),
-        kind_code: from.kind_code.clone(),
+        kind_code: from.kind_code.as_str().to_owned(),
         email: from.email.clone(),
         subject,
         facts: facts
@@ -595,10 +562,10 @@ pub fn notification(from: &Notification, reader: &Reader) -> Result<pb::Notifica
                 value: value.to_owned(),
             })
             .collect(),
-        state: match from.state.as_str() {
-            "SENT" => State::Sent,
-            "FAILED" => State::Failed,
-            _ => State::Pending,
+        state: match from.state {
+            notification::State::Pending => State::Pending,
+            notification::State::Sent => State::Sent,
+            notification::State::Failed => State::Failed,
         }
         .into(),
         attempt_count: from.attempt_count,

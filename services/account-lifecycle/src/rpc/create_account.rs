@@ -7,6 +7,8 @@ use values::{AccountId, UserId, Zone};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::account::{AccountType, LimitReason, Status};
+use crate::domain::kyc::KycState;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
 use crate::ops::permit::Sight;
@@ -72,8 +74,8 @@ pub async fn handle(
         trial_end_at,
         upgraded_at: None,
         limited_at: trial_end_at,
-        limit_reason: trial_end_at.map_or("", |_| "TRIAL_EXPIRED").to_owned(),
-        kyc_state: "NOT_SUBMITTED".to_owned(),
+        limit_reason: trial_end_at.map_or(LimitReason::NotLimited, |_| LimitReason::TrialExpired),
+        kyc_state: KycState::NotSubmitted,
         dormant_at: None,
         suspensions: Vec::new(),
         closed_at: None,
@@ -84,7 +86,11 @@ pub async fn handle(
         profile_code,
         display_name,
         owner_id: owner.uuid(),
-        r#type: if full { "FULL" } else { "TRIAL" }.to_owned(),
+        r#type: if full {
+            AccountType::Full
+        } else {
+            AccountType::Trial
+        },
         invoiced,
         currency: profile.currency,
         created_at: call.now,
@@ -163,7 +169,10 @@ pub async fn insert(unit: &mut Unit, account: &Account, actor: &Caller) -> Resul
     accounts::insert(&mut unit.tx, account).await?;
     let actor = actor.to_string();
     let of = (account.root_id, account.account_id);
-    for (state, to) in [("STATUS", "ACTIVE"), ("TYPE", account.r#type.as_str())] {
+    for (state, to) in [
+        ("STATUS", Status::Active.as_str()),
+        ("TYPE", account.r#type.as_str()),
+    ] {
         let told = Told {
             state,
             name: "CREATED",

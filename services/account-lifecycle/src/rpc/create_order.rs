@@ -9,7 +9,6 @@ use proto::account::v1 as pb;
 use proto::account::v1::create_order_request::Kind;
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
-use serde_json::{Value, json};
 use uuid::Uuid;
 use values::{AccountId, MethodId};
 
@@ -18,7 +17,10 @@ use super::{
 };
 use crate::clients::actor;
 use crate::ctx::Ctx;
+use crate::domain::account::AccountType;
+use crate::domain::order::{Effect, State};
 use crate::domain::permission::Action;
+use crate::domain::purchase::{Line, LineKind, Loss, Purchase};
 use crate::error::Error;
 use crate::ops::{pay, permit, renew};
 use crate::store::accounts::Account;
@@ -73,7 +75,7 @@ pub async fn handle(
     let charge = change.to_plan.as_ref().and_then(|it| it.charge.as_ref());
     let free = charge.is_some_and(|it| it.model() == plan::charge::Model::Free);
     let for_upgrade = change.effect() == plan::change::Effect::ImmediateOnPayment
-        || (account.r#type == "TRIAL" && !free);
+        || (account.r#type == AccountType::Trial && !free);
     if for_upgrade {
         return Err(Error::UpgradeFirst(id));
     }
@@ -105,7 +107,7 @@ async fn lines(
     ctx: &Ctx,
     account: &Account,
     (change, free): (&plan::Change, bool),
-) -> Result<Value, Error> {
+) -> Result<Vec<Line>, Error> {
     let id = AccountId::from_uuid(account.account_id);
     if !free {
         permit::taxable(ctx, account).await?;
@@ -119,7 +121,7 @@ async fn lines(
 
 /// The lines of a change to a plan that is paid in advance: the prorated difference at once, or the price at the next
 /// renewal.
-async fn in_advance(ctx: &Ctx, id: AccountId, change: &plan::Change) -> Result<Value, Error> {
+async fn in_advance(ctx: &Ctx, id: AccountId, change: &plan::Change) -> Result<Vec<Line>, Error> {
     let to = change.to_plan.as_ref().map(|it| it.plan_code.clone());
     let to = to.unwrap_or_default();
     let cycle = &change.billing_cycle_code;
@@ -138,13 +140,13 @@ async fn in_advance(ctx: &Ctx, id: AccountId, change: &plan::Change) -> Result<V
         return buy_credits::priced(ctx, id, vec![(words, line)]).await;
     }
     let Some(price) = &change.cycle_price else {
-        return Ok(json!([]));
+        return Ok(Vec::new());
     };
     let (formula, from) = (&change.cycle_formula, &change.billing_date);
     let description = format!("{to}, {cycle}: per cycle from {from}, {formula}");
     if !price.amount.bytes().any(|b| (b'1'..=b'9').contains(&b)) {
-        let free = buy_credits::line(&description, "SUBSCRIPTION", Some(price));
-        return Ok(estimated(json!([free])));
+        let free = buy_credits::line(&description, LineKind::Subscription, Some(price))?;
+        return Ok(estimated(vec![free]));
     }
     let line = billing::CollectionLine {
         kind: "SUBSCRIPTION".to_owned(),
@@ -159,13 +161,12 @@ async fn in_advance(ctx: &Ctx, id: AccountId, change: &plan::Change) -> Result<V
 }
 
 /// Lines that are not paid at the commit.
-fn estimated(mut lines: Value) -> Value {
-    for line in lines.as_array_mut().into_iter().flatten() {
-        if let Some(line) = line.as_object_mut() {
-            line.insert("estimated".to_owned(), json!(true));
-        }
-    }
-    lines
+fn estimated(lines: Vec<Line>) -> Vec<Line> {
+    let estimated = |line| Line {
+        estimated: true,
+        ..line
+    };
+    lines.into_iter().map(estimated).collect()
 }
 
 /// The estimated lines of the present month with the change, computed by the same function that later bills it.
@@ -174,7 +175,7 @@ async fn estimate(
     id: AccountId,
     family: &str,
     change: &plan::Change,
-) -> Result<Value, Error> {
+) -> Result<Vec<Line>, Error> {
     let preview = billing::PreviewInvoiceRequest {
         account_id: id.to_string(),
         family_code: family.to_owned(),
@@ -191,10 +192,21 @@ async fn estimate(
     let invoice = ctx.preview_invoice(preview).await?;
     let lines = invoice.lines.iter().map(|it| {
         let description = format!("{}: {}", it.description, it.explanation);
-        buy_credits::line(&description, "SUBSCRIPTION", it.amount.as_ref())
+        buy_credits::line(&description, LineKind::Subscription, it.amount.as_ref())
     });
     let taxes = invoice.taxes.iter().map(buy_credits::tax_line);
-    Ok(estimated(lines.chain(taxes).collect()))
+    let lines: Result<_, Error> = lines.chain(taxes).collect();
+    Ok(estimated(lines?))
+}
+
+/// The features that the account loses by a change of plan.
+pub fn losses(change: &plan::Change) -> Vec<Loss> {
+    let losses = change.losses.iter().map(|it| Loss {
+        feature_code: it.feature_code.clone(),
+        kind: it.kind.clone(),
+        value: it.value.clone(),
+    });
+    losses.collect()
 }
 
 /// The order for a quoted plan change.
@@ -202,19 +214,15 @@ pub fn quoted(
     call: &Call<pb::CreateOrderRequest>,
     account: &Account,
     change: plan::Change,
-    (effective_at, lines): (DateTime<Utc>, Value),
+    (effective_at, lines): (DateTime<Utc>, Vec<Line>),
 ) -> Order {
     let effect = match change.effect() {
-        plan::change::Effect::ImmediateOnPayment => "IMMEDIATE_ON_PAYMENT",
-        plan::change::Effect::NextCycle => "NEXT_CYCLE",
-        plan::change::Effect::NextRenewal => "NEXT_RENEWAL",
-        plan::change::Effect::Immediate | plan::change::Effect::Unspecified => "IMMEDIATE",
+        plan::change::Effect::ImmediateOnPayment => Effect::ImmediateOnPayment,
+        plan::change::Effect::NextCycle => Effect::NextCycle,
+        plan::change::Effect::NextRenewal => Effect::NextRenewal,
+        plan::change::Effect::Immediate | plan::change::Effect::Unspecified => Effect::Immediate,
     };
-    let losses = change
-        .losses
-        .iter()
-        .map(|it| json!({"feature_code": it.feature_code, "kind": it.kind, "value": it.value}));
-    let item = json!({"losses": losses.collect::<Vec<_>>()});
+    let losses = losses(&change);
     let code = |plan: Option<plan::Plan>| {
         plan.map(|plan| (plan.plan_code, plan.family_code))
             .unwrap_or_default()
@@ -225,15 +233,15 @@ pub fn quoted(
         root_id: account.root_id,
         account_id: account.account_id,
         order_id: Uuid::now_v7(),
-        kind: "PLAN_CHANGE".to_owned(),
-        state: "QUOTED".to_owned(),
+        purchase: Purchase::PlanChange { losses },
+        state: State::Quoted,
         by_operator: matches!(call.caller, Caller::Operator { .. }),
         actor: call.caller.to_string(),
         family_code,
         from_plan_code,
         to_plan_code,
         billing_cycle_code: change.billing_cycle_code,
-        effect: effect.to_owned(),
+        effect,
         effective_at: Some(effective_at),
         billing_on: change.billing_date.parse().ok(),
         timeline_etag: change.timeline_etag,
@@ -253,7 +261,6 @@ pub fn quoted(
         invoice_id: None,
         auto_recharge: false,
         offer_id: change.offer_id,
-        item,
         resource_id: None,
     }
 }

@@ -65,7 +65,7 @@ pub async fn handle(
     let of = (account.root_id, listed.number.as_str());
     let last = whitelisted_numbers::last(&mut unit.tx, of).await?;
     let listed = match last {
-        Some(last) => listed.after(&last, &code, call.now)?,
+        Some(last) => listed.added_again(&last, &code, call.now)?,
         None => listed,
     };
     if !whitelisted_numbers::insert(&mut unit.tx, &listed).await? {

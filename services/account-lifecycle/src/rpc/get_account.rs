@@ -54,5 +54,5 @@ async fn closed(ctx: &Ctx, account: &Account, now: DateTime<Utc>) -> Result<pb::
             }
         }
     }
-    Ok(convert::closed(account, closing.as_ref(), now))
+    convert::closed(account, closing.as_ref(), now)
 }

@@ -7,11 +7,13 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use values::{AccountId, OrderId};
 
-use super::close_account::policy;
+use super::close_account::{options, policy};
+use super::convert;
 use crate::clients::passes;
 use crate::ctx::Ctx;
-use crate::domain::closing::{Asked, Policy, purge_at, way};
-use crate::domain::closing::{CloseRefused, DELETE_ALL, KEEP_DATA};
+use crate::domain::account::AccountType;
+use crate::domain::closing::{Asked, CloseOption, CloseRefused, Policy, purge_at, way};
+use crate::domain::order::State;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
@@ -25,7 +27,6 @@ pub async fn handle(
     caller: &Caller,
     request: pb::GetCloseOptionsRequest,
 ) -> Result<pb::GetCloseOptionsResponse, Error> {
-    use pb::closing::Option as Way;
     let id: AccountId = wire::id("account_id", &request.account_id)?;
     let account = permit::allowed(ctx, caller, id, Action::See).await?;
     if account.closed_at.is_some() {
@@ -34,19 +35,20 @@ pub async fn handle(
     let now = ctx.clock.now().await?;
     let profile = ctx.profile_of(&account).await?;
     let close = policy(&profile, id)?;
-    let trial = account.r#type == "TRIAL";
+    let trial = account.r#type == AccountType::Trial;
     let asked = Asked {
         by_operator: false,
         trial,
         invoiced: account.invoiced,
         suspensions: &account.suspensions,
-        option: if trial { "" } else { DELETE_ALL },
+        option: (!trial).then_some(CloseOption::DeleteAll),
         acknowledged: &close.trial_acknowledgement_codes,
     };
+    let options = options(close)?;
     let rules = Policy {
         invoiced_by_operator: close.invoiced_by_operator,
         blocked: &close.blocked_suspension_reason_codes,
-        options: &close.full_option_codes,
+        options: &options,
         acknowledgements: &close.trial_acknowledgement_codes,
     };
     let purge_at = purge_at(now, close.data_purge_days);
@@ -67,20 +69,17 @@ pub async fn handle(
         Ok(_) | Err(CloseRefused::OptionRequired(_) | CloseRefused::AcknowledgementMissing(_)) => {}
     }
     if trial {
-        answer.options.push(Way::Close.into());
+        answer
+            .options
+            .push(convert::close_option(CloseOption::Close).into());
         answer
             .acknowledgement_codes
             .clone_from(&close.trial_acknowledgement_codes);
     } else {
         let of_root = account.root_id == account.account_id;
-        let known = close
-            .full_option_codes
-            .iter()
-            .filter(|code| of_root || *code != KEEP_DATA)
-            .map(|code| match code.as_str() {
-                KEEP_DATA => i32::from(Way::KeepAccountData),
-                _ => Way::DeleteAllDataAndSettings.into(),
-            });
+        let known = options.into_iter();
+        let known = known.filter(|it| of_root || *it != CloseOption::KeepData);
+        let known = known.map(|it| i32::from(convert::close_option(it)));
         answer.options.extend(known);
     }
     answer.close_blockers = blockers(ctx, &account).await?;
@@ -141,7 +140,7 @@ async fn blockers(ctx: &Ctx, account: &Account) -> Result<Vec<Blocker>, Error> {
         let orders = orders::under_way(&mut tx, account.root_id).await?;
         tx.commit().await?;
         for (order, state, by_operator) in orders {
-            let waits = state == "AWAITING_SETTLEMENT";
+            let waits = state == State::AwaitingSettlement;
             let remedy = match (waits, by_operator) {
                 (false, _) => "WAIT",
                 (true, false) => "CANCEL_ORDER",

@@ -7,6 +7,7 @@ use values::CollectionId;
 use super::confirm_order::find;
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::order::State;
 use crate::error::Error;
 use crate::store::orders::Order;
 
@@ -29,7 +30,7 @@ pub async fn handle(
 /// The URL where the payment of an order is confirmed. Empty if the order does not wait for that, or `billing` does not
 /// answer: the order itself is shown nevertheless.
 async fn action_url(ctx: &Ctx, order: &Order) -> String {
-    let waits = order.state == "AWAITING_PAYMENT";
+    let waits = order.state == State::AwaitingPayment;
     let Some(id) = order.collection_id.filter(|_| waits) else {
         return String::new();
     };

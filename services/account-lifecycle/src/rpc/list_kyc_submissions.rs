@@ -7,6 +7,7 @@ use values::AccountId;
 use super::convert;
 use super::list_accounts::{position, token};
 use crate::ctx::Ctx;
+use crate::domain::kyc::KycState;
 use crate::error::Error;
 use crate::store::{Tenant, kyc_submissions};
 
@@ -19,12 +20,12 @@ pub async fn handle(
     let account: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
     let state = match State::try_from(request.state) {
         Ok(State::Unspecified) => None,
-        Ok(State::Pending) => Some("PENDING"),
-        Ok(State::InReview) => Some("IN_REVIEW"),
-        Ok(State::Approved) => Some("APPROVED"),
-        Ok(State::Rejected) => Some("REJECTED"),
-        Ok(State::AdditionalInfoRequired) => Some("ADDITIONAL_INFO_REQUIRED"),
-        Ok(State::Withdrawn) => Some("WITHDRAWN"),
+        Ok(State::Pending) => Some(KycState::Pending),
+        Ok(State::InReview) => Some(KycState::InReview),
+        Ok(State::Approved) => Some(KycState::Approved),
+        Ok(State::Rejected) => Some(KycState::Rejected),
+        Ok(State::AdditionalInfoRequired) => Some(KycState::AdditionalInfoRequired),
+        Ok(State::Withdrawn) => Some(KycState::Withdrawn),
         Ok(State::NotSubmitted) | Err(_) => {
             return Err(field_error("state", "the state of a submission").into());
         }

@@ -3,13 +3,13 @@
 use chassis::{Call, wire};
 use proto::account::v1 as pb;
 use proto::billing::v1 as billing;
-use serde_json::json;
 use values::{AccountId, InvoiceId, MethodId};
 
 use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
+use crate::domain::purchase::{LineKind, Purchase};
 use crate::error::Error;
 use crate::ops::{pay, permit};
 use crate::store::orders::{self, Order};
@@ -37,11 +37,15 @@ pub async fn handle(
     }
     pay::usable(ctx, &account, method).await?;
     let words = format!("invoice {}", known.number);
-    let lines = vec![line(&words, "INVOICE", known.amount_due.as_ref())];
+    let lines = vec![line(&words, LineKind::Invoice, known.amount_due.as_ref())?];
     let order = Order {
         method_id: Some(method.uuid()),
-        item: json!({"invoice": invoice.to_string()}),
-        ..quoted(call, &account, ("PAY_INVOICE", "Pay"), lines.into())
+        ..quoted(
+            call,
+            &account,
+            (Purchase::PayInvoice { invoice }, "Pay"),
+            lines,
+        )
     };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;

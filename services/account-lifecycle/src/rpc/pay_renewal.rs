@@ -4,13 +4,13 @@ use chassis::{Call, wire};
 use proto::account::v1 as pb;
 use proto::billing::v1 as billing;
 use proto::r#type::v1::Money;
-use serde_json::json;
 use values::{AccountId, CollectionId, Currency, MethodId};
 
 use super::buy_credits::{line, quoted};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
+use crate::domain::purchase::{LineKind, Purchase};
 use crate::error::Error;
 use crate::ops::{pay, permit};
 use crate::store::orders::{self, Order};
@@ -35,14 +35,23 @@ pub async fn handle(
     let due = ctx.collection(collection).await?;
     pay::usable(ctx, &account, method).await?;
     let net = net(&due).ok_or(Error::Stored("collection of billing"))?;
-    let mut lines = vec![line("billing cycle due", "SUBSCRIPTION", Some(&net))];
+    let mut lines = vec![line(
+        "billing cycle due",
+        LineKind::Subscription,
+        Some(&net),
+    )?];
     for tax in &due.taxes {
-        lines.push(line(&tax.tax_code, &tax.tax_code, tax.amount.as_ref()));
+        let kind = LineKind::Tax(tax.tax_code.clone());
+        lines.push(line(&tax.tax_code, kind, tax.amount.as_ref())?);
     }
     let order = Order {
         method_id: Some(method.uuid()),
-        item: json!({"collection": collection.to_string()}),
-        ..quoted(call, &account, ("PAY_RENEWAL", "Pay"), lines.into())
+        ..quoted(
+            call,
+            &account,
+            (Purchase::PayRenewal { collection }, "Pay"),
+            lines,
+        )
     };
     let mut unit = permit::step(ctx, call, &account).await?;
     orders::insert(&mut unit.tx, &order).await?;

@@ -9,6 +9,7 @@ use values::AccountId;
 use super::close_account::shown;
 use crate::ctx::Ctx;
 use crate::domain::account::Account;
+use crate::domain::account::Mode;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
@@ -45,7 +46,7 @@ pub async fn handle(
     let told = Told {
         state: "MODE",
         name: "RETURNED",
-        change: ("DORMANT", awake.mode(call.now).name()),
+        change: (Mode::Dormant.as_str(), awake.mode(call.now).as_str()),
         actor: &actor,
         reason: "",
         resource: "",

@@ -9,9 +9,9 @@ use proto::account::v1 as pb;
 use values::KycId;
 
 use super::convert;
-use super::submit_kyc::{moved, state};
+use super::submit_kyc::moved;
 use crate::ctx::Ctx;
-use crate::domain::kyc::{KycState, Review};
+use crate::domain::kyc::{KycEvent, KycState};
 use crate::error::Error;
 use crate::ops::tell_details;
 use crate::store::billing_details::{self, BillingDetails};
@@ -25,23 +25,21 @@ pub async fn handle(
     use pb::review_kyc_request::Action;
     let request = &call.message;
     let id: KycId = wire::id("kyc_id", &request.kyc_id)?;
-    let (review, name) = match Action::try_from(request.action) {
-        Ok(Action::TakeUp) => (Review::TakeUp, "TAKEN_UP"),
-        Ok(Action::Approve) => (Review::Approve, "APPROVED"),
-        Ok(Action::Reject) => (Review::Reject, "REJECTED"),
-        Ok(Action::AskInformation) => (Review::AskInformation, "INFORMATION_ASKED"),
+    let (event, gives_reason) = match Action::try_from(request.action) {
+        Ok(Action::TakeUp) => (KycEvent::TakenUp, false),
+        Ok(Action::Approve) => (KycEvent::Approved, false),
+        Ok(Action::Reject) => (KycEvent::Rejected, true),
+        Ok(Action::AskInformation) => (KycEvent::InformationAsked, true),
         Ok(Action::Unspecified) | Err(_) => {
             return Err(field_error("action", "a reviewer's action").into());
         }
     };
-    let reason = match review {
-        Review::Reject | Review::AskInformation => {
-            wire::text("reason", &request.reason, 1_000)?.to_owned()
-        }
-        Review::TakeUp | Review::Approve if request.reason.is_empty() => String::new(),
-        Review::TakeUp | Review::Approve => {
-            return Err(field_error("reason", "no value for this action").into());
-        }
+    let reason = if gives_reason {
+        wire::text("reason", &request.reason, 1_000)?.to_owned()
+    } else if request.reason.is_empty() {
+        String::new()
+    } else {
+        return Err(field_error("reason", "no value for this action").into());
     };
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     store::enter(&mut unit.tx, Tenant::All).await?;
@@ -54,14 +52,15 @@ pub async fn handle(
     let known = kyc_submissions::get(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::KycNotFound(id))?;
-    let next = state(&known)?.reviewed(review)?;
+    let next = known.state.moved(event)?;
     let actor = call.caller.to_string();
     let submission = Submission {
-        state: next.name().to_owned(),
+        state: next,
         reviewer: actor.clone(),
-        reviewed_at: match review {
-            Review::TakeUp => known.reviewed_at,
-            Review::Approve | Review::Reject | Review::AskInformation => Some(call.now),
+        reviewed_at: if next.is_undecided() {
+            known.reviewed_at
+        } else {
+            Some(call.now)
         },
         reason,
         ..known.clone()
@@ -75,7 +74,7 @@ pub async fn handle(
     moved(
         &mut unit,
         &submission,
-        (&known.state, name, &actor),
+        (Some(known.state), event, &actor),
         call.now,
     )
     .await?;

@@ -11,6 +11,8 @@ use values::AccountId;
 use super::close_account::shown;
 use crate::clients::Profile;
 use crate::ctx::Ctx;
+use crate::domain::account::Mode;
+use crate::domain::closing::CloseOption;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
 use crate::ops::{permit, soft_close, tell_standing};
@@ -81,9 +83,9 @@ async fn dormant(
         let told = Told {
             state: "MODE",
             name: "SOFT_CLOSED",
-            change: (before.mode(call.now).name(), "DORMANT"),
+            change: (before.mode(call.now).as_str(), Mode::Dormant.as_str()),
             actor: &actor,
-            reason: "KEEP_ACCOUNT_DATA",
+            reason: CloseOption::KeepData.as_str(),
             resource: "",
         };
         let of = (account.root_id, account.account_id);

@@ -14,7 +14,7 @@ use values::{AccountId, Zone, business_day};
 use super::convert;
 use crate::clients::Profile;
 use crate::ctx::Ctx;
-use crate::domain::kyc::KycState;
+use crate::domain::kyc::{KycEvent, KycState};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
@@ -58,18 +58,16 @@ pub async fn handle(
     let mut unit: Unit = permit::step(&ctx, &call, &account).await?;
     permit::lock(&mut unit, &account).await?;
     let last = kyc_submissions::last(&mut unit.tx, account.root_id).await?;
-    let before = last.as_ref().map(|it| it.state.clone()).unwrap_or_default();
-    let again = match &last {
-        Some(it) => state(it)?.resubmitted()?,
-        None => false,
-    };
+    let before = last.as_ref().map(|it| it.state);
+    let state = before.unwrap_or(KycState::NotSubmitted);
+    let state = state.moved(KycEvent::Submitted)?;
     // A resubmission with the required information continues the same submission; otherwise a new one begins.
-    let kept = last.as_ref().filter(|_| again);
+    let kept = last.as_ref().filter(|it| it.state.continues());
     missing(terms, (country, request.signatory_is_director), &given)?;
     let submission = Submission {
         root_id: account.root_id,
         kyc_id: kept.map_or_else(Uuid::now_v7, |it| it.kyc_id),
-        state: KycState::Pending.name().to_owned(),
+        state,
         country_code: country.to_owned(),
         legal_name: legal_name.to_owned(),
         signatory_is_director: request.signatory_is_director,
@@ -85,7 +83,7 @@ pub async fn handle(
     moved(
         &mut unit,
         &submission,
-        (&before, "SUBMITTED", &actor),
+        (before, KycEvent::Submitted, &actor),
         call.now,
     )
     .await?;
@@ -96,23 +94,19 @@ pub async fn handle(
         .await?)
 }
 
-/// The state of a stored submission.
-pub fn state(it: &Submission) -> Result<KycState, Error> {
-    KycState::parse(&it.state).ok_or(Error::Stored("state of a submission"))
-}
-
-/// Records the transition of a submission and sets the KYC state of the account.
+/// Records the transition of a submission from `before`, which is `None` for the first one, and sets the KYC state of
+/// the account.
 pub async fn moved(
     unit: &mut Unit,
     it: &Submission,
-    (from, name, actor): (&str, &str, &str),
+    (before, event, actor): (Option<KycState>, KycEvent, &str),
     now: chrono::DateTime<chrono::Utc>,
 ) -> Result<(), Error> {
-    accounts::set_kyc_state(&mut unit.tx, it.root_id, &it.state).await?;
+    accounts::set_kyc_state(&mut unit.tx, it.root_id, it.state).await?;
     let told = Told {
         state: "KYC",
-        name,
-        change: (from, &it.state),
+        name: event.as_str(),
+        change: (before.map_or("", KycState::as_str), it.state.as_str()),
         actor,
         reason: &it.reason,
         resource: &values::KycId::from_uuid(it.kyc_id).to_string(),

@@ -5,6 +5,7 @@ use proto::account::v1 as pb;
 
 use super::close_account::shown;
 use crate::ctx::Ctx;
+use crate::domain::account::Suspension;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::{permit, suspend, tell_standing};
@@ -48,14 +49,14 @@ pub async fn may(
     ctx: &Ctx,
     caller: &Caller,
     id: AccountId,
-    reason: &str,
+    reason: Suspension,
 ) -> Result<Account, Error> {
     let account = permit::allowed(ctx, caller, id, Action::Manage).await?;
     let may_bar = caller.is_operator_with(&[OperatorRole::SupportAgent, OperatorRole::Risk]);
-    if reason == "PARENT" && account.parent_id.is_none() {
+    if reason == Suspension::Parent && account.parent_id.is_none() {
         return Err(field_error("suspension_reason", "FRAUD or TERMS for a root account").into());
     }
-    if !may_bar && reason != "PARENT" {
+    if !may_bar && reason != Suspension::Parent {
         return Err(Error::OperatorsOnly("suspension_reason"));
     }
     // A subaccount's own owner may not undo what the root account's owner did.
@@ -65,12 +66,12 @@ pub async fn may(
 }
 
 /// The suspension reason sent. `BALANCE` is refused, as only billing sets it.
-pub fn reason(sent: i32) -> Result<&'static str, FieldError> {
+pub fn reason(sent: i32) -> Result<Suspension, FieldError> {
     use pb::account::SuspensionReason as Reason;
     match Reason::try_from(sent) {
-        Ok(Reason::Parent) => Ok("PARENT"),
-        Ok(Reason::Fraud) => Ok("FRAUD"),
-        Ok(Reason::Terms) => Ok("TERMS"),
+        Ok(Reason::Parent) => Ok(Suspension::Parent),
+        Ok(Reason::Fraud) => Ok(Suspension::Fraud),
+        Ok(Reason::Terms) => Ok(Suspension::Terms),
         Ok(Reason::Unspecified | Reason::Balance) | Err(_) => {
             Err(field_error("suspension_reason", "PARENT, FRAUD or TERMS"))
         }

@@ -7,11 +7,14 @@ use proto::plan::v1 as plan;
 use proto::r#type::v1::Money as WireMoney;
 use values::{AccountId, MethodId, Money};
 
-use super::create_order::quoted;
+use super::create_order::{losses, quoted};
 use super::{buy_credits, convert};
 use crate::clients::{Profile, actor};
 use crate::ctx::Ctx;
+use crate::domain::kyc::KycState;
+use crate::domain::order::OrderKind;
 use crate::domain::permission::Action;
+use crate::domain::purchase::Purchase;
 use crate::error::Error;
 use crate::ops::{pay, permit, renew};
 use crate::store::accounts::Account;
@@ -59,7 +62,8 @@ pub async fn handle(
     }
     let profile = ctx.profile_of(&account).await?;
     let unchecked = unchecked(&profile, &asked.checklist_codes)?;
-    if profile.kyc_gates.iter().any(|gate| gate == GATE) && account.kyc_state != "APPROVED" {
+    if profile.kyc_gates.iter().any(|gate| gate == GATE) && account.kyc_state != KycState::Approved
+    {
         return Err(Error::KycNotApproved(id));
     }
     permit::taxable(ctx, &account).await?;
@@ -82,8 +86,11 @@ pub async fn handle(
     let described = lines((plan_code, cycle), (price, &change), credit);
     let lines = buy_credits::priced(ctx, id, described).await?;
     let renewal = renew::warnings(ctx, &account, family_code, method).await?;
+    let purchase = Purchase::Upgrade {
+        losses: losses(&change),
+    };
     let order = Order {
-        kind: "UPGRADE".to_owned(),
+        purchase,
         effective_at: None,
         method_id: method.map(MethodId::uuid),
         auto_recharge: asked.auto_recharge,
@@ -109,7 +116,7 @@ pub async fn handle(
 
 /// Whether the commit of an order asks for an approved KYC: of an upgrade of `account` that is not committed yet.
 pub fn is_gated(ctx: &Ctx, order: &Order, account: &Account) -> Result<bool, Error> {
-    if order.kind != "UPGRADE" || order.committed_at.is_some() {
+    if order.kind() != OrderKind::Upgrade || order.committed_at.is_some() {
         return Ok(false);
     }
     let gates = ctx.profile_at_hand(account)?.kyc_gates;

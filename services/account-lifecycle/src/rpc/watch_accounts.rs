@@ -44,7 +44,7 @@ async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchAccounts
             None => closings::get(&mut tx, account.root_id).await?,
         };
         let change = pb::WatchAccountsResponse {
-            account: Some(convert::closed(&account, closing.as_ref(), now)),
+            account: Some(convert::closed(&account, closing.as_ref(), now)?),
             transition: Some(convert::transition(transition)),
             resume_token: place.token(position),
         };

@@ -5,9 +5,9 @@ use proto::account::v1 as pb;
 use values::AccountId;
 
 use super::convert;
-use super::submit_kyc::{moved, state};
+use super::submit_kyc::moved;
 use crate::ctx::Ctx;
-use crate::domain::kyc::KycRefused;
+use crate::domain::kyc::{KycEvent, KycRefused};
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::permit;
@@ -27,7 +27,7 @@ pub async fn handle(
         .await?
         .ok_or(KycRefused::NotApproved)?;
     let submission = Submission {
-        state: state(&known)?.withdrawn()?.name().to_owned(),
+        state: known.state.moved(KycEvent::Withdrawn)?,
         reviewed_at: Some(call.now),
         reviewer: call.caller.to_string(),
         reason,
@@ -38,7 +38,7 @@ pub async fn handle(
     moved(
         &mut unit,
         &submission,
-        (&known.state, "WITHDRAWN", &actor),
+        (Some(known.state), KycEvent::Withdrawn, &actor),
         call.now,
     )
     .await?;

@@ -4,7 +4,15 @@ use chassis::{PgConnection, StandsIn, Tenant};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::{variant, variants};
+use crate::domain::account::{AccountType, LimitReason, Suspension};
+use crate::domain::kyc::KycState;
+
 pub use crate::domain::account::Account;
+
+chassis::stored_as_text!(AccountType, "account.accounts.type");
+chassis::stored_as_text!(LimitReason, "account.accounts.limit_reason");
+chassis::stored_as_text!(Suspension, "account.accounts.suspensions");
 
 /// Inserts an account, unless the id exists.
 pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<()> {
@@ -20,15 +28,15 @@ pub async fn insert(db: &mut PgConnection, account: &Account) -> sqlx::Result<()
         account.profile_code,
         account.display_name,
         account.owner_id,
-        account.r#type,
+        account.r#type.as_str(),
         account.invoiced,
         account.currency,
         account.created_at,
         account.trial_end_at,
         account.upgraded_at,
         account.limited_at,
-        account.limit_reason,
-        account.kyc_state,
+        account.limit_reason.as_str(),
+        account.kyc_state.as_str(),
         account.dormant_at,
         account.live_at
     )
@@ -45,7 +53,7 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account
         SELECT a.root_id, a.account_id, a.parent_id, a.profile_code, a.display_name, a.owner_id, a.type, a.invoiced,
                a.currency, a.created_at, a.opened_at, a.trial_end_at, a.upgraded_at, a.limited_at, a.limit_reason,
                a.kyc_state, a.dormant_at,
-               ARRAY(SELECT DISTINCT unnest(a.suspensions || root.suspensions) ORDER BY 1) AS "suspensions!",
+               ARRAY(SELECT DISTINCT unnest(a.suspensions || root.suspensions) ORDER BY 1) AS "suspensions!: Vec<Suspension>",
                a.closed_at, a.live_at
         FROM account.accounts a JOIN account.accounts root ON root.account_id = a.root_id
         WHERE a.account_id = $1"#,
@@ -53,6 +61,30 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Account
     )
     .fetch_optional(db)
     .await
+}
+
+/// The type of an account that a function of the schema answers with, as are those below.
+pub(super) fn account_type(text: &str) -> sqlx::Result<AccountType> {
+    let (all, column) = (AccountType::ALL, "account.accounts.type");
+    variant(all, AccountType::as_str, text, column)
+}
+
+/// The reason of a limit.
+pub(super) fn limit_reason(text: &str) -> sqlx::Result<LimitReason> {
+    let (all, column) = (LimitReason::ALL, "account.accounts.limit_reason");
+    variant(all, LimitReason::as_str, text, column)
+}
+
+/// The state of a KYC.
+pub(super) fn kyc_state(text: &str) -> sqlx::Result<KycState> {
+    let (all, column) = (KycState::ALL, "account.accounts.kyc_state");
+    variant(all, KycState::as_str, text, column)
+}
+
+/// The reasons of a suspension.
+pub(super) fn suspensions(texts: &[String]) -> sqlx::Result<Vec<Suspension>> {
+    let (all, column) = (Suspension::ALL, "account.accounts.suspensions");
+    variants(all, Suspension::as_str, texts, column)
 }
 
 /// An account, and the roles of a person in it.
@@ -88,7 +120,7 @@ pub async fn seen(
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| {
+    let seen = row.map(|row| {
         let account = Account {
             root_id: row.root_id,
             account_id: row.account_id,
@@ -96,7 +128,7 @@ pub async fn seen(
             profile_code: row.profile_code,
             display_name: row.display_name,
             owner_id: row.owner_id,
-            r#type: row.r#type,
+            r#type: account_type(&row.r#type)?,
             invoiced: row.invoiced,
             currency: row.currency,
             created_at: row.created_at,
@@ -104,21 +136,26 @@ pub async fn seen(
             trial_end_at: row.trial_end_at,
             upgraded_at: row.upgraded_at,
             limited_at: row.limited_at,
-            limit_reason: row.limit_reason,
-            kyc_state: row.kyc_state,
+            limit_reason: limit_reason(&row.limit_reason)?,
+            kyc_state: kyc_state(&row.kyc_state)?,
             dormant_at: row.dormant_at,
             closed_at: row.closed_at,
             live_at: row.live_at,
-            suspensions: row.suspensions,
+            suspensions: suspensions(&row.suspensions)?,
         };
         Tenant::Root(account.root_id).noted();
         let roles = row.roles;
-        (Seen { account, roles }, (row.stands_in, row.limit_from))
-    }))
+        let seen = Seen { account, roles };
+        Ok::<_, sqlx::Error>((seen, (row.stands_in, row.limit_from)))
+    });
+    seen.transpose()
 }
 
 /// Locks a root account, and tells whether its closing has begun and where its KYC stands; `None` where it is unknown.
-pub async fn hold_open(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option<(bool, String)>> {
+pub async fn hold_open(
+    db: &mut PgConnection,
+    root: Uuid,
+) -> sqlx::Result<Option<(bool, KycState)>> {
     let row = sqlx::query!(
         r#"-- account.accounts.hold_open
         SELECT is_closing AS "is_closing!", its_kyc AS "kyc!" FROM account.hold_open($1)"#,
@@ -126,7 +163,8 @@ pub async fn hold_open(db: &mut PgConnection, root: Uuid) -> sqlx::Result<Option
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| (row.is_closing, row.kyc)))
+    let held = row.map(|row| Ok::<_, sqlx::Error>((row.is_closing, kyc_state(&row.kyc)?)));
+    held.transpose()
 }
 
 /// Notes that the other services have opened an account.
@@ -188,7 +226,7 @@ pub async fn set_full(db: &mut PgConnection, root: Uuid, now: DateTime<Utc>) -> 
 pub async fn set_limit(
     db: &mut PgConnection,
     root: Uuid,
-    limit: Option<(DateTime<Utc>, &str)>,
+    limit: Option<(DateTime<Utc>, LimitReason)>,
 ) -> sqlx::Result<()> {
     let (from, reason) = limit.unzip();
     sqlx::query!(
@@ -201,7 +239,7 @@ pub async fn set_limit(
         WHERE root_id = $1",
         root,
         from,
-        reason
+        reason.map(LimitReason::as_str)
     )
     .execute(db)
     .await?;
@@ -500,13 +538,13 @@ pub async fn any_to_end(db: &mut PgConnection) -> sqlx::Result<bool> {
 }
 
 /// Suspends an account for a reason; what suspends a root suspends its subaccounts.
-pub async fn suspend(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<bool> {
+pub async fn suspend(db: &mut PgConnection, id: Uuid, reason: Suspension) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.accounts.suspend
         UPDATE account.accounts SET suspensions = suspensions || $2::text
         WHERE account_id = $1 AND NOT $2 = ANY(suspensions)",
         id,
-        reason
+        reason.as_str()
     )
     .execute(db)
     .await?;
@@ -514,13 +552,13 @@ pub async fn suspend(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Res
 }
 
 /// Removes a suspension reason from an account. `false` if it was not suspended for it.
-pub async fn reinstate(db: &mut PgConnection, id: Uuid, reason: &str) -> sqlx::Result<bool> {
+pub async fn reinstate(db: &mut PgConnection, id: Uuid, reason: Suspension) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "-- account.accounts.reinstate
         UPDATE account.accounts SET suspensions = array_remove(suspensions, $2)
         WHERE account_id = $1 AND $2 = ANY(suspensions)",
         id,
-        reason
+        reason.as_str()
     )
     .execute(db)
     .await?;
@@ -551,11 +589,11 @@ pub async fn close(
 }
 
 /// Sets the KYC state of an account and its subaccounts.
-pub async fn set_kyc_state(db: &mut PgConnection, root: Uuid, state: &str) -> sqlx::Result<()> {
+pub async fn set_kyc_state(db: &mut PgConnection, root: Uuid, state: KycState) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.accounts.set_kyc_state\nUPDATE account.accounts SET kyc_state = $2 WHERE root_id = $1",
         root,
-        state
+        state.as_str()
     )
     .execute(db)
     .await?;

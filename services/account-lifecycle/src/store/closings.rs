@@ -4,7 +4,12 @@ use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::closing::{CloseOption, State};
+
 pub use crate::domain::closing::Closing;
+
+chassis::stored_as_text!(State, "account.closings.state");
+chassis::stored_as_text!(CloseOption, "account.closings.option");
 
 /// The closing of an account.
 pub async fn get(db: &mut PgConnection, account: Uuid) -> sqlx::Result<Option<Closing>> {
@@ -29,8 +34,8 @@ pub async fn insert(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, gen_random_uuid(), '-infinity') ON CONFLICT DO NOTHING",
         it.root_id,
         it.account_id,
-        it.state,
-        it.option,
+        it.state.as_str(),
+        it.option.as_str(),
         it.close_at,
         it.purge_at,
         it.actor,
@@ -44,7 +49,7 @@ pub async fn insert(db: &mut PgConnection, it: &Closing) -> sqlx::Result<()> {
 /// Up to `limit` closings before `before`, newest first; of one state or all. All tenants are entered.
 pub async fn list(
     db: &mut PgConnection,
-    state: Option<&str>,
+    state: Option<State>,
     before: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> sqlx::Result<Vec<Closing>> {
@@ -58,7 +63,7 @@ pub async fn list(
         WHERE ($1::text IS NULL OR state = $1)
           AND ($2::timestamptz IS NULL OR (close_at, account_id) < ($2, $3::uuid))
         ORDER BY close_at DESC, account_id DESC LIMIT $4",
-        state,
+        state.map(State::as_str),
         close_at,
         account,
         limit
@@ -129,7 +134,7 @@ pub async fn set(
         WHERE account_id = $1 AND lease_token = $2",
         it.account_id,
         token,
-        it.state,
+        it.state.as_str(),
         it.settlement_minor,
         it.refund_minor,
         it.forfeited_micros,

@@ -5,6 +5,13 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::domain::kyc::KycState;
+
+chassis::stored_as_text!(
+    KycState,
+    "account.kyc_submissions.state or account.accounts.kyc_state"
+);
+
 /// A KYC submission as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
@@ -12,8 +19,8 @@ pub struct Submission {
     pub root_id: Uuid,
     /// Submission id.
     pub kyc_id: Uuid,
-    /// State name.
-    pub state: String,
+    /// State.
+    pub state: KycState,
     /// Country of the business, ISO 3166 code.
     pub country_code: String,
     /// Registered name of the business.
@@ -46,7 +53,7 @@ pub async fn set(db: &mut PgConnection, it: &Submission) -> sqlx::Result<()> {
             review_due_on = $9, reviewed_at = $10, reviewer = $11, reason = $12",
         it.root_id,
         it.kyc_id,
-        it.state,
+        it.state.as_str(),
         it.country_code,
         it.legal_name,
         it.signatory_is_director,
@@ -109,7 +116,7 @@ pub async fn country_once_approved(
 /// an account or of all.
 pub async fn list(
     db: &mut PgConnection,
-    (root, state): (Option<Uuid>, Option<&str>),
+    (root, state): (Option<Uuid>, Option<KycState>),
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> sqlx::Result<Vec<Submission>> {
@@ -125,7 +132,7 @@ pub async fn list(
           AND ($3::timestamptz IS NULL OR (submitted_at, kyc_id) > ($3, $4::uuid))
         ORDER BY submitted_at, kyc_id LIMIT $5",
         root,
-        state,
+        state.map(KycState::as_str),
         after_at,
         after_id,
         limit

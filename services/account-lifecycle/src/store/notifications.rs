@@ -6,6 +6,12 @@ use serde_json::Value;
 use uuid::Uuid;
 use values::UserId;
 
+use crate::domain::notice::Kind;
+use crate::domain::notification::State;
+
+chassis::stored_as_text!(Kind, "account.notifications.kind_code");
+chassis::stored_as_text!(State, "account.notifications.state");
+
 /// A notification as stored.
 #[derive(Clone, PartialEq)]
 pub struct Notification {
@@ -17,8 +23,8 @@ pub struct Notification {
     pub notification_id: Uuid,
     /// Identity of the event, the same on every retry.
     pub event_key: String,
-    /// Kind, such as `ACCOUNT_CLOSED`.
-    pub kind_code: String,
+    /// What it is about.
+    pub kind_code: Kind,
     /// Recipient's email address.
     pub email: String,
     /// `[{"name", "value"}, …]`
@@ -27,8 +33,8 @@ pub struct Notification {
     pub secret: String,
     /// Invoice to attach.
     pub invoice_id: Option<Uuid>,
-    /// `PENDING`, `SENT` or `FAILED`.
-    pub state: String,
+    /// State.
+    pub state: State,
     /// Delivery attempts so far.
     pub attempt_count: i32,
     /// Time of the event.
@@ -58,7 +64,7 @@ pub async fn insert(db: &mut PgConnection, it: &Notification) -> sqlx::Result<()
         it.account_id,
         it.notification_id,
         it.event_key,
-        it.kind_code,
+        it.kind_code.as_str(),
         it.email,
         it.facts,
         it.secret,
@@ -117,21 +123,23 @@ pub async fn take(db: &mut PgConnection, lease: i64) -> sqlx::Result<Option<Noti
     .await
 }
 
-/// Marks a notification as sent, or as failed if `sent_at` is `None`; erases its code. A former address is erased once it
+/// Marks a notification as sent or failed, and erases its code; `sent_at` is the time of delivery. A former address is erased once it
 /// has been told: nobody writes to it again, and its user may be deleted before the account.
 pub async fn end(
     db: &mut PgConnection,
     id: Uuid,
+    state: State,
     sent_at: Option<DateTime<Utc>>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.notifications.end
         UPDATE account.notifications
-        SET state = CASE WHEN $2::timestamptz IS NULL THEN 'FAILED' ELSE 'SENT' END, sent_at = $2, secret = '',
+        SET state = $3, sent_at = $2, secret = '',
             email = CASE WHEN $2::timestamptz IS NULL OR kind_code <> 'EMAIL_CHANGED' THEN email ELSE '' END
         WHERE notification_id = $1 AND state = 'PENDING'",
         id,
-        sent_at
+        sent_at,
+        state.as_str()
     )
     .execute(db)
     .await?;

@@ -1,68 +1,114 @@
 //! `account.orders`
 
 use chassis::{PgConnection, Tenant};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::accounts::{Account, Seen};
-use crate::domain::order::{Standing, State};
+use super::accounts::{self, Account, Seen};
+use super::variant;
+use crate::domain::order::{Effect, OrderKind, Standing, State};
+use crate::domain::purchase::Purchase;
 
 pub use crate::domain::order::Order;
 
-impl Order {
-    /// The part of the order that decides which transitions are possible.
-    pub fn standing(&self) -> sqlx::Result<Standing> {
-        let state = match self.state.as_str() {
-            "QUOTED" => State::Quoted,
-            "CONFIRMED" => State::Confirmed,
-            "COMMITTING" => State::Committing,
-            "AWAITING_PAYMENT" => State::AwaitingPayment,
-            "AWAITING_SETTLEMENT" => State::AwaitingSettlement,
-            "COMPLETED" => State::Completed,
-            "FAILED" => State::Failed,
-            "EXPIRED" => State::Expired,
-            "CANCELLED" => State::Cancelled,
-            _ => return Err(sqlx::Error::Decode("unknown order state".into())),
-        };
-        Ok(Standing {
-            state,
-            required: self.confirmations_required,
-            given: self.confirmations_given,
-            expires_at: self.expires_at,
+chassis::stored_as_text!(State, "account.orders.state");
+chassis::stored_as_text!(OrderKind, "account.orders.kind");
+chassis::stored_as_text!(Effect, "account.orders.effect");
+
+/// A row of the table.
+struct Row {
+    root_id: Uuid,
+    account_id: Uuid,
+    order_id: Uuid,
+    kind: OrderKind,
+    state: State,
+    by_operator: bool,
+    actor: String,
+    family_code: String,
+    from_plan_code: String,
+    to_plan_code: String,
+    billing_cycle_code: String,
+    effect: Effect,
+    effective_at: Option<DateTime<Utc>>,
+    billing_on: Option<NaiveDate>,
+    timeline_etag: String,
+    catalogue_version: String,
+    action_label: String,
+    warnings: Vec<String>,
+    lines: Value,
+    confirmations_required: i32,
+    confirmations_given: i32,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    committed_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
+    failure_reason: String,
+    method_id: Option<Uuid>,
+    collection_id: Option<Uuid>,
+    invoice_id: Option<Uuid>,
+    auto_recharge: bool,
+    offer_id: String,
+    item: Value,
+    resource_id: Option<Uuid>,
+}
+
+impl TryFrom<Row> for Order {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        Ok(Self {
+            purchase: Purchase::read(row.kind, row.item)
+                .map_err(|error| malformed("account.orders.item", error))?,
+            lines: serde_json::from_value(row.lines)
+                .map_err(|error| malformed("account.orders.lines", error))?,
+            root_id: row.root_id,
+            account_id: row.account_id,
+            order_id: row.order_id,
+            state: row.state,
+            by_operator: row.by_operator,
+            actor: row.actor,
+            family_code: row.family_code,
+            from_plan_code: row.from_plan_code,
+            to_plan_code: row.to_plan_code,
+            billing_cycle_code: row.billing_cycle_code,
+            effect: row.effect,
+            effective_at: row.effective_at,
+            billing_on: row.billing_on,
+            timeline_etag: row.timeline_etag,
+            catalogue_version: row.catalogue_version,
+            action_label: row.action_label,
+            warnings: row.warnings,
+            confirmations_required: row.confirmations_required,
+            confirmations_given: row.confirmations_given,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            committed_at: row.committed_at,
+            completed_at: row.completed_at,
+            failure_reason: row.failure_reason,
+            method_id: row.method_id,
+            collection_id: row.collection_id,
+            invoice_id: row.invoice_id,
+            auto_recharge: row.auto_recharge,
+            offer_id: row.offer_id,
+            resource_id: row.resource_id,
         })
     }
 }
 
-/// Name of a state in the database.
-const fn name(state: State) -> &'static str {
-    match state {
-        State::Quoted => "QUOTED",
-        State::Confirmed => "CONFIRMED",
-        State::Committing => "COMMITTING",
-        State::AwaitingPayment => "AWAITING_PAYMENT",
-        State::AwaitingSettlement => "AWAITING_SETTLEMENT",
-        State::Completed => "COMPLETED",
-        State::Failed => "FAILED",
-        State::Expired => "EXPIRED",
-        State::Cancelled => "CANCELLED",
+/// A column whose JSON is not what the code writes.
+fn malformed(column: &str, error: serde_json::Error) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: Box::new(error),
     }
 }
 
-/// Every state.
-const STATES: [State; 9] = [
-    State::Quoted,
-    State::Confirmed,
-    State::Committing,
-    State::AwaitingPayment,
-    State::AwaitingSettlement,
-    State::Completed,
-    State::Failed,
-    State::Expired,
-    State::Cancelled,
-];
-
 /// Inserts an order.
 pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
+    let unwritable = |error: serde_json::Error| sqlx::Error::Encode(Box::new(error));
+    let lines = serde_json::to_value(&order.lines).map_err(unwritable)?;
+    let item = order.purchase.item().map_err(unwritable)?;
     sqlx::query!(
         "-- account.orders.insert
         INSERT INTO account.orders (root_id, account_id, order_id, kind, state, by_operator, actor, family_code,
@@ -74,22 +120,22 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.root_id,
         order.account_id,
         order.order_id,
-        order.kind,
-        order.state,
+        order.kind().as_str(),
+        order.state.as_str(),
         order.by_operator,
         order.actor,
         order.family_code,
         order.from_plan_code,
         order.to_plan_code,
         order.billing_cycle_code,
-        order.effect,
+        order.effect.as_str(),
         order.effective_at,
         order.billing_on,
         order.timeline_etag,
         order.catalogue_version,
         order.action_label,
         &order.warnings,
-        order.lines,
+        lines,
         order.confirmations_required,
         order.confirmations_given,
         order.created_at,
@@ -97,7 +143,7 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
         order.method_id,
         order.auto_recharge,
         order.offer_id,
-        order.item
+        item
     )
     .execute(db)
     .await?;
@@ -106,8 +152,8 @@ pub async fn insert(db: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
 
 /// The order `id`.
 pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.get
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
@@ -118,7 +164,8 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>>
         id
     )
     .fetch_optional(db)
-    .await
+    .await?;
+    found.map(Order::try_from).transpose()
 }
 
 /// The order `id`, its account and the roles of `person` in it, in one round trip: its tenant is entered by it, until
@@ -163,20 +210,35 @@ pub async fn seen(
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| {
-        let order = Order {
+    let seen = row.map(|row| {
+        let order = Order::try_from(Row {
             root_id: row.root_id,
             account_id: row.account_id,
             order_id: row.order_id,
-            kind: row.kind,
-            state: row.state,
+            kind: variant(
+                OrderKind::ALL,
+                OrderKind::as_str,
+                &row.kind,
+                "account.orders.kind",
+            )?,
+            state: variant(
+                State::ALL,
+                State::as_str,
+                &row.state,
+                "account.orders.state",
+            )?,
             by_operator: row.by_operator,
             actor: row.actor,
             family_code: row.family_code,
             from_plan_code: row.from_plan_code,
             to_plan_code: row.to_plan_code,
             billing_cycle_code: row.billing_cycle_code,
-            effect: row.effect,
+            effect: variant(
+                Effect::ALL,
+                Effect::as_str,
+                &row.effect,
+                "account.orders.effect",
+            )?,
             effective_at: row.effective_at,
             billing_on: row.billing_on,
             timeline_etag: row.timeline_etag,
@@ -198,7 +260,7 @@ pub async fn seen(
             offer_id: row.offer_id,
             item: row.item,
             resource_id: row.resource_id,
-        };
+        })?;
         let account = Account {
             root_id: row.of_root_id,
             account_id: row.of_account_id,
@@ -206,7 +268,7 @@ pub async fn seen(
             profile_code: row.of_profile_code,
             display_name: row.of_display_name,
             owner_id: row.of_owner_id,
-            r#type: row.of_type,
+            r#type: accounts::account_type(&row.of_type)?,
             invoiced: row.of_invoiced,
             currency: row.of_currency,
             created_at: row.of_created_at,
@@ -214,23 +276,24 @@ pub async fn seen(
             trial_end_at: row.of_trial_end_at,
             upgraded_at: row.of_upgraded_at,
             limited_at: row.of_limited_at,
-            limit_reason: row.of_limit_reason,
-            kyc_state: row.of_kyc_state,
+            limit_reason: accounts::limit_reason(&row.of_limit_reason)?,
+            kyc_state: accounts::kyc_state(&row.of_kyc_state)?,
             dormant_at: row.of_dormant_at,
             closed_at: row.of_closed_at,
             live_at: row.of_live_at,
-            suspensions: row.of_suspensions,
+            suspensions: accounts::suspensions(&row.of_suspensions)?,
         };
         Tenant::Root(order.root_id).noted();
         let roles = row.roles;
-        (order, Seen { account, roles })
-    }))
+        Ok::<_, sqlx::Error>((order, Seen { account, roles }))
+    });
+    seen.transpose()
 }
 
 /// The order `id`, locked.
 pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.lock
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
@@ -241,7 +304,8 @@ pub async fn lock(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Order>
         id
     )
     .fetch_optional(db)
-    .await
+    .await?;
+    found.map(Order::try_from).transpose()
 }
 
 /// Keeps how an order stands, and gives it as it is then; `now` is kept as the time of its commit. Whoever commits it
@@ -253,8 +317,8 @@ pub async fn set_standing(
     now: DateTime<Utc>,
 ) -> sqlx::Result<Order> {
     let committed = (standing.state == State::Committing).then_some(now);
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.set_standing
         UPDATE account.orders
         SET state = $2, confirmations_given = $3, committed_at = coalesce(committed_at, $4),
@@ -266,12 +330,13 @@ pub async fn set_standing(
                   committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id,
                   item, resource_id",
         id,
-        name(standing.state),
+        standing.state.as_str(),
         standing.given,
         committed
     )
     .fetch_one(db)
-    .await
+    .await?;
+    found.try_into()
 }
 
 /// The outcome of a committed order.
@@ -298,8 +363,8 @@ pub async fn end(
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<Order>> {
     let completed = (state == State::Completed).then_some(now);
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.end
         UPDATE account.orders
         SET state = $2, effective_at = coalesce($3, effective_at), failure_reason = $4, completed_at = $5,
@@ -311,7 +376,7 @@ pub async fn end(
                   committed_at, completed_at, failure_reason, method_id, collection_id, invoice_id, auto_recharge, offer_id,
                   item, resource_id",
         id,
-        name(state),
+        state.as_str(),
         end.effective_at,
         end.reason,
         completed,
@@ -320,14 +385,15 @@ pub async fn end(
         end.resource_id
     )
     .fetch_optional(db)
-    .await
+    .await?;
+    found.map(Order::try_from).transpose()
 }
 
 /// Which orders to list by how they stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standings {
-    /// The states, as stored.
-    pub states: Vec<String>,
+    /// The states.
+    pub states: Vec<State>,
     /// Of those that are not committed, the ones whose quote holds still, or with `false` those whose quote does not;
     /// `None` for both.
     pub holds: Option<bool>,
@@ -339,7 +405,7 @@ impl Standings {
     /// The orders that are in `state` at `now`, or with `None` all.
     pub fn of(state: Option<State>, now: DateTime<Utc>) -> Self {
         let (states, holds) = match state {
-            None => (STATES.to_vec(), None),
+            None => (State::ALL.to_vec(), None),
             Some(State::Quoted) => (vec![State::Quoted], Some(true)),
             // A commit that has not asked for the payment yet is shown as confirmed.
             Some(State::Confirmed | State::Committing) => {
@@ -357,11 +423,13 @@ impl Standings {
                 | State::Cancelled),
             ) => (vec![ended], None),
         };
-        Self {
-            states: states.into_iter().map(|it| name(it).to_owned()).collect(),
-            holds,
-            now,
-        }
+        Self { states, holds, now }
+    }
+
+    /// The states, as stored.
+    fn stored(&self) -> Vec<String> {
+        let states = self.states.iter();
+        states.map(|it| it.as_str().to_owned()).collect()
     }
 }
 
@@ -372,8 +440,8 @@ pub async fn list(
     before: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.list
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
@@ -387,12 +455,13 @@ pub async fn list(
         account,
         before,
         limit,
-        &asked.states,
+        &asked.stored(),
         asked.holds,
         asked.now
     )
     .fetch_all(db)
-    .await
+    .await?;
+    found.into_iter().map(Order::try_from).collect()
 }
 
 /// Up to `limit` orders of all accounts before `before` that stand so, newest first. All tenants are entered.
@@ -403,8 +472,8 @@ pub async fn list_all(
     limit: i64,
 ) -> sqlx::Result<Vec<Order>> {
     // Those of each state are read in the order of its index, so that none is read that isn't answered.
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.list_all
         SELECT o.root_id, o.account_id, o.order_id, o.kind, o.state, o.by_operator, o.actor, o.family_code,
                o.from_plan_code, o.to_plan_code, o.billing_cycle_code, o.effect, o.effective_at, o.billing_on,
@@ -418,14 +487,15 @@ pub async fn list_all(
               AND ($4::boolean IS NULL OR state NOT IN ('QUOTED', 'CONFIRMED') OR ($5 < expires_at) = $4)
             ORDER BY order_id DESC LIMIT $3) o
         ORDER BY o.order_id DESC LIMIT $3",
-        &asked.states,
+        &asked.stored(),
         before,
         limit,
         asked.holds,
         asked.now
     )
     .fetch_all(db)
-    .await
+    .await?;
+    found.into_iter().map(Order::try_from).collect()
 }
 
 /// Leases up to `limit` committed orders that have not ended and are due. The interval doubles with each attempt, from
@@ -435,8 +505,8 @@ pub async fn take_to_finish(
     limit: i64,
     often: bool,
 ) -> sqlx::Result<Vec<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.take_to_finish
         UPDATE account.orders
         SET looks = looks + 1,
@@ -454,13 +524,14 @@ pub async fn take_to_finish(
         often
     )
     .fetch_all(db)
-    .await
+    .await?;
+    found.into_iter().map(Order::try_from).collect()
 }
 
 /// Up to `limit` committed orders that have not ended, whether due or not.
 pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Order>> {
-    sqlx::query_as!(
-        Order,
+    let found = sqlx::query_as!(
+        Row,
         "-- account.orders.unfinished
         SELECT root_id, account_id, order_id, kind, state, by_operator, actor, family_code, from_plan_code, to_plan_code,
                billing_cycle_code, effect, effective_at, billing_on, timeline_etag, catalogue_version, action_label,
@@ -472,7 +543,8 @@ pub async fn unfinished(db: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<O
         limit
     )
     .fetch_all(db)
-    .await
+    .await?;
+    found.into_iter().map(Order::try_from).collect()
 }
 
 /// Records that the payment of a committed order is being requested. `false` if it was recorded before, or the order
@@ -492,7 +564,7 @@ pub async fn set_asked(db: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
 pub async fn under_way(
     db: &mut PgConnection,
     root: Uuid,
-) -> sqlx::Result<Vec<(Uuid, String, bool)>> {
+) -> sqlx::Result<Vec<(Uuid, State, bool)>> {
     let rows = sqlx::query!(
         "-- account.orders.under_way
         SELECT order_id, state, by_operator FROM account.orders
@@ -533,7 +605,7 @@ pub async fn set_payment(
         SET state = $2, collection_id = $3, look_at = CASE WHEN state = $2 THEN look_at ELSE clock_timestamp() END
         WHERE order_id = $1 AND state IN ('COMMITTING', 'AWAITING_PAYMENT', 'AWAITING_SETTLEMENT')",
         id,
-        name(state),
+        state.as_str(),
         collection
     )
     .execute(db)

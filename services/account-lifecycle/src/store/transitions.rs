@@ -4,6 +4,9 @@ use chassis::{PgConnection, Place};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::variants;
+use crate::domain::account::Suspension;
+
 /// A change of an account's state, as recorded in its history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -157,8 +160,8 @@ pub async fn suspensions(
     db: &mut PgConnection,
     account: Uuid,
     at: DateTime<Utc>,
-) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!(
+) -> sqlx::Result<Vec<Suspension>> {
+    let reasons = sqlx::query_scalar!(
         r#"-- account.transitions.suspensions
         SELECT reason AS "reason!" FROM (
             SELECT DISTINCT ON (split_part(reason, ':', 1)) split_part(reason, ':', 1) AS reason, transition_code
@@ -170,5 +173,11 @@ pub async fn suspensions(
         at
     )
     .fetch_all(db)
-    .await
+    .await?;
+    variants(
+        Suspension::ALL,
+        Suspension::as_str,
+        &reasons,
+        "account.transitions.reason",
+    )
 }

@@ -8,6 +8,7 @@ use proto::account::v1 as pb;
 use values::OrderId;
 
 use crate::ctx::Ctx;
+use crate::domain::order::State;
 use crate::error::Error;
 use crate::ops::commit_order;
 use crate::rpc::confirm_order::find_to_act;
@@ -23,7 +24,7 @@ pub async fn handle(
     let (found, _) = find_to_act(&ctx, &mut db, &call.caller, id).await?;
     drop(db);
     let root = found.root_id;
-    let waits = found.state == "AWAITING_SETTLEMENT";
+    let waits = found.state == State::AwaitingSettlement;
     if let Some(collection) = found.collection_id.filter(|_| waits) {
         ctx.cancel_collection(root, collection, call.derived_id("cancel"))
             .await?;
@@ -46,7 +47,7 @@ pub async fn handle(
     let order = orders::lock(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::OrderNotFound(id))?;
-    let cancelled = order.standing()?.cancelled(call.now)?;
+    let cancelled = order.standing().cancelled(call.now)?;
     let order = orders::set_standing(&mut unit.tx, id.uuid(), cancelled, call.now).await?;
     Ok(unit
         .commit(pb::CancelOrderResponse {
