@@ -5,4 +5,5 @@
 pub mod breaker;
 pub mod catalogue;
 pub mod movement;
+pub mod sandbox;
 pub mod token;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use uuid::Uuid;
 use values::Money;
 
-use crate::domain::movement::{Answer, AskedFor};
+use crate::domain::movement::{Answer, AskedFor, Kind};
 use crate::domain::token::Token;
 
 pub use api::is_signed;
@@ -65,25 +65,6 @@ pub struct Sought {
     pub token: Option<Token>,
     /// Time since the provider was asked for it.
     pub asked_for: AskedFor,
-}
-
-/// The direction of a movement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// From the customer to us.
-    Charge,
-    /// Back to the customer.
-    Refund,
-}
-
-impl Kind {
-    /// Name as stored.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Charge => "CHARGE",
-            Self::Refund => "REFUND",
-        }
-    }
 }
 
 /// A provider's description of a token.

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
+use crate::domain::movement::Kind;
 use crate::error::Error;
 use crate::providers::Contested;
 use crate::store::disputes::{Dispute, Kept};
@@ -58,7 +59,7 @@ async fn keep(
     let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let ids = [said.charge_id.clone()];
     let charge = movements::of_provider(&mut tx, provider, None, &ids).await?;
-    let Some(charge) = charge.filter(|it| it.kind == "CHARGE") else {
+    let Some(charge) = charge.filter(|it| it.kind == Kind::Charge) else {
         return Ok(Some(Taken::NotOurs));
     };
     let dispute = Dispute {

@@ -6,7 +6,7 @@ use proto::payments::v1 as pb;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, DisputeId, InvoiceId, MethodId, Money, RefundId};
 
-use crate::domain::movement::State;
+use crate::domain::movement::{ParkedReason, Purpose, State};
 use crate::error::Error;
 use crate::store::disputes::Dispute;
 use crate::store::methods::Method;
@@ -49,7 +49,7 @@ pub fn charge(it: &Movement) -> Result<pb::Charge, Error> {
         amount: money(Some(it.amount_minor)),
         settled_amount: money(it.settled_minor),
         refunded_amount: money(Some(it.refunded_minor)),
-        purpose: purpose_of(&it.purpose).into(),
+        purpose: purpose_of(it.purpose).into(),
         payment_method_id: MethodId::from_uuid(it.method_id).to_string(),
         method_code: it.method_code.clone(),
         provider_code: it.provider_code.clone(),
@@ -59,7 +59,7 @@ pub fn charge(it: &Movement) -> Result<pb::Charge, Error> {
         state: state(it.state).into(),
         failure_reason: it.failure_reason.clone(),
         retryable: it.retryable,
-        parked_reason: it.parked_reason.clone(),
+        parked_reason: parked_reason(it),
         action_url: it.action_url.clone(),
         expected_date: it.due_on.map(|day| day.to_string()).unwrap_or_default(),
         reference: it.reference.clone(),
@@ -105,7 +105,7 @@ pub fn refund(it: &Movement, today: NaiveDate) -> Result<pb::Refund, Error> {
         progress: progress.into(),
         failure_reason: it.failure_reason.clone(),
         retryable: it.retryable,
-        parked_reason: it.parked_reason.clone(),
+        parked_reason: parked_reason(it),
         due_date: it.due_on.map(|day| day.to_string()).unwrap_or_default(),
         overdue: !it.state.is_final() && it.due_on.is_some_and(|day| day < today),
         create_time: Some(wire::timestamp(it.created_at)),
@@ -113,6 +113,10 @@ pub fn refund(it: &Movement, today: NaiveDate) -> Result<pb::Refund, Error> {
         settle_time: it.settled_at.map(wire::timestamp),
         overturn_time: it.overturned_at.map(wire::timestamp),
     })
+}
+
+fn parked_reason(it: &Movement) -> String {
+    it.parked_reason.map_or("", ParkedReason::as_str).to_owned()
 }
 
 /// The amounts of a movement in their wire form.
@@ -140,21 +144,29 @@ pub const fn state(state: State) -> pb::MovementState {
 }
 
 /// The state to filter by; `None` for any.
-pub fn state_filter(sent: i32) -> Result<Option<&'static str>, FieldError> {
+pub fn state_filter(sent: i32) -> Result<Option<State>, FieldError> {
     let bad = || field_error("state", "a MOVEMENT_STATE or unset");
-    let asked = pb::MovementState::try_from(sent).map_err(|_| bad())?;
-    Ok(State::ALL
-        .into_iter()
-        .find(|it| state(*it) == asked)
-        .map(State::name))
+    Ok(
+        match pb::MovementState::try_from(sent).map_err(|_| bad())? {
+            pb::MovementState::Unspecified => None,
+            pb::MovementState::Created => Some(State::Created),
+            pb::MovementState::Sending => Some(State::Sending),
+            pb::MovementState::Pending => Some(State::Pending),
+            pb::MovementState::Succeeded => Some(State::Succeeded),
+            pb::MovementState::Declined => Some(State::Declined),
+            pb::MovementState::Unknown => Some(State::Unknown),
+            pb::MovementState::FailedNotSent => Some(State::FailedNotSent),
+            pb::MovementState::Parked => Some(State::Parked),
+        },
+    )
 }
 
-/// A purpose in its stored form.
-pub fn purpose(sent: i32) -> Result<&'static str, FieldError> {
+/// Parses a purpose.
+pub fn purpose(sent: i32) -> Result<Purpose, FieldError> {
     match pb::Purpose::try_from(sent) {
-        Ok(pb::Purpose::Subscription) => Ok("SUBSCRIPTION"),
-        Ok(pb::Purpose::Credits) => Ok("CREDITS"),
-        Ok(pb::Purpose::Invoice) => Ok("INVOICE"),
+        Ok(pb::Purpose::Subscription) => Ok(Purpose::Subscription),
+        Ok(pb::Purpose::Credits) => Ok(Purpose::Credits),
+        Ok(pb::Purpose::Invoice) => Ok(Purpose::Invoice),
         Ok(pb::Purpose::Unspecified) | Err(_) => Err(field_error(
             "purpose",
             "PURPOSE_SUBSCRIPTION, PURPOSE_CREDITS or PURPOSE_INVOICE",
@@ -162,12 +174,11 @@ pub fn purpose(sent: i32) -> Result<&'static str, FieldError> {
     }
 }
 
-fn purpose_of(stored: &str) -> pb::Purpose {
-    match stored {
-        "SUBSCRIPTION" => pb::Purpose::Subscription,
-        "CREDITS" => pb::Purpose::Credits,
-        "INVOICE" => pb::Purpose::Invoice,
-        _ => pb::Purpose::Unspecified,
+const fn purpose_of(purpose: Purpose) -> pb::Purpose {
+    match purpose {
+        Purpose::Subscription => pb::Purpose::Subscription,
+        Purpose::Credits => pb::Purpose::Credits,
+        Purpose::Invoice => pb::Purpose::Invoice,
     }
 }
 
