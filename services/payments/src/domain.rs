@@ -7,3 +7,4 @@ pub mod catalogue;
 pub mod movement;
 pub mod sandbox;
 pub mod token;
+pub mod webhook;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, DisputeId, InvoiceId, MethodId, Money, RefundId};
 
 use crate::domain::movement::{ParkedReason, Purpose, State};
+use crate::domain::webhook;
 use crate::error::Error;
 use crate::store::disputes::Dispute;
 use crate::store::methods::Method;
@@ -257,5 +258,29 @@ pub fn dispute(it: &Dispute) -> Result<pb::Dispute, Error> {
         evidence_due_time: it.evidence_due_at.map(wire::timestamp),
         create_time: Some(wire::timestamp(it.created_at)),
         update_time: Some(wire::timestamp(it.updated_at)),
+    })
+}
+
+/// The state of a webhook event in its wire form.
+pub const fn webhook_state(state: webhook::State) -> pb::webhook_event::State {
+    use pb::webhook_event::State;
+    match state {
+        webhook::State::Received => State::Received,
+        webhook::State::Processed => State::Processed,
+        webhook::State::Ignored => State::Ignored,
+        webhook::State::Failed => State::Failed,
+    }
+}
+
+/// The state of webhook events to filter by; `None` for any.
+pub fn webhook_filter(sent: i32) -> Result<Option<webhook::State>, FieldError> {
+    use pb::webhook_event::State;
+    let bad = || field_error("state", "the state of an event");
+    Ok(match State::try_from(sent).map_err(|_| bad())? {
+        State::Unspecified => None,
+        State::Received => Some(webhook::State::Received),
+        State::Processed => Some(webhook::State::Processed),
+        State::Ignored => Some(webhook::State::Ignored),
+        State::Failed => Some(webhook::State::Failed),
     })
 }
