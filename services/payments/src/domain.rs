@@ -4,6 +4,7 @@
 
 pub mod breaker;
 pub mod catalogue;
+pub mod dispute;
 pub mod movement;
 pub mod sandbox;
 pub mod token;

@@ -11,6 +11,7 @@ use thiserror::Error;
 use uuid::Uuid;
 use values::Money;
 
+use crate::domain::dispute;
 use crate::domain::movement::{Answer, AskedFor, Kind};
 use crate::domain::token::Token;
 
@@ -124,8 +125,8 @@ pub struct Contested {
     pub withheld: Money,
     /// Dispute reason in the provider's terms.
     pub reason: String,
-    /// `INQUIRY`, `OPEN`, `WON`, `LOST` or `WITHDRAWN`.
-    pub state: &'static str,
+    /// State.
+    pub state: dispute::State,
     /// Deadline for evidence.
     pub evidence_due_at: Option<DateTime<Utc>>,
     /// When it was opened.

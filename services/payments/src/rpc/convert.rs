@@ -7,7 +7,7 @@ use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, DisputeId, InvoiceId, MethodId, Money, RefundId};
 
 use crate::domain::movement::{ParkedReason, Purpose, State};
-use crate::domain::webhook;
+use crate::domain::{dispute, webhook};
 use crate::error::Error;
 use crate::store::disputes::Dispute;
 use crate::store::methods::Method;
@@ -233,17 +233,8 @@ pub fn token(created_at: DateTime<Utc>, id: Uuid) -> String {
 }
 
 pub fn dispute(it: &Dispute) -> Result<pb::Dispute, Error> {
-    use pb::dispute::State;
     let currency: Currency = it.currency.parse().map_err(|_| Error::Stored("currency"))?;
     let money = |minor| Some(wire::pb_money(Money::from_minor(minor, currency)));
-    let state = match it.state.as_str() {
-        "INQUIRY" => State::Inquiry,
-        "OPEN" => State::Open,
-        "WON" => State::Won,
-        "LOST" => State::Lost,
-        "WITHDRAWN" => State::Withdrawn,
-        _ => return Err(Error::Stored("state of a dispute")),
-    };
     Ok(pb::Dispute {
         dispute_id: DisputeId::from_uuid(it.dispute_id).to_string(),
         account_id: AccountId::from_uuid(it.root_id).to_string(),
@@ -254,10 +245,35 @@ pub fn dispute(it: &Dispute) -> Result<pb::Dispute, Error> {
         withheld_amount: money(it.withheld_minor),
         fee_amount: None,
         dispute_reason: it.reason.clone(),
-        state: state.into(),
+        state: dispute_state(it.state).into(),
         evidence_due_time: it.evidence_due_at.map(wire::timestamp),
         create_time: Some(wire::timestamp(it.created_at)),
         update_time: Some(wire::timestamp(it.updated_at)),
+    })
+}
+
+const fn dispute_state(state: dispute::State) -> pb::dispute::State {
+    use pb::dispute::State;
+    match state {
+        dispute::State::Inquiry => State::Inquiry,
+        dispute::State::Open => State::Open,
+        dispute::State::Won => State::Won,
+        dispute::State::Lost => State::Lost,
+        dispute::State::Withdrawn => State::Withdrawn,
+    }
+}
+
+/// The state of disputes to filter by; `None` for any.
+pub fn dispute_filter(sent: i32) -> Result<Option<dispute::State>, FieldError> {
+    use pb::dispute::State;
+    let bad = || field_error("state", "the state of a dispute");
+    Ok(match State::try_from(sent).map_err(|_| bad())? {
+        State::Unspecified => None,
+        State::Inquiry => Some(dispute::State::Inquiry),
+        State::Open => Some(dispute::State::Open),
+        State::Won => Some(dispute::State::Won),
+        State::Lost => Some(dispute::State::Lost),
+        State::Withdrawn => Some(dispute::State::Withdrawn),
     })
 }
 
