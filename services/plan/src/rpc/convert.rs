@@ -11,6 +11,7 @@ use super::get_current_plan::{Current, cycle_price};
 use crate::domain::catalogue::{
     AutoRechargePolicy, Catalogue, Charge, Family, Issuer, KycTerms, Plan, Profile, Rates, Tax,
 };
+use crate::domain::catalogue_version::State;
 use crate::domain::change::{Direction, Effect};
 use crate::domain::timeline::Segment;
 use crate::error::Error;
@@ -19,10 +20,10 @@ use crate::store::add_ons::AddOn;
 use crate::store::contract_offers::Offer;
 
 pub fn version(stored: &store::catalogues::Stored) -> pb::Catalogue {
-    let state = match stored.state.as_str() {
-        "ACTIVE" => pb::catalogue::State::Active,
-        "RETIRED" => pb::catalogue::State::Retired,
-        _ => pb::catalogue::State::Imported,
+    let state = match stored.state {
+        State::Imported => pb::catalogue::State::Imported,
+        State::Active => pb::catalogue::State::Active,
+        State::Retired => pb::catalogue::State::Retired,
     };
     pb::Catalogue {
         version: stored.version.clone(),
