@@ -154,8 +154,8 @@ fn profile(profile: &Profile) -> pb::Profile {
         issuer_code: profile.issuer.clone(),
         balance: Some(pb::BalancePolicy {
             notify_below: Some(pb_amount(profile.balance.notify_below)),
-            at_zero_code: profile.balance.at_zero.clone(),
-            trial_on_upgrade_code: profile.balance.trial_on_upgrade.clone(),
+            at_zero_code: profile.balance.at_zero.as_str().to_owned(),
+            trial_on_upgrade_code: profile.balance.trial_on_upgrade.as_str().to_owned(),
             expire_when_not_paid_days: profile.balance.expire_when_not_paid_days,
             numbers_at_risk_after_days: profile.balance.numbers_at_risk_after_days,
         }),
@@ -164,7 +164,7 @@ fn profile(profile: &Profile) -> pb::Profile {
             minimum: Some(pb_money(it.minimum)),
             due_business_days: it.due_business_days,
             window_days: it.window_days,
-            tax_treatment_code: it.tax_treatment.clone(),
+            tax_treatment_code: it.tax_treatment.as_str().to_owned(),
         }),
         auto_recharge: profile.auto_recharge.as_ref().map(auto_recharge),
     }
@@ -172,7 +172,7 @@ fn profile(profile: &Profile) -> pb::Profile {
 
 fn auto_recharge(it: &AutoRechargePolicy) -> pb::AutoRechargePolicy {
     pb::AutoRechargePolicy {
-        mode_code: it.mode.clone(),
+        mode_code: it.mode.as_str().to_owned(),
         default_threshold: Some(pb_amount(it.default_threshold)),
         min_threshold: Some(pb_amount(it.min_threshold)),
         default_amount: Some(pb_amount(it.default_amount)),
