@@ -21,7 +21,7 @@ use crate::domain::catalogue::{
 use crate::domain::change::{
     Actor, ChangeKind, Conditions, Direction, Effect, Governor, Mode, Rule,
 };
-use crate::domain::entitlement::Feature;
+use crate::domain::entitlement::{Feature, FeatureKind};
 
 /// A fault of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -2015,7 +2015,9 @@ impl Check {
                 (Some(typed), Some(value)) if typed.admits(&value) => {
                     entitlements.insert(feature.clone(), value);
                 }
-                (Some(typed), _) => self.fault(at, format!("a value of kind {}", typed.kind())),
+                (Some(typed), _) => {
+                    self.fault(at, format!("a value of kind {}", typed.kind().as_str()))
+                }
                 (None, _) => self.fault(at, "one of entitlement_types"),
             }
         }
@@ -2214,9 +2216,22 @@ impl Check {
 
     fn feature(&mut self, code: &str, feature: &FeatureDocument) -> Feature {
         let path = format!("entitlement_types.{code}");
-        let has_order = feature.kind == "LEVEL";
-        let has_values = matches!(feature.kind.as_str(), "ACCESS" | "SET" | "CLASS");
-        let why = format!("a type of kind {} has no such key", feature.kind);
+        let kind = self.named(
+            format!("{path}.kind"),
+            &feature.kind,
+            FeatureKind::ALL,
+            FeatureKind::as_str,
+        );
+        let Some(kind) = kind else {
+            // The document is refused, whatever the type of its features.
+            return Feature::Money;
+        };
+        let has_order = kind == FeatureKind::Level;
+        let has_values = matches!(
+            kind,
+            FeatureKind::Access | FeatureKind::Set | FeatureKind::Class
+        );
+        let why = format!("a type of kind {} has no such key", kind.as_str());
         if !self.is_told(&path) {
             let ordered = !feature.order.is_empty();
             self.heard(has_order, ordered, format!("{path}.order"), &why);
@@ -2225,7 +2240,7 @@ impl Check {
             let access = feature.values.as_ref().map(listed);
             let right = access.is_none_or(|it| it == ["NONE", "ADDON", "INCLUDED"]);
             self.only(
-                right || feature.kind != "ACCESS",
+                right || kind != FeatureKind::Access,
                 format!("{path}.values"),
                 "NONE, ADDON, INCLUDED",
             );
@@ -2241,10 +2256,10 @@ impl Check {
                 .collect(),
             _ => Vec::new(),
         };
-        match feature.kind.as_str() {
-            "MONEY" => Feature::Money,
-            "QUANTITY" => Feature::Quantity,
-            "LEVEL" => {
+        match kind {
+            FeatureKind::Money => Feature::Money,
+            FeatureKind::Quantity => Feature::Quantity,
+            FeatureKind::Level => {
                 self.unless(
                     1 < feature.order.len(),
                     format!("{path}.order"),
@@ -2252,18 +2267,11 @@ impl Check {
                 );
                 Feature::Level(feature.order.clone())
             }
-            "ACCESS" => Feature::Access,
-            "DURATION_DAYS" => Feature::Days,
-            "SET" => Feature::Set(list()),
-            "PERCENT" => Feature::Percent,
-            "CLASS" => Feature::Class(classes()),
-            _ => {
-                self.fault(
-                    format!("{path}.kind"),
-                    "MONEY, QUANTITY, LEVEL, ACCESS, DURATION_DAYS, SET, PERCENT or CLASS",
-                );
-                Feature::Money
-            }
+            FeatureKind::Access => Feature::Access,
+            FeatureKind::Days => Feature::Days,
+            FeatureKind::Set => Feature::Set(list()),
+            FeatureKind::Percent => Feature::Percent,
+            FeatureKind::Class => Feature::Class(classes()),
         }
     }
 
@@ -2449,7 +2457,7 @@ impl Check {
             address: issuer.address.clone(),
             tax_id: issuer.tax_id.clone().unwrap_or_default(),
             country: issuer.country.clone(),
-            state: issuer.state.clone(),
+            state_code: issuer.state.clone(),
             number_prefix: issuer.number_prefix.clone(),
             tax_id_label: issuer.tax_id_label.clone(),
             invoice_title: issuer.invoice_title.clone(),

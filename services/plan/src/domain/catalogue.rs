@@ -527,7 +527,7 @@ pub struct Issuer {
     /// Country, ISO 3166-1.
     pub country: String,
     /// State or province code.
-    pub state: String,
+    pub state_code: String,
     /// What its invoice numbers start with: two characters.
     pub number_prefix: String,
     /// What a tax registration number is called in its country; empty for `Tax ID`.

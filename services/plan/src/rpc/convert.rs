@@ -251,7 +251,7 @@ fn issuer(issuer: &Issuer) -> pb::Issuer {
         address: issuer.address.clone(),
         tax_id: issuer.tax_id.clone(),
         country_code: issuer.country.clone(),
-        state_code: issuer.state.clone(),
+        state_code: issuer.state_code.clone(),
         fiscal_year_start_month: issuer.fiscal_year_start_month,
         holiday_dates: issuer.holidays.iter().map(ToString::to_string).collect(),
         number_prefix: issuer.number_prefix.clone(),
@@ -373,7 +373,7 @@ pub fn entitlement(catalogue: &Catalogue, code: &str, value: &str) -> pb::Entitl
     let kind = catalogue
         .features
         .get(code)
-        .map_or("", |feature| feature.kind());
+        .map_or("", |feature| feature.kind().as_str());
     pb::Entitlement {
         feature_code: code.to_owned(),
         value: value.to_owned(),
