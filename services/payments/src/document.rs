@@ -7,6 +7,7 @@ use serde_yaml_ng::{Mapping, Value};
 use values::{Currency, Money, Zone};
 
 use crate::domain::catalogue::{Catalogue, Method, Profile};
+use crate::domain::movement::Purpose;
 
 /// A fault of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +191,7 @@ fn method(code: &str, value: &Value, minimums_in: Option<Currency>) -> Result<Me
         plans: any_or_list("plans", &text.plans)?,
         countries: any_or_list("countries", &text.countries)?,
         cycles: any_or_list("cycles", &text.cycles)?,
-        purposes: any_or_list("purposes", &text.purposes)?,
+        purposes: purposes(&text.purposes)?,
         networks: text.networks,
         banks: text.banks,
         apps: text.apps,
@@ -215,6 +216,19 @@ fn any_or_list(name: &str, value: &Value) -> Result<Option<Vec<String>>, String>
         .map_err(|_| format!("{name}: ANY or a list of codes"))
 }
 
+/// Parses `ANY` or a list of purposes.
+fn purposes(value: &Value) -> Result<Option<Vec<Purpose>>, String> {
+    let Some(names) = any_or_list("purposes", value)? else {
+        return Ok(None);
+    };
+    let purposes: Option<Vec<Purpose>> = names.iter().map(|name| Purpose::named(name)).collect();
+    let expected = || {
+        let known = Purpose::ALL.map(Purpose::as_str).join(", ");
+        format!("purposes: ANY or a list of {known}")
+    };
+    Ok(Some(purposes.ok_or_else(expected)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,7 +236,7 @@ mod tests {
 
     const SHIPPED: &str = include_str!("../../../tests/data/catalogue.yaml");
 
-    fn open(code: &str, plan: &str, country: &str, cycle: &str, purpose: &str) -> bool {
+    fn open(code: &str, plan: &str, country: &str, cycle: &str, purpose: Purpose) -> bool {
         let catalogue = read(SHIPPED).unwrap();
         let situation = Situation {
             plan,
@@ -262,7 +276,7 @@ mod tests {
             for cycle in CYCLES {
                 for country in ["IN", "SG", "AE", ""] {
                     let indian = country == "IN";
-                    let is_open = |code| open(code, plan, country, cycle, "SUBSCRIPTION");
+                    let is_open = |code| open(code, plan, country, cycle, Purpose::Subscription);
                     assert!(is_open("CARD"), "{plan} {cycle} {country}");
                     assert_eq!(is_open("NET_BANKING"), indian, "{plan} {cycle} {country}");
                     assert_eq!(is_open("UPI"), indian, "{plan} {cycle} {country}");
@@ -272,8 +286,28 @@ mod tests {
                 }
             }
         }
-        assert!(!open("WIRE", "enterprise", "IN", "ANNUAL", "CREDITS"));
-        assert!(!open("WIRE", "", "IN", "", "SUBSCRIPTION"));
+        assert!(!open(
+            "WIRE",
+            "enterprise",
+            "IN",
+            "ANNUAL",
+            Purpose::Credits
+        ));
+        assert!(!open("WIRE", "", "IN", "", Purpose::Subscription));
+    }
+
+    #[test]
+    fn a_purpose_that_nobody_knows_is_a_fault() {
+        let read = |text: &str| purposes(&serde_yaml_ng::from_str(text).unwrap());
+        assert_eq!(read("ANY"), Ok(None));
+        assert_eq!(
+            read("[SUBSCRIPTION, CREDITS]"),
+            Ok(Some(vec![Purpose::Subscription, Purpose::Credits]))
+        );
+        assert_eq!(
+            read("[SUBSCRIPTIONS]"),
+            Err("purposes: ANY or a list of SUBSCRIPTION, CREDITS, INVOICE".to_owned())
+        );
     }
 
     #[test]

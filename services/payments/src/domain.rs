@@ -4,5 +4,8 @@
 
 pub mod breaker;
 pub mod catalogue;
+pub mod dispute;
 pub mod movement;
+pub mod sandbox;
 pub mod token;
+pub mod webhook;

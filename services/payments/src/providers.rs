@@ -11,7 +11,8 @@ use thiserror::Error;
 use uuid::Uuid;
 use values::Money;
 
-use crate::domain::movement::{Answer, AskedFor};
+use crate::domain::dispute;
+use crate::domain::movement::{Answer, AskedFor, Kind};
 use crate::domain::token::Token;
 
 pub use api::is_signed;
@@ -65,25 +66,6 @@ pub struct Sought {
     pub token: Option<Token>,
     /// Time since the provider was asked for it.
     pub asked_for: AskedFor,
-}
-
-/// The direction of a movement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// From the customer to us.
-    Charge,
-    /// Back to the customer.
-    Refund,
-}
-
-impl Kind {
-    /// Name as stored.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Charge => "CHARGE",
-            Self::Refund => "REFUND",
-        }
-    }
 }
 
 /// A provider's description of a token.
@@ -143,8 +125,8 @@ pub struct Contested {
     pub withheld: Money,
     /// Dispute reason in the provider's terms.
     pub reason: String,
-    /// `INQUIRY`, `OPEN`, `WON`, `LOST` or `WITHDRAWN`.
-    pub state: &'static str,
+    /// State.
+    pub state: dispute::State,
     /// Deadline for evidence.
     pub evidence_due_at: Option<DateTime<Utc>>,
     /// When it was opened.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
+use crate::domain::webhook;
 use crate::providers::{self, REFERENCE};
 use crate::store::Tenant;
 use crate::store::webhooks::{self, Event};
@@ -146,11 +147,11 @@ fn about(provider: &str, id: &str, body: &Value, at: [&str; 4]) -> Option<Event>
         object_id,
         parent_id,
         reference,
-        state: "RECEIVED".to_owned(),
+        state: webhook::State::Received,
         movement_id: None,
         delivery_count: 1,
         attempt_count: 0,
-        failure_reason: String::new(),
+        failure_reason: None,
         received_at: chrono::DateTime::UNIX_EPOCH,
         processed_at: None,
     })

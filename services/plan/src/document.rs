@@ -13,12 +13,15 @@ use serde_yaml_ng::{Mapping, Value};
 use values::{Amount, Currency, Money, Rounding, Zone};
 
 use crate::domain::catalogue::{
-    AutoRechargePolicy, BalancePolicy, Cancel, Catalogue, Charge, ClosePolicy, Cycle, Family,
-    InvoicedPolicy, Issuer, KycTerms, LimitedPolicy, Plan, Priority, Profile, Rates, RefundPolicy,
-    Response, SoftClosePolicy, SupportHours, Tax, Tier, TrialPolicy,
+    AtZero, AutoRechargePolicy, BalancePolicy, Cancel, Catalogue, Charge, ClosePolicy, Cycle,
+    Family, InvoicedPolicy, Issuer, KycTerms, LimitedPolicy, Plan, Priority, Profile, Rates,
+    RechargeMode, RefundPolicy, Response, SoftClosePolicy, SupportHours, Tax, TaxTreatment, Tier,
+    TrialOnUpgrade, TrialPolicy,
 };
-use crate::domain::change::{Conditions, Effect, Rule};
-use crate::domain::entitlement::Feature;
+use crate::domain::change::{
+    Actor, ChangeKind, Conditions, Direction, Effect, Governor, Mode, Rule,
+};
+use crate::domain::entitlement::{Feature, FeatureKind};
 
 /// A fault of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -1199,6 +1202,20 @@ impl Check {
         text.to_owned()
     }
 
+    /// The value among `all` that a word of the document names. If it names none, that is a fault: the document is
+    /// refused, and the caller may go on checking with any value.
+    fn named<T: Copy, const N: usize>(
+        &mut self,
+        path: String,
+        word: &str,
+        all: [T; N],
+        as_str: fn(T) -> &'static str,
+    ) -> Option<T> {
+        let known = all.map(as_str);
+        self.unless(known.contains(&word), path, known.join(" or "));
+        all.into_iter().find(|it| as_str(*it) == word)
+    }
+
     fn balance(&mut self, code: &str, from: &BalanceDocument, currency: Currency) -> BalancePolicy {
         let path = |key: &str| format!("account_profiles.{code}.balance.{key}");
         let unpaid_days = from.expire_when_not_paid_days.unwrap_or(0);
@@ -1227,16 +1244,16 @@ impl Check {
                 from.notify_below.as_deref().unwrap_or("0"),
                 currency,
             ),
-            at_zero: self.one_of(
-                path("at_zero"),
-                from.at_zero.as_deref().unwrap_or("SUSPEND"),
-                &["SUSPEND", "BLOCK_OUTBOUND"],
-            ),
-            trial_on_upgrade: self.one_of(
-                path("trial_on_upgrade"),
-                from.trial_on_upgrade.as_deref().unwrap_or("FORFEIT"),
-                &["FORFEIT", "KEEP"],
-            ),
+            // A document may omit these keys.
+            at_zero: (from.at_zero.as_deref())
+                .and_then(|word| self.named(path("at_zero"), word, AtZero::ALL, AtZero::as_str))
+                .unwrap_or(AtZero::Suspend),
+            trial_on_upgrade: (from.trial_on_upgrade.as_deref())
+                .and_then(|word| {
+                    let path = path("trial_on_upgrade");
+                    self.named(path, word, TrialOnUpgrade::ALL, TrialOnUpgrade::as_str)
+                })
+                .unwrap_or(TrialOnUpgrade::Forfeit),
         }
     }
 
@@ -1263,16 +1280,20 @@ impl Check {
         self.one_of(path("fallback"), &from.fallback, &["MANUAL_BANK_TRANSFER"]);
         self.one_of(path("promo"), &from.promo, &["NOT_REFUNDABLE"]);
         self.one_of(path("trial"), &from.trial, &["NOT_REFUNDABLE"]);
+        let minimum = self.money(&path("minimum"), &from.minimum, currency);
+        let tax_treatment = self.named(
+            path("tax_treatment"),
+            &from.tax_treatment,
+            TaxTreatment::ALL,
+            TaxTreatment::as_str,
+        );
+        let tax_treatment = tax_treatment.unwrap_or(TaxTreatment::Exclude);
         RefundPolicy {
             fee_bps: from.fee_bps,
-            minimum: self.money(&path("minimum"), &from.minimum, currency),
+            minimum,
             due_business_days: from.due_business_days,
             window_days,
-            tax_treatment: self.one_of(
-                path("tax_treatment"),
-                &from.tax_treatment,
-                &["EXCLUDE", "PROPORTIONAL"],
-            ),
+            tax_treatment,
         }
     }
 
@@ -1281,6 +1302,12 @@ impl Check {
         let minutes = said.unwrap_or(PAUSE_MINUTES);
         self.unless((60..=44_640).contains(&minutes), path, "60 to 44640");
         minutes
+    }
+
+    /// What an auto-recharge adds.
+    fn recharge_mode(&mut self, path: String, word: &str) -> RechargeMode {
+        self.named(path, word, RechargeMode::ALL, RechargeMode::as_str)
+            .unwrap_or(RechargeMode::AddAmount)
     }
 
     /// Whether the mode of auto-recharge is valid, since the other keys depend on it.
@@ -1307,7 +1334,7 @@ impl Check {
         currency: Currency,
     ) -> AutoRechargePolicy {
         let path = |key: &str| format!("account_profiles.{code}.auto_recharge.{key}");
-        let tops_up = from.mode == "TOP_UP_TO";
+        let tops_up = from.mode == RechargeMode::TopUpTo.as_str();
         let (key, amount) = if tops_up {
             ("default_target", &from.default_target)
         } else {
@@ -1344,7 +1371,7 @@ impl Check {
             "0 to 1000",
         );
         let policy = AutoRechargePolicy {
-            mode: self.one_of(path("mode"), &from.mode, &["TOP_UP_TO", "ADD_AMOUNT"]),
+            mode: self.recharge_mode(path("mode"), &from.mode),
             default_threshold: self.amount(
                 &path("default_threshold"),
                 &from.default_threshold,
@@ -1527,7 +1554,7 @@ impl Check {
                 let at = path(&format!("change_rules[{n}]"));
                 let read = self.rule(&at, rule, (code, plans));
                 self.rule_of_mode(&at, rule, in_arrears);
-                let upgrade = read.when.direction.as_deref() == Some("UPGRADE");
+                let upgrade = read.when.direction == Some(Direction::Upgrade);
                 let family = family.proration.upgrade.as_deref() == Some("PRORATED_DIFFERENCE");
                 Rule {
                     prorated: read.prorated || (upgrade && family),
@@ -1776,7 +1803,6 @@ impl Check {
         self.only(lengths == named, path, why);
     }
 
-    #[expect(clippy::too_many_lines, reason = "checks in the order of the document")]
     fn rule(&mut self, path: &str, rule: &RuleDocument, (family, plans): (&str, &[Plan])) -> Rule {
         let outcome = match rule.effect.as_str() {
             "REJECT" => None,
@@ -1803,39 +1829,28 @@ impl Check {
                 self.names_plan(format!("{path}.when.{key}"), (family, plan), plans);
             }
         }
-        for (key, value, allowed) in [
-            (
-                "governed_by",
-                &when.governed_by,
-                ["CONTRACT", "ACCOUNT"].as_slice(),
-            ),
-            ("actor", &when.actor, &["CUSTOMER", "OPERATOR"]),
-            (
-                "direction",
-                &when.direction,
-                &["UPGRADE", "DOWNGRADE", "LATERAL"],
-            ),
-            (
-                "from_mode",
-                &when.from_mode,
-                &["NORMAL", "DORMANT", "LIMITED"],
-            ),
-            ("change", &when.change, &["PLAN", "CYCLE_SWITCH"]),
-        ] {
-            let right = value
-                .as_deref()
-                .is_none_or(|value| allowed.contains(&value));
-            self.unless(right, format!("{path}.when.{key}"), allowed.join(" or "));
-        }
+        let at = |key: &str| format!("{path}.when.{key}");
+        let governed_by = when.governed_by.as_deref();
+        let actor = when.actor.as_deref();
+        let direction = when.direction.as_deref();
+        let from_mode = when.from_mode.as_deref();
+        let change = when.change.as_deref();
         let when = Conditions {
-            governed_by: when.governed_by.clone(),
-            actor: when.actor.clone(),
+            governed_by: governed_by.and_then(|word| {
+                self.named(at("governed_by"), word, Governor::ALL, Governor::as_str)
+            }),
+            actor: actor.and_then(|word| self.named(at("actor"), word, Actor::ALL, Actor::as_str)),
             from_plan: when.from_plan.clone(),
             to_plan: when.to_plan.clone(),
-            direction: when.direction.clone(),
+            direction: direction.and_then(|word| {
+                self.named(at("direction"), word, Direction::ALL, Direction::as_str)
+            }),
             has_contract_offer: when.has_contract_offer,
-            from_mode: when.from_mode.clone(),
-            change: when.change.clone(),
+            from_mode: from_mode
+                .and_then(|word| self.named(at("from_mode"), word, Mode::ALL, Mode::as_str)),
+            change: change.and_then(|word| {
+                self.named(at("change"), word, ChangeKind::ALL, ChangeKind::as_str)
+            }),
         };
         let charge = rule.charge.as_deref();
         self.unless(
@@ -2000,7 +2015,9 @@ impl Check {
                 (Some(typed), Some(value)) if typed.admits(&value) => {
                     entitlements.insert(feature.clone(), value);
                 }
-                (Some(typed), _) => self.fault(at, format!("a value of kind {}", typed.kind())),
+                (Some(typed), _) => {
+                    self.fault(at, format!("a value of kind {}", typed.kind().as_str()))
+                }
                 (None, _) => self.fault(at, "one of entitlement_types"),
             }
         }
@@ -2199,9 +2216,22 @@ impl Check {
 
     fn feature(&mut self, code: &str, feature: &FeatureDocument) -> Feature {
         let path = format!("entitlement_types.{code}");
-        let has_order = feature.kind == "LEVEL";
-        let has_values = matches!(feature.kind.as_str(), "ACCESS" | "SET" | "CLASS");
-        let why = format!("a type of kind {} has no such key", feature.kind);
+        let kind = self.named(
+            format!("{path}.kind"),
+            &feature.kind,
+            FeatureKind::ALL,
+            FeatureKind::as_str,
+        );
+        let Some(kind) = kind else {
+            // The document is refused, whatever the type of its features.
+            return Feature::Money;
+        };
+        let has_order = kind == FeatureKind::Level;
+        let has_values = matches!(
+            kind,
+            FeatureKind::Access | FeatureKind::Set | FeatureKind::Class
+        );
+        let why = format!("a type of kind {} has no such key", kind.as_str());
         if !self.is_told(&path) {
             let ordered = !feature.order.is_empty();
             self.heard(has_order, ordered, format!("{path}.order"), &why);
@@ -2210,7 +2240,7 @@ impl Check {
             let access = feature.values.as_ref().map(listed);
             let right = access.is_none_or(|it| it == ["NONE", "ADDON", "INCLUDED"]);
             self.only(
-                right || feature.kind != "ACCESS",
+                right || kind != FeatureKind::Access,
                 format!("{path}.values"),
                 "NONE, ADDON, INCLUDED",
             );
@@ -2226,10 +2256,10 @@ impl Check {
                 .collect(),
             _ => Vec::new(),
         };
-        match feature.kind.as_str() {
-            "MONEY" => Feature::Money,
-            "QUANTITY" => Feature::Quantity,
-            "LEVEL" => {
+        match kind {
+            FeatureKind::Money => Feature::Money,
+            FeatureKind::Quantity => Feature::Quantity,
+            FeatureKind::Level => {
                 self.unless(
                     1 < feature.order.len(),
                     format!("{path}.order"),
@@ -2237,18 +2267,11 @@ impl Check {
                 );
                 Feature::Level(feature.order.clone())
             }
-            "ACCESS" => Feature::Access,
-            "DURATION_DAYS" => Feature::Days,
-            "SET" => Feature::Set(list()),
-            "PERCENT" => Feature::Percent,
-            "CLASS" => Feature::Class(classes()),
-            _ => {
-                self.fault(
-                    format!("{path}.kind"),
-                    "MONEY, QUANTITY, LEVEL, ACCESS, DURATION_DAYS, SET, PERCENT or CLASS",
-                );
-                Feature::Money
-            }
+            FeatureKind::Access => Feature::Access,
+            FeatureKind::Days => Feature::Days,
+            FeatureKind::Set => Feature::Set(list()),
+            FeatureKind::Percent => Feature::Percent,
+            FeatureKind::Class => Feature::Class(classes()),
         }
     }
 
@@ -2434,7 +2457,7 @@ impl Check {
             address: issuer.address.clone(),
             tax_id: issuer.tax_id.clone().unwrap_or_default(),
             country: issuer.country.clone(),
-            state: issuer.state.clone(),
+            state_code: issuer.state.clone(),
             number_prefix: issuer.number_prefix.clone(),
             tax_id_label: issuer.tax_id_label.clone(),
             invoice_title: issuer.invoice_title.clone(),

@@ -2,6 +2,7 @@
 #![warn(clippy::missing_errors_doc)]
 
 pub mod catalogue;
+pub mod catalogue_version;
 pub mod change;
 pub mod entitlement;
 pub mod price;

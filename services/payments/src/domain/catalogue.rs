@@ -3,6 +3,8 @@
 use chrono::NaiveDate;
 use values::{Currency, Money, Zone};
 
+use super::movement::Purpose;
+
 /// The part of a catalogue version that payments reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
@@ -41,7 +43,7 @@ pub struct Method {
     /// Billing cycles that it can pay for; `None` for all.
     pub cycles: Option<Vec<String>>,
     /// Purposes that it can pay for; `None` for all.
-    pub purposes: Option<Vec<String>>,
+    pub purposes: Option<Vec<Purpose>>,
     /// Accepted card networks; empty if the method has none.
     pub networks: Vec<String>,
     /// Accepted banks; empty if the method has none.
@@ -67,8 +69,8 @@ pub struct Situation<'a> {
     pub cycle: &'a str,
     /// Billing country; empty if unknown, which meets no condition on countries.
     pub country: &'a str,
-    /// `SUBSCRIPTION`, `CREDITS` or `INVOICE`.
-    pub purpose: &'a str,
+    /// What is to be paid for.
+    pub purpose: Purpose,
 }
 
 impl Method {
@@ -79,10 +81,11 @@ impl Method {
                 .as_ref()
                 .is_none_or(|allowed| allowed.iter().any(|it| it == value))
         };
+        let purposes = self.purposes.as_ref();
         holds(&self.plans, situation.plan)
             && holds(&self.countries, situation.country)
             && holds(&self.cycles, situation.cycle)
-            && holds(&self.purposes, situation.purpose)
+            && purposes.is_none_or(|allowed| allowed.contains(&situation.purpose))
     }
 
     /// Whether the method may be added in a billing country, regardless of what it will pay for.

@@ -4,6 +4,58 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 use values::Money;
 
+/// The direction of a movement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// From the customer to us.
+    Charge,
+    /// Back to the customer.
+    Refund,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Charge, Self::Refund];
+
+    /// Name as stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Charge => "CHARGE",
+            Self::Refund => "REFUND",
+        }
+    }
+}
+
+/// What a charge pays for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A subscription: its first cycle, a renewal or an upgrade.
+    Subscription,
+    /// Credit that is paid in advance.
+    Credits,
+    /// An invoice of usage or of plans that are billed in arrears.
+    Invoice,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 3] = [Self::Subscription, Self::Credits, Self::Invoice];
+
+    /// Name as stored, and as in a catalogue document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscription => "SUBSCRIPTION",
+            Self::Credits => "CREDITS",
+            Self::Invoice => "INVOICE",
+        }
+    }
+
+    /// The purpose with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == name)
+    }
+}
+
 /// State of a movement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -39,7 +91,7 @@ impl State {
     ];
 
     /// Name as stored.
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "CREATED",
             Self::Sending => "SENDING",
@@ -52,11 +104,6 @@ impl State {
         }
     }
 
-    /// The state with this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
-    }
-
     /// Whether this state is terminal.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Declined | Self::FailedNotSent)
@@ -65,6 +112,64 @@ impl State {
     /// Whether the movement certainly moved no money and never will.
     pub const fn is_refused(self) -> bool {
         matches!(self, Self::Declined | Self::FailedNotSent)
+    }
+}
+
+/// Why a movement waits for an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParkedReason {
+    /// The provider's book has it under another reference.
+    ReferenceDiffers,
+    /// It moved in another currency than asked for.
+    CurrencyDiffers,
+    /// It moved in another amount than asked for.
+    AmountDiffers,
+    /// An operator pays the refund out by bank transfer.
+    ManualBankTransfer,
+}
+
+impl ParkedReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [
+        Self::ReferenceDiffers,
+        Self::CurrencyDiffers,
+        Self::AmountDiffers,
+        Self::ManualBankTransfer,
+    ];
+
+    /// Name as stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReferenceDiffers => "REFERENCE_DIFFERS",
+            Self::CurrencyDiffers => "CURRENCY_DIFFERS",
+            Self::AmountDiffers => "AMOUNT_DIFFERS",
+            Self::ManualBankTransfer => "MANUAL_BANK_TRANSFER",
+        }
+    }
+}
+
+/// Our reasons for refused movements. A provider's reasons are its own words, of which there is no list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// The request never reached the provider.
+    NotSent,
+    /// An operator states that the provider refused.
+    Refused,
+    /// An operator states that the payment of an offline charge has bounced.
+    Bounced,
+    /// The charge was cancelled, as nobody waits for it any more.
+    Withdrawn,
+}
+
+impl RefusalReason {
+    /// Name as stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSent => "NOT_SENT",
+            Self::Refused => "REFUSED",
+            Self::Bounced => "BOUNCED",
+            Self::Withdrawn => "WITHDRAWN",
+        }
     }
 }
 
@@ -126,8 +231,8 @@ pub struct Change {
     pub failure_reason: String,
     /// Whether another attempt with the same method may succeed.
     pub retryable: bool,
-    /// Reason of `Parked`; empty otherwise.
-    pub parked_reason: &'static str,
+    /// Reason of `Parked`; `None` otherwise.
+    pub parked_reason: Option<ParkedReason>,
     /// Page on which the customer confirms; empty if there is nothing to confirm.
     pub action_url: String,
 }
@@ -141,9 +246,14 @@ impl Change {
             settled: None,
             failure_reason: String::new(),
             retryable: false,
-            parked_reason: "",
+            parked_reason: None,
             action_url: String::new(),
         }
+    }
+
+    /// The change of a movement that never reached the provider.
+    pub fn not_sent() -> Self {
+        Self::refused(State::FailedNotSent, RefusalReason::NotSent.as_str(), true)
     }
 
     /// A change to a refused state for `reason`.
@@ -177,15 +287,15 @@ pub fn after(state: State, asked: Asked, answer: Answer) -> Option<Change> {
             at,
         } => {
             let differs = if reference != asked.reference {
-                "REFERENCE_DIFFERS"
+                Some(ParkedReason::ReferenceDiffers)
             } else if money.currency() != asked.money.currency() {
-                "CURRENCY_DIFFERS"
+                Some(ParkedReason::CurrencyDiffers)
             } else if money != asked.money {
-                "AMOUNT_DIFFERS"
+                Some(ParkedReason::AmountDiffers)
             } else {
-                ""
+                None
             };
-            let parked = !differs.is_empty();
+            let parked = differs.is_some();
             let change = Change::to(if parked {
                 State::Parked
             } else {
@@ -210,11 +320,9 @@ pub fn after(state: State, asked: Asked, answer: Answer) -> Option<Change> {
             action_url,
             ..Change::to(State::Pending)
         }),
-        Answer::NotSent if state == State::Sending => {
-            Some(Change::refused(State::FailedNotSent, "NOT_SENT", true))
-        }
+        Answer::NotSent if state == State::Sending => Some(Change::not_sent()),
         Answer::Absent if matches!(state, State::Sending | State::Unknown) => {
-            Some(Change::refused(State::FailedNotSent, "NOT_SENT", true))
+            Some(Change::not_sent())
         }
         Answer::Unknown if state == State::Sending => Some(Change::to(State::Unknown)),
         Answer::NotSent | Answer::Absent | Answer::Unknown => None,
@@ -357,17 +465,23 @@ mod tests {
     #[test]
     fn what_moved_otherwise_than_asked_is_parked() {
         for (answer, reason) in [
-            (moved(KEY, 10_01, Currency::Usd), "AMOUNT_DIFFERS"),
-            (moved(KEY, 10_00, Currency::Inr), "CURRENCY_DIFFERS"),
+            (
+                moved(KEY, 10_01, Currency::Usd),
+                ParkedReason::AmountDiffers,
+            ),
+            (
+                moved(KEY, 10_00, Currency::Inr),
+                ParkedReason::CurrencyDiffers,
+            ),
             (
                 moved(Uuid::from_u128(8), 10_00, Currency::Usd),
-                "REFERENCE_DIFFERS",
+                ParkedReason::ReferenceDiffers,
             ),
         ] {
             let change = after(State::Unknown, asked(), answer).unwrap();
             assert_eq!(
                 (change.state, change.parked_reason, change.settled),
-                (State::Parked, reason, None)
+                (State::Parked, Some(reason), None)
             );
         }
     }

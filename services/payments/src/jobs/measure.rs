@@ -6,7 +6,7 @@ use opentelemetry::global;
 use opentelemetry::metrics::Meter;
 
 use crate::ctx::Ctx;
-use crate::domain::movement::State;
+use crate::domain::movement::{Kind, State};
 use crate::error::Error;
 use crate::store::Tenant;
 use crate::store::movements::{self, Filter, Movement};
@@ -21,10 +21,8 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let unknown = in_state(&mut tx, State::Unknown).await?;
     let parked = in_state(&mut tx, State::Parked).await?;
     let overdue = Filter {
-        kind: "REFUND",
         overdue_on: Some(now.date_naive()),
-        limit: LIMIT,
-        ..Filter::default()
+        ..Filter::of(Kind::Refund, LIMIT)
     };
     let overdue = movements::list(&mut tx, &overdue).await?;
     tx.commit().await?;
@@ -40,12 +38,10 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
 /// Charges and refunds in a state.
 async fn in_state(db: &mut PgConnection, state: State) -> sqlx::Result<Vec<Movement>> {
     let mut found = Vec::new();
-    for kind in ["CHARGE", "REFUND"] {
+    for kind in Kind::ALL {
         let filter = Filter {
-            kind,
-            state: Some(state.name()),
-            limit: LIMIT,
-            ..Filter::default()
+            state: Some(state),
+            ..Filter::of(kind, LIMIT)
         };
         found.extend(movements::list(db, &filter).await?);
     }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
-use crate::domain::movement::{Answer, Change, State, after};
+use crate::domain::movement::{Answer, Change, Kind, State, after};
 use crate::domain::token::Token;
 use crate::error::Error;
 use crate::providers::{ChargeOrder, RefundOrder};
@@ -89,7 +89,7 @@ pub async fn again(ctx: &Ctx, movement: &Movement) -> Result<(Answer, bool), Err
 
 async fn order(db: &mut PgConnection, movement: &Movement) -> Result<Order, Error> {
     let asked = movement.asked().ok_or(Error::Stored("currency"))?;
-    if movement.kind == "REFUND" {
+    if movement.kind == Kind::Refund {
         let charge = movements::get(db, movement.root_id, movement.subject_id)
             .await?
             .ok_or(Error::Stored("charge of a refund"))?;
@@ -145,15 +145,15 @@ pub async fn keep(
     };
     let overturns = contradicts(movement.state, &answer) && movement.overturned_at.is_none();
     if overturns {
-        tracing::error!(movement.id = %id, state = movement.state.name(), ?answer, "the provider's book contradicts a terminal state");
+        tracing::error!(movement.id = %id, state = movement.state.as_str(), ?answer, "the provider's book contradicts a terminal state");
         overturn(&mut tx, &movement, now).await?;
     }
     let change = after(movement.state, asked, answer);
     let changes = overturns || change.is_some();
     if let Some(change) = change {
         set(&mut tx, &movement, &change, now).await?;
-        if !change.parked_reason.is_empty() {
-            tracing::error!(movement.id = %id, reason = change.parked_reason, "a movement was parked, as the provider's book differs from the request; resolve it with ResolveMovement");
+        if let Some(reason) = change.parked_reason {
+            tracing::error!(movement.id = %id, reason = reason.as_str(), "a movement was parked, as the provider's book differs from the request; resolve it with ResolveMovement");
         }
     }
     tx.commit().await?;

@@ -6,10 +6,10 @@ use chrono::TimeDelta;
 
 use super::ask;
 use crate::ctx::Ctx;
-use crate::domain::movement::{Absent, Answer, AskedFor, State, absent};
+use crate::domain::movement::{Absent, Answer, AskedFor, Kind, State, absent};
 use crate::domain::token::Token;
 use crate::error::Error;
-use crate::providers::{Kind, Sought, Unavailable};
+use crate::providers::{Sought, Unavailable};
 use crate::store::movements::{self, Movement};
 use crate::store::{Tenant, methods, webhooks};
 
@@ -107,7 +107,7 @@ async fn note(ctx: &Ctx, provider: &str, reached: bool) -> Result<(), Error> {
 pub async fn sought(ctx: &Ctx, movement: &Movement) -> Result<Sought, Error> {
     let root = movement.root_id;
     let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
-    let (charge_id, token) = if movement.kind == "REFUND" {
+    let (charge_id, token) = if movement.kind == Kind::Refund {
         let charge = movements::get(&mut tx, root, movement.subject_id).await?;
         let charge = charge.ok_or(Error::Stored("charge of a refund"))?;
         (charge.provider_id, None)
@@ -118,7 +118,7 @@ pub async fn sought(ctx: &Ctx, movement: &Movement) -> Result<Sought, Error> {
     };
     tx.commit().await?;
     Ok(Sought {
-        kind: kind(movement),
+        kind: movement.kind,
         reference: movement.provider_key,
         provider_id: movement.provider_id.clone(),
         charge_id,
@@ -128,13 +128,4 @@ pub async fn sought(ctx: &Ctx, movement: &Movement) -> Result<Sought, Error> {
             last: TimeDelta::seconds(movement.asked_for_seconds),
         },
     })
-}
-
-/// Whether a movement is a charge or a refund.
-pub fn kind(movement: &Movement) -> Kind {
-    if movement.kind == "REFUND" {
-        Kind::Refund
-    } else {
-        Kind::Charge
-    }
 }

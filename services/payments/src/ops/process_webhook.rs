@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::look_up::{self, Looked};
 use super::take_dispute::{self, Taken};
 use crate::ctx::Ctx;
+use crate::domain::webhook::{Outcome, Run, after};
 use crate::error::Error;
 use crate::store::Tenant;
 use crate::store::movements::{self, Movement};
@@ -28,16 +29,16 @@ pub enum Effect {
 
 /// Looks up anew the movement that an event is about, and notes what came of it, whatever came of it before.
 pub async fn process_anew(ctx: &Ctx, event: &Event) -> Result<Effect, Error> {
-    process(ctx, std::slice::from_ref(event), true).await
+    process(ctx, std::slice::from_ref(event), Run::Replay).await
 }
 
 /// Looks up once what events of one subject are about, and notes what came of it of all that still wait.
 pub async fn process_all(ctx: &Ctx, events: &[Event]) -> Result<(), Error> {
-    process(ctx, events, false).await?;
+    process(ctx, events, Run::Job).await?;
     Ok(())
 }
 
-async fn process(ctx: &Ctx, events: &[Event], anew: bool) -> Result<Effect, Error> {
+async fn process(ctx: &Ctx, events: &[Event], run: Run) -> Result<Effect, Error> {
     let Some(event) = events.last() else {
         return Ok(Effect::Unchanged);
     };
@@ -49,35 +50,42 @@ async fn process(ctx: &Ctx, events: &[Event], anew: bool) -> Result<Effect, Erro
     } else {
         moved(ctx, event).await?
     };
+    let Some(change) = after(event.state, run, found.outcome) else {
+        return Ok(effect);
+    };
+    let processed = Processed {
+        change,
+        movement_id: found.movement_id,
+        wait_seconds: pause(event),
+    };
     let now = ctx.clock.now().await?;
     let ids: Vec<Uuid> = events.iter().map(|it| it.webhook_event_id).collect();
     let mut tx = ctx.db.begin_as(Tenant::All).await?;
-    webhooks::processed(&mut tx, (&ids, anew), &found, now).await?;
+    webhooks::processed(&mut tx, &ids, run, &processed, now).await?;
     tx.commit().await?;
     Ok(effect)
 }
 
-/// Outcome for an event of another system that shares the provider account.
-const NOT_OURS: Processed<'static> = Processed {
-    state: "IGNORED",
+/// What an event concerns, and what its processing came to.
+struct Found {
+    outcome: Outcome,
+    movement_id: Option<Uuid>,
+}
+
+/// The finding for an event of another system that shares the provider account.
+const NOT_OURS: Found = Found {
+    outcome: Outcome::NotOurs,
     movement_id: None,
-    failure_reason: "NOT_OURS",
-    wait_seconds: 0,
 };
 
-/// The outcome after a look-up; if the book could not be read, the event is retried with growing pauses.
-fn looked_up(event: &Event, movement_id: Option<Uuid>, read: bool) -> Processed<'static> {
+/// Seconds until an event is retried if the book could not be read; they grow with each attempt.
+fn pause(event: &Event) -> i32 {
     let tries = u32::try_from(event.attempt_count.clamp(0, 10)).unwrap_or(0);
-    Processed {
-        state: if read { "PROCESSED" } else { "FAILED" },
-        movement_id,
-        failure_reason: if read { "" } else { "LOOK_UP_FAILED" },
-        wait_seconds: (5 * 2_i32.pow(tries)).min(WAIT_MAX),
-    }
+    (5 * 2_i32.pow(tries)).min(WAIT_MAX)
 }
 
 /// Handles an event about a charge or a refund.
-async fn moved(ctx: &Ctx, event: &Event) -> Result<(Processed<'static>, Effect), Error> {
+async fn moved(ctx: &Ctx, event: &Event) -> Result<(Found, Effect), Error> {
     let Some(it) = movement(ctx, event).await? else {
         return Ok((NOT_OURS, Effect::Ignored));
     };
@@ -85,17 +93,20 @@ async fn moved(ctx: &Ctx, event: &Event) -> Result<(Processed<'static>, Effect),
     if let Err(error) = &looked {
         tracing::warn!(webhook.id = %event.webhook_event_id, error = %chassis::Chain(error), "the movement of a webhook event could not be looked up; it will be retried");
     }
-    let effect = match looked {
-        Ok(Looked::Sent | Looked::Read { changed: true }) => Effect::Changed,
-        Ok(Looked::Read { changed: false }) => Effect::Unchanged,
-        Ok(Looked::Unread) | Err(_) => Effect::Unavailable,
+    let (outcome, effect) = match looked {
+        Ok(Looked::Sent | Looked::Read { changed: true }) => (Outcome::LookedUp, Effect::Changed),
+        Ok(Looked::Read { changed: false }) => (Outcome::LookedUp, Effect::Unchanged),
+        Ok(Looked::Unread) | Err(_) => (Outcome::Unread, Effect::Unavailable),
     };
-    let read = effect != Effect::Unavailable;
-    Ok((looked_up(event, Some(it.movement_id), read), effect))
+    let found = Found {
+        outcome,
+        movement_id: Some(it.movement_id),
+    };
+    Ok((found, effect))
 }
 
 /// Handles an event about a dispute.
-async fn contested(ctx: &Ctx, event: &Event) -> Result<(Processed<'static>, Effect), Error> {
+async fn contested(ctx: &Ctx, event: &Event) -> Result<(Found, Effect), Error> {
     let taken = take_dispute::take(ctx, &event.provider_code, &event.object_id).await?;
     Ok(match taken {
         Taken::Known { charge, changed } => {
@@ -104,10 +115,20 @@ async fn contested(ctx: &Ctx, event: &Event) -> Result<(Processed<'static>, Effe
             } else {
                 Effect::Unchanged
             };
-            (looked_up(event, Some(charge), true), effect)
+            let found = Found {
+                outcome: Outcome::LookedUp,
+                movement_id: Some(charge),
+            };
+            (found, effect)
         }
         Taken::NotOurs => (NOT_OURS, Effect::Ignored),
-        Taken::Unavailable => (looked_up(event, None, false), Effect::Unavailable),
+        Taken::Unavailable => {
+            let found = Found {
+                outcome: Outcome::Unread,
+                movement_id: None,
+            };
+            (found, Effect::Unavailable)
+        }
     })
 }
 

@@ -3,9 +3,11 @@
 use uuid::Uuid;
 
 use crate::ctx::Ctx;
+use crate::domain::dispute::after;
+use crate::domain::movement::Kind;
 use crate::error::Error;
 use crate::providers::Contested;
-use crate::store::disputes::{Dispute, Kept};
+use crate::store::disputes::Dispute;
 use crate::store::{Tenant, disputes, movements, outbox};
 
 /// The outcome of a synchronization.
@@ -58,9 +60,26 @@ async fn keep(
     let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let ids = [said.charge_id.clone()];
     let charge = movements::of_provider(&mut tx, provider, None, &ids).await?;
-    let Some(charge) = charge.filter(|it| it.kind == "CHARGE") else {
+    let Some(charge) = charge.filter(|it| it.kind == Kind::Charge) else {
         return Ok(Some(Taken::NotOurs));
     };
+    let known = disputes::lock(&mut tx, provider, &said.provider_id).await?;
+    if known.as_ref().is_some_and(|it| it.revision != seen) {
+        return Ok(None);
+    }
+    // A dispute that is read for the first time has the state of the book.
+    let state = match &known {
+        Some(known) => after(known.state, said.state).unwrap_or(known.state),
+        None => said.state,
+    };
+    if state != said.state {
+        tracing::error!(
+            dispute.provider_id = said.provider_id,
+            state = state.as_str(),
+            said = said.state.as_str(),
+            "the provider's book contradicts the state of a dispute"
+        );
+    }
     let dispute = Dispute {
         root_id: charge.root_id,
         dispute_id: Uuid::now_v7(),
@@ -71,19 +90,23 @@ async fn keep(
         amount_minor: said.money.minor(),
         withheld_minor: said.withheld.minor(),
         reason: said.reason,
-        state: said.state.to_owned(),
+        state,
         evidence_due_at: said.evidence_due_at,
         created_at: said.opened_at,
         updated_at: now,
     };
-    let changed = match disputes::keep(&mut tx, &dispute, seen).await? {
-        Kept::Changed(id) => {
-            outbox::insert(&mut tx, charge.root_id, id).await?;
-            true
-        }
-        Kept::Same => false,
-        Kept::Overtaken => return Ok(None),
-    };
+    let changed = known.as_ref().is_none_or(|it| !it.is_same(&dispute));
+    if changed {
+        let id = if known.is_some() {
+            Some(disputes::change(&mut tx, &dispute).await?)
+        } else {
+            disputes::insert(&mut tx, &dispute).await?
+        };
+        let Some(id) = id else {
+            return Ok(None);
+        };
+        outbox::insert(&mut tx, charge.root_id, id).await?;
+    }
     tx.commit().await?;
     Ok(Some(Taken::Known {
         charge: charge.movement_id,

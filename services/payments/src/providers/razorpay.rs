@@ -19,6 +19,7 @@ use super::{
     BookEntry, ChargeOrder, Contested, Instrument, Kind, NotAttached, Provider, REFERENCE,
     RefundOrder, Sought, Unavailable,
 };
+use crate::domain::dispute::State;
 use crate::domain::movement::Answer;
 use crate::domain::token::Token;
 
@@ -660,11 +661,11 @@ fn contested(it: &Value) -> Option<Contested> {
     let amount = number("/amount")?;
     let soft = matches!(text(it, "/phase"), Some("fraud" | "retrieval"));
     let state = match text(it, "/status")? {
-        "open" | "under_review" if soft => "INQUIRY",
-        "open" | "under_review" => "OPEN",
-        "won" => "WON",
-        "lost" => "LOST",
-        "closed" => "WITHDRAWN",
+        "open" | "under_review" if soft => State::Inquiry,
+        "open" | "under_review" => State::Open,
+        "won" => State::Won,
+        "lost" => State::Lost,
+        "closed" => State::Withdrawn,
         _ => return None,
     };
     let withheld = number("/amount_deducted")?.clamp(0, amount);
@@ -928,7 +929,8 @@ mod tests {
                 "amount": 10_000, "currency": "INR", "amount_deducted": deducted, "reason_code": "chargeback",
                 "respond_by": 1_590_604_200, "status": status, "phase": phase, "created_at": 1_590_059_211})
         };
-        let said = |it: &Value| contested(it).map(|said| (said.state, said.withheld.minor()));
+        let said =
+            |it: &Value| contested(it).map(|said| (said.state.as_str(), said.withheld.minor()));
         assert_eq!(said(&sample("open", "chargeback", 0)), Some(("OPEN", 0)));
         assert_eq!(said(&sample("open", "retrieval", 0)), Some(("INQUIRY", 0)));
         assert_eq!(

@@ -11,6 +11,7 @@ use super::{
     Sought, Unavailable,
 };
 use crate::domain::movement::Answer;
+use crate::domain::sandbox::State;
 use crate::domain::token::Token;
 use crate::store::sandbox::{self, Booked};
 use chassis::{Clock, Database};
@@ -50,11 +51,11 @@ pub struct Sandbox {
 
 /// The planned outcome of a request.
 struct Plan {
-    /// State in the book. `LOST` means that the request did not arrive; it can't be looked up.
-    state: &'static str,
+    /// State in the book. `Lost` means that the request did not arrive; it can't be looked up.
+    state: State,
     decline_reason: String,
     /// For a pending request: time until its decision, and its final state.
-    decided: Option<(TimeDelta, &'static str)>,
+    decided: Option<(TimeDelta, State)>,
     /// Whether the answer reaches the caller.
     answered: bool,
     /// Minor units taken in addition to the amount asked for.
@@ -62,7 +63,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn booked(state: &'static str) -> Self {
+    fn booked(state: State) -> Self {
         Self {
             state,
             decline_reason: String::new(),
@@ -75,15 +76,15 @@ impl Plan {
     fn declined(reason: &str) -> Self {
         Self {
             decline_reason: reason.to_uppercase(),
-            ..Self::booked("DECLINED")
+            ..Self::booked(State::Declined)
         }
     }
 
-    fn pending(after: TimeDelta, state: &'static str, reason: &str) -> Self {
+    fn pending(after: TimeDelta, state: State, reason: &str) -> Self {
         Self {
             decided: Some((after, state)),
             decline_reason: reason.to_owned(),
-            ..Self::booked("PENDING")
+            ..Self::booked(State::Pending)
         }
     }
 
@@ -108,29 +109,29 @@ fn charge_plan(token: &str, earlier: i64) -> Plan {
         if earlier < times {
             Plan::declined("TRY_AGAIN_LATER")
         } else {
-            Plan::booked("SUCCEEDED")
+            Plan::booked(State::Succeeded)
         }
     } else if token.starts_with("tok_3ds_failed") {
-        Plan::pending(CONFIRMED_AFTER, "DECLINED", "AUTHENTICATION_FAILED")
+        Plan::pending(CONFIRMED_AFTER, State::Declined, "AUTHENTICATION_FAILED")
     } else if token.starts_with("tok_3ds") {
-        Plan::pending(CONFIRMED_AFTER, "SUCCEEDED", "")
+        Plan::pending(CONFIRMED_AFTER, State::Succeeded, "")
     } else if token.starts_with("tok_slow_bounced") {
-        Plan::pending(SETTLED_AFTER, "DECLINED", "BOUNCED")
+        Plan::pending(SETTLED_AFTER, State::Declined, "BOUNCED")
     } else if token.starts_with("tok_slow") {
-        Plan::pending(SETTLED_AFTER, "SUCCEEDED", "")
+        Plan::pending(SETTLED_AFTER, State::Succeeded, "")
     } else if token.starts_with("tok_timeout_before") {
-        Plan::booked("LOST").unanswered()
+        Plan::booked(State::Lost).unanswered()
     } else if token.starts_with("tok_timeout_declined") {
         Plan::declined("CARD_DECLINED").unanswered()
     } else if token.starts_with("tok_timeout_after") {
-        Plan::booked("SUCCEEDED").unanswered()
+        Plan::booked(State::Succeeded).unanswered()
     } else if token.starts_with("tok_wrong_amount") {
         Plan {
             more: 1,
-            ..Plan::booked("SUCCEEDED")
+            ..Plan::booked(State::Succeeded)
         }
     } else {
-        Plan::booked("SUCCEEDED")
+        Plan::booked(State::Succeeded)
     }
 }
 
@@ -145,9 +146,9 @@ fn refund_plan(token: &str, earlier: i64) -> Plan {
     } else if token.starts_with("tok_refund_expired") {
         return Plan::declined("INSTRUMENT_EXPIRED");
     } else if token.starts_with("tok_refund_timeout") {
-        return Plan::booked("SUCCEEDED").unanswered();
+        return Plan::booked(State::Succeeded).unanswered();
     }
-    Plan::booked("SUCCEEDED")
+    Plan::booked(State::Succeeded)
 }
 
 /// The card network at the end of a token.
@@ -184,13 +185,12 @@ impl Sandbox {
         let now = self.clock.now().await?;
         let mut db = self.db.acquire().await?;
         if let Some(known) = sandbox::get(&mut db, reference).await? {
-            if known.state == "LOST" {
+            if known.state == State::Lost {
                 sandbox::arrive(&mut db, reference).await?;
-                return Ok(said(
-                    &sandbox::get(&mut db, reference).await?.unwrap_or(known),
-                ));
+                let arrived = sandbox::get(&mut db, reference).await?;
+                return said(&arrived.unwrap_or(known));
             }
-            return Ok(said(&known));
+            return said(&known);
         }
         let earlier = sandbox::count(&mut db, token, charge).await?;
         let plan = match kind {
@@ -199,48 +199,44 @@ impl Sandbox {
         };
         let booked = Booked {
             provider_key: reference,
-            kind: kind.name().to_owned(),
+            kind,
             provider_id: format!("sb_{}", reference.simple()),
             token: token.to_owned(),
             charge_key: charge,
             currency: money.currency().code().to_owned(),
             amount_minor: money.minor().saturating_add(plan.more),
-            state: plan.state.to_owned(),
+            state: plan.state,
             decline_reason: plan.decline_reason,
             decided_at: plan.decided.map(|(after, _)| now + after),
-            decided_state: plan.decided.map_or("", |(_, state)| state).to_owned(),
+            decided_state: plan.decided.map(|(_, state)| state),
             created_at: now,
         };
         sandbox::insert(&mut db, &booked).await?;
-        Ok(if plan.answered {
+        if plan.answered {
             said(&booked)
         } else {
-            Answer::Unknown
-        })
+            Ok(Answer::Unknown)
+        }
     }
 }
 
 /// The answer that a book entry gives.
-fn said(booked: &Booked) -> Answer {
-    let money = booked
-        .currency
-        .parse()
-        .map(|it| Money::from_minor(booked.amount_minor, it));
-    match (booked.state.as_str(), money) {
-        ("SUCCEEDED", Ok(money)) => Answer::Moved {
+fn said(booked: &Booked) -> sqlx::Result<Answer> {
+    Ok(match booked.state {
+        State::Succeeded => Answer::Moved {
             provider_id: booked.provider_id.clone(),
             reference: booked.provider_key,
-            money,
+            money: booked.money()?,
             at: booked.decided_at.unwrap_or(booked.created_at),
         },
-        ("DECLINED", _) => Answer::Refused {
+        State::Declined => Answer::Refused {
             reason: booked.decline_reason.clone(),
             retryable: matches!(
                 booked.decline_reason.as_str(),
                 "INSUFFICIENT_FUNDS" | "TRY_AGAIN_LATER" | "AUTHENTICATION_FAILED"
             ),
         },
-        ("PENDING", _) => Answer::Pending {
+        State::Pending => Answer::Pending {
             provider_id: booked.provider_id.clone(),
             action_url: if booked.token.starts_with("tok_3ds") {
                 format!("https://sandbox.invalid/confirm/{}", booked.provider_id)
@@ -248,8 +244,8 @@ fn said(booked: &Booked) -> Answer {
                 String::new()
             },
         },
-        _ => Answer::Unknown,
-    }
+        State::Lost => Answer::Unknown,
+    })
 }
 
 impl Provider for Sandbox {
@@ -342,7 +338,9 @@ impl Provider for Sandbox {
             };
             let found: sqlx::Result<_> = found.await;
             let found = found.map_err(|_| Unavailable)?;
-            Ok(found.filter(|it| it.state != "LOST").map(|it| said(&it)))
+            let arrived = found.filter(|it| it.state != State::Lost);
+            let answer = arrived.map(|it| said(&it)).transpose();
+            answer.map_err(|_| Unavailable)
         }
         .boxed()
     }
@@ -367,24 +365,17 @@ impl Provider for Sandbox {
                 sandbox::list(&mut db, from, until).await
             };
             let found: sqlx::Result<Vec<Booked>> = found.await;
-            let entries = found
-                .map_err(|_| Unavailable)?
-                .into_iter()
-                .filter_map(|booked| {
-                    let currency = booked.currency.parse().ok()?;
-                    Some(BookEntry {
-                        kind: if booked.kind == "REFUND" {
-                            Kind::Refund
-                        } else {
-                            Kind::Charge
-                        },
-                        reference: booked.provider_key,
-                        provider_id: booked.provider_id.clone(),
-                        money: Money::from_minor(booked.amount_minor, currency),
-                        answer: said(&booked),
-                    })
-                });
-            Ok(entries.collect())
+            let entries = found.map_err(|_| Unavailable)?.into_iter().map(|booked| {
+                Ok(BookEntry {
+                    kind: booked.kind,
+                    reference: booked.provider_key,
+                    provider_id: booked.provider_id.clone(),
+                    money: booked.money()?,
+                    answer: said(&booked)?,
+                })
+            });
+            let entries: sqlx::Result<Vec<BookEntry>> = entries.collect();
+            entries.map_err(|_| Unavailable)
         }
         .boxed()
     }
@@ -397,18 +388,18 @@ mod tests {
     #[test]
     fn the_token_decides() {
         let state = |token: &str, earlier| charge_plan(token, earlier).state;
-        assert_eq!(state("tok_ok", 0), "SUCCEEDED");
-        assert_eq!(state("tok_ok_mastercard", 0), "SUCCEEDED");
-        assert_eq!(state("tok_fails_2", 1), "DECLINED");
-        assert_eq!(state("tok_fails_2_rupay", 2), "SUCCEEDED");
-        assert_eq!(state("tok_slow_ok", 0), "PENDING");
-        assert_eq!(state("tok_timeout_before", 0), "LOST");
+        assert_eq!(state("tok_ok", 0), State::Succeeded);
+        assert_eq!(state("tok_ok_mastercard", 0), State::Succeeded);
+        assert_eq!(state("tok_fails_2", 1), State::Declined);
+        assert_eq!(state("tok_fails_2_rupay", 2), State::Succeeded);
+        assert_eq!(state("tok_slow_ok", 0), State::Pending);
+        assert_eq!(state("tok_timeout_before", 0), State::Lost);
         let declined = charge_plan("tok_declined_insufficient_funds_visa", 0);
         assert_eq!(declined.decline_reason, "INSUFFICIENT_FUNDS");
         assert!(!charge_plan("tok_timeout_after", 0).answered);
         assert_eq!(charge_plan("tok_wrong_amount", 0).more, 1);
-        assert_eq!(refund_plan("tok_refund_fails_2", 1).state, "DECLINED");
-        assert_eq!(refund_plan("tok_refund_fails_2", 2).state, "SUCCEEDED");
+        assert_eq!(refund_plan("tok_refund_fails_2", 1).state, State::Declined);
+        assert_eq!(refund_plan("tok_refund_fails_2", 2).state, State::Succeeded);
         assert_eq!(network("tok_ok_amex"), "AMEX");
         assert_eq!(network("tok_ok"), "VISA");
     }

@@ -17,6 +17,7 @@ use super::{
     BookEntry, ChargeOrder, Contested, Instrument, Kind, NotAttached, Provider, RefundOrder,
     Sought, Unavailable,
 };
+use crate::domain::dispute;
 use crate::domain::movement::Answer;
 use crate::domain::token::Token;
 
@@ -530,11 +531,11 @@ fn contested(it: &Value) -> Option<Contested> {
     let number = |pointer: &str| it.pointer(pointer).and_then(Value::as_i64);
     let amount = number("/amount")?;
     let (state, held) = match text(it, "/status")? {
-        "warning_needs_response" | "warning_under_review" => ("INQUIRY", false),
-        "needs_response" | "under_review" => ("OPEN", true),
-        "won" => ("WON", false),
-        "lost" => ("LOST", true),
-        "warning_closed" | "charge_refunded" => ("WITHDRAWN", false),
+        "warning_needs_response" | "warning_under_review" => (dispute::State::Inquiry, false),
+        "needs_response" | "under_review" => (dispute::State::Open, true),
+        "won" => (dispute::State::Won, false),
+        "lost" => (dispute::State::Lost, true),
+        "warning_closed" | "charge_refunded" => (dispute::State::Withdrawn, false),
         _ => return None,
     };
     let entries = it
@@ -657,7 +658,7 @@ mod tests {
             let it = json!({"id": "dp_1", "payment_intent": "pi_1", "amount": 1000, "currency": "usd", "created": 1,
                 "status": status, "reason": "fraudulent", "balance_transactions": booked});
             let said = contested(&it)?;
-            Some((said.state, said.withheld.minor()))
+            Some((said.state.as_str(), said.withheld.minor()))
         };
         assert_eq!(dispute("needs_response", json!([])), Some(("OPEN", 1000)));
         assert_eq!(

@@ -9,13 +9,13 @@ use values::{AccountId, ChargeId};
 use super::convert;
 use super::settle_charge::offline;
 use crate::ctx::Ctx;
-use crate::domain::movement::{Change, State};
+use crate::domain::movement::{Change, RefusalReason, State};
 use crate::error::Error;
 use crate::ops::ask;
 use crate::store::movements;
 
 /// Failure reason of a charge that was cancelled here; a provider that tells of a cancelled payment says something else.
-const WITHDRAWN: &str = "WITHDRAWN";
+const WITHDRAWN: &str = RefusalReason::Withdrawn.as_str();
 
 pub async fn handle(
     _: Ctx,

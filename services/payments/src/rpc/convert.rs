@@ -6,7 +6,8 @@ use proto::payments::v1 as pb;
 use uuid::Uuid;
 use values::{AccountId, ChargeId, Currency, DisputeId, InvoiceId, MethodId, Money, RefundId};
 
-use crate::domain::movement::State;
+use crate::domain::movement::{ParkedReason, Purpose, State};
+use crate::domain::{dispute, webhook};
 use crate::error::Error;
 use crate::store::disputes::Dispute;
 use crate::store::methods::Method;
@@ -49,7 +50,7 @@ pub fn charge(it: &Movement) -> Result<pb::Charge, Error> {
         amount: money(Some(it.amount_minor)),
         settled_amount: money(it.settled_minor),
         refunded_amount: money(Some(it.refunded_minor)),
-        purpose: purpose_of(&it.purpose).into(),
+        purpose: purpose_of(it.purpose).into(),
         payment_method_id: MethodId::from_uuid(it.method_id).to_string(),
         method_code: it.method_code.clone(),
         provider_code: it.provider_code.clone(),
@@ -59,7 +60,7 @@ pub fn charge(it: &Movement) -> Result<pb::Charge, Error> {
         state: state(it.state).into(),
         failure_reason: it.failure_reason.clone(),
         retryable: it.retryable,
-        parked_reason: it.parked_reason.clone(),
+        parked_reason: parked_reason(it),
         action_url: it.action_url.clone(),
         expected_date: it.due_on.map(|day| day.to_string()).unwrap_or_default(),
         reference: it.reference.clone(),
@@ -105,7 +106,7 @@ pub fn refund(it: &Movement, today: NaiveDate) -> Result<pb::Refund, Error> {
         progress: progress.into(),
         failure_reason: it.failure_reason.clone(),
         retryable: it.retryable,
-        parked_reason: it.parked_reason.clone(),
+        parked_reason: parked_reason(it),
         due_date: it.due_on.map(|day| day.to_string()).unwrap_or_default(),
         overdue: !it.state.is_final() && it.due_on.is_some_and(|day| day < today),
         create_time: Some(wire::timestamp(it.created_at)),
@@ -113,6 +114,10 @@ pub fn refund(it: &Movement, today: NaiveDate) -> Result<pb::Refund, Error> {
         settle_time: it.settled_at.map(wire::timestamp),
         overturn_time: it.overturned_at.map(wire::timestamp),
     })
+}
+
+fn parked_reason(it: &Movement) -> String {
+    it.parked_reason.map_or("", ParkedReason::as_str).to_owned()
 }
 
 /// The amounts of a movement in their wire form.
@@ -140,21 +145,29 @@ pub const fn state(state: State) -> pb::MovementState {
 }
 
 /// The state to filter by; `None` for any.
-pub fn state_filter(sent: i32) -> Result<Option<&'static str>, FieldError> {
+pub fn state_filter(sent: i32) -> Result<Option<State>, FieldError> {
     let bad = || field_error("state", "a MOVEMENT_STATE or unset");
-    let asked = pb::MovementState::try_from(sent).map_err(|_| bad())?;
-    Ok(State::ALL
-        .into_iter()
-        .find(|it| state(*it) == asked)
-        .map(State::name))
+    Ok(
+        match pb::MovementState::try_from(sent).map_err(|_| bad())? {
+            pb::MovementState::Unspecified => None,
+            pb::MovementState::Created => Some(State::Created),
+            pb::MovementState::Sending => Some(State::Sending),
+            pb::MovementState::Pending => Some(State::Pending),
+            pb::MovementState::Succeeded => Some(State::Succeeded),
+            pb::MovementState::Declined => Some(State::Declined),
+            pb::MovementState::Unknown => Some(State::Unknown),
+            pb::MovementState::FailedNotSent => Some(State::FailedNotSent),
+            pb::MovementState::Parked => Some(State::Parked),
+        },
+    )
 }
 
-/// A purpose in its stored form.
-pub fn purpose(sent: i32) -> Result<&'static str, FieldError> {
+/// Parses a purpose.
+pub fn purpose(sent: i32) -> Result<Purpose, FieldError> {
     match pb::Purpose::try_from(sent) {
-        Ok(pb::Purpose::Subscription) => Ok("SUBSCRIPTION"),
-        Ok(pb::Purpose::Credits) => Ok("CREDITS"),
-        Ok(pb::Purpose::Invoice) => Ok("INVOICE"),
+        Ok(pb::Purpose::Subscription) => Ok(Purpose::Subscription),
+        Ok(pb::Purpose::Credits) => Ok(Purpose::Credits),
+        Ok(pb::Purpose::Invoice) => Ok(Purpose::Invoice),
         Ok(pb::Purpose::Unspecified) | Err(_) => Err(field_error(
             "purpose",
             "PURPOSE_SUBSCRIPTION, PURPOSE_CREDITS or PURPOSE_INVOICE",
@@ -162,12 +175,11 @@ pub fn purpose(sent: i32) -> Result<&'static str, FieldError> {
     }
 }
 
-fn purpose_of(stored: &str) -> pb::Purpose {
-    match stored {
-        "SUBSCRIPTION" => pb::Purpose::Subscription,
-        "CREDITS" => pb::Purpose::Credits,
-        "INVOICE" => pb::Purpose::Invoice,
-        _ => pb::Purpose::Unspecified,
+const fn purpose_of(purpose: Purpose) -> pb::Purpose {
+    match purpose {
+        Purpose::Subscription => pb::Purpose::Subscription,
+        Purpose::Credits => pb::Purpose::Credits,
+        Purpose::Invoice => pb::Purpose::Invoice,
     }
 }
 
@@ -221,17 +233,8 @@ pub fn token(created_at: DateTime<Utc>, id: Uuid) -> String {
 }
 
 pub fn dispute(it: &Dispute) -> Result<pb::Dispute, Error> {
-    use pb::dispute::State;
     let currency: Currency = it.currency.parse().map_err(|_| Error::Stored("currency"))?;
     let money = |minor| Some(wire::pb_money(Money::from_minor(minor, currency)));
-    let state = match it.state.as_str() {
-        "INQUIRY" => State::Inquiry,
-        "OPEN" => State::Open,
-        "WON" => State::Won,
-        "LOST" => State::Lost,
-        "WITHDRAWN" => State::Withdrawn,
-        _ => return Err(Error::Stored("state of a dispute")),
-    };
     Ok(pb::Dispute {
         dispute_id: DisputeId::from_uuid(it.dispute_id).to_string(),
         account_id: AccountId::from_uuid(it.root_id).to_string(),
@@ -242,9 +245,58 @@ pub fn dispute(it: &Dispute) -> Result<pb::Dispute, Error> {
         withheld_amount: money(it.withheld_minor),
         fee_amount: None,
         dispute_reason: it.reason.clone(),
-        state: state.into(),
+        state: dispute_state(it.state).into(),
         evidence_due_time: it.evidence_due_at.map(wire::timestamp),
         create_time: Some(wire::timestamp(it.created_at)),
         update_time: Some(wire::timestamp(it.updated_at)),
+    })
+}
+
+const fn dispute_state(state: dispute::State) -> pb::dispute::State {
+    use pb::dispute::State;
+    match state {
+        dispute::State::Inquiry => State::Inquiry,
+        dispute::State::Open => State::Open,
+        dispute::State::Won => State::Won,
+        dispute::State::Lost => State::Lost,
+        dispute::State::Withdrawn => State::Withdrawn,
+    }
+}
+
+/// The state of disputes to filter by; `None` for any.
+pub fn dispute_filter(sent: i32) -> Result<Option<dispute::State>, FieldError> {
+    use pb::dispute::State;
+    let bad = || field_error("state", "the state of a dispute");
+    Ok(match State::try_from(sent).map_err(|_| bad())? {
+        State::Unspecified => None,
+        State::Inquiry => Some(dispute::State::Inquiry),
+        State::Open => Some(dispute::State::Open),
+        State::Won => Some(dispute::State::Won),
+        State::Lost => Some(dispute::State::Lost),
+        State::Withdrawn => Some(dispute::State::Withdrawn),
+    })
+}
+
+/// The state of a webhook event in its wire form.
+pub const fn webhook_state(state: webhook::State) -> pb::webhook_event::State {
+    use pb::webhook_event::State;
+    match state {
+        webhook::State::Received => State::Received,
+        webhook::State::Processed => State::Processed,
+        webhook::State::Ignored => State::Ignored,
+        webhook::State::Failed => State::Failed,
+    }
+}
+
+/// The state of webhook events to filter by; `None` for any.
+pub fn webhook_filter(sent: i32) -> Result<Option<webhook::State>, FieldError> {
+    use pb::webhook_event::State;
+    let bad = || field_error("state", "the state of an event");
+    Ok(match State::try_from(sent).map_err(|_| bad())? {
+        State::Unspecified => None,
+        State::Received => Some(webhook::State::Received),
+        State::Processed => Some(webhook::State::Processed),
+        State::Ignored => Some(webhook::State::Ignored),
+        State::Failed => Some(webhook::State::Failed),
     })
 }

@@ -10,7 +10,7 @@ use values::{AccountId, ChargeId, InvoiceId, MethodId, Money, business_day};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::domain::catalogue::Situation;
-use crate::domain::movement::{State, provider_key};
+use crate::domain::movement::{Kind, Purpose, State, provider_key};
 use crate::error::Error;
 use crate::ops::{ask, payer};
 use crate::store::movements::{self, Attempt, Movement};
@@ -48,7 +48,7 @@ struct Asked<'r> {
     account: AccountId,
     money: Money,
     method: Option<MethodId>,
-    purpose: &'static str,
+    purpose: Purpose,
     invoice: InvoiceId,
     attempt: i32,
     plan: &'r str,
@@ -92,7 +92,7 @@ async fn written_down(
     accounts::lock(db, root).await?;
     let attempt = Attempt {
         root,
-        kind: "CHARGE",
+        kind: Kind::Charge,
         subject: asked.invoice.uuid(),
         refund_key: "",
         number: asked.attempt,
@@ -124,7 +124,7 @@ async fn written_down(
     let charge = Movement {
         root_id: root,
         movement_id: call.derived_id("charge"),
-        kind: "CHARGE".to_owned(),
+        kind: Kind::Charge,
         subject_id: asked.invoice.uuid(),
         refund_key: String::new(),
         attempt_number: asked.attempt,
@@ -132,13 +132,13 @@ async fn written_down(
         amount_minor: asked.money.minor(),
         settled_minor: None,
         refunded_minor: 0,
-        purpose: asked.purpose.to_owned(),
+        purpose: asked.purpose,
         plan_code: asked.plan.to_owned(),
         cycle_code: asked.cycle.to_owned(),
         method_id: method.method_id,
         method_code: method.method_code.clone(),
         provider_code: method.provider_code.clone(),
-        provider_key: provider_key(asked.invoice.uuid(), "CHARGE", asked.attempt),
+        provider_key: provider_key(asked.invoice.uuid(), Kind::Charge.as_str(), asked.attempt),
         provider_id: String::new(),
         unattended: request.unattended,
         return_url: request.return_url.clone(),
@@ -149,7 +149,7 @@ async fn written_down(
         },
         failure_reason: String::new(),
         retryable: false,
-        parked_reason: String::new(),
+        parked_reason: None,
         action_url: String::new(),
         due_on,
         reference: String::new(),

@@ -12,7 +12,7 @@ use values::{AccountId, ChargeId, Money, RefundId};
 use super::convert;
 use super::create_charge::before_is_refused;
 use crate::ctx::Ctx;
-use crate::domain::movement::{State, provider_key};
+use crate::domain::movement::{Kind, ParkedReason, Purpose, State, provider_key};
 use crate::error::Error;
 use crate::ops::{ask, look_up, payer};
 use crate::store::disputes;
@@ -97,6 +97,11 @@ fn read(request: &pb::CreateRefundRequest) -> Result<Asked<'_>, Error> {
     })
 }
 
+/// The intent of a refund, from which its reference at the provider is derived.
+fn intent(asked: &Asked<'_>) -> String {
+    format!("{}/{}", Kind::Refund.as_str(), asked.key)
+}
+
 /// Stores the refund of the attempt and reserves it on its charge, before the provider is asked.
 #[expect(
     clippy::too_many_lines,
@@ -116,11 +121,11 @@ async fn written_down(
     let charge_id = of.uuid();
     let charge = movements::lock(db, root, charge_id)
         .await?
-        .filter(|it| it.kind == "CHARGE")
+        .filter(|it| it.kind == Kind::Charge)
         .ok_or(Error::ChargeNotFound(of))?;
     let refund = Movement {
         movement_id: call.derived_id("refund"),
-        kind: "REFUND".to_owned(),
+        kind: Kind::Refund,
         subject_id: charge_id,
         refund_key: asked.key.to_owned(),
         attempt_number: asked.attempt,
@@ -133,7 +138,7 @@ async fn written_down(
         } else {
             charge.provider_code.clone()
         },
-        provider_key: provider_key(charge_id, &format!("REFUND/{}", asked.key), asked.attempt),
+        provider_key: provider_key(charge_id, &intent(asked), asked.attempt),
         provider_id: String::new(),
         unattended: true,
         return_url: String::new(),
@@ -144,12 +149,7 @@ async fn written_down(
         },
         failure_reason: String::new(),
         retryable: false,
-        parked_reason: if asked.by_hand {
-            "MANUAL_BANK_TRANSFER"
-        } else {
-            ""
-        }
-        .to_owned(),
+        parked_reason: asked.by_hand.then_some(ParkedReason::ManualBankTransfer),
         action_url: String::new(),
         due_on: asked.due_on,
         reference: String::new(),
@@ -210,11 +210,10 @@ async fn by_transfer(
     call: &Call<pb::CreateRefundRequest>,
     asked: &Asked<'_>,
 ) -> Result<Movement, Error> {
-    let key = format!("REFUND/{}", asked.key);
     let refund = Movement {
         root_id: root,
         movement_id: call.derived_id("refund"),
-        kind: "REFUND".to_owned(),
+        kind: Kind::Refund,
         subject_id: Uuid::nil(),
         refund_key: asked.key.to_owned(),
         attempt_number: asked.attempt,
@@ -222,20 +221,20 @@ async fn by_transfer(
         amount_minor: asked.money.minor(),
         settled_minor: None,
         refunded_minor: 0,
-        purpose: "CREDITS".to_owned(),
+        purpose: Purpose::Credits,
         plan_code: String::new(),
         cycle_code: String::new(),
         method_id: Uuid::nil(),
         method_code: String::new(),
         provider_code: String::new(),
-        provider_key: provider_key(root, &key, asked.attempt),
+        provider_key: provider_key(root, &intent(asked), asked.attempt),
         provider_id: String::new(),
         unattended: true,
         return_url: String::new(),
         state: State::Parked,
         failure_reason: String::new(),
         retryable: false,
-        parked_reason: "MANUAL_BANK_TRANSFER".to_owned(),
+        parked_reason: Some(ParkedReason::ManualBankTransfer),
         action_url: String::new(),
         due_on: asked.due_on,
         reference: String::new(),

@@ -7,6 +7,7 @@ use values::{AccountId, ChargeId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::movement::Kind;
 use crate::error::Error;
 use crate::ops::payer;
 use crate::store::movements::{self, Movement};
@@ -17,7 +18,7 @@ pub async fn handle(
 ) -> Result<pb::GetChargeResponse, Error> {
     let account = wire::id("account_id", &request.account_id)?;
     let id: ChargeId = wire::id("charge_id", &request.charge_id)?;
-    let charge = find(ctx, account, "CHARGE", id.uuid()).await?;
+    let charge = find(ctx, account, Kind::Charge, id.uuid()).await?;
     let charge = charge.ok_or(Error::ChargeNotFound(id))?;
     Ok(pb::GetChargeResponse {
         charge: Some(convert::charge(&charge)?),
@@ -28,7 +29,7 @@ pub async fn handle(
 pub async fn find(
     ctx: &Ctx,
     account: AccountId,
-    kind: &str,
+    kind: Kind,
     id: Uuid,
 ) -> Result<Option<Movement>, Error> {
     let mut tx = ctx.db.begin().await?;

@@ -7,6 +7,7 @@ use values::RefundId;
 use super::convert;
 use super::get_charge::find;
 use crate::ctx::Ctx;
+use crate::domain::movement::Kind;
 use crate::error::Error;
 
 pub async fn handle(
@@ -15,7 +16,7 @@ pub async fn handle(
 ) -> Result<pb::GetRefundResponse, Error> {
     let account = wire::id("account_id", &request.account_id)?;
     let id: RefundId = wire::id("refund_id", &request.refund_id)?;
-    let refund = find(ctx, account, "REFUND", id.uuid()).await?;
+    let refund = find(ctx, account, Kind::Refund, id.uuid()).await?;
     let refund = refund.ok_or(Error::RefundNotFound(id))?;
     let today = ctx.clock.now().await?.date_naive();
     Ok(pb::GetRefundResponse {

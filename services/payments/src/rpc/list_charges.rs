@@ -6,6 +6,7 @@ use values::{AccountId, InvoiceId};
 
 use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::movement::Kind;
 use crate::error::Error;
 use crate::ops::payer;
 use crate::store::movements::{self, Filter, Movement};
@@ -18,13 +19,12 @@ pub async fn handle(
     let invoice: Option<InvoiceId> = wire::optional_id("invoice_id", &request.invoice_id)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let filter = Filter {
-        kind: "CHARGE",
         subject: invoice.map(InvoiceId::uuid),
         state: convert::state_filter(request.state)?,
         overturned: request.overturned,
         from: wire::optional_instant("start_time", request.start_time)?,
         until: wire::optional_instant("end_time", request.end_time)?,
-        ..Filter::default()
+        ..Filter::of(Kind::Charge, page.size)
     };
     let (found, next_page_token) = list(ctx, account, filter, &page).await?;
     Ok(pb::ListChargesResponse {

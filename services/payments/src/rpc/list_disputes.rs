@@ -1,9 +1,8 @@
 //! `PaymentsService.ListDisputes`
 
-use chassis::{Page, field_error, wire};
+use chassis::{Page, wire};
 use chrono::{DateTime, Utc};
 use proto::payments::v1 as pb;
-use proto::payments::v1::dispute::State;
 use uuid::Uuid;
 use values::{AccountId, ChargeId};
 
@@ -19,15 +18,7 @@ pub async fn handle(
 ) -> Result<pb::ListDisputesResponse, Error> {
     let account: Option<AccountId> = wire::optional_id("account_id", &request.account_id)?;
     let charge: Option<ChargeId> = wire::optional_id("charge_id", &request.charge_id)?;
-    let state = match State::try_from(request.state) {
-        Ok(State::Unspecified) => "",
-        Ok(State::Inquiry) => "INQUIRY",
-        Ok(State::Open) => "OPEN",
-        Ok(State::Won) => "WON",
-        Ok(State::Lost) => "LOST",
-        Ok(State::Withdrawn) => "WITHDRAWN",
-        Err(_) => return Err(field_error("state", "the state of a dispute").into()),
-    };
+    let state = convert::dispute_filter(request.state)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
     let mut tx = ctx.db.begin().await?;

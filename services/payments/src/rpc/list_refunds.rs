@@ -7,6 +7,7 @@ use values::ChargeId;
 use super::convert;
 use super::list_charges::list;
 use crate::ctx::Ctx;
+use crate::domain::movement::Kind;
 use crate::error::Error;
 use crate::store::movements::Filter;
 
@@ -19,14 +20,13 @@ pub async fn handle(
     let page = Page::read(request.page_size, &request.page_token)?;
     let today = ctx.clock.now().await?.date_naive();
     let filter = Filter {
-        kind: "REFUND",
         subject: charge.map(ChargeId::uuid),
         state: convert::state_filter(request.state)?,
         overdue_on: request.overdue.then_some(today),
         overturned: request.overturned,
         from: wire::optional_instant("start_time", request.start_time)?,
         until: wire::optional_instant("end_time", request.end_time)?,
-        ..Filter::default()
+        ..Filter::of(Kind::Refund, page.size)
     };
     let (found, next_page_token) = list(ctx, account, filter, &page).await?;
     let shown = found.iter().map(|it| convert::refund(it, today));

@@ -3,11 +3,12 @@
 use chassis::{Page, field_error, wire};
 use chrono::{DateTime, Utc};
 use proto::payments::v1 as pb;
-use proto::payments::v1::webhook_event::State;
 use uuid::Uuid;
 use values::{ChargeId, RefundId, WebhookId};
 
+use super::convert;
 use crate::ctx::Ctx;
+use crate::domain::webhook::Reason;
 use crate::error::Error;
 use crate::store::Tenant;
 use crate::store::webhooks::{self, Event, Filter};
@@ -17,14 +18,7 @@ pub async fn handle(
     request: pb::ListWebhookEventsRequest,
 ) -> Result<pb::ListWebhookEventsResponse, Error> {
     let provider = wire::optional_code("provider_code", &request.provider_code)?;
-    let state = match State::try_from(request.state) {
-        Ok(State::Unspecified) => "",
-        Ok(State::Received) => "RECEIVED",
-        Ok(State::Processed) => "PROCESSED",
-        Ok(State::Ignored) => "IGNORED",
-        Ok(State::Failed) => "FAILED",
-        Err(_) => return Err(field_error("state", "the state of an event").into()),
-    };
+    let state = convert::webhook_filter(request.state)?;
     let page = Page::read(request.page_size, &request.page_token)?;
     let before = page.after(position)?;
     let filter = Filter {
@@ -72,18 +66,12 @@ fn position(text: &str) -> Option<(DateTime<Utc>, Uuid)> {
 
 /// An event in its wire form.
 pub fn shown(from: &Event) -> pb::WebhookEvent {
-    let state = match from.state.as_str() {
-        "PROCESSED" => State::Processed,
-        "IGNORED" => State::Ignored,
-        "FAILED" => State::Failed,
-        _ => State::Received,
-    };
     pb::WebhookEvent {
         webhook_event_id: WebhookId::from_uuid(from.webhook_event_id).to_string(),
         provider_code: from.provider_code.clone(),
         provider_event_id: from.provider_event_id.clone(),
         event_type: from.event_type.clone(),
-        state: state.into(),
+        state: convert::webhook_state(from.state).into(),
         subject_id: match from.movement_id {
             // The event type shows whether the movement is a refund.
             Some(id) if from.event_type.contains("refund") => RefundId::from_uuid(id).to_string(),
@@ -92,7 +80,7 @@ pub fn shown(from: &Event) -> pb::WebhookEvent {
         },
         delivery_count: from.delivery_count,
         attempt_count: from.attempt_count,
-        failure_reason: from.failure_reason.clone(),
+        failure_reason: from.failure_reason.map_or("", Reason::as_str).to_owned(),
         receive_time: Some(wire::timestamp(from.received_at)),
         process_time: from.processed_at.map(wire::timestamp),
     }

@@ -15,7 +15,7 @@ use values::{AccountId, ChargeId, Currency, Money, RefundId};
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::movement::{Answer, State};
+use crate::domain::movement::{self, Answer, State};
 use crate::error::Error;
 use crate::ops::{look_up, payer};
 use crate::providers::BookEntry;
@@ -217,10 +217,9 @@ fn shown(movement: &Movement, provider: &str) -> Result<Difference, Error> {
     let id = movement.movement_id;
     Ok(Difference {
         account_id: AccountId::from_uuid(movement.root_id).to_string(),
-        movement_id: if movement.kind == "REFUND" {
-            RefundId::from_uuid(id).to_string()
-        } else {
-            ChargeId::from_uuid(id).to_string()
+        movement_id: match movement.kind {
+            movement::Kind::Charge => ChargeId::from_uuid(id).to_string(),
+            movement::Kind::Refund => RefundId::from_uuid(id).to_string(),
         },
         provider_code: provider.to_owned(),
         state: convert::state(movement.state).into(),

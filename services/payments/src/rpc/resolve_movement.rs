@@ -12,7 +12,7 @@ use values::{AccountId, ChargeId, RefundId};
 use super::convert;
 use super::settle_charge::{past, refer};
 use crate::ctx::Ctx;
-use crate::domain::movement::{Change, State};
+use crate::domain::movement::{Change, Kind, RefusalReason, State};
 use crate::error::Error;
 use crate::ops::{ask, payer};
 use crate::store::movements;
@@ -53,8 +53,10 @@ pub async fn handle(
             ask::given_back(&mut unit.tx, &movement, call.now).await?;
             return shown(unit, (root, id), call.now).await;
         }
-        None if outcome == Outcome::Refused => Change::refused(State::Declined, "REFUSED", true),
-        None => Change::refused(State::FailedNotSent, "NOT_SENT", true),
+        None if outcome == Outcome::Refused => {
+            Change::refused(State::Declined, RefusalReason::Refused.as_str(), true)
+        }
+        None => Change::not_sent(),
         Some((money, provider_id, at)) => {
             if money.currency().code() != movement.currency {
                 return Err(Error::CurrencyDiffers(movement.currency));
@@ -70,7 +72,7 @@ pub async fn handle(
     ask::set(&mut unit.tx, &movement, &change, call.now)
         .await
         .map_err(|error| id_used(error, &request.provider_movement_id))?;
-    tracing::info!(movement.id = %id, state = change.state.name(), "a parked movement was resolved by an operator");
+    tracing::info!(movement.id = %id, state = change.state.as_str(), "a parked movement was resolved by an operator");
     shown(unit, (root, id), call.now).await
 }
 
@@ -83,11 +85,14 @@ async fn shown(
     let movement = movements::get(&mut unit.tx, root, id)
         .await?
         .ok_or(Error::Stored("movement"))?;
-    let shown = if movement.kind == "CHARGE" {
-        pb::resolve_movement_response::Movement::Charge(convert::charge(&movement)?)
-    } else {
-        let today = now.date_naive();
-        pb::resolve_movement_response::Movement::Refund(convert::refund(&movement, today)?)
+    let shown = match movement.kind {
+        Kind::Charge => {
+            pb::resolve_movement_response::Movement::Charge(convert::charge(&movement)?)
+        }
+        Kind::Refund => {
+            let today = now.date_naive();
+            pb::resolve_movement_response::Movement::Refund(convert::refund(&movement, today)?)
+        }
     };
     Ok(unit
         .commit(pb::ResolveMovementResponse {
@@ -97,12 +102,12 @@ async fn shown(
 }
 
 /// The kind and id of a movement, and the error if there is none.
-fn named(text: &str) -> Result<(&'static str, Uuid, Error), Error> {
+fn named(text: &str) -> Result<(Kind, Uuid, Error), Error> {
     if let Ok(id) = text.parse::<ChargeId>() {
-        return Ok(("CHARGE", id.uuid(), Error::ChargeNotFound(id)));
+        return Ok((Kind::Charge, id.uuid(), Error::ChargeNotFound(id)));
     }
     if let Ok(id) = text.parse::<RefundId>() {
-        return Ok(("REFUND", id.uuid(), Error::RefundNotFound(id)));
+        return Ok((Kind::Refund, id.uuid(), Error::RefundNotFound(id)));
     }
     Err(field_error("movement_id", "CH or RF and 32 lower-case hex digits").into())
 }

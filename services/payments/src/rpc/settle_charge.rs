@@ -9,7 +9,7 @@ use values::{AccountId, ChargeId};
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::movement::{Change, State};
+use crate::domain::movement::{Change, Kind, RefusalReason, State};
 use crate::error::Error;
 use crate::ops::{ask, payer};
 use crate::store::movements::{self, Movement};
@@ -40,7 +40,7 @@ pub async fn handle(
         return Err(Error::ChargeNotPending(id));
     }
     let change = match settled {
-        None => Change::refused(State::Declined, "BOUNCED", true),
+        None => Change::refused(State::Declined, RefusalReason::Bounced.as_str(), true),
         Some((money, reference, at)) => {
             let asked = charge.asked().ok_or(Error::Stored("currency"))?;
             if money != asked.money {
@@ -73,7 +73,7 @@ pub async fn offline(
     let root = payer::entered(db, account).await?.root_id;
     let charge = movements::lock(db, root, id.uuid())
         .await?
-        .filter(|it| it.kind == "CHARGE")
+        .filter(|it| it.kind == Kind::Charge)
         .ok_or(Error::ChargeNotFound(id))?;
     if charge.provider_code.is_empty() {
         Ok(charge)

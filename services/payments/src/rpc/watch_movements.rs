@@ -8,6 +8,7 @@ use proto::payments::v1::watch_movements_response::Movement;
 
 use super::{Streamed, convert};
 use crate::ctx::Ctx;
+use crate::domain::movement::Kind;
 use crate::error::Error;
 use crate::store::{Tenant, disputes, movements, outbox};
 
@@ -45,8 +46,10 @@ async fn changes(
     let mut changes = Vec::new();
     for (position, root, id) in outbox::list(&mut tx, place, BATCH).await? {
         let shown = match movements::get(&mut tx, root, id).await? {
-            Some(it) if it.kind == "REFUND" => Movement::Refund(convert::refund(&it, today)?),
-            Some(it) => Movement::Charge(convert::charge(&it)?),
+            Some(it) => match it.kind {
+                Kind::Charge => Movement::Charge(convert::charge(&it)?),
+                Kind::Refund => Movement::Refund(convert::refund(&it, today)?),
+            },
             None => {
                 let dispute = disputes::get(&mut tx, id).await?;
                 let dispute = dispute.ok_or(Error::Stored("movement"))?;

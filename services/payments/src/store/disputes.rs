@@ -4,6 +4,10 @@ use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::dispute::State;
+
+chassis::stored_as_text!(State, "payments.disputes.state");
+
 /// A charge that its payer disputes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispute {
@@ -25,8 +29,8 @@ pub struct Dispute {
     pub withheld_minor: i64,
     /// Dispute reason in the provider's terms.
     pub reason: String,
-    /// `INQUIRY`, `OPEN`, `WON`, `LOST` or `WITHDRAWN`.
-    pub state: String,
+    /// State.
+    pub state: State,
     /// Deadline for evidence.
     pub evidence_due_at: Option<DateTime<Utc>>,
     /// When it was opened according to the provider.
@@ -83,56 +87,68 @@ pub async fn method_contested(
     .await
 }
 
-/// The outcome of storing a dispute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
-    /// The dispute with this id was inserted or changed.
-    Changed(Uuid),
-    /// The stored dispute is already the same.
-    Same,
-    /// A concurrent read has changed the dispute since this one began.
-    Overtaken,
+/// What can change of a dispute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Amount that the provider withholds, in minor units.
+    pub withheld_minor: i64,
+    /// State.
+    pub state: State,
+    /// Deadline for evidence.
+    pub evidence_due_at: Option<DateTime<Utc>>,
+    /// Number of changes so far.
+    pub revision: i32,
 }
 
-/// Stores a dispute as read from the provider, provided that its stored revision is still `seen`.
-pub async fn keep(db: &mut PgConnection, it: &Dispute, seen: i32) -> sqlx::Result<Kept> {
-    let known = sqlx::query!(
+impl Known {
+    /// Whether a dispute has these values already.
+    pub fn is_same(&self, it: &Dispute) -> bool {
+        self.withheld_minor == it.withheld_minor
+            && self.state == it.state
+            && self.evidence_due_at == it.evidence_due_at
+    }
+}
+
+/// Locks a provider's dispute and returns what can change of it; `None` if it is not stored yet.
+pub async fn lock(
+    db: &mut PgConnection,
+    provider: &str,
+    provider_id: &str,
+) -> sqlx::Result<Option<Known>> {
+    sqlx::query_as!(
+        Known,
         "-- payments.disputes.lock
         SELECT withheld_minor, state, evidence_due_at, revision FROM payments.disputes
         WHERE provider_code = $1 AND provider_id = $2 FOR UPDATE",
-        it.provider_code,
-        it.provider_id
+        provider,
+        provider_id
     )
-    .fetch_optional(&mut *db)
-    .await?;
-    if let Some(known) = known {
-        if known.revision != seen {
-            return Ok(Kept::Overtaken);
-        }
-        let same = known.withheld_minor == it.withheld_minor
-            && known.state == it.state
-            && known.evidence_due_at == it.evidence_due_at;
-        if same {
-            return Ok(Kept::Same);
-        }
-        let id = sqlx::query_scalar!(
-            "-- payments.disputes.change
+    .fetch_optional(db)
+    .await
+}
+
+/// Changes a stored dispute, which the caller has locked; returns its id.
+pub async fn change(db: &mut PgConnection, it: &Dispute) -> sqlx::Result<Uuid> {
+    sqlx::query_scalar!(
+        "-- payments.disputes.change
             UPDATE payments.disputes
             SET withheld_minor = $3, state = $4, evidence_due_at = $5, updated_at = $6, revision = revision + 1
             WHERE provider_code = $1 AND provider_id = $2
             RETURNING dispute_id",
-            it.provider_code,
-            it.provider_id,
-            it.withheld_minor,
-            it.state,
-            it.evidence_due_at,
-            it.updated_at
-        )
-        .fetch_one(db)
-        .await?;
-        return Ok(Kept::Changed(id));
-    }
-    let new = sqlx::query_scalar!(
+        it.provider_code,
+        it.provider_id,
+        it.withheld_minor,
+        it.state.as_str(),
+        it.evidence_due_at,
+        it.updated_at
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Inserts a dispute and returns its id; `None` if another has inserted it meanwhile.
+pub async fn insert(db: &mut PgConnection, it: &Dispute) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
         "-- payments.disputes.insert
         INSERT INTO payments.disputes (root_id, dispute_id, charge_id, provider_code, provider_id, currency,
             amount_minor, withheld_minor, reason, state, evidence_due_at, created_at, updated_at)
@@ -147,14 +163,13 @@ pub async fn keep(db: &mut PgConnection, it: &Dispute, seen: i32) -> sqlx::Resul
         it.amount_minor,
         it.withheld_minor,
         it.reason,
-        it.state,
+        it.state.as_str(),
         it.evidence_due_at,
         it.created_at,
         it.updated_at
     )
     .fetch_optional(db)
-    .await?;
-    Ok(new.map_or(Kept::Overtaken, Kept::Changed))
+    .await
 }
 
 /// The dispute `id`.
@@ -194,21 +209,21 @@ pub async fn lost_minor(db: &mut PgConnection, charge: Uuid) -> sqlx::Result<i64
     .await
 }
 
-/// Filter of a list; `None` or empty matches all.
+/// Filter of a list; `None` matches all.
 #[derive(Debug, Clone, Default)]
-pub struct Filter<'a> {
+pub struct Filter {
     /// Of this root account.
     pub root: Option<Uuid>,
     /// Of this charge.
     pub charge: Option<Uuid>,
     /// In this state.
-    pub state: &'a str,
+    pub state: Option<State>,
 }
 
 /// Up to `limit` disputes before `before`, newest first.
 pub async fn list(
     db: &mut PgConnection,
-    filter: &Filter<'_>,
+    filter: &Filter,
     before: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
 ) -> sqlx::Result<Vec<Dispute>> {
@@ -224,7 +239,7 @@ pub async fn list(
         ORDER BY created_at DESC, dispute_id DESC LIMIT $6",
         filter.root,
         filter.charge,
-        filter.state,
+        filter.state.map_or("", State::as_str),
         created_at,
         id,
         limit

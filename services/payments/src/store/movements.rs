@@ -4,8 +4,17 @@ use chassis::PgConnection;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
-use crate::domain::movement::{Asked, Change, State};
+use super::OrNone;
+use crate::domain::movement::{Asked, Change, Kind, ParkedReason, Purpose, State};
 use values::Money;
+
+chassis::stored_as_text!(
+    Kind,
+    "payments.movements.kind or payments.sandbox_book.kind"
+);
+chassis::stored_as_text!(Purpose, "payments.movements.purpose");
+chassis::stored_as_text!(State, "payments.movements.state");
+chassis::stored_as_text!(ParkedReason, "payments.movements.parked_reason");
 
 /// A charge or a refund, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -14,8 +23,8 @@ pub struct Movement {
     pub root_id: Uuid,
     /// Movement id.
     pub movement_id: Uuid,
-    /// `CHARGE` or `REFUND`.
-    pub kind: String,
+    /// Charge or refund.
+    pub kind: Kind,
     /// Invoice of a charge, or charge of a refund; nil for a transfer without a charge.
     pub subject_id: Uuid,
     /// Key of the refund, chosen by the caller; empty for a charge.
@@ -30,8 +39,8 @@ pub struct Movement {
     pub settled_minor: Option<i64>,
     /// Sum of a charge's refunds that are not refused, in minor units.
     pub refunded_minor: i64,
-    /// `SUBSCRIPTION`, `CREDITS` or `INVOICE`.
-    pub purpose: String,
+    /// What the charge pays for; a refund has that of its charge.
+    pub purpose: Purpose,
     /// Plan paid for; empty for none.
     pub plan_code: String,
     /// Billing cycle; empty for none.
@@ -51,14 +60,14 @@ pub struct Movement {
     /// Page that the customer returns to after confirming.
     pub return_url: String,
     /// State.
-    #[sqlx(try_from = "String")]
     pub state: State,
-    /// Refusal reason; empty otherwise.
+    /// Refusal reason, a provider's or ours; empty otherwise.
     pub failure_reason: String,
     /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// Reason for parking; empty otherwise.
-    pub parked_reason: String,
+    /// Reason for parking; `None` otherwise.
+    #[sqlx(try_from = "OrNone<ParkedReason>")]
+    pub parked_reason: Option<ParkedReason>,
     /// Page on which the customer confirms; empty if there is nothing to confirm.
     pub action_url: String,
     /// Date by which a charge is expected to settle or a refund is due.
@@ -83,19 +92,6 @@ pub struct Movement {
     pub first_asked_for_seconds: i64,
 }
 
-/// An unknown stored state. This service wrote it, so this is a bug.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("unknown movement state")]
-pub struct NoState;
-
-impl TryFrom<String> for State {
-    type Error = NoState;
-
-    fn try_from(name: String) -> Result<Self, NoState> {
-        Self::named(&name).ok_or(NoState)
-    }
-}
-
 impl Movement {
     /// What the provider is asked for; `None` if the currency is unknown.
     pub fn asked(&self) -> Option<Asked> {
@@ -112,14 +108,14 @@ impl Movement {
 
     /// Whether this is a refund of a charge, rather than a charge or a transfer without a charge.
     pub fn gives_back_a_charge(&self) -> bool {
-        self.kind == "REFUND" && !self.subject_id.is_nil()
+        self.kind == Kind::Refund && !self.subject_id.is_nil()
     }
 
     /// The identity of this attempt.
     pub fn attempt(&self) -> Attempt<'_> {
         Attempt {
             root: self.root_id,
-            kind: &self.kind,
+            kind: self.kind,
             subject: self.subject_id,
             refund_key: &self.refund_key,
             number: self.attempt_number,
@@ -171,13 +167,13 @@ pub async fn insert(db: &mut PgConnection, it: &Movement, seconds: i32) -> sqlx:
         ON CONFLICT ON CONSTRAINT movements_one_attempt DO NOTHING",
         it.root_id,
         it.movement_id,
-        it.kind,
+        it.kind.as_str(),
         it.subject_id,
         it.refund_key,
         it.attempt_number,
         it.currency,
         it.amount_minor,
-        it.purpose,
+        it.purpose.as_str(),
         it.plan_code,
         it.cycle_code,
         it.method_id,
@@ -186,8 +182,8 @@ pub async fn insert(db: &mut PgConnection, it: &Movement, seconds: i32) -> sqlx:
         it.provider_key,
         it.unattended,
         it.return_url,
-        it.state.name(),
-        it.parked_reason,
+        it.state.as_str(),
+        it.parked_reason.map_or("", ParkedReason::as_str),
         it.due_on,
         it.created_at,
         seconds
@@ -223,8 +219,8 @@ pub async fn lock(db: &mut PgConnection, root: Uuid, id: Uuid) -> sqlx::Result<O
 pub struct Attempt<'a> {
     /// The root account.
     pub root: Uuid,
-    /// `CHARGE` or `REFUND`.
-    pub kind: &'a str,
+    /// Charge or refund.
+    pub kind: Kind,
     /// Invoice of a charge, or charge of a refund.
     pub subject: Uuid,
     /// Key of the refund; empty for a charge.
@@ -240,7 +236,7 @@ pub async fn attempt(db: &mut PgConnection, of: Attempt<'_>) -> sqlx::Result<Opt
         "WHERE root_id = $1 AND kind = $2 AND subject_id = $3 AND refund_key = $4 AND attempt_number = $5"
     ))
     .bind(of.root)
-    .bind(of.kind)
+    .bind(of.kind.as_str())
     .bind(of.subject)
     .bind(of.refund_key)
     .bind(of.number)
@@ -249,16 +245,16 @@ pub async fn attempt(db: &mut PgConnection, of: Attempt<'_>) -> sqlx::Result<Opt
 }
 
 /// Filter of a list.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Filter {
-    /// `CHARGE` or `REFUND`.
-    pub kind: &'static str,
+    /// Charges or refunds.
+    pub kind: Kind,
     /// Of this root account.
     pub root: Option<Uuid>,
     /// Of this invoice or charge.
     pub subject: Option<Uuid>,
     /// In this state.
-    pub state: Option<&'static str>,
+    pub state: Option<State>,
     /// Due before this day and not in a terminal state.
     pub overdue_on: Option<NaiveDate>,
     /// Only those whose terminal state the provider's book contradicts.
@@ -271,6 +267,24 @@ pub struct Filter {
     pub before: Option<(DateTime<Utc>, Uuid)>,
     /// Page size.
     pub limit: i64,
+}
+
+impl Filter {
+    /// The first `limit` movements of a kind.
+    pub const fn of(kind: Kind, limit: i64) -> Self {
+        Self {
+            kind,
+            root: None,
+            subject: None,
+            state: None,
+            overdue_on: None,
+            overturned: false,
+            from: None,
+            until: None,
+            before: None,
+            limit,
+        }
+    }
 }
 
 /// Movements, newest first.
@@ -286,10 +300,10 @@ pub async fn list(db: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<Mo
            AND ($11::timestamptz IS NULL OR created_at < $11)
          ORDER BY created_at DESC, movement_id DESC LIMIT $8"
     ))
-    .bind(filter.kind)
+    .bind(filter.kind.as_str())
     .bind(filter.root)
     .bind(filter.subject)
-    .bind(filter.state)
+    .bind(filter.state.map(State::as_str))
     .bind(filter.overdue_on)
     .bind(created_at)
     .bind(id)
@@ -550,13 +564,13 @@ pub async fn set(
             lease_token = NULL, leased_until = '-infinity', look_ups = 0, look_at = '-infinity'
         WHERE movement_id = $1",
         id,
-        change.state.name(),
+        change.state.as_str(),
         change.provider_id,
         settled.map(Money::minor),
         settled_at,
         change.failure_reason,
         change.retryable,
-        change.parked_reason,
+        change.parked_reason.map_or("", ParkedReason::as_str),
         change.action_url,
         now
     )

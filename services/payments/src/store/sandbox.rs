@@ -3,14 +3,20 @@
 use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
+use values::{Currency, Money};
+
+use crate::domain::movement::Kind;
+use crate::domain::sandbox::State;
+
+chassis::stored_as_text!(State, "payments.sandbox_book.state");
 
 /// A request in the sandbox provider's book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booked {
     /// Our reference.
     pub provider_key: Uuid,
-    /// `CHARGE` or `REFUND`.
-    pub kind: String,
+    /// Charge or refund.
+    pub kind: Kind,
     /// The sandbox's own id.
     pub provider_id: String,
     /// Token that was charged.
@@ -21,16 +27,32 @@ pub struct Booked {
     pub currency: String,
     /// Amount in minor units.
     pub amount_minor: i64,
-    /// `LOST`, `PENDING`, `SUCCEEDED` or `DECLINED`.
-    pub state: String,
+    /// State.
+    pub state: State,
     /// Reason why it is, or will be, declined.
     pub decline_reason: String,
     /// When a pending request is decided.
     pub decided_at: Option<DateTime<Utc>>,
-    /// State that a pending request will get; empty otherwise.
-    pub decided_state: String,
+    /// State that a pending request will get; `None` otherwise.
+    pub decided_state: Option<State>,
     /// Creation time.
     pub created_at: DateTime<Utc>,
+}
+
+/// A stored currency that the code does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("payments.sandbox_book.currency holds {0:?}, which is no currency")]
+struct UnknownCurrency(String);
+
+impl Booked {
+    /// The amount; an error if its currency is unknown.
+    pub fn money(&self) -> sqlx::Result<Money> {
+        let currency: Currency = self
+            .currency
+            .parse()
+            .map_err(|_| sqlx::Error::Decode(Box::new(UnknownCurrency(self.currency.clone()))))?;
+        Ok(Money::from_minor(self.amount_minor, currency))
+    }
 }
 
 /// Inserts a request, unless its reference exists.
@@ -41,16 +63,16 @@ pub async fn insert(db: &mut PgConnection, booked: &Booked) -> sqlx::Result<()> 
                                            state, decline_reason, decided_at, decided_state, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
         booked.provider_key,
-        booked.kind,
+        booked.kind.as_str(),
         booked.provider_id,
         booked.token,
         booked.charge_key,
         booked.currency,
         booked.amount_minor,
-        booked.state,
+        booked.state.as_str(),
         booked.decline_reason,
         booked.decided_at,
-        booked.decided_state,
+        booked.decided_state.map_or("", State::as_str),
         booked.created_at
     )
     .execute(db)

@@ -4,6 +4,11 @@ use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::webhook::{Change, Reason, Run, State};
+
+chassis::stored_as_text!(State, "payments.webhook_events.state");
+chassis::stored_as_text!(Reason, "payments.webhook_events.failure_reason");
+
 /// A webhook event of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -21,16 +26,16 @@ pub struct Event {
     pub parent_id: String,
     /// Our reference; empty if the event does not carry it.
     pub reference: String,
-    /// `RECEIVED`, `PROCESSED`, `IGNORED` or `FAILED`.
-    pub state: String,
+    /// State.
+    pub state: State,
     /// Movement concerned.
     pub movement_id: Option<Uuid>,
     /// Deliveries so far.
     pub delivery_count: i32,
     /// Processing attempts so far.
     pub attempt_count: i32,
-    /// Reason of `FAILED` or `IGNORED`.
-    pub failure_reason: String,
+    /// Reason of `Failed` or `Ignored`; `None` otherwise.
+    pub failure_reason: Option<Reason>,
     /// Time of the first delivery.
     pub received_at: DateTime<Utc>,
     /// Time of the last attempt.
@@ -52,7 +57,7 @@ pub async fn receive(db: &mut PgConnection, event: &Event) -> sqlx::Result<()> {
         event.object_id,
         event.parent_id,
         event.reference,
-        event.state,
+        event.state.as_str(),
         event.received_at
     )
     .execute(db)
@@ -111,23 +116,22 @@ pub async fn of_subject(db: &mut PgConnection, subject: &str) -> sqlx::Result<Ve
 
 /// The outcome of processing an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Processed<'a> {
-    /// `PROCESSED`, `IGNORED` or `FAILED`.
-    pub state: &'a str,
+pub struct Processed {
+    /// New state, and its reason.
+    pub change: Change,
     /// Movement concerned.
     pub movement_id: Option<Uuid>,
-    /// Reason of `FAILED` or `IGNORED`.
-    pub failure_reason: &'a str,
     /// Seconds until a failed event is retried.
     pub wait_seconds: i32,
 }
 
-/// Notes what came of processing events of one subject. What is final stays, unless it was processed `anew` as an
-/// operator asked: who was slow must not undo what another has come to meanwhile.
+/// Records the outcome of processing events of one subject. A terminal state stays, unless the run is a replay: a slow
+/// worker must not undo what another has come to meanwhile.
 pub async fn processed(
     db: &mut PgConnection,
-    (ids, anew): (&[Uuid], bool),
-    it: &Processed<'_>,
+    ids: &[Uuid],
+    run: Run,
+    it: &Processed,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
@@ -137,12 +141,12 @@ pub async fn processed(
             processed_at = $5, try_at = clock_timestamp() + make_interval(secs => $6::int)
         WHERE webhook_event_id = ANY($1) AND ($7 OR state IN ('RECEIVED', 'FAILED'))",
         ids,
-        it.state,
+        it.change.state.as_str(),
         it.movement_id,
-        it.failure_reason,
+        it.change.reason.map_or("", Reason::as_str),
         now,
         it.wait_seconds,
-        anew
+        matches!(run, Run::Replay)
     )
     .execute(db)
     .await?;
@@ -182,7 +186,7 @@ pub struct Filter<'a> {
     /// Of this provider.
     pub provider_code: &'a str,
     /// In this state.
-    pub state: &'a str,
+    pub state: Option<State>,
     /// About this movement.
     pub movement_id: Option<Uuid>,
 }
@@ -205,7 +209,7 @@ pub async fn list(
           AND ($4::timestamptz IS NULL OR (received_at, webhook_event_id) < ($4, $5::uuid))
         ORDER BY received_at DESC, webhook_event_id DESC LIMIT $6",
         filter.provider_code,
-        filter.state,
+        filter.state.map_or("", State::as_str),
         filter.movement_id,
         received_at,
         id,

@@ -338,19 +338,85 @@ pub struct InvoicedPolicy {
     pub reminder_days: Vec<i32>,
 }
 
+/// What an empty balance causes (REQ-132).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtZero {
+    /// The account is suspended.
+    Suspend,
+    /// Outbound usage is blocked.
+    BlockOutbound,
+}
+
+impl AtZero {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Suspend, Self::BlockOutbound];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspend => "SUSPEND",
+            Self::BlockOutbound => "BLOCK_OUTBOUND",
+        }
+    }
+}
+
+/// What happens to trial credit at the first purchase (REQ-133).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrialOnUpgrade {
+    /// It is forfeited.
+    Forfeit,
+    /// It is kept.
+    Keep,
+}
+
+impl TrialOnUpgrade {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Forfeit, Self::Keep];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forfeit => "FORFEIT",
+            Self::Keep => "KEEP",
+        }
+    }
+}
+
 /// The rules for balances.
 #[derive(Debug, Clone)]
 pub struct BalancePolicy {
     /// Balance below which the customer is notified.
     pub notify_below: Amount,
-    /// `SUSPEND` or `BLOCK_OUTBOUND`: what an empty balance causes (REQ-132).
-    pub at_zero: String,
-    /// `FORFEIT` or `KEEP`: what happens to trial credit at the first purchase (REQ-133).
-    pub trial_on_upgrade: String,
+    /// What an empty balance causes (REQ-132).
+    pub at_zero: AtZero,
+    /// What happens to trial credit at the first purchase (REQ-133).
+    pub trial_on_upgrade: TrialOnUpgrade,
     /// Days without a paid plan after which paid credit expires; 0 for never (C-21).
     pub expire_when_not_paid_days: i32,
     /// Days with an empty balance after which numbers are released; 0 for never.
     pub numbers_at_risk_after_days: i32,
+}
+
+/// Whether tax is refunded too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaxTreatment {
+    /// Only the net amount is refunded.
+    Exclude,
+    /// Tax is refunded in proportion.
+    Proportional,
+}
+
+impl TaxTreatment {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Exclude, Self::Proportional];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exclude => "EXCLUDE",
+            Self::Proportional => "PROPORTIONAL",
+        }
+    }
 }
 
 /// The rules for refunds of paid credit (C-13, C-15).
@@ -364,15 +430,37 @@ pub struct RefundPolicy {
     pub due_business_days: i32,
     /// Payments older than this many days are not refunded; 0 for no limit.
     pub window_days: i32,
-    /// `EXCLUDE` or `PROPORTIONAL`: whether tax is refunded too.
-    pub tax_treatment: String,
+    /// Whether tax is refunded too.
+    pub tax_treatment: TaxTreatment,
+}
+
+/// What an auto-recharge adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RechargeMode {
+    /// What the balance lacks of a target.
+    TopUpTo,
+    /// A fixed amount.
+    AddAmount,
+}
+
+impl RechargeMode {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::TopUpTo, Self::AddAmount];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TopUpTo => "TOP_UP_TO",
+            Self::AddAmount => "ADD_AMOUNT",
+        }
+    }
 }
 
 /// The rules for auto-recharge (C-28).
 #[derive(Debug, Clone)]
 pub struct AutoRechargePolicy {
-    /// `TOP_UP_TO` or `ADD_AMOUNT`.
-    pub mode: String,
+    /// What a charge adds.
+    pub mode: RechargeMode,
     /// Default threshold.
     pub default_threshold: Amount,
     /// Minimum threshold.
@@ -439,7 +527,7 @@ pub struct Issuer {
     /// Country, ISO 3166-1.
     pub country: String,
     /// State or province code.
-    pub state: String,
+    pub state_code: String,
     /// What its invoice numbers start with: two characters.
     pub number_prefix: String,
     /// What a tax registration number is called in its country; empty for `Tax ID`.

@@ -26,6 +26,111 @@ pub enum Direction {
     Lateral,
 }
 
+impl Direction {
+    /// Every direction.
+    pub const ALL: [Self; 3] = [Self::Upgrade, Self::Downgrade, Self::Lateral];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upgrade => "UPGRADE",
+            Self::Downgrade => "DOWNGRADE",
+            Self::Lateral => "LATERAL",
+        }
+    }
+}
+
+/// What governs the plan in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Governor {
+    /// A contract.
+    Contract,
+    /// The account itself.
+    Account,
+}
+
+impl Governor {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Contract, Self::Account];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Contract => "CONTRACT",
+            Self::Account => "ACCOUNT",
+        }
+    }
+}
+
+/// Who requests a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// The customer.
+    Customer,
+    /// An operator.
+    Operator,
+}
+
+impl Actor {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Customer, Self::Operator];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Customer => "CUSTOMER",
+            Self::Operator => "OPERATOR",
+        }
+    }
+}
+
+/// Mode of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It has a plan.
+    Normal,
+    /// It is soft-closed.
+    Dormant,
+    /// It has lost its plan.
+    Limited,
+}
+
+impl Mode {
+    /// Every value.
+    pub const ALL: [Self; 3] = [Self::Normal, Self::Dormant, Self::Limited];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "NORMAL",
+            Self::Dormant => "DORMANT",
+            Self::Limited => "LIMITED",
+        }
+    }
+}
+
+/// What changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// The plan.
+    Plan,
+    /// Only the billing cycle.
+    CycleSwitch,
+}
+
+impl ChangeKind {
+    /// Every value.
+    pub const ALL: [Self; 2] = [Self::Plan, Self::CycleSwitch];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "PLAN",
+            Self::CycleSwitch => "CYCLE_SWITCH",
+        }
+    }
+}
+
 /// A row of a family's table of change rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
@@ -42,22 +147,22 @@ pub struct Rule {
 /// The conditions of a rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// `CONTRACT` or `ACCOUNT`.
-    pub governed_by: Option<String>,
-    /// `CUSTOMER` or `OPERATOR`.
-    pub actor: Option<String>,
+    /// What governs the plan in force.
+    pub governed_by: Option<Governor>,
+    /// Who requests the change.
+    pub actor: Option<Actor>,
     /// Plan in force.
     pub from_plan: Option<String>,
     /// Requested plan.
     pub to_plan: Option<String>,
-    /// `UPGRADE` or `DOWNGRADE`.
-    pub direction: Option<String>,
+    /// Direction of the change.
+    pub direction: Option<Direction>,
     /// Whether the account has accepted a contract offer for the plan.
     pub has_contract_offer: Option<bool>,
     /// Mode of the account.
-    pub from_mode: Option<String>,
-    /// `PLAN` or `CYCLE_SWITCH`.
-    pub change: Option<String>,
+    pub from_mode: Option<Mode>,
+    /// What changes.
+    pub change: Option<ChangeKind>,
 }
 
 /// The facts about a change.
@@ -79,8 +184,8 @@ pub struct Facts<'a> {
     pub direction: Direction,
     /// Whether the account has accepted a contract offer for the plan.
     pub has_contract_offer: bool,
-    /// Mode of the account, such as `NORMAL`.
-    pub from_mode: &'a str,
+    /// Mode of the account.
+    pub from_mode: Mode,
     /// Whether only the billing cycle changes.
     pub cycle_only: bool,
 }
@@ -126,37 +231,28 @@ impl Conditions {
     fn matches(&self, facts: &Facts<'_>) -> bool {
         let is =
             |asked: &Option<String>, fact: &str| asked.as_deref().is_none_or(|asked| asked == fact);
-        let direction = match facts.direction {
-            Direction::Upgrade => "UPGRADE",
-            Direction::Downgrade => "DOWNGRADE",
-            Direction::Lateral => "LATERAL",
+        let governed_by = if facts.in_contract {
+            Governor::Contract
+        } else {
+            Governor::Account
         };
-        is(
-            &self.governed_by,
-            if facts.in_contract {
-                "CONTRACT"
-            } else {
-                "ACCOUNT"
-            },
-        ) && is(
-            &self.actor,
-            if facts.by_operator {
-                "OPERATOR"
-            } else {
-                "CUSTOMER"
-            },
-        ) && is(&self.from_plan, facts.from_plan)
+        let actor = if facts.by_operator {
+            Actor::Operator
+        } else {
+            Actor::Customer
+        };
+        let change = if facts.cycle_only {
+            ChangeKind::CycleSwitch
+        } else {
+            ChangeKind::Plan
+        };
+        self.governed_by.is_none_or(|asked| asked == governed_by)
+            && self.actor.is_none_or(|asked| asked == actor)
+            && is(&self.from_plan, facts.from_plan)
             && is(&self.to_plan, facts.to_plan)
-            && is(&self.direction, direction)
-            && is(&self.from_mode, facts.from_mode)
-            && is(
-                &self.change,
-                if facts.cycle_only {
-                    "CYCLE_SWITCH"
-                } else {
-                    "PLAN"
-                },
-            )
+            && self.direction.is_none_or(|asked| asked == facts.direction)
+            && self.from_mode.is_none_or(|asked| asked == facts.from_mode)
+            && self.change.is_none_or(|asked| asked == change)
             && self
                 .has_contract_offer
                 .is_none_or(|asked| asked == facts.has_contract_offer)
@@ -174,12 +270,12 @@ mod tests {
         to_plan: "developer",
         direction: Direction::Downgrade,
         has_contract_offer: false,
-        from_mode: "NORMAL",
+        from_mode: Mode::Normal,
         cycle_only: false,
     };
 
     fn support_rules() -> Vec<Rule> {
-        let customer = Some("CUSTOMER".to_owned());
+        let customer = Some(Actor::Customer);
         let contact = |when| Rule {
             when,
             outcome: None,
@@ -188,13 +284,13 @@ mod tests {
         };
         vec![
             contact(Conditions {
-                governed_by: Some("CONTRACT".to_owned()),
-                actor: customer.clone(),
+                governed_by: Some(Governor::Contract),
+                actor: customer,
                 ..Conditions::default()
             }),
             contact(Conditions {
                 from_plan: Some("personalized".to_owned()),
-                direction: Some("DOWNGRADE".to_owned()),
+                direction: Some(Direction::Downgrade),
                 actor: customer,
                 ..Conditions::default()
             }),
@@ -214,23 +310,18 @@ mod tests {
 
     #[test]
     fn a_rule_of_a_direction_is_for_changes_of_that_direction_alone() {
-        let directions = [
-            ("UPGRADE", Direction::Upgrade),
-            ("DOWNGRADE", Direction::Downgrade),
-            ("LATERAL", Direction::Lateral),
-        ];
-        for (code, own) in directions {
+        for own in Direction::ALL {
             let rules = [Rule {
                 when: Conditions {
-                    direction: Some(code.to_owned()),
+                    direction: Some(own),
                     ..Conditions::default()
                 },
                 outcome: Some(Effect::NextCycle),
                 ..Rule::default()
             }];
-            for (_, direction) in directions {
+            for direction in Direction::ALL {
                 let facts = Facts { direction, ..FACTS };
-                assert_eq!(effect(&rules, &facts).is_ok(), direction == own, "{code}");
+                assert_eq!(effect(&rules, &facts).is_ok(), direction == own, "{own:?}");
             }
         }
     }

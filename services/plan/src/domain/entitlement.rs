@@ -21,6 +21,55 @@ pub enum Feature {
     Class(Vec<(String, String)>),
 }
 
+/// The type of a feature's values, as a catalogue names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureKind {
+    /// An amount of money.
+    Money,
+    /// A count.
+    Quantity,
+    /// One of several levels.
+    Level,
+    /// Whether the plan includes it.
+    Access,
+    /// A number of days.
+    Days,
+    /// A subset of several values.
+    Set,
+    /// A percentage.
+    Percent,
+    /// One of several classes.
+    Class,
+}
+
+impl FeatureKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Money,
+        Self::Quantity,
+        Self::Level,
+        Self::Access,
+        Self::Days,
+        Self::Set,
+        Self::Percent,
+        Self::Class,
+    ];
+
+    /// Name in the catalogue.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Money => "MONEY",
+            Self::Quantity => "QUANTITY",
+            Self::Level => "LEVEL",
+            Self::Access => "ACCESS",
+            Self::Days => "DURATION_DAYS",
+            Self::Set => "SET",
+            Self::Percent => "PERCENT",
+            Self::Class => "CLASS",
+        }
+    }
+}
+
 /// Why a plan does not grant a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
@@ -33,17 +82,17 @@ pub enum Denial {
 }
 
 impl Feature {
-    /// Name of the type in the catalogue.
-    pub const fn kind(&self) -> &'static str {
+    /// The type of its values.
+    pub const fn kind(&self) -> FeatureKind {
         match self {
-            Self::Money => "MONEY",
-            Self::Quantity => "QUANTITY",
-            Self::Level(_) => "LEVEL",
-            Self::Access => "ACCESS",
-            Self::Days => "DURATION_DAYS",
-            Self::Set(_) => "SET",
-            Self::Percent => "PERCENT",
-            Self::Class(_) => "CLASS",
+            Self::Money => FeatureKind::Money,
+            Self::Quantity => FeatureKind::Quantity,
+            Self::Level(_) => FeatureKind::Level,
+            Self::Access => FeatureKind::Access,
+            Self::Days => FeatureKind::Days,
+            Self::Set(_) => FeatureKind::Set,
+            Self::Percent => FeatureKind::Percent,
+            Self::Class(_) => FeatureKind::Class,
         }
     }
 

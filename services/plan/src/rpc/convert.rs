@@ -11,6 +11,7 @@ use super::get_current_plan::{Current, cycle_price};
 use crate::domain::catalogue::{
     AutoRechargePolicy, Catalogue, Charge, Family, Issuer, KycTerms, Plan, Profile, Rates, Tax,
 };
+use crate::domain::catalogue_version::State;
 use crate::domain::change::{Direction, Effect};
 use crate::domain::timeline::Segment;
 use crate::error::Error;
@@ -19,10 +20,10 @@ use crate::store::add_ons::AddOn;
 use crate::store::contract_offers::Offer;
 
 pub fn version(stored: &store::catalogues::Stored) -> pb::Catalogue {
-    let state = match stored.state.as_str() {
-        "ACTIVE" => pb::catalogue::State::Active,
-        "RETIRED" => pb::catalogue::State::Retired,
-        _ => pb::catalogue::State::Imported,
+    let state = match stored.state {
+        State::Imported => pb::catalogue::State::Imported,
+        State::Active => pb::catalogue::State::Active,
+        State::Retired => pb::catalogue::State::Retired,
     };
     pb::Catalogue {
         version: stored.version.clone(),
@@ -153,8 +154,8 @@ fn profile(profile: &Profile) -> pb::Profile {
         issuer_code: profile.issuer.clone(),
         balance: Some(pb::BalancePolicy {
             notify_below: Some(pb_amount(profile.balance.notify_below)),
-            at_zero_code: profile.balance.at_zero.clone(),
-            trial_on_upgrade_code: profile.balance.trial_on_upgrade.clone(),
+            at_zero_code: profile.balance.at_zero.as_str().to_owned(),
+            trial_on_upgrade_code: profile.balance.trial_on_upgrade.as_str().to_owned(),
             expire_when_not_paid_days: profile.balance.expire_when_not_paid_days,
             numbers_at_risk_after_days: profile.balance.numbers_at_risk_after_days,
         }),
@@ -163,7 +164,7 @@ fn profile(profile: &Profile) -> pb::Profile {
             minimum: Some(pb_money(it.minimum)),
             due_business_days: it.due_business_days,
             window_days: it.window_days,
-            tax_treatment_code: it.tax_treatment.clone(),
+            tax_treatment_code: it.tax_treatment.as_str().to_owned(),
         }),
         auto_recharge: profile.auto_recharge.as_ref().map(auto_recharge),
     }
@@ -171,7 +172,7 @@ fn profile(profile: &Profile) -> pb::Profile {
 
 fn auto_recharge(it: &AutoRechargePolicy) -> pb::AutoRechargePolicy {
     pb::AutoRechargePolicy {
-        mode_code: it.mode.clone(),
+        mode_code: it.mode.as_str().to_owned(),
         default_threshold: Some(pb_amount(it.default_threshold)),
         min_threshold: Some(pb_amount(it.min_threshold)),
         default_amount: Some(pb_amount(it.default_amount)),
@@ -250,7 +251,7 @@ fn issuer(issuer: &Issuer) -> pb::Issuer {
         address: issuer.address.clone(),
         tax_id: issuer.tax_id.clone(),
         country_code: issuer.country.clone(),
-        state_code: issuer.state.clone(),
+        state_code: issuer.state_code.clone(),
         fiscal_year_start_month: issuer.fiscal_year_start_month,
         holiday_dates: issuer.holidays.iter().map(ToString::to_string).collect(),
         number_prefix: issuer.number_prefix.clone(),
@@ -372,7 +373,7 @@ pub fn entitlement(catalogue: &Catalogue, code: &str, value: &str) -> pb::Entitl
     let kind = catalogue
         .features
         .get(code)
-        .map_or("", |feature| feature.kind());
+        .map_or("", |feature| feature.kind().as_str());
     pb::Entitlement {
         feature_code: code.to_owned(),
         value: value.to_owned(),

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::convert;
 use crate::ctx::Ctx;
 use crate::document;
+use crate::domain::catalogue_version::State;
 use crate::error::Error;
 use crate::store::catalogues::{self, Stored};
 
@@ -38,7 +39,7 @@ pub async fn handle(
         version: catalogue.version.clone(),
         digest,
         document: text.clone(),
-        state: "IMPORTED".to_owned(),
+        state: State::Imported,
         effective_at: catalogue.effective_at,
         imported_at: call.now,
     };

@@ -11,7 +11,7 @@ use super::convert;
 use super::get_current_plan::{self, Current, with_terms};
 use crate::ctx::Ctx;
 use crate::domain::catalogue::{Catalogue, Charge, Family, Plan};
-use crate::domain::change::{self, Direction, Effect, Facts};
+use crate::domain::change::{self, Direction, Effect, Facts, Mode};
 use crate::domain::price;
 use crate::domain::timeline::{self, Running};
 use crate::error::Error;
@@ -299,7 +299,11 @@ pub async fn decide(
             to_plan: &to.code,
             direction,
             has_contract_offer: offer.is_some(),
-            from_mode: if from.is_some() { "NORMAL" } else { "LIMITED" },
+            from_mode: if from.is_some() {
+                Mode::Normal
+            } else {
+                Mode::Limited
+            },
             cycle_only: same_plan,
         };
         let ruled = |facts: &Facts<'_>| {

@@ -3,6 +3,10 @@
 use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 
+use crate::domain::catalogue_version::State;
+
+chassis::stored_as_text!(State, "plan.catalogues.state");
+
 /// A catalogue version, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -12,8 +16,8 @@ pub struct Stored {
     pub digest: String,
     /// YAML document.
     pub document: String,
-    /// `IMPORTED`, `ACTIVE` or `RETIRED`.
-    pub state: String,
+    /// State.
+    pub state: State,
     /// Effective time stated by the document.
     pub effective_at: DateTime<Utc>,
     /// Import time.
@@ -29,7 +33,7 @@ pub async fn insert(db: &mut PgConnection, stored: &Stored) -> sqlx::Result<bool
         stored.version,
         stored.digest,
         stored.document,
-        stored.state,
+        stored.state.as_str(),
         stored.effective_at,
         stored.imported_at
     )
