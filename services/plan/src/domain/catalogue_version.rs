@@ -25,24 +25,13 @@ impl State {
     }
 }
 
-/// What happens to a catalogue version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// An operator activates it.
-    Activated,
-    /// An operator activates another version.
-    Replaced,
-}
-
-/// The state of a version in `state` after `event`; `None` if it stays. No state is terminal: a retired version can be
-/// activated again, which undoes the activation of its successor.
-pub const fn after(state: State, event: Event) -> Option<State> {
-    match (state, event) {
-        (State::Imported | State::Retired, Event::Activated) => Some(State::Active),
-        (State::Active, Event::Replaced) => Some(State::Retired),
-        (State::Active, Event::Activated) | (State::Imported | State::Retired, Event::Replaced) => {
-            None
-        }
+/// The state of a version in `state` once a version has been activated: this one, or another. No state is terminal: a
+/// retired version can be activated again, which undoes the activation of its successor.
+pub const fn after_activation(state: State, of_this: bool) -> State {
+    match (state, of_this) {
+        (_, true) => State::Active,
+        (State::Active | State::Retired, false) => State::Retired,
+        (State::Imported, false) => State::Imported,
     }
 }
 
@@ -53,15 +42,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_each_event_makes_of_each_state() {
+    fn what_an_activation_makes_of_each_state() {
         use State::{Active, Imported, Retired};
-        for (state, activated, replaced) in [
-            (Imported, Some(Active), None),
-            (Active, None, Some(Retired)),
-            (Retired, Some(Active), None),
+        for (state, by_its_own, by_another) in [
+            (Imported, Active, Imported),
+            (Active, Active, Retired),
+            (Retired, Active, Retired),
         ] {
-            assert_eq!(after(state, Event::Activated), activated, "{state:?}");
-            assert_eq!(after(state, Event::Replaced), replaced, "{state:?}");
+            assert_eq!(after_activation(state, true), by_its_own, "{state:?}");
+            assert_eq!(after_activation(state, false), by_another, "{state:?}");
         }
     }
 
@@ -75,12 +64,7 @@ mod tests {
             let mut states = [State::Imported; 4];
             for activated in &activations {
                 for (version, state) in states.iter_mut().enumerate() {
-                    let event = if version == *activated {
-                        Event::Activated
-                    } else {
-                        Event::Replaced
-                    };
-                    *state = after(*state, event).unwrap_or(*state);
+                    *state = after_activation(*state, version == *activated);
                 }
             }
             for (version, state) in states.into_iter().enumerate() {

@@ -7,7 +7,7 @@ use proto::plan::v1 as pb;
 
 use super::convert;
 use crate::ctx::Ctx;
-use crate::domain::catalogue_version::{Event, after};
+use crate::domain::catalogue_version::after_activation;
 use crate::error::Error;
 use crate::store::catalogues::{self, Stored};
 
@@ -40,7 +40,7 @@ pub async fn handle(
 
     catalogues::activate(&mut unit.tx, version).await?;
     let active = Stored {
-        state: after(stored.state, Event::Activated).unwrap_or(stored.state),
+        state: after_activation(stored.state, true),
         ..stored
     };
     Ok(unit
