@@ -31,7 +31,7 @@ fn variant<T: Copy + std::fmt::Debug>(
     text: &str,
     column: &'static str,
 ) -> sqlx::Result<T> {
-    let known = chassis::stored(all, as_str, text, column);
+    let known = chassis::stored(all, as_str, &text, column);
     known.map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 

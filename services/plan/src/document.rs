@@ -2016,7 +2016,7 @@ impl Check {
                     entitlements.insert(feature.clone(), value);
                 }
                 (Some(typed), _) => {
-                    self.fault(at, format!("a value of kind {}", typed.kind().as_str()))
+                    self.fault(at, format!("a value of kind {}", typed.kind().as_str()));
                 }
                 (None, _) => self.fault(at, "one of entitlement_types"),
             }

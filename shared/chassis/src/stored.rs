@@ -22,10 +22,10 @@ pub struct UnknownValue {
 pub fn stored<T: Copy, S: PartialEq + fmt::Debug>(
     all: &[T],
     printed: fn(T) -> S,
-    found: S,
+    found: &S,
     column: &'static str,
 ) -> Result<T, UnknownValue> {
-    let known = all.iter().copied().find(|it| printed(*it) == found);
+    let known = all.iter().copied().find(|it| printed(*it) == *found);
     known.ok_or_else(|| UnknownValue {
         column,
         found: format!("{found:?}"),
@@ -64,7 +64,7 @@ macro_rules! stored_as_text {
             ) -> ::std::result::Result<Self, ::sqlx::error::BoxDynError> {
                 let text = <&str as ::sqlx::Decode<'r, ::sqlx::Postgres>>::decode(value)?;
                 let all: &[Self] = &Self::ALL;
-                let known = $crate::stored(all, Self::as_str, text, $column)?;
+                let known = $crate::stored(all, Self::as_str, &text, $column)?;
                 ::std::result::Result::Ok(known)
             }
         }
@@ -101,7 +101,7 @@ macro_rules! stored_as_number {
             ) -> ::std::result::Result<Self, ::sqlx::error::BoxDynError> {
                 let found = <i16 as ::sqlx::Decode<'r, ::sqlx::Postgres>>::decode(value)?;
                 let all: &[Self] = &Self::ALL;
-                let known = $crate::stored(all, Self::number, found, $column)?;
+                let known = $crate::stored(all, Self::number, &found, $column)?;
                 ::std::result::Result::Ok(known)
             }
         }
@@ -150,8 +150,8 @@ mod tests {
     #[test]
     fn a_number_without_a_value_is_named_with_its_column() {
         let read = |number| stored(&Light::ALL, Light::number, number, "traffic.lights.colour");
-        assert_eq!(read(2), Ok(Light::Green));
-        let error = read(3).unwrap_err().to_string();
+        assert_eq!(read(&2), Ok(Light::Green));
+        let error = read(&3).unwrap_err().to_string();
         assert!(
             error.starts_with("traffic.lights.colour holds 3,"),
             "{error}"
@@ -161,8 +161,8 @@ mod tests {
     #[test]
     fn a_text_without_a_value_is_named_with_its_column() {
         let read = |text| stored(&Light::ALL, Light::as_str, text, "traffic.lights.colour");
-        assert_eq!(read("GREEN"), Ok(Light::Green));
-        let error = read("green").unwrap_err().to_string();
+        assert_eq!(read(&"GREEN"), Ok(Light::Green));
+        let error = read(&"green").unwrap_err().to_string();
         assert!(
             error.starts_with("traffic.lights.colour holds \"green\""),
             "{error}"

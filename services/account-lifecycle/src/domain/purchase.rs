@@ -140,7 +140,7 @@ impl Purchase {
     ///
     /// # Errors
     /// What is malformed in the content.
-    pub fn read(kind: OrderKind, item: Value) -> Result<Self, serde_json::Error> {
+    pub fn read(kind: OrderKind, item: &Value) -> Result<Self, serde_json::Error> {
         let erased = item.as_object().is_some_and(serde_json::Map::is_empty);
         match serde_json::from_value(json!({"kind": kind.as_str(), "item": item})) {
             Err(_) if erased => Ok(Self::Erased(kind)),
@@ -199,11 +199,17 @@ mod text {
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     /// Writes an id.
+    ///
+    /// # Errors
+    /// What the writer refuses.
     pub fn serialize<T: Display, S: Serializer>(id: &T, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(id)
     }
 
     /// Reads an id.
+    ///
+    /// # Errors
+    /// A text that is no id of the kind.
     pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
     where
         T: FromStr<Err: Display>,
@@ -403,15 +409,15 @@ mod tests {
         let kinds: Vec<_> = cases.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, OrderKind::ALL);
         for (kind, item) in cases {
-            let read = Purchase::read(kind, item.clone()).unwrap();
+            let read = Purchase::read(kind, &item).unwrap();
             assert_eq!(read.kind(), kind);
             assert_eq!(read.item().unwrap(), item, "{kind:?}");
-            let erased = Purchase::read(kind, json!({})).unwrap();
+            let erased = Purchase::read(kind, &json!({})).unwrap();
             assert_eq!(erased.kind(), kind);
         }
         let malformed = json!({"collection": "x"});
         for kind in [OrderKind::AddOn, OrderKind::PayRenewal] {
-            assert!(Purchase::read(kind, malformed.clone()).is_err(), "{kind:?}");
+            assert!(Purchase::read(kind, &malformed).is_err(), "{kind:?}");
         }
     }
 

@@ -58,7 +58,7 @@ impl TryFrom<Row> for Order {
 
     fn try_from(row: Row) -> sqlx::Result<Self> {
         Ok(Self {
-            purchase: Purchase::read(row.kind, row.item)
+            purchase: Purchase::read(row.kind, &row.item)
                 .map_err(|error| malformed("account.orders.item", error))?,
             lines: serde_json::from_value(row.lines)
                 .map_err(|error| malformed("account.orders.lines", error))?,

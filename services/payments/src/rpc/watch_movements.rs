@@ -45,16 +45,15 @@ async fn changes(
     let mut tx = ctx.db.begin_as(Tenant::All).await?;
     let mut changes = Vec::new();
     for (position, root, id) in outbox::list(&mut tx, place, BATCH).await? {
-        let shown = match movements::get(&mut tx, root, id).await? {
-            Some(it) => match it.kind {
+        let shown = if let Some(it) = movements::get(&mut tx, root, id).await? {
+            match it.kind {
                 Kind::Charge => Movement::Charge(convert::charge(&it)?),
                 Kind::Refund => Movement::Refund(convert::refund(&it, today)?),
-            },
-            None => {
-                let dispute = disputes::get(&mut tx, id).await?;
-                let dispute = dispute.ok_or(Error::Stored("movement"))?;
-                Movement::Dispute(convert::dispute(&dispute)?)
             }
+        } else {
+            let dispute = disputes::get(&mut tx, id).await?;
+            let dispute = dispute.ok_or(Error::Stored("movement"))?;
+            Movement::Dispute(convert::dispute(&dispute)?)
         };
         let change = pb::WatchMovementsResponse {
             movement: Some(shown),
