@@ -398,6 +398,10 @@ async fn req_077_an_upgrade_waits_for_an_approved_kyc_and_takes_no_money_before(
     assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
     let again = submit(h, &id, &DOCUMENTS).await.unwrap();
     assert_eq!(again.kyc_id, kyc.kyc_id, "the same submission goes on");
+    // What was refused is not told; each submission is, with the day of the decision.
+    let received = told_of(h, &id, "KYC_SUBMITTED").await;
+    let days: Vec<_> = received.iter().map(|(_, day)| day.as_str()).collect();
+    assert_eq!(days, ["2026-04-20", "2026-04-20"]);
     review(h, &again, Action::TakeUp).await.unwrap();
     review(h, &again, Action::Reject).await.unwrap();
     assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);

@@ -15,9 +15,11 @@ use super::convert;
 use crate::clients::Profile;
 use crate::ctx::Ctx;
 use crate::domain::kyc::KycState;
+use crate::domain::notice::Kind;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
+use crate::ops::notify::{self, News};
 use crate::ops::permit;
 use crate::store::accounts;
 use crate::store::kyc_submissions::{self, Submission};
@@ -89,6 +91,14 @@ pub async fn handle(
         call.now,
     )
     .await?;
+    // A submission that goes on is a new event of the same id.
+    let news = News {
+        kind: Kind::KycSubmitted,
+        event: format!("kyc {id} {}", call.derived_id("submitted")),
+        facts: vec![("review_due_date", due_on.to_string())],
+        invoice: None,
+    };
+    notify::owner(&mut unit.tx, &account, &news, call.now).await?;
     Ok(unit
         .commit(pb::SubmitKycResponse {
             kyc_submission: Some(convert::kyc_submission(&submission)),

@@ -181,7 +181,8 @@ pub async fn book(
     let before = ledger::balance(db, account.root_id, now).await?;
     let mut entries = Entries::new(&collection.currency, now);
     let seed = collection.collection_id;
-    let rest = pay(db, &invoice, (collection.total_minor, seed), &mut entries).await?;
+    let money = (collection.total_minor, seed);
+    let rest = pay(db, &invoice, money, &mut entries, now).await?;
     if 0 < rest {
         collections::set_overpaid(db, seed, rest).await?;
         let credit = Credit {
@@ -201,13 +202,14 @@ pub async fn book(
     credit::balance_moved(db, (account.root_id, before), notify_below_micros, now).await
 }
 
-/// Pays an invoice from money that has arrived, up to the amount due; a cycle whose invoice is paid is renewed. Returns
-/// the rest in minor units. The caller holds the lock of the account's balance.
+/// Pays an invoice from money that has arrived, up to the amount due, and notifies the owner; a cycle whose invoice is
+/// paid is renewed. Returns the rest in minor units. The caller holds the lock of the account's balance.
 pub async fn pay(
     db: &mut PgConnection,
     invoice: &Invoice,
     (minor, seed): (i64, Uuid),
     entries: &mut Entries,
+    now: DateTime<Utc>,
 ) -> Result<i64, Error> {
     let due = invoice.due_minor();
     let paid = minor.min(due);
@@ -224,6 +226,8 @@ pub async fn pay(
         entries.add(Uuid::new_v5(&seed, b"paid"), &entry);
         let state = if paid == due { PAID } else { OPEN };
         invoices::pay(db, invoice.invoice_id, paid, state).await?;
+        let of = (invoice.root_id, invoice.invoice_id);
+        outbox::payment_received(db, of, paid, now).await?;
         if state == PAID {
             renewal::paid(db, invoice.invoice_id).await?;
         }

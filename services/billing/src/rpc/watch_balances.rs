@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
-use chassis::wire::{pb_amount, timestamp};
+use chassis::wire::{pb_amount, pb_money, timestamp};
 use chassis::{Place, news};
 use proto::billing::v1 as pb;
-use values::Amount;
+use uuid::Uuid;
+use values::{Amount, Money};
 
 use super::{Streamed, convert};
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{self, invoices, numbers, outbox};
+use crate::store::outbox::{self, Told};
+use crate::store::{self, invoices, numbers};
 
 /// The most changes read in one query.
 const BATCH: i64 = 500;
@@ -41,54 +43,89 @@ async fn changes(ctx: &Ctx, place: &Place) -> Result<Vec<(i64, pb::WatchBalances
     let mut db = ctx.db.acquire().await?;
     let found = outbox::of_accounts(&mut db, place, BATCH).await?;
     // Invoices are shown as they are now: one paid meanwhile has nothing due.
-    let mut open = HashMap::new();
+    let mut shown = HashMap::new();
     for id in found.iter().filter_map(|it| it.invoice_id) {
         let invoice = invoices::get(&mut db, id).await?;
         let invoice = invoice.ok_or(Error::Stored("invoice"))?;
         let series = numbers::get_all(&mut db, &[invoice.series_id]).await?;
-        open.insert(id, convert::invoice(&invoice, &series)?);
+        shown.insert(id, convert::invoice(&invoice, &series)?);
     }
-    found
-        .into_iter()
-        .map(|it| {
-            let currency = store::currency(&it.currency)?;
-            let crossed = it.kind == "BALANCE_CROSSED";
-            let renewal = it.kind == "RENEWAL_FAILED";
-            let open = it
-                .invoice_id
-                .and_then(|id| open.get(&id))
-                .map(|invoice| pb::OpenInvoice {
-                    invoice_id: invoice.invoice_id.clone(),
-                    number: invoice.number.clone(),
-                    amount_due: invoice.amount_due.clone(),
-                    due_date: invoice.due_date.clone(),
-                    overdue: it.fell,
-                    failure_reason: it.reason.clone(),
-                });
-            let recharge = it.kind == "AUTO_RECHARGE_DISABLED";
-            let paused = it.kind == "AUTO_RECHARGE_PAUSED";
-            let balance = Amount::from_micros(it.balance_micros, currency);
-            let change = pb::WatchBalancesResponse {
-                account_id: convert::account_id(it.root_id),
-                balance: crossed.then(|| pb_amount(balance)),
-                threshold_code: it.threshold_code,
-                below: crossed && it.fell,
-                open_invoice: open,
-                recharge_disable_reason: if recharge {
-                    it.reason.clone()
-                } else {
-                    String::new()
-                },
-                recharge_pause_end_time: it.next_at.filter(|_| paused).map(timestamp),
-                failed_renewal: renewal.then(|| pb::FailedRenewal {
-                    failure_reason: it.reason,
-                    next_attempt_time: it.next_at.map(timestamp),
-                }),
-                resume_token: place.token(it.position),
-                position: it.position,
-                caught_up: false,
-            };
-            Ok((it.position, change))
-        })
-        .collect()
+    let sent = |it| change(it, place, &shown).map(|sent| (sent.position, sent));
+    found.into_iter().map(sent).collect()
+}
+
+/// An event as it is sent.
+fn change(
+    it: Told,
+    place: &Place,
+    invoices: &HashMap<Uuid, pb::Invoice>,
+) -> Result<pb::WatchBalancesResponse, Error> {
+    let currency = store::currency(&it.currency)?;
+    let moved = Amount::from_micros(it.balance_micros, currency);
+    let amount = pb_money(Money::from_minor(it.amount_minor, currency));
+    let invoice = || {
+        let invoice = it.invoice_id.and_then(|id| invoices.get(&id));
+        invoice.ok_or(Error::Stored("invoice"))
+    };
+    let mut sent = pb::WatchBalancesResponse {
+        account_id: convert::account_id(it.root_id),
+        resume_token: place.token(it.position),
+        position: it.position,
+        ..pb::WatchBalancesResponse::default()
+    };
+    match it.kind.as_str() {
+        "BALANCE_CROSSED" => {
+            sent.balance = Some(pb_amount(moved));
+            sent.threshold_code = it.threshold_code;
+            sent.below = it.fell;
+        }
+        "RENEWAL_FAILED" => {
+            sent.failed_renewal = Some(pb::FailedRenewal {
+                failure_reason: it.reason,
+                next_attempt_time: it.next_at.map(timestamp),
+            });
+        }
+        "OPEN_INVOICE" => {
+            let invoice = invoice()?;
+            sent.open_invoice = Some(pb::OpenInvoice {
+                invoice_id: invoice.invoice_id.clone(),
+                number: invoice.number.clone(),
+                amount_due: invoice.amount_due.clone(),
+                due_date: invoice.due_date.clone(),
+                overdue: it.fell,
+                failure_reason: it.reason,
+            });
+        }
+        "PAYMENT_RECEIVED" => {
+            let invoice = invoice()?;
+            sent.received_payment = Some(pb::ReceivedPayment {
+                invoice_id: invoice.invoice_id.clone(),
+                number: invoice.number.clone(),
+                amount: Some(amount),
+                amount_due: invoice.amount_due.clone(),
+            });
+        }
+        "DISPUTE" => {
+            sent.disputed_charge = Some(pb::DisputedCharge {
+                amount: Some(amount),
+                state: dispute_state(&it.reason)?.into(),
+                evidence_due_time: it.next_at.map(timestamp),
+                credit_amount: (it.balance_micros != 0).then(|| pb_amount(moved)),
+            });
+        }
+        "AUTO_RECHARGE_DISABLED" => sent.recharge_disable_reason = it.reason,
+        "AUTO_RECHARGE_PAUSED" => sent.recharge_pause_end_time = it.next_at.map(timestamp),
+        _ => return Err(Error::Stored("kind of an event")),
+    }
+    Ok(sent)
+}
+
+/// The state of a dispute as it is sent.
+fn dispute_state(text: &str) -> Result<pb::disputed_charge::State, Error> {
+    match text {
+        "OPEN" => Ok(pb::disputed_charge::State::Open),
+        "WON" => Ok(pb::disputed_charge::State::Won),
+        "LOST" => Ok(pb::disputed_charge::State::Lost),
+        _ => Err(Error::Stored("state of a dispute")),
+    }
 }
