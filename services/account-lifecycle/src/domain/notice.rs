@@ -127,6 +127,9 @@ kinds! {
     /// An invoice is overdue.
     InvoiceOverdue = "INVOICE_OVERDUE"
         has { invoice_number: Text, amount_due: Money } may_have { due_date: Day, reason: Reason };
+    /// A KYC submission was decided, needs more information, or lost its approval.
+    KycReviewed = "KYC_REVIEWED"
+        has { state: Text } may_have { reason: Text };
     /// A KYC submission was received.
     KycSubmitted = "KYC_SUBMITTED"
         has { review_due_date: Day } may_have {};

@@ -9,7 +9,7 @@ use proto::account::v1 as pb;
 use values::KycId;
 
 use super::convert;
-use super::submit_kyc::{moved, state};
+use super::submit_kyc::{moved, state, tell_reviewed};
 use crate::ctx::Ctx;
 use crate::domain::kyc::{KycState, Review};
 use crate::error::Error;
@@ -79,6 +79,10 @@ pub async fn handle(
         call.now,
     )
     .await?;
+    if review != Review::TakeUp {
+        let decision = call.derived_id("reviewed");
+        tell_reviewed(&mut unit, &submission, decision, call.now).await?;
+    }
     let answer = unit
         .commit(pb::ReviewKycResponse {
             kyc_submission: Some(convert::kyc_submission(&submission)),

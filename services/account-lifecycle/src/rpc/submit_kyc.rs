@@ -91,7 +91,7 @@ pub async fn handle(
         call.now,
     )
     .await?;
-    // A submission that goes on is a new event of the same id.
+    // Each submission is an event, also one that goes on with what the reviewer asked for.
     let news = News {
         kind: Kind::KycSubmitted,
         event: format!("kyc {id} {}", call.derived_id("submitted")),
@@ -128,6 +128,28 @@ pub async fn moved(
         resource: &values::KycId::from_uuid(it.kyc_id).to_string(),
     };
     Ok(history::tell(&mut unit.tx, (it.root_id, it.root_id), &told, now).await?)
+}
+
+/// Notifies the owner of what a reviewer decided or asked for.
+pub async fn tell_reviewed(
+    unit: &mut Unit,
+    it: &Submission,
+    decision: Uuid,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<(), Error> {
+    let account = accounts::get(&mut unit.tx, it.root_id).await?;
+    let account = account.ok_or(Error::Stored("account"))?;
+    let mut facts = vec![("state", it.state.clone())];
+    if !it.reason.is_empty() {
+        facts.push(("reason", it.reason.clone()));
+    }
+    let news = News {
+        kind: Kind::KycReviewed,
+        event: format!("kyc {} {decision}", AccountId::from_uuid(it.root_id)),
+        facts,
+        invoice: None,
+    };
+    notify::owner(&mut unit.tx, &account, &news, now).await
 }
 
 fn holidays(profile: &Profile) -> Vec<NaiveDate> {

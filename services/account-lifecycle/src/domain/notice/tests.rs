@@ -149,6 +149,25 @@ const SAMPLES: &[Sample] = &[
             ("reason", "INSUFFICIENT_FUNDS"),
         ],
     ),
+    ("KYC_REVIEWED", Kind::KycReviewed, &[("state", "APPROVED")]),
+    (
+        "KYC_REVIEWED.more",
+        Kind::KycReviewed,
+        &[
+            ("state", "ADDITIONAL_INFO_REQUIRED"),
+            ("reason", "the scan is cut"),
+        ],
+    ),
+    (
+        "KYC_REVIEWED.rejected",
+        Kind::KycReviewed,
+        &[("state", "REJECTED"), ("reason", "the scan is cut")],
+    ),
+    (
+        "KYC_REVIEWED.withdrawn",
+        Kind::KycReviewed,
+        &[("state", "WITHDRAWN"), ("reason", "the PAN has expired")],
+    ),
     (
         "KYC_SUBMITTED",
         Kind::KycSubmitted,
