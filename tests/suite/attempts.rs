@@ -86,7 +86,7 @@ const CHANGED: &[(&str, &str)] = &[
     ("billing.dunnings", "state retries next_at"),
     ("billing.usage_bills", "next_at look_at"),
     ("billing.rentals", "month_count next_at ended_at look_at"),
-    ("billing.disputes", "withheld_minor taken_micros"),
+    ("billing.disputes", "withheld_minor taken_micros told_state"),
     (
         "billing.recipients",
         "recipient country_code state_code export_supply",

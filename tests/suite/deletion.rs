@@ -780,6 +780,34 @@ async fn req_052_a_user_that_is_deleted_leaves_no_former_address() {
     };
     let mut person = h.person(&user).customers;
     person.update_user(request).await.unwrap();
+    // Nor does a new address that awaits its code.
+    assert_eq!(
+        found(&h, "dompfaff").await,
+        [
+            "account.email_changes",
+            "account.notifications",
+            "account.requests"
+        ]
+    );
+    let code: String = sqlx::query_scalar(
+        "SELECT secret FROM account.notifications WHERE kind_code = 'EMAIL_CONFIRM'",
+    )
+    .fetch_one(&h.db)
+    .await
+    .unwrap();
+    let request = account::ConfirmEmailRequest {
+        user_id: user.clone(),
+        code,
+        request_id: request_id(),
+    };
+    person.confirm_email(request).await.unwrap();
+    let request = account::UpdateUserRequest {
+        user_id: user.clone(),
+        email: "stieglitz@example.com".to_owned(),
+        request_id: request_id(),
+        ..account::UpdateUserRequest::default()
+    };
+    person.update_user(request).await.unwrap();
     let kept = "SELECT count(*) FROM account.notifications WHERE email = 'zaunkoenig@example.com'";
     assert_eq!(h.count(kept).await, 1);
     let request = account::DeleteUserRequest {
@@ -788,7 +816,7 @@ async fn req_052_a_user_that_is_deleted_leaves_no_former_address() {
     };
     let mut operator = h.operator.account.clone();
     operator.delete_user(request).await.unwrap();
-    for word in ["zaunkoenig", "dompfaff"] {
+    for word in ["zaunkoenig", "dompfaff", "stieglitz"] {
         assert_eq!(found(&h, word).await, Vec::<String>::new(), "{word}");
     }
 }

@@ -88,6 +88,16 @@ async fn end(shop: &Shop, invoice: &str, void: bool) -> Result<(), Status> {
 
 /// What an owner was told of invoices, oldest first: kind, amount due, due date and reason.
 async fn told(shop: &Shop, id: &str) -> Vec<String> {
+    told_of(shop, id, "INVOICE_").await
+}
+
+/// The receipts that an account was sent for payments of open invoices, oldest first.
+async fn receipts(shop: &Shop, id: &str) -> Vec<String> {
+    told_of(shop, id, "PAYMENT_RECEIVED").await
+}
+
+/// The notifications of an account of the kinds with a prefix, with their facts, oldest first.
+async fn told_of(shop: &Shop, id: &str, prefix: &str) -> Vec<String> {
     let request = account::ListNotificationsRequest {
         account_id: id.to_owned(),
         ..account::ListNotificationsRequest::default()
@@ -98,7 +108,7 @@ async fn told(shop: &Shop, id: &str) -> Vec<String> {
         .into_inner()
         .notifications
         .into_iter()
-        .filter(|it| it.kind_code.starts_with("INVOICE_"))
+        .filter(|it| it.kind_code.starts_with(prefix))
         .map(|it| {
             let facts: Vec<String> = it
                 .facts
@@ -298,7 +308,37 @@ async fn one_that_can_t_be_paid_is_asked_for_again_and_paid_by_order() {
         (Code::FailedPrecondition, "NOTHING_DUE".to_owned())
     );
     assert_eq!(shop.h.balance(&id).await, "0.000000");
+    // What a late customer pays is receipted, with the invoice; what was declined is not.
+    shop.h.advance("2026-07-15T12:00:01Z").await;
+    assert_eq!(receipts(&shop, &id).await, ["PAYMENT_RECEIVED USD 1510.40"]);
+    let mails = perdiem::mail::list(&shop.h.suite.settings.mail_folder()).unwrap();
+    let receipt: Vec<_> = mails
+        .iter()
+        .filter(|it| it.subject.starts_with("We have received $1,510.40"))
+        .collect();
+    assert_eq!(receipt.len(), 1);
+    assert!(receipt[0].source.contains("application/pdf"));
     shop.reconciles().await;
+}
+
+#[tokio::test]
+async fn a_payment_in_part_is_receipted_with_what_is_still_due_and_once_for_two_readers() {
+    let mut shop = Shop::start().await;
+    let (id, invoice) = owing(&shop).await;
+    record(&shop, &wire(&invoice, "10.40", "W1")).await.unwrap();
+    shop.h.advance("2026-05-01T00:00:02Z").await;
+    let receipt = ["PAYMENT_RECEIVED USD 10.40 USD 1500.00"];
+    assert_eq!(receipts(&shop, &id).await, receipt);
+    // Told once more from the beginning, as to a replica that has just begun.
+    let begin =
+        "UPDATE account.watch_positions SET resume_token = '' WHERE source = 'billing.balances'";
+    assert!(shop.h.suite.kill("account-lifecycle").await);
+    sqlx::query(begin).execute(&shop.h.db).await.unwrap();
+    shop.h.suite.spawn("account-lifecycle", &[]).unwrap();
+    shop.h.suite.wait_for("account-lifecycle").await.unwrap();
+    shop.h.advance("2026-05-01T00:00:03Z").await;
+    assert_eq!(receipts(&shop, &id).await, receipt);
+    assert_eq!(told(&shop, &id).await.len(), 1);
 }
 
 #[tokio::test]
@@ -381,6 +421,11 @@ async fn money_received_outside_is_recorded_once_and_never_beyond_what_is_due() 
     );
     shop.h.advance("2026-06-20T00:00:00Z").await;
     assert_eq!(told(&shop, &id).await.len(), 1);
+    assert_eq!(
+        receipts(&shop, &id).await.len(),
+        2,
+        "each payment has its receipt, once"
+    );
     let mut client = shop.h.operator.billing.clone();
     let answer = client.reconcile(billing::ReconcileRequest::default()).await;
     assert_eq!(
@@ -658,7 +703,8 @@ async fn contested(fake: &Fake, hooks: &str, status: &str) {
         json!([held])
     };
     let dispute = json!({"id": "dp_1", "payment_intent": intent, "amount": amount, "currency": currency,
-        "created": 1_772_366_400, "status": status, "reason": "fraudulent", "balance_transactions": booked});
+        "created": 1_772_366_400, "status": status, "reason": "fraudulent", "balance_transactions": booked,
+        "evidence_details": {"due_by": 1_781_049_600}});
     fake.dispute_is("dp_1", dispute);
     let event = json!({"id": format!("evt_{status}"), "type": "charge.dispute.updated",
         "data": {"object": {"id": "dp_1", "payment_intent": intent}}});
@@ -730,10 +776,19 @@ async fn a_contested_card_is_not_charged_by_itself_until_that_is_won() {
     );
     // One charge is all that Stripe was asked for.
     fake.only_intent();
+    assert_eq!(
+        told_of(&shop, &id, "CHARGEBACK_").await,
+        ["CHARGEBACK_OPENED USD 1510.40 2026-06-10T00:00:00+00:00"]
+    );
+    // Stripe says it once more, and then the decision.
+    contested(&fake, &hooks, "under_review").await;
     contested(&fake, &hooks, "won").await;
     until(&shop, DISPUTED, 0).await;
     shop.h.advance("2026-07-02T12:00:00Z").await;
     assert_eq!(shop.invoice(&may).await.state(), State::Paid);
+    let told = told_of(&shop, &id, "CHARGEBACK_").await;
+    assert_eq!(told.len(), 2, "once opened and once won: {told:?}");
+    assert_eq!(told[1], "CHARGEBACK_WON USD 1510.40");
 }
 
 #[tokio::test]
@@ -781,6 +836,11 @@ async fn tax_of_a_refund_that_a_lost_charge_undoes_is_owed_again() {
     .await;
     // Its payer has all from the bank: the credit is gone, the fee of the refund is owed, and so is the tax.
     shop.balance_is(&id, "-100.000000").await;
+    shop.h.advance("2026-03-01T12:00:01Z").await;
+    let told = told_of(&shop, &id, "CHARGEBACK_").await;
+    let lost = "CHARGEBACK_LOST INR 2360.00 INR 2000.000000";
+    assert_eq!(told.len(), 2, "once opened and once lost: {told:?}");
+    assert_eq!(told[1], lost, "what was taken from the balance");
     let disputed = "SELECT sum(disputed_micros)::bigint FROM billing.balances";
     assert_eq!(
         shop.h.count(disputed).await,

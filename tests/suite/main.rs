@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod addresses;
 mod attempts;
 mod audit;
 mod between;

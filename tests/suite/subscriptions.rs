@@ -398,6 +398,10 @@ async fn req_077_an_upgrade_waits_for_an_approved_kyc_and_takes_no_money_before(
     assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
     let again = submit(h, &id, &DOCUMENTS).await.unwrap();
     assert_eq!(again.kyc_id, kyc.kyc_id, "the same submission goes on");
+    // What was refused is not acknowledged; each submission is, with the day of the decision.
+    let received = told_of(h, &id, "KYC_SUBMITTED").await;
+    let days: Vec<_> = received.iter().map(|(_, day)| day.as_str()).collect();
+    assert_eq!(days, ["2026-04-20", "2026-04-20"]);
     review(h, &again, Action::TakeUp).await.unwrap();
     review(h, &again, Action::Reject).await.unwrap();
     assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
@@ -416,6 +420,19 @@ async fn req_077_an_upgrade_waits_for_an_approved_kyc_and_takes_no_money_before(
     let mut reviewer = h.operator_with("KYC").account;
     reviewer.withdraw_kyc(request).await.unwrap();
     assert_eq!(refused(quote(&h.customer(), &id, asked()).await), gate);
+    // The owner is told of each question and decision, and not of a review that begins.
+    let reviewed = told_of(h, &id, "KYC_REVIEWED").await;
+    let mut states: Vec<_> = reviewed.iter().map(|(_, state)| state.as_str()).collect();
+    states.sort_unstable();
+    assert_eq!(
+        states,
+        [
+            "ADDITIONAL_INFO_REQUIRED",
+            "APPROVED",
+            "REJECTED",
+            "WITHDRAWN"
+        ]
+    );
     let none = "SELECT count(*) FROM payments.movements";
     assert_eq!(h.count(none).await, 0, "nothing was charged");
     let history = account::ListAccountHistoryRequest {

@@ -548,6 +548,33 @@ BEGIN
 END $$;
 GRANT EXECUTE ON FUNCTION account.user_seen TO account_service;
 
+-- A new address of a user, which is confirmed by a code that is mailed to it: the one that was asked for last. Until its
+-- code has come back the user keeps the former address. Of a user and of no tenant, as the user is; the row is deleted
+-- when its code expires, and counts the codes until then.
+CREATE TABLE account.email_changes (
+    user_id uuid PRIMARY KEY,
+    email text NOT NULL,
+    -- SHA-256 of the user's id and the code sent last.
+    code_digest bytea NOT NULL CHECK (octet_length(code_digest) = 32),
+    code_expires_at timestamptz NOT NULL,
+    -- From when codes are counted; how many were sent since then, and how many wrong ones were given back for the last.
+    codes_since timestamptz NOT NULL,
+    codes_sent integer NOT NULL CHECK (0 < codes_sent),
+    codes_wrong integer NOT NULL CHECK (0 <= codes_wrong),
+    -- Null until its code has come back.
+    confirmed_at timestamptz
+);
+CREATE INDEX email_changes_by_expiry ON account.email_changes (code_expires_at);
+ALTER TABLE account.email_changes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE account.email_changes FORCE ROW LEVEL SECURITY;
+CREATE POLICY of_user ON account.email_changes
+    USING (current_setting('app.tenant', true) = 'all' OR user_id::text = current_setting('app.user', true));
+GRANT SELECT, INSERT, DELETE ON account.email_changes TO account_service;
+GRANT UPDATE (email, code_digest, code_expires_at, codes_since, codes_sent, codes_wrong, confirmed_at)
+    ON account.email_changes TO account_service;
+CREATE TRIGGER sum_change AFTER INSERT OR UPDATE OR DELETE ON account.email_changes FOR EACH ROW
+    WHEN (current_setting('audit.on', true) = 'on') EXECUTE FUNCTION account.sum_change();
+
 -- Who may act for an account; a role on a root holds for its subaccounts.
 CREATE TABLE account.members (
     root_id uuid NOT NULL,
@@ -1016,6 +1043,7 @@ GRANT EXECUTE ON FUNCTION account.seen, account.order_seen, account.hold_open, a
 
 -- Mail that is to be sent, or was: written with what it tells of.
 CREATE TABLE account.notifications (
+    -- The nil id, like that of the account, for a mail about a login: it is of no account.
     root_id uuid NOT NULL,
     account_id uuid NOT NULL,
     notification_id uuid PRIMARY KEY,
@@ -1040,8 +1068,9 @@ CREATE TABLE account.notifications (
 );
 CREATE INDEX notifications_newest ON account.notifications (account_id, created_at, notification_id);
 CREATE INDEX notifications_to_send ON account.notifications (look_at) WHERE state = 'PENDING';
--- Former addresses are forgotten with their users.
-CREATE INDEX notifications_of_former_addresses ON account.notifications (event_key) WHERE kind_code = 'EMAIL_CHANGED';
+-- Former and new addresses are forgotten with their users.
+CREATE INDEX notifications_of_logins ON account.notifications (event_key)
+    WHERE kind_code IN ('EMAIL_CHANGED', 'EMAIL_CONFIRM');
 ALTER TABLE account.notifications ENABLE ROW LEVEL SECURITY;
 ALTER TABLE account.notifications FORCE ROW LEVEL SECURITY;
 CREATE POLICY of_tenant ON account.notifications USING (account.entered(root_id));
@@ -1145,6 +1174,8 @@ BEGIN
                             WHERE c.job = 'erase_accounts' AND c.key = account_id::text AND here < c.held_until)
          ORDER BY purge_at LIMIT 1),
         -- erase_payout_details: nobody waits for it, and it reads the details of open accounts, too; it looks by itself
+        -- expire_email_changes
+        (SELECT min(code_expires_at) FROM account.email_changes WHERE code_expires_at <= its_until),
         -- release_numbers
         (SELECT numbers_release_at FROM account.accounts
          WHERE parent_id IS NULL AND closed_at IS NULL AND numbers_release_at <= its_until

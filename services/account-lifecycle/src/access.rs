@@ -154,4 +154,5 @@ pub const ACCESS: &[Access] = &[
     Access::unary("GetRefund", PEOPLE),
     Access::unary("CancelOrder", DEALERS).shut_in(WAKING),
     Access::unary("UpdateUser", HELPERS).always(),
+    Access::unary("ConfirmEmail", HELPERS).always(),
 ];

@@ -45,6 +45,7 @@ pub mod account;
 pub mod billing_details;
 pub mod capability;
 pub mod closing;
+pub mod email_change;
 pub mod kyc;
 pub mod notice;
 pub mod notification;

@@ -2,6 +2,7 @@
 
 pub mod erase_accounts;
 pub mod erase_payout_details;
+pub mod expire_email_changes;
 pub mod expire_recordings;
 pub mod finish_closings;
 pub mod finish_orders;
@@ -29,8 +30,8 @@ use crate::ctx::Ctx;
 use crate::domain::order::Event;
 use crate::ops::commit_order;
 use crate::store::{
-    Tenant, accounts, billing_details, closings, notifications, orders, recordings, resources,
-    roots,
+    Tenant, accounts, billing_details, closings, email_changes, notifications, orders, recordings,
+    resources, roots,
 };
 
 /// How long a job without work waits before it looks again, or one statement for all; and one that failed.
@@ -99,6 +100,7 @@ pub async fn run(ctx: &Ctx, stop: &CancellationToken) {
         often.repeat("give_back", ctx, give_back::step),
         often.repeat("release_numbers", ctx, release_numbers::step),
         often.repeat("expire_recordings", ctx, expire_recordings::step),
+        often.repeat("expire_email_changes", ctx, expire_email_changes::step),
         often.repeat("warn_owners", ctx, warn_owners::step),
         chassis::keep_house(ctx, stop),
     );
@@ -156,8 +158,9 @@ pub async fn next_due(ctx: &Ctx, until: DateTime<Utc>) -> sqlx::Result<Option<Da
     let erasure = closings::next_erasure(&mut tx, until).await?;
     let release = accounts::next_release(&mut tx, until).await?;
     let recording = recordings::next_look(&mut tx, until).await?;
+    let expiry = email_changes::next_expiry(&mut tx, until).await?;
     let warning = accounts::next_warning(&mut tx, now, until).await?;
     tx.commit().await?;
-    let due = [limit, erasure, release, recording, warning];
+    let due = [limit, erasure, release, recording, expiry, warning];
     Ok(due.into_iter().flatten().min())
 }

@@ -58,6 +58,13 @@ pub const PLACES: &[Personal] = &[
         &["country_code", "entity_id", "headers"],
         Fate::Deleted(Of::Root),
     ),
+    Personal::new(
+        "email_changes",
+        &["email", "code_digest"],
+        Fate::ByRule(
+            "REQ-052: of a login, which outlives accounts; deleted with the user, or by a job 24 hours after it was asked for",
+        ),
+    ),
     Personal::new("kyc_submissions", &["state", "country_code"], CODES),
     Personal::new("kyc_submissions", &["reviewer"], ACTORS),
     Personal::new(
@@ -78,7 +85,8 @@ pub const PLACES: &[Personal] = &[
         &["event_key"],
         Fate::Impersonal("a kind, ids and revision numbers"),
     ),
-    // A deletion fails notifications that are still pending.
+    // A deletion fails notifications that are still pending. Those about a login are of no account: their address is
+    // erased when they are sent, or with the user.
     Personal::new(
         "notifications",
         &["email", "facts", "secret"],

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod billing_details;
 pub mod closings;
 pub mod dlt_registrations;
+pub mod email_changes;
 pub mod kyc_submissions;
 pub mod members;
 pub mod notifications;

@@ -1219,11 +1219,13 @@ CREATE TABLE billing.disputes (
     -- What the provider holds back, as booked.
     withheld_minor bigint NOT NULL CHECK (0 <= withheld_minor),
     -- What was taken back from the customer's balance, once, when it was lost.
-    taken_micros bigint NOT NULL CHECK (0 <= taken_micros)
+    taken_micros bigint NOT NULL CHECK (0 <= taken_micros),
+    -- The state that the outbox told of last; null before the first.
+    told_state text CHECK (told_state IN ('OPEN', 'WON', 'LOST'))
 );
 CREATE INDEX disputes_by_collection ON billing.disputes (collection_id);
 GRANT SELECT, INSERT ON billing.disputes TO billing_service;
-GRANT UPDATE (withheld_minor, taken_micros) ON billing.disputes TO billing_service;
+GRANT UPDATE (withheld_minor, taken_micros, told_state) ON billing.disputes TO billing_service;
 CREATE TRIGGER sum_change AFTER INSERT OR UPDATE OR DELETE ON billing.disputes FOR EACH ROW
     WHEN (current_setting('audit.on', true) = 'on') EXECUTE FUNCTION billing.sum_change();
 
@@ -1309,9 +1311,10 @@ CREATE TABLE billing.outbox (
     written_by xid8 NOT NULL DEFAULT pg_current_xact_id(),
     -- Null for a run.
     root_id uuid,
-    -- BALANCE_CROSSED, AUTO_RECHARGE_DISABLED, AUTO_RECHARGE_PAUSED, RENEWAL_FAILED, OPEN_INVOICE, SUBSCRIPTION_ENDED
-    -- or RUN_COMPLETED.
+    -- BALANCE_CROSSED, AUTO_RECHARGE_DISABLED, AUTO_RECHARGE_PAUSED, RENEWAL_FAILED, OPEN_INVOICE, PAYMENT_RECEIVED,
+    -- DISPUTE, SUBSCRIPTION_ENDED or RUN_COMPLETED.
     kind text NOT NULL,
+    -- The balance after a crossing; of a dispute, the credit that it took from the balance or gave back to it.
     balance_micros bigint,
     run_id uuid,
     created_at timestamptz NOT NULL,
@@ -1319,12 +1322,15 @@ CREATE TABLE billing.outbox (
     -- an open invoice that it is overdue.
     threshold_code text,
     fell boolean,
-    -- Why a renewal or an invoice could not be paid, or auto-recharge was switched off.
+    -- Why a renewal or an invoice could not be paid, or auto-recharge was switched off; of a dispute, its state.
     reason text NOT NULL DEFAULT '',
-    -- When a renewal is tried again, null for not any more; until when auto-recharge pauses.
+    -- When a renewal is tried again, null for not any more; until when auto-recharge pauses; until when evidence in a
+    -- dispute can be given.
     next_at timestamptz,
-    -- The open invoice that is told of.
-    invoice_id uuid
+    -- The invoice that is told of.
+    invoice_id uuid,
+    -- What was paid of an invoice; what a dispute is about.
+    amount_minor bigint
 );
 -- What is not told yet, with its positions: a reader finds from it where to begin, and goes on by the position.
 CREATE INDEX outbox_unread ON billing.outbox (written_by, position);

@@ -30,6 +30,7 @@ pub mod charge;
 pub mod closing;
 pub mod collection;
 pub mod credit;
+pub mod dispute;
 pub mod dunning;
 pub mod explanation;
 pub mod invoice;

@@ -58,6 +58,7 @@ pub const PLACES: &[Personal] = &[
     Personal::new("credit_notes", &["currency"], CODES),
     Personal::new("credit_notes", &["reason"], WORDS),
     Personal::new("credit_notes", &["created_by"], ACTORS),
+    Personal::new("disputes", &["told_state"], CODES),
     Personal::new("dunnings", &["state"], CODES),
     Personal::new(
         "invoice_payments",

@@ -360,6 +360,7 @@ impl BillingService for Ctx {
             record_invoice_payment::handle(ctx, call, unit, catalogue.clone())
         })
         .await
+        .inspect(|_| self.wake.notify_waiters())
     }
 
     async fn create_credit_note(

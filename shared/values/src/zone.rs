@@ -19,6 +19,9 @@ const MINUTES_SKIPPED: u32 = 24 * 60;
 pub struct UnknownZone;
 
 impl Zone {
+    /// Coordinated Universal Time.
+    pub const UTC: Self = Self(Tz::UTC);
+
     /// The zone of this name.
     ///
     /// # Errors

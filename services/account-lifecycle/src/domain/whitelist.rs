@@ -75,7 +75,7 @@ pub enum CodeRefused {
     #[error("the number is already verified")]
     Verified,
     /// The daily limit of codes is reached.
-    #[error("too many codes were sent to this number in the last 24 hours; try again later")]
+    #[error("too many codes were sent in the last 24 hours; try again later")]
     Limit,
     /// The code does not match.
     #[error("the code is wrong")]

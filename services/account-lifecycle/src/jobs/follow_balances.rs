@@ -1,10 +1,11 @@
 //! Follows the balance changes of `billing`. An empty balance suspends the account if the profile says so, and a top-up
-//! lifts the suspension (REQ-132, D4). The owner is notified of low balances, failed renewals, open invoices and
-//! auto-recharge that has been turned off or paused.
+//! lifts the suspension (REQ-132, D4). The owner is notified of low balances, failed renewals, open invoices and what is
+//! paid of them, disputed payments, and auto-recharge that has been turned off or paused.
 
 use chassis::{Aside, PgConnection, wire};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
+use proto::r#type::v1::Money;
 use tonic::Status;
 use uuid::Uuid;
 use values::{AccountId, InvoiceId};
@@ -190,6 +191,10 @@ async fn tell(
         renewal_failed(failed, event("renewal", change), now)?
     } else if let Some(open) = &change.open_invoice {
         invoice_open(open, event("invoice", change))?
+    } else if let Some(received) = &change.received_payment {
+        payment_received(received, event("payment", change))?
+    } else if let Some(disputed) = &change.disputed_charge {
+        charge_disputed(disputed, event("dispute", change))?
     } else if !change.recharge_disable_reason.is_empty() {
         News {
             kind: Kind::AutoRechargeOff,
@@ -252,11 +257,9 @@ fn invoice_open(open: &billing::OpenInvoice, event: String) -> Result<News, Erro
         .invoice_id
         .parse()
         .map_err(|_| Error::Stored("id of billing"))?;
-    let due = open.amount_due.clone().unwrap_or_default();
-    let due = format!("{} {}", due.currency_code, due.amount);
     let mut facts = vec![
         ("invoice_number", open.number.clone()),
-        ("amount_due", due),
+        ("amount_due", sum(open.amount_due.as_ref())),
         ("due_date", open.due_date.clone()),
     ];
     if !open.failure_reason.is_empty() {
@@ -272,6 +275,62 @@ fn invoice_open(open: &billing::OpenInvoice, event: String) -> Result<News, Erro
         event,
         facts,
         invoice: Some(invoice.uuid()),
+    })
+}
+
+/// A sum of money as a fact.
+fn sum(of: Option<&Money>) -> String {
+    let of = of.cloned().unwrap_or_default();
+    format!("{} {}", of.currency_code, of.amount)
+}
+
+/// The receipt for a payment of an open invoice, which is attached: what was paid, and what is still due.
+fn payment_received(received: &billing::ReceivedPayment, event: String) -> Result<News, Error> {
+    let invoice: InvoiceId = received
+        .invoice_id
+        .parse()
+        .map_err(|_| Error::Stored("id of billing"))?;
+    let due = wire::money("amount_due", received.amount_due.as_ref());
+    let due = due.map_err(|_| Error::Stored("sum of billing"))?;
+    let mut facts = vec![
+        ("invoice_number", received.number.clone()),
+        ("amount", sum(received.amount.as_ref())),
+    ];
+    if due.minor() != 0 {
+        facts.push(("amount_due", sum(received.amount_due.as_ref())));
+    }
+    Ok(News {
+        kind: Kind::PaymentReceived,
+        event,
+        facts,
+        invoice: Some(invoice.uuid()),
+    })
+}
+
+/// The notification that a payment is disputed, or of the decision: the amount, until when evidence is accepted, and
+/// the credit that was taken or returned.
+fn charge_disputed(disputed: &billing::DisputedCharge, event: String) -> Result<News, Error> {
+    use billing::disputed_charge::State;
+    let kind = match disputed.state() {
+        State::Open => Kind::ChargebackOpened,
+        State::Won => Kind::ChargebackWon,
+        State::Lost => Kind::ChargebackLost,
+        State::Unspecified => return Err(Error::Stored("state of a dispute")),
+    };
+    let due = wire::optional_instant("evidence_due_time", disputed.evidence_due_time);
+    let due = due.map_err(|_| Error::Stored("instant of billing"))?;
+    let mut facts = vec![("amount", sum(disputed.amount.as_ref()))];
+    facts.extend(due.map(|at| ("evidence_due_time", at.to_rfc3339())));
+    let credit = disputed.credit_amount.as_ref();
+    facts.extend(credit.map(|it| {
+        let credit = format!("{} {}", it.currency_code, it.amount);
+        ("credit_amount", credit)
+    }));
+    Ok(News {
+        kind,
+        event,
+        facts,
+        invoice: None,
     })
 }
 
@@ -301,6 +360,8 @@ pub async fn any_due(ctx: &Ctx) -> Result<bool, Status> {
 
 #[cfg(test)]
 mod tests {
+    use proto::r#type::v1::Amount;
+
     use super::*;
 
     #[test]
@@ -322,5 +383,42 @@ mod tests {
         };
         assert_eq!(told("1:5:/5:9:/7/1-1", 7), told("1:6:/6:9:/7/1-1", 7));
         assert_ne!(told("1:5:/5:9:/7/1-1", 7), told("1:5:/5:9:/8/1-1", 8));
+    }
+
+    #[test]
+    fn a_dispute_says_what_it_is_about_and_what_it_moved() {
+        use billing::disputed_charge::State;
+        let dispute = |state: State| billing::DisputedCharge {
+            amount: Some(Money {
+                currency_code: "USD".to_owned(),
+                amount: "100.00".to_owned(),
+            }),
+            state: state.into(),
+            ..billing::DisputedCharge::default()
+        };
+        let told = |it: &billing::DisputedCharge| charge_disputed(it, String::new());
+        let amount = ("amount", "USD 100.00".to_owned());
+        let opened = billing::DisputedCharge {
+            evidence_due_time: Some(wire::timestamp("2026-04-01T00:00:00Z".parse().unwrap())),
+            ..dispute(State::Open)
+        };
+        let news = told(&opened).unwrap();
+        let due = "2026-04-01T00:00:00+00:00".to_owned();
+        assert_eq!(news.kind, Kind::ChargebackOpened);
+        assert_eq!(news.facts, [amount.clone(), ("evidence_due_time", due)]);
+        let lost = billing::DisputedCharge {
+            credit_amount: Some(Amount {
+                currency_code: "USD".to_owned(),
+                amount: "80.000000".to_owned(),
+            }),
+            ..dispute(State::Lost)
+        };
+        let news = told(&lost).unwrap();
+        let credit = ("credit_amount", "USD 80.000000".to_owned());
+        assert_eq!(news.kind, Kind::ChargebackLost);
+        assert_eq!(news.facts, [amount.clone(), credit]);
+        let won = told(&dispute(State::Won)).unwrap();
+        assert_eq!((won.kind, won.facts), (Kind::ChargebackWon, vec![amount]));
+        assert!(told(&dispute(State::Unspecified)).is_err());
     }
 }

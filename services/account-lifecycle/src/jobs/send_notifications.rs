@@ -17,9 +17,9 @@ use values::{InvoiceId, NotificationId};
 
 use super::queue;
 use crate::ctx::{Ctx, Mailer};
-use crate::domain::notice::{self, Mail, Reader};
+use crate::domain::notice::{self, Kind, Mail, Reader};
 use crate::domain::notification::{Event, State, after};
-use crate::domain::whitelist::CODE_LASTS;
+use crate::domain::{email_change, whitelist};
 use crate::error::Error;
 use crate::store::notifications::{self, Notification};
 use crate::store::{Tenant, accounts};
@@ -51,7 +51,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     let outcome = chassis::traced(JOB, sent(ctx, mailer, &notification)).await;
     let now = ctx.clock.now().await?;
     // An expired verification code is of no use any more.
-    let late = !notification.secret.is_empty() && notification.created_at + CODE_LASTS <= now;
+    let late = !notification.secret.is_empty() && code_expiry(&notification) <= now;
     let mut tx = ctx.db.begin_as(Tenant::All).await?;
     match outcome {
         Ok(()) => end(&mut tx, &notification, Event::Delivered, now).await?,
@@ -149,8 +149,21 @@ async fn sent(ctx: &Ctx, mailer: &Mailer, it: &Notification) -> Result<(), NotSe
     }
 }
 
+/// When the code in a notification expires.
+fn code_expiry(it: &Notification) -> DateTime<Utc> {
+    let lasts = if it.kind_code == Kind::EmailConfirm {
+        email_change::CODE_LASTS
+    } else {
+        whitelist::CODE_LASTS
+    };
+    it.created_at + lasts
+}
+
 /// The account that a notification is about, as its words need it.
 async fn reader(ctx: &Ctx, it: &Notification) -> Result<Reader, Error> {
+    if it.account_id.is_nil() {
+        return Ok(Reader::of_login());
+    }
     let mut tx = ctx.db.begin_as(Tenant::Root(it.root_id)).await?;
     let account = accounts::get(&mut tx, it.account_id).await?;
     tx.commit().await?;
@@ -159,7 +172,7 @@ async fn reader(ctx: &Ctx, it: &Notification) -> Result<Reader, Error> {
 
 /// The words of a notification.
 fn written(it: &Notification, reader: &Reader) -> Result<Mail, String> {
-    let expires = (it.created_at + CODE_LASTS).to_rfc3339();
+    let expires = code_expiry(it).to_rfc3339();
     let mut facts = it.facts();
     if !it.secret.is_empty() {
         facts.push(("code", it.secret.as_str()));

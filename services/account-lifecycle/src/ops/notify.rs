@@ -56,13 +56,33 @@ pub async fn owner(
 pub async fn to(
     db: &mut PgConnection,
     account: &Account,
+    mail: (&str, &News, &str),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    queued(db, (account.root_id, account.account_id), mail, now).await
+}
+
+/// Notifies an email address about a login, with a code or with `""`. Such a mail is of no account, so that nobody else
+/// who has a role in the user's accounts sees it. All tenants are entered.
+pub async fn login(
+    db: &mut PgConnection,
+    mail: (&str, &News, &str),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    queued(db, (Uuid::nil(), Uuid::nil()), mail, now).await
+}
+
+/// Stores a notification, which a job sends.
+async fn queued(
+    db: &mut PgConnection,
+    (root_id, account_id): (Uuid, Uuid),
     (email, news, secret): (&str, &News, &str),
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let fact = |(name, value): &Fact| json!({"name": name, "value": value});
     let notification = Notification {
-        root_id: account.root_id,
-        account_id: account.account_id,
+        root_id,
+        account_id,
         notification_id: Uuid::now_v7(),
         event_key: news.event.clone(),
         kind_code: news.kind,

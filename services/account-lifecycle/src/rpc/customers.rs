@@ -6,6 +6,7 @@
 mod accept_offer;
 mod add_payment_method;
 mod cancel_order;
+mod confirm_email;
 mod get_auto_recharge;
 mod get_balance;
 mod get_invoice;
@@ -219,6 +220,13 @@ impl CustomerService for Ctx {
         request: Request<pb::UpdateUserRequest>,
     ) -> Result<Response<pb::UpdateUserResponse>, Status> {
         write(self, request, update_user::handle).await
+    }
+
+    async fn confirm_email(
+        &self,
+        request: Request<pb::ConfirmEmailRequest>,
+    ) -> Result<Response<pb::ConfirmEmailResponse>, Status> {
+        write(self, request, confirm_email::handle).await
     }
 }
 

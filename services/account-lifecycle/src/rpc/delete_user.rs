@@ -8,7 +8,7 @@ use values::UserId;
 
 use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::store::{self, Tenant, accounts, members, notifications, users};
+use crate::store::{self, Tenant, accounts, email_changes, members, notifications, users};
 
 pub async fn handle(
     _: Ctx,
@@ -29,7 +29,8 @@ pub async fn handle(
     }
     members::revoke_all(&mut unit.tx, id.uuid()).await?;
     users::delete(&mut unit.tx, id.uuid()).await?;
-    notifications::forget_former_addresses(&mut unit.tx, id).await?;
+    email_changes::delete(&mut unit.tx, id.uuid()).await?;
+    notifications::forget_addresses(&mut unit.tx, id).await?;
     chassis::forget_answers_about::<Ctx>(&mut unit.tx, id.uuid()).await?;
     Ok(unit.commit(pb::DeleteUserResponse {}).await?)
 }

@@ -9,7 +9,7 @@ use proto::account::v1 as pb;
 use values::KycId;
 
 use super::convert;
-use super::submit_kyc::moved;
+use super::submit_kyc::{moved, tell_reviewed};
 use crate::ctx::Ctx;
 use crate::domain::kyc::{KycEvent, KycState};
 use crate::error::Error;
@@ -78,6 +78,10 @@ pub async fn handle(
         call.now,
     )
     .await?;
+    if event != KycEvent::TakenUp {
+        let decision = call.derived_id("reviewed");
+        tell_reviewed(&mut unit, &submission, decision, call.now).await?;
+    }
     let answer = unit
         .commit(pb::ReviewKycResponse {
             kyc_submission: Some(convert::kyc_submission(&submission)),

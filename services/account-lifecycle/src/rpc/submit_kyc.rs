@@ -15,9 +15,11 @@ use super::convert;
 use crate::clients::Profile;
 use crate::ctx::Ctx;
 use crate::domain::kyc::{KycEvent, KycState};
+use crate::domain::notice::Kind;
 use crate::domain::permission::Action;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
+use crate::ops::notify::{self, News};
 use crate::ops::permit;
 use crate::store::accounts;
 use crate::store::kyc_submissions::{self, Submission};
@@ -87,6 +89,14 @@ pub async fn handle(
         call.now,
     )
     .await?;
+    // Each submission is an event, also one that goes on with what the reviewer asked for.
+    let news = News {
+        kind: Kind::KycSubmitted,
+        event: format!("kyc {id} {}", call.derived_id("submitted")),
+        facts: vec![("review_due_date", due_on.to_string())],
+        invoice: None,
+    };
+    notify::owner(&mut unit.tx, &account, &news, call.now).await?;
     Ok(unit
         .commit(pb::SubmitKycResponse {
             kyc_submission: Some(convert::kyc_submission(&submission)),
@@ -112,6 +122,28 @@ pub async fn moved(
         resource: &values::KycId::from_uuid(it.kyc_id).to_string(),
     };
     Ok(history::tell(&mut unit.tx, (it.root_id, it.root_id), &told, now).await?)
+}
+
+/// Notifies the owner of what a reviewer decided or asked for.
+pub async fn tell_reviewed(
+    unit: &mut Unit,
+    it: &Submission,
+    decision: Uuid,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<(), Error> {
+    let account = accounts::get(&mut unit.tx, it.root_id).await?;
+    let account = account.ok_or(Error::Stored("account"))?;
+    let mut facts = vec![("state", it.state.as_str().to_owned())];
+    if !it.reason.is_empty() {
+        facts.push(("reason", it.reason.clone()));
+    }
+    let news = News {
+        kind: Kind::KycReviewed,
+        event: format!("kyc {} {decision}", AccountId::from_uuid(it.root_id)),
+        facts,
+        invoice: None,
+    };
+    notify::owner(&mut unit.tx, &account, &news, now).await
 }
 
 fn holidays(profile: &Profile) -> Vec<NaiveDate> {

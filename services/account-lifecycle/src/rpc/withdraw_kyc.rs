@@ -5,7 +5,7 @@ use proto::account::v1 as pb;
 use values::AccountId;
 
 use super::convert;
-use super::submit_kyc::moved;
+use super::submit_kyc::{moved, tell_reviewed};
 use crate::ctx::Ctx;
 use crate::domain::kyc::{KycEvent, KycRefused};
 use crate::domain::permission::Action;
@@ -42,6 +42,8 @@ pub async fn handle(
         call.now,
     )
     .await?;
+    let decision = call.derived_id("withdrawn");
+    tell_reviewed(&mut unit, &submission, decision, call.now).await?;
     Ok(unit
         .commit(pb::WithdrawKycResponse {
             kyc_submission: Some(convert::kyc_submission(&submission)),

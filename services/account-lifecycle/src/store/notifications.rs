@@ -15,7 +15,7 @@ chassis::stored_as_text!(State, "account.notifications.state");
 /// A notification as stored.
 #[derive(Clone, PartialEq)]
 pub struct Notification {
-    /// The root account.
+    /// The root account; the nil id, like `account_id`, for a mail about a login.
     pub root_id: Uuid,
     /// Account concerned.
     pub account_id: Uuid,
@@ -123,8 +123,9 @@ pub async fn take(db: &mut PgConnection, lease: i64) -> sqlx::Result<Option<Noti
     .await
 }
 
-/// Marks a notification as sent or failed, and erases its code; `sent_at` is the time of delivery. A former address is erased once it
-/// has been told: nobody writes to it again, and its user may be deleted before the account.
+/// Marks a notification as sent or failed, and erases its code; `sent_at` is the time of delivery. A former address is
+/// erased once it has been told: nobody writes to it again, and its user may be deleted before the account. A new one is
+/// erased in either case: it may never be confirmed, and a code is not sent again.
 pub async fn end(
     db: &mut PgConnection,
     id: Uuid,
@@ -135,7 +136,8 @@ pub async fn end(
         "-- account.notifications.end
         UPDATE account.notifications
         SET state = $3, sent_at = $2, secret = '',
-            email = CASE WHEN $2::timestamptz IS NULL OR kind_code <> 'EMAIL_CHANGED' THEN email ELSE '' END
+            email = CASE WHEN kind_code = 'EMAIL_CONFIRM' OR kind_code = 'EMAIL_CHANGED' AND $2::timestamptz IS NOT NULL
+                         THEN '' ELSE email END
         WHERE notification_id = $1 AND state = 'PENDING'",
         id,
         sent_at,
@@ -146,14 +148,14 @@ pub async fn end(
     Ok(())
 }
 
-/// Erases the former addresses of a user who is deleted, from the notifications that told them so; one that is not sent
-/// yet is given up. All tenants are entered.
-pub async fn forget_former_addresses(db: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
+/// Erases the former and new addresses of a user who is deleted, from the mails about the login; one that is not sent yet
+/// is given up. All tenants are entered.
+pub async fn forget_addresses(db: &mut PgConnection, user: UserId) -> sqlx::Result<()> {
     sqlx::query!(
-        "-- account.notifications.forget_former_addresses
+        "-- account.notifications.forget_addresses
         UPDATE account.notifications
-        SET email = '', state = CASE state WHEN 'PENDING' THEN 'FAILED' ELSE state END
-        WHERE kind_code = 'EMAIL_CHANGED' AND event_key LIKE 'address of ' || $1 || ' %'",
+        SET email = '', secret = '', state = CASE state WHEN 'PENDING' THEN 'FAILED' ELSE state END
+        WHERE kind_code IN ('EMAIL_CHANGED', 'EMAIL_CONFIRM') AND event_key LIKE 'address of ' || $1 || ' %'",
         user.to_string()
     )
     .execute(db)

@@ -9,6 +9,10 @@ words! {
         RenewalFailed = "RENEWAL_FAILED",
         /// An open invoice was issued, or its payment failed.
         OpenInvoice = "OPEN_INVOICE",
+        /// A payment of an open invoice was received.
+        PaymentReceived = "PAYMENT_RECEIVED",
+        /// A charge is disputed, or its dispute was decided.
+        Dispute = "DISPUTE",
         /// Auto-recharge was switched off.
         AutoRechargeDisabled = "AUTO_RECHARGE_DISABLED",
         /// Auto-recharge pauses for a while.

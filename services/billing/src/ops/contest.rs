@@ -1,9 +1,10 @@
 //! Disputed charges, posted from the events of `payments`. The amount that a provider withholds leaves clearing and
-//! returns if the dispute is won. If it is lost, the credit bought with the charge is clawed back.
+//! returns if the dispute is won. If it is lost, the credit bought with the charge is clawed back. The owner is told once
+//! that a dispute was opened, and once of each decision.
 
 use std::collections::HashMap;
 
-use chassis::PgConnection;
+use chassis::{PgConnection, wire};
 use chrono::{DateTime, Utc};
 use proto::payments::v1 as payments;
 use proto::payments::v1::dispute::State;
@@ -16,12 +17,14 @@ use super::spend::{self, Bill, Spending};
 use super::{give_back, recharge};
 use crate::clients::Catalogue;
 use crate::domain::collection::{self, LineKind};
+use crate::domain::dispute;
 use crate::domain::lots::LotKind;
 use crate::domain::refund;
 use crate::error::Error;
 use crate::store::collections::{self, Collection};
 use crate::store::disputes::{self, Booked};
 use crate::store::ledger::{self, Entries, Entry, LedgerAccount, Origin};
+use crate::store::outbox::{self, Disputed};
 use crate::store::{self, accounts, refunds};
 
 /// Applies the state that `payments` reports for a dispute. Only the difference to what is already posted is posted.
@@ -44,6 +47,7 @@ pub async fn keep(
         collection_id: collection.collection_id,
         withheld_minor: 0,
         taken_micros: 0,
+        told_state: None,
     });
     let withheld = parsed_sum(said.withheld_amount.as_ref(), &collection.currency)?;
     let mut entries = Entries::new(&collection.currency, now);
@@ -71,12 +75,45 @@ pub async fn keep(
         taken(db, catalogue, (&collection, more), &mut entries, now).await?;
     }
     entries.copy(db).await?;
+    let currency = collection.currency.as_str();
+    let told_state = told(db, (&known, currency), (said, more), now).await?;
     let booked = Booked {
         withheld_minor: withheld.minor(),
         taken_micros: owed_micros,
+        told_state,
         ..known
     };
     Ok(disputes::set(db, &booked).await?)
+}
+
+/// Publishes that a dispute was opened or decided, with the `more` millionths of credit that this took, unless it was
+/// told before. Returns the state told last. An inquiry withholds nothing, so nobody is told of it.
+async fn told(
+    db: &mut PgConnection,
+    (known, currency): (&Booked, &str),
+    (said, more): (&payments::Dispute, i64),
+    now: DateTime<Utc>,
+) -> Result<Option<dispute::State>, Error> {
+    let state = match said.state() {
+        State::Open => dispute::State::Open,
+        State::Won => dispute::State::Won,
+        State::Lost => dispute::State::Lost,
+        State::Inquiry | State::Withdrawn | State::Unspecified => return Ok(known.told_state),
+    };
+    if known.told_state == Some(state) {
+        return Ok(known.told_state);
+    }
+    let due = wire::optional_instant("evidence_due_time", said.evidence_due_time);
+    let due = due.map_err(|_| Error::Stored("instant of payments"))?;
+    let news = Disputed {
+        root: known.root_id,
+        state,
+        amount_minor: parsed_sum(said.amount.as_ref(), currency)?.minor(),
+        evidence_due_at: due.filter(|_| state == dispute::State::Open),
+        credit_micros: more.saturating_abs(),
+    };
+    outbox::disputed(db, &news, now).await?;
+    Ok(Some(state))
 }
 
 /// Claws back `more` millionths of credit, or restores credit if `more` is negative. The change in overdraft is

@@ -182,7 +182,8 @@ pub async fn book(
     let before = ledger::balance(db, account.root_id, now).await?;
     let mut entries = Entries::new(&collection.currency, now);
     let seed = collection.collection_id;
-    let rest = pay(db, &invoice, (collection.total_minor, seed), &mut entries).await?;
+    let money = (collection.total_minor, seed);
+    let rest = pay(db, &invoice, money, &mut entries, now).await?;
     if 0 < rest {
         collections::set_overpaid(db, seed, rest).await?;
         let credit = Credit {
@@ -202,13 +203,14 @@ pub async fn book(
     credit::balance_moved(db, (account.root_id, before), notify_below_micros, now).await
 }
 
-/// Pays an invoice from money that has arrived, up to the amount due; a cycle whose invoice is paid is renewed. Returns
-/// the rest in minor units. The caller holds the lock of the account's balance.
+/// Pays an invoice from money that has arrived, up to the amount due, and notifies the owner; a cycle whose invoice is
+/// paid is renewed. Returns the rest in minor units. The caller holds the lock of the account's balance.
 pub async fn pay(
     db: &mut PgConnection,
     invoice: &Invoice,
     (minor, seed): (i64, Uuid),
     entries: &mut Entries,
+    now: DateTime<Utc>,
 ) -> Result<i64, Error> {
     let due = invoice.due_minor();
     let paid = minor.min(due);
@@ -230,6 +232,8 @@ pub async fn pay(
         };
         let state = invoice::after(invoice.state, event).ok_or(Error::Stored("invoice"))?;
         invoices::pay(db, invoice.invoice_id, paid, state).await?;
+        let of = (invoice.root_id, invoice.invoice_id);
+        outbox::payment_received(db, of, paid, now).await?;
         if state == invoice::State::Paid {
             renewal::paid(db, invoice.invoice_id).await?;
         }

@@ -103,7 +103,7 @@ async fn record(
     }
     let mut entries = Entries::new(&invoice.currency, payment.recorded_at);
     let money = (amount.minor(), payment.payment_id);
-    dun::pay(db, invoice, money, &mut entries).await?;
+    dun::pay(db, invoice, money, &mut entries, payment.recorded_at).await?;
     entries.copy(db).await?;
     Ok(invoice_payments::insert(db, payment).await?)
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::domain::account_event::Kind;
+use crate::domain::dispute;
 use crate::domain::threshold::Crossing;
 
 chassis::stored_as_text!(Kind, "billing.outbox.kind");
@@ -139,6 +140,64 @@ pub async fn open_invoice(
     Ok(())
 }
 
+/// Publishes a payment of an open invoice.
+pub async fn payment_received(
+    db: &mut PgConnection,
+    (root, invoice): (Uuid, Uuid),
+    minor: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.outbox.payment_received
+        INSERT INTO billing.outbox (root_id, kind, invoice_id, amount_minor, created_at)
+        VALUES ($1, 'PAYMENT_RECEIVED', $2, $3, $4)",
+        root,
+        invoice,
+        minor,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A dispute that was opened or decided, as it is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disputed {
+    /// The root account.
+    pub root: Uuid,
+    /// The state that it has reached.
+    pub state: dispute::State,
+    /// The disputed amount, in minor units.
+    pub amount_minor: i64,
+    /// Until when evidence can be given; `None` if none is accepted.
+    pub evidence_due_at: Option<DateTime<Utc>>,
+    /// Credit that was taken from the balance or given back to it, in millionths.
+    pub credit_micros: i64,
+}
+
+/// Publishes that a dispute was opened or decided.
+pub async fn disputed(
+    db: &mut PgConnection,
+    it: &Disputed,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- billing.outbox.disputed
+        INSERT INTO billing.outbox (root_id, kind, reason, amount_minor, next_at, balance_micros, created_at)
+        VALUES ($1, 'DISPUTE', $2, $3, $4, $5, $6)",
+        it.root,
+        it.state.as_str(),
+        it.amount_minor,
+        it.evidence_due_at,
+        it.credit_micros,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Publishes that a subscription ended because its renewal was not paid.
 pub async fn subscription_ended(
     db: &mut PgConnection,
@@ -156,7 +215,7 @@ pub async fn subscription_ended(
     Ok(())
 }
 
-/// An event about an account's balance, renewal or invoice, as stored.
+/// An event about an account's balance, renewal, invoice or dispute, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// Its position in the outbox.
@@ -165,7 +224,7 @@ pub struct Told {
     pub root_id: Uuid,
     /// What it is about.
     pub kind: Kind,
-    /// The balance after the crossing, in millionths; 0 for other events.
+    /// The balance after the crossing, or the credit that a dispute moved, in millionths; 0 for other events.
     pub balance_micros: i64,
     /// The currency of its ledger.
     pub currency: String,
@@ -173,12 +232,23 @@ pub struct Told {
     pub threshold_code: String,
     /// Whether the balance fell below the threshold; for an invoice, whether it is overdue.
     pub fell: bool,
-    /// The open invoice, if any.
+    /// The invoice, if any.
     pub invoice_id: Option<Uuid>,
-    /// Why a renewal or an invoice was not paid, or auto-recharge was switched off.
+    /// Why a renewal or an invoice was not paid, or auto-recharge was switched off; the state of a dispute.
     pub reason: String,
-    /// Time of the next attempt, or end of a pause; `None` if there is none.
+    /// Time of the next attempt, end of a pause, or deadline for evidence; `None` if there is none.
     pub next_at: Option<DateTime<Utc>>,
+    /// What was paid of an invoice, or is disputed, in minor units; 0 for other events.
+    pub amount_minor: i64,
+}
+
+impl Told {
+    /// The state of the dispute that it tells of.
+    pub fn dispute_state(&self) -> sqlx::Result<dispute::State> {
+        let (all, found) = (dispute::State::ALL, self.reason.as_str());
+        let known = chassis::stored(all, dispute::State::as_str, found, "billing.outbox.reason");
+        known.map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    }
 }
 
 /// Up to `limit` account events after a place, in order (D21).
@@ -196,10 +266,10 @@ pub async fn of_accounts(
         r#"-- billing.outbox.of_accounts
         SELECT o.position, o.root_id AS "root_id!", o.kind, coalesce(o.balance_micros, 0) AS "balance_micros!", b.currency,
                coalesce(o.threshold_code, '') AS "threshold_code!", coalesce(o.fell, false) AS "fell!", o.reason, o.next_at,
-               o.invoice_id
+               o.invoice_id, coalesce(o.amount_minor, 0) AS "amount_minor!"
         FROM billing.outbox o JOIN billing.balances b ON b.root_id = o.root_id
-        WHERE o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE', 'AUTO_RECHARGE_DISABLED',
-                         'AUTO_RECHARGE_PAUSED')
+        WHERE o.kind IN ('BALANCE_CROSSED', 'RENEWAL_FAILED', 'OPEN_INVOICE', 'PAYMENT_RECEIVED', 'DISPUTE',
+                         'AUTO_RECHARGE_DISABLED', 'AUTO_RECHARGE_PAUSED')
           AND NOT pg_visible_in_snapshot(o.written_by, $1::text::pg_snapshot)
           AND pg_visible_in_snapshot(o.written_by, $2::text::pg_snapshot)
           AND o.position > CASE WHEN 0 < $3::bigint THEN $3::bigint ELSE (

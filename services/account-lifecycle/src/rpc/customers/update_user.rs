@@ -1,10 +1,14 @@
 //! `CustomerService.UpdateUser`
+//!
+//! A new name is stored at once. A new address is mailed a code, and takes effect once the code comes back.
 
 use chassis::{Call, Unit, field_error, wire};
 use proto::account::v1 as pb;
+use uuid::Uuid;
 use values::UserId;
 
 use crate::ctx::Ctx;
+use crate::domain::email_change::EmailChange;
 use crate::domain::notice::Kind;
 use crate::error::Error;
 use crate::ops::notify::{self, News};
@@ -12,10 +16,7 @@ use crate::ops::permit::{self, Sight};
 use crate::rpc::convert;
 use crate::rpc::create_user::mailbox;
 use crate::store::users::{self, User};
-use crate::store::{self, Tenant, accounts};
-
-/// Among how many accounts of a user, newest first, an open one is looked for: a notification is kept with an account.
-const ACCOUNTS: i64 = 50;
+use crate::store::{self, Tenant, email_changes};
 
 /// How long ago a person who changes their address may have proved who they are, in minutes: whoever has it gets all
 /// mail.
@@ -51,55 +52,55 @@ pub async fn handle(
     let known = users::get(&mut unit.tx, id.uuid())
         .await?
         .ok_or(Error::UserNotFound(id))?;
-    let moves = email.is_some_and(|it| it != known.email);
-    let former = moves.then(|| known.email.clone());
-    if moves && !call.caller.is_proved_within(PROOF_MINUTES) {
+    let email = email.filter(|it| *it != known.email);
+    if email.is_some() && !call.caller.is_proved_within(PROOF_MINUTES) {
         return Err(Error::UserReauthRequired(id));
     }
     let user = User {
-        display_name: display_name.map_or(known.display_name, str::to_owned),
-        email: email.map_or(known.email, str::to_owned),
-        ..known
+        display_name: display_name.map_or_else(|| known.display_name.clone(), str::to_owned),
+        ..known.clone()
     };
-    let kept = users::update(&mut unit.tx, &user).await;
-    kept.map_err(|error| {
-        if chassis::is_violation_of(&error, "users_one_email") {
-            Error::UserExists
-        } else {
-            Error::from(error)
-        }
-    })?;
-    if let Some(former) = former {
-        told(&call, &mut unit, (id, &former)).await?;
+    if user != known {
+        users::update(&mut unit.tx, &user).await?;
     }
+    let change = match email {
+        Some(email) => Some(changes(&call, &mut unit, (id, email)).await?),
+        None => None,
+    };
     unit.about_user(user.user_id);
+    let expires = change
+        .as_ref()
+        .map(|it| wire::timestamp(it.code_expires_at));
     Ok(unit
         .commit(pb::UpdateUserResponse {
             user: Some(convert::user(&user)),
+            unconfirmed_email: change.map(|it| it.email).unwrap_or_default(),
+            code_expire_time: expires,
         })
         .await?)
 }
 
-/// Tells the former address that it is no longer used: whoever has taken a login over can't hide the change. A user
-/// without a role in an open account is told nothing, as no account would keep the notification.
-async fn told(
+/// Begins a change of address, in place of the one before: mails a code to the new address, which the user gives back to
+/// `ConfirmEmail`.
+async fn changes(
     call: &Call<pb::UpdateUserRequest>,
     unit: &mut Unit,
-    (id, former): (UserId, &str),
-) -> Result<(), Error> {
-    let of_user = accounts::Filter {
-        member: Some(id.uuid()),
-        ..accounts::Filter::default()
-    };
-    let held = accounts::list(&mut unit.tx, of_user, None, ACCOUNTS).await?;
-    let Some(account) = held.iter().find(|it| it.closed_at.is_none()) else {
-        return Ok(());
-    };
+    (id, email): (UserId, &str),
+) -> Result<EmailChange, Error> {
+    let known = users::with_email(&mut unit.tx, email).await?;
+    if known.is_some_and(|it| it.user_id != id.uuid()) {
+        return Err(Error::UserExists);
+    }
+    let code = Uuid::new_v4().simple().to_string();
+    let last = email_changes::get(&mut unit.tx, id.uuid()).await?;
+    let change = EmailChange::asked(last.as_ref(), (id.uuid(), email), &code, call.now)?;
+    email_changes::set(&mut unit.tx, &change).await?;
     let news = News {
-        kind: Kind::EmailChanged,
-        event: format!("address of {id} {}", call.derived_id("former address")),
-        facts: vec![("change_time", call.now.to_rfc3339())],
+        kind: Kind::EmailConfirm,
+        event: format!("address of {id} {}", call.derived_id("new address")),
+        facts: Vec::new(),
         invoice: None,
     };
-    notify::to(&mut unit.tx, account, (former, &news, ""), call.now).await
+    notify::login(&mut unit.tx, (email, &news, &code), call.now).await?;
+    Ok(change)
 }
