@@ -24,6 +24,17 @@ use crate::domain::notice::Reader;
 use crate::domain::order::{Order, OrderRefused};
 use crate::error::Error;
 
+/// A number that an account keeps from its trial.
+#[derive(Debug, Clone)]
+pub struct KeptNumber {
+    /// Resource id.
+    pub resource_id: Uuid,
+    /// Code of its type, such as `landline`.
+    pub code: String,
+    /// Monthly price.
+    pub price: Money,
+}
+
 /// For how long the catalogue that was in force is taken to be still.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -1013,6 +1024,32 @@ impl Ctx {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
             rental: Some(rental),
             request_id: derived(order.order_id, "rental"),
+            allow_overdraft: false,
+        };
+        ask!(self.billing, start_rental, request).map(|_| ())
+    }
+
+    /// Starts the rental of a number that an account keeps from its trial, whether or not the balance covers the first
+    /// month; idempotent.
+    pub async fn start_kept_rental(&self, root: Uuid, kept: &KeptNumber) -> Result<(), Status> {
+        let request = billing::StartRentalRequest {
+            account_id: AccountId::from_uuid(root).to_string(),
+            rental: Some(billing::Rental {
+                rental_id: RentalId::from_uuid(kept.resource_id).to_string(),
+                kind: billing::rental::Kind::Number.into(),
+                code: kept.code.clone(),
+                monthly_price: Some(WireAmount {
+                    currency_code: kept.price.currency_code.clone(),
+                    amount: kept.price.amount.clone(),
+                }),
+                ..billing::Rental::default()
+            }),
+            // The price of a repetition differs if another catalogue has come into force; the rental that began stays.
+            request_id: derived(
+                kept.resource_id,
+                &format!("rental for {}", kept.price.amount),
+            ),
+            allow_overdraft: true,
         };
         ask!(self.billing, start_rental, request).map(|_| ())
     }

@@ -1,17 +1,22 @@
-//! Fulfilment of orders that need no payment: a number or an add-on, charged to the balance, and a refund.
+//! Fulfilment of orders that need no payment: a number or an add-on, charged to the balance, and a refund; and the rental
+//! of what an account keeps from its trial.
 //!
 //! The purchase is recorded first and charged second; if `billing` refuses the charge, the purchase is undone.
 
 use chassis::{crash_point, is_refusal};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
-use serde_json::Value;
+use proto::r#type::v1::Money;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
-use values::{AccountId, RentalId};
+use uuid::Uuid;
+use values::{AccountId, RentalId, ResourceId};
 
 use super::authorize::{Asked, answer, number_kinds};
+use crate::clients::KeptNumber;
 use crate::ctx::Ctx;
+use crate::domain::account::Account;
 use crate::domain::capability::{Capability, Denial};
 use crate::domain::order::Order;
 use crate::error::Error;
@@ -157,6 +162,84 @@ fn rental(order: &Order, kind: billing::rental::Kind) -> billing::Rental {
         }),
         ..billing::Rental::default()
     }
+}
+
+/// The numbers that an account holds from its trial at an instant and has to rent once it has a plan, each with its
+/// monthly price: as `lines` of an order say, else as in the catalogue. One whose type has no price is not rented.
+pub async fn kept_numbers(
+    ctx: &Ctx,
+    account: &Account,
+    lines: &Value,
+    at: DateTime<Utc>,
+) -> Result<Vec<KeptNumber>, Error> {
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
+    let held = resources::of_trial(&mut tx, account.root_id, at).await?;
+    tx.commit().await?;
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    let prices = ctx.number_rentals(&account.currency).await?;
+    let kept = held.into_iter().filter_map(|it| {
+        let code = it.item.get("code").and_then(Value::as_str)?;
+        let quoted = quoted_price(lines, it.resource_id);
+        Some(KeptNumber {
+            resource_id: it.resource_id,
+            code: code.to_owned(),
+            price: quoted.or_else(|| prices.get(code).cloned())?,
+        })
+    });
+    Ok(kept.collect())
+}
+
+/// The monthly price of a kept number as an order quotes it.
+fn quoted_price(lines: &Value, resource: Uuid) -> Option<Money> {
+    let resource = ResourceId::from_uuid(resource).to_string();
+    let lines = lines.as_array()?;
+    let of =
+        |line: &&Value| line.get("resource").and_then(Value::as_str) == Some(resource.as_str());
+    let line = lines.iter().find(of)?;
+    Some(Money {
+        currency_code: line.get("currency")?.as_str()?.to_owned(),
+        amount: line.get("amount")?.as_str()?.to_owned(),
+    })
+}
+
+/// The line of an upgrade's quote that tells of a kept number. Its first month is taken from the balance and is no part
+/// of what is paid at the commit.
+pub fn kept_line(kept: &KeptNumber) -> Value {
+    json!({"description": format!("{} number of the trial: monthly, from the balance", kept.code),
+           "amount": kept.price.amount, "currency": kept.price.currency_code, "kind": "RENTAL", "estimated": true,
+           "resource": ResourceId::from_uuid(kept.resource_id).to_string()})
+}
+
+/// Starts the rental of the numbers that an account held from its trial when its plan began, at `at` (REQ-170); safe to
+/// repeat.
+///
+/// The instant does not depend on when this runs, so a repetition finds the same numbers. Each is marked as rented once
+/// its rental has begun: one that is released in between is then given back like any other.
+pub async fn rent_kept_numbers(ctx: &Ctx, order: &Order, at: DateTime<Utc>) -> Result<(), Error> {
+    let root = order.root_id;
+    let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
+    let account = accounts::get(&mut tx, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    tx.commit().await?;
+    for kept in kept_numbers(ctx, &account, &order.lines, at).await? {
+        match ctx.start_kept_rental(root, &kept).await {
+            Ok(()) => {}
+            // The plan is paid and in force. An account that is being closed, for example, rents nothing any more.
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!(order.id = %order.order_id, resource.id = %kept.resource_id, reason = status.message(), "the rental of a trial's number was refused; the number stays without one");
+                continue;
+            }
+            Err(status) => return Err(status.into()),
+        }
+        crash_point("upgrade.rented");
+        let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
+        resources::set_rented(&mut tx, kept.resource_id).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// Ends the rental of a released resource.

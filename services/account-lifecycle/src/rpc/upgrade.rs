@@ -5,15 +5,16 @@ use proto::account::v1 as pb;
 use proto::billing::v1 as billing;
 use proto::plan::v1 as plan;
 use proto::r#type::v1::Money as WireMoney;
+use serde_json::Value;
 use values::{AccountId, MethodId, Money};
 
 use super::create_order::quoted;
 use super::{buy_credits, convert};
-use crate::clients::{Profile, actor};
+use crate::clients::{KeptNumber, Profile, actor};
 use crate::ctx::Ctx;
 use crate::domain::permission::Action;
 use crate::error::Error;
-use crate::ops::{pay, permit, renew};
+use crate::ops::{pay, permit, purchase, renew};
 use crate::store::accounts::Account;
 use crate::store::orders::{self, Order};
 
@@ -80,7 +81,13 @@ pub async fn handle(
     enough(&account, &to, credit)?;
     let price = change.cycle_price.clone().ok_or(Error::Stored("price"))?;
     let described = lines((plan_code, cycle), (price, &change), credit);
-    let lines = buy_credits::priced(ctx, id, described).await?;
+    let mut lines = buy_credits::priced(ctx, id, described).await?;
+    // The first month of what the account keeps from its trial is taken from the balance.
+    let kept = purchase::kept_numbers(ctx, &account, &Value::Null, call.now).await?;
+    if let Some(lines) = lines.as_array_mut() {
+        lines.extend(kept.iter().map(purchase::kept_line));
+    }
+    let exceeding = exceeding(&kept, credit)?;
     let renewal = renew::warnings(ctx, &account, family_code, method).await?;
     let order = Order {
         kind: "UPGRADE".to_owned(),
@@ -90,7 +97,7 @@ pub async fn handle(
         ..quoted(call, &account, change, (call.now, lines))
     };
     let order = Order {
-        warnings: [order.warnings.clone(), unchecked, renewal].concat(),
+        warnings: [order.warnings.clone(), unchecked, renewal, exceeding].concat(),
         ..order
     };
     let plan = (plan_code, cycle);
@@ -162,6 +169,23 @@ fn enough(account: &Account, plan: &plan::Plan, credit: Option<Money>) -> Result
         return Ok(());
     }
     Err(Error::BelowMinimum(format!("{least} {}", least.currency())))
+}
+
+/// The warning for numbers kept from the trial whose first month costs more than the credit that is bought: what the
+/// balance does not cover is owed.
+fn exceeding(kept: &[KeptNumber], credit: Option<Money>) -> Result<Vec<String>, Error> {
+    let unreadable = || Error::Stored("price of a number");
+    let mut rental = 0_i64;
+    for it in kept {
+        let currency = it.price.currency_code.parse().map_err(|_| unreadable())?;
+        let price = Money::parse(&it.price.amount, currency).map_err(|_| unreadable())?;
+        rental = rental.saturating_add(price.minor());
+    }
+    Ok(if credit.map_or(0, Money::minor) < rental {
+        vec!["RENTAL_EXCEEDS_CREDIT".to_owned()]
+    } else {
+        Vec::new()
+    })
 }
 
 /// Warnings for the checklist items that are not confirmed (REQ-079).

@@ -4,6 +4,7 @@ use std::fmt;
 
 use chassis::PgConnection;
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// A resource of an account, as stored.
@@ -182,6 +183,47 @@ pub async fn release_all(
 pub async fn give_up(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.resources.give_up\nDELETE FROM account.resources WHERE resource_id = $1 AND rented",
+        id
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A number of a trial, with the attributes that it was ordered with.
+#[derive(Debug)]
+pub struct TrialNumber {
+    /// Resource id.
+    pub resource_id: Uuid,
+    /// What its order says of it.
+    pub item: Value,
+}
+
+/// The numbers that a root account and its subaccounts ordered as a trial, held at an instant and have not rented.
+pub async fn of_trial(
+    db: &mut PgConnection,
+    root: Uuid,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Vec<TrialNumber>> {
+    sqlx::query_as!(
+        TrialNumber,
+        "-- account.resources.of_trial
+        SELECT r.resource_id, o.item FROM account.resources r JOIN account.orders o ON o.order_id = r.resource_id
+        WHERE r.root_id = $1 AND r.kind_code = 'TRIAL_NUMBER' AND NOT r.rented
+          AND (r.released_at IS NULL OR $2 < r.released_at)
+        ORDER BY r.created_at, r.resource_id",
+        root,
+        at
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Records that the rental of a resource has begun. If the resource was released meanwhile, the rental is ended next.
+pub async fn set_rented(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.resources.set_rented
+        UPDATE account.resources SET rented = true WHERE resource_id = $1",
         id
     )
     .execute(db)
