@@ -16,6 +16,7 @@ mod attempts;
 mod audit;
 mod between;
 mod budgets;
+mod canary;
 mod capabilities;
 mod closing;
 mod commands;
