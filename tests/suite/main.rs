@@ -18,6 +18,7 @@ mod between;
 mod budgets;
 mod canary;
 mod capabilities;
+mod catalogue_keys;
 mod closing;
 mod commands;
 mod connections;
