@@ -270,6 +270,31 @@ async fn a_trial_s_number_that_the_credit_does_not_cover_is_owed_and_the_quote_s
 }
 
 #[tokio::test]
+async fn a_soft_close_releases_the_number_that_was_kept_from_the_trial() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = trial(&shop, "tok_ok_visa").await;
+    approved(h, &id).await;
+    bought(h, &who, &id, of_trial("landline")).await.unwrap();
+    let first = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    bought(h, &who, &id, first).await.unwrap();
+    let request = crate::closing::closing(&id, account::closing::Option::KeepAccountData);
+    who.account.clone().close_account(request).await.unwrap();
+    let held = account::ListResourcesRequest {
+        account_id: id.clone(),
+        ..account::ListResourcesRequest::default()
+    };
+    let held = who.account.clone().list_resources(held).await.unwrap();
+    assert_eq!(held.into_inner().resources, []);
+    let rented = rentals(h, &id).await;
+    assert!(rented.len() == 1 && rented[0].end_time.is_some());
+    h.advance("2026-05-02T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "500.000000");
+    consistent(h).await;
+}
+
+#[tokio::test]
 async fn numbers_of_a_limited_account_are_rented_on_where_the_profile_says_so() {
     let shop = Shop::start().await;
     let h = &shop.h;

@@ -73,10 +73,13 @@ async fn dormant(
             return Err(Error::OrderUnderWay(id));
         }
         let kinds = profile.soft_close.as_ref();
-        let kinds = kinds
-            .map(|it| &it.release_kind_codes[..])
-            .unwrap_or_default();
-        resources::release_all(&mut unit.tx, (account.root_id, kinds), call.now).await?;
+        let kinds = kinds.map(|it| it.release_kind_codes.clone());
+        let mut kinds = kinds.unwrap_or_default();
+        // A number that was kept from the trial is rented like any other (REQ-170), and goes with them.
+        if before.r#type != "TRIAL" && kinds.iter().any(|it| it == "PHONE_NUMBER") {
+            kinds.push("TRIAL_NUMBER".to_owned());
+        }
+        resources::release_all(&mut unit.tx, (account.root_id, &kinds), call.now).await?;
         let actor = call.caller.to_string();
         let told = Told {
             state: "MODE",
