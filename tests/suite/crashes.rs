@@ -108,6 +108,17 @@ const NUMBER: Points = &[
     ),
 ];
 
+const KEPT_NUMBER: Points = &[
+    (
+        "account-lifecycle",
+        &["order.in_force", "upgrade.rented", "order.ended"],
+    ),
+    (
+        "billing",
+        &["billing.StartRental.before", "billing.StartRental.after"],
+    ),
+];
+
 const ADD_ON: Points = &[
     (
         "account-lifecycle",
@@ -244,6 +255,8 @@ enum Saga {
     Open,
     Upgrade,
     Number,
+    /// An upgrade of a trial that has a number.
+    KeptNumber,
     AddOn,
     Refund,
     Close,
@@ -273,6 +286,7 @@ impl Saga {
             Self::Open => "OPEN",
             Self::Upgrade => "UPGRADE",
             Self::Number => "NUMBER",
+            Self::KeptNumber => "KEPT",
             Self::AddOn => "ADD_ON",
             Self::Refund => "REFUND",
             Self::Close => "CLOSE",
@@ -286,6 +300,7 @@ impl Saga {
             Self::Open => OPEN,
             Self::Upgrade => UPGRADE,
             Self::Number => NUMBER,
+            Self::KeptNumber => KEPT_NUMBER,
             Self::AddOn => ADD_ON,
             Self::Refund => REFUND,
             Self::Close => CLOSE,
@@ -307,7 +322,7 @@ impl Saga {
                 "payments.CreateCharge",
                 "plan.ApplyChange",
             ],
-            Self::Number => &["billing.StartRental"],
+            Self::Number | Self::KeptNumber => &["billing.StartRental"],
             Self::AddOn => &["plan.AddAddOn", "billing.StartRental"],
             Self::Refund => &["billing.RequestRefund", "payments.CreateRefund"],
             Self::Close => &[
@@ -334,9 +349,12 @@ impl Saga {
         let h = &shop.h;
         let id = match self {
             Self::Open => String::new(),
-            Self::Upgrade | Self::Number | Self::AddOn | Self::Refund | Self::SoftClose => {
-                trial(shop, "tok_ok").await
-            }
+            Self::Upgrade
+            | Self::Number
+            | Self::KeptNumber
+            | Self::AddOn
+            | Self::Refund
+            | Self::SoftClose => trial(shop, "tok_ok").await,
             Self::Close | Self::Erase => h.account().await,
         };
         let asks = match self {
@@ -351,6 +369,12 @@ impl Saga {
                 approved(h, &id).await;
                 Asks::Order(confirmed(h, &id, starter()).await)
             }
+            Self::KeptNumber => {
+                approved(h, &id).await;
+                let own = number(Purpose::Trial);
+                bought(h, &h.customer(), &id, own).await.unwrap();
+                Asks::Order(confirmed(h, &id, starter()).await)
+            }
             Self::Number | Self::AddOn | Self::Refund => {
                 approved(h, &id).await;
                 // Of 1,000.00 less than the least sum would go back.
@@ -361,7 +385,7 @@ impl Saga {
                 };
                 bought(h, &h.customer(), &id, first).await.unwrap();
                 let kind = if self == Self::Number {
-                    number()
+                    number(Purpose::Production)
                 } else if self == Self::AddOn {
                     whatsapp()
                 } else {
@@ -382,7 +406,7 @@ impl Saga {
             Self::SoftClose => {
                 approved(h, &id).await;
                 let first = Kind::Upgrade(upgrade("starter", "MONTHLY", "3000.00"));
-                for kind in [first, number(), whatsapp()] {
+                for kind in [first, number(Purpose::Production), whatsapp()] {
                     bought(h, &h.customer(), &id, kind).await.unwrap();
                 }
                 Asks::SoftClose(closing(&id, Way::KeepAccountData))
@@ -473,6 +497,9 @@ impl Saga {
                 "SELECT count(*) FROM account.transitions WHERE transition_code = 'ERASED'"
             }
             Self::AddOn => "SELECT count(*) FROM billing.rentals WHERE kind = 'ADD_ON'",
+            Self::KeptNumber => {
+                "SELECT count(*) FROM billing.rentals JOIN account.resources ON resource_id = rental_id AND rented"
+            }
             Self::SoftClose => {
                 "SELECT count(*) FROM account.transitions WHERE transition_code = 'SOFT_CLOSED'"
             }
@@ -525,6 +552,7 @@ impl Ready {
                 let order = committed(h, commit, at).await;
                 match self.saga {
                     Saga::Upgrade => upgraded(h, &self.id, at).await,
+                    Saga::KeptNumber => keeps_its_number(h, &self.id, at).await,
                     Saga::Number => has_its_number(h, &self.id, &order.resource_id, at).await,
                     Saga::AddOn => assert_eq!(h.balance(&self.id).await, "1.000000", "{at}"),
                     Saga::Open | Saga::Refund | Saga::Close | Saga::SoftClose | Saga::Erase => {
@@ -546,9 +574,9 @@ fn starter() -> Kind {
     Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"))
 }
 
-fn number() -> Kind {
+fn number(purpose: Purpose) -> Kind {
     Kind::NumberPurchase(account::NumberPurchase {
-        purpose: Purpose::Production.into(),
+        purpose: purpose.into(),
         number_type_code: "landline".to_owned(),
         country_code: "IN".to_owned(),
         number: String::new(),
@@ -649,6 +677,15 @@ async fn has_its_number(h: &Harness, id: &str, number: &str, at: &str) {
     assert_eq!(held.len(), 1, "{at}");
     assert_eq!(held[0].resource_id, number, "{at}");
     assert_eq!(h.balance(id).await, "500.000000", "{at}");
+}
+
+/// In force and paid once, with the number of the trial rented once.
+async fn keeps_its_number(h: &Harness, id: &str, at: &str) {
+    let full = account::account::Type::Full;
+    assert_eq!(get(h, id).await.r#type(), full, "{at}");
+    assert_eq!(h.invoices(id).await.len(), 1, "{at}");
+    assert_eq!(h.balance(id).await, "500.000000", "{at}");
+    assert_eq!(going_on(h, id).await, (1, 0, 1), "{at}");
 }
 
 async fn closed(h: &Harness, id: &str, at: &str) {
@@ -778,6 +815,16 @@ async fn a_number_bought_by_a_process_that_is_killed_is_held_once_and_paid_once(
 #[tokio::test]
 async fn a_number_whose_rental_is_spoiled_is_held_once_and_paid_once() {
     Saga::Number.spoiled_at_each_step().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_killed_at_any_step_rents_the_number_of_its_trial_once() {
+    Saga::KeptNumber.killed_at_each_point().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_whose_rental_is_spoiled_rents_the_number_of_its_trial_once() {
+    Saga::KeptNumber.spoiled_at_each_step().await;
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ async fn columns(db: &PgPool, schema: &str) -> BTreeSet<(String, String)> {
 }
 
 /// The columns in which a word is found, with what the registry says of each.
-async fn places_with(h: &Harness, word: &str) -> Vec<(String, Fate)> {
+pub async fn places_with(h: &Harness, word: &str) -> Vec<(String, Fate)> {
     let mut with = Vec::new();
     for (schema, places) in PLACES {
         for (table, column) in columns(&h.db, schema).await {
@@ -109,7 +109,7 @@ async fn places_with(h: &Harness, word: &str) -> Vec<(String, Fate)> {
 
 /// The files under a folder, but for its `mail`, in which a word is found. Mail that was sent is in its reader's
 /// mailbox, which the folder stands for.
-fn files_with(folder: &Path, word: &str) -> Vec<PathBuf> {
+pub fn files_with(folder: &Path, word: &str) -> Vec<PathBuf> {
     let mut with = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -183,7 +183,7 @@ async fn sung_everywhere(h: &Harness, real: &BTreeMap<&str, String>) -> (u32, u3
     (calls, accepted)
 }
 
-async fn receipt(h: &Harness, id: &str) -> Result<account::DeletionReceipt, tonic::Status> {
+pub async fn receipt(h: &Harness, id: &str) -> Result<account::DeletionReceipt, tonic::Status> {
     let request = account::GetDeletionReceiptRequest {
         account_id: id.to_owned(),
     };

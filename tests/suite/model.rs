@@ -216,6 +216,7 @@ impl Callers {
                 ..billing::Rental::default()
             }),
             request_id: request_id(),
+            ..billing::StartRentalRequest::default()
         };
         let answer = self.seller.billing.clone().start_rental(request).await?;
         Ok(answer.into_inner().rental.unwrap())

@@ -1114,6 +1114,7 @@ async fn recharges_that_are_declined_wait_longer_and_then_stop_with_notice() {
             ..billing::Rental::default()
         }),
         request_id: request_id(),
+        ..billing::StartRentalRequest::default()
     };
     let mut selling = shop.seller.billing.clone();
     selling.start_rental(request).await.unwrap();
@@ -2041,6 +2042,7 @@ async fn the_months_of_a_rental_are_those_of_the_profile_s_zone() {
             ..billing::Rental::default()
         }),
         request_id: request_id(),
+        ..billing::StartRentalRequest::default()
     };
     let mut client = shop.seller.billing.clone();
     let begun = client.start_rental(request).await.unwrap().into_inner();

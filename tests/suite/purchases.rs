@@ -182,6 +182,118 @@ async fn req_078_req_082_req_111_numbers_are_bought_within_the_plan_and_rented_b
     assert_eq!(h.balance(&id).await, "-500.000000");
 }
 
+/// The number of a trial, of a type.
+fn of_trial(kind: &str) -> Kind {
+    Kind::NumberPurchase(account::NumberPurchase {
+        purpose: Purpose::Trial.into(),
+        number_type_code: kind.to_owned(),
+        country_code: "IN".to_owned(),
+        number: String::new(),
+    })
+}
+
+#[tokio::test]
+async fn the_number_of_a_trial_is_rented_by_the_month_once_it_has_a_plan() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = trial(&shop, "tok_ok_visa").await;
+    approved(h, &id).await;
+    // It is of a type that has a price, and free while the account is a trial.
+    let unknown = quote(&who, &id, of_trial("satellite")).await;
+    assert_eq!(
+        refused(unknown),
+        (Code::InvalidArgument, "INVALID_FIELD".to_owned())
+    );
+    let kept = bought(h, &who, &id, of_trial("landline")).await.unwrap();
+    assert_eq!(h.balance(&id).await, "500.000000");
+    assert!(rentals(h, &id).await.is_empty());
+
+    // The quote of the first plan tells of it, beside what is paid at once.
+    let first = || Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let order = quote(&who, &id, first()).await.unwrap();
+    let (rental, paid): (Vec<_>, Vec<_>) = order
+        .lines
+        .iter()
+        .partition(|line| line.kind_code == "RENTAL");
+    assert_eq!(rental.len(), 1);
+    assert_eq!(rental[0].amount, rupees("500.00"));
+    assert!(rental[0].estimated && paid.iter().all(|line| !line.estimated));
+    let unexpected = "RENTAL_EXCEEDS_CREDIT".to_owned();
+    assert!(!order.warnings.contains(&unexpected));
+    h.confirm(&who, &order).await.unwrap();
+    let done = h.commit(&who, &order).await.unwrap();
+    assert_eq!(done.state(), account::order::State::Completed);
+    assert_eq!(done.total, order.total);
+    // The credit of the trial is forfeited, and the first month is taken from what was bought.
+    assert_eq!(h.balance(&id).await, "500.000000");
+    let rented = rentals(h, &id).await;
+    assert_eq!(rented.len(), 1);
+    assert_eq!(
+        (rented[0].code.as_str(), rented[0].kind()),
+        ("landline", billing::rental::Kind::Number)
+    );
+
+    // A month later in India, and no more once it is released.
+    h.advance("2026-03-31T18:29:59Z").await;
+    assert_eq!(h.balance(&id).await, "500.000000");
+    h.advance("2026-03-31T18:30:00Z").await;
+    assert_eq!(h.balance(&id).await, "0.000000");
+    release(&who, &kept.resource_id).await.unwrap();
+    h.advance("2026-05-02T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "0.000000");
+    let rented = rentals(h, &id).await;
+    assert!(rented.len() == 1 && rented[0].end_time.is_some());
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn a_trial_s_number_that_the_credit_does_not_cover_is_owed_and_the_quote_says_so() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = trial(&shop, "tok_ok_visa").await;
+    approved(h, &id).await;
+    bought(h, &who, &id, of_trial("toll_free")).await.unwrap();
+    let first = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    let order = quote(&who, &id, first).await.unwrap();
+    let told = "RENTAL_EXCEEDS_CREDIT".to_owned();
+    assert!(order.warnings.contains(&told), "{:?}", order.warnings);
+    h.confirm(&who, &order).await.unwrap();
+    let done = h.commit(&who, &order).await.unwrap();
+    assert_eq!(done.state(), account::order::State::Completed);
+    assert_eq!(h.balance(&id).await, "-500.000000", "1,500.00 of 1,000.00");
+    // One that is bought has to be covered.
+    let poor = bought(h, &who, &id, production()).await;
+    assert_eq!(refused(poor).1, "INSUFFICIENT_CREDIT");
+    consistent(h).await;
+}
+
+#[tokio::test]
+async fn a_soft_close_releases_the_number_that_was_kept_from_the_trial() {
+    let shop = Shop::start().await;
+    let h = &shop.h;
+    let who = h.customer();
+    let id = trial(&shop, "tok_ok_visa").await;
+    approved(h, &id).await;
+    bought(h, &who, &id, of_trial("landline")).await.unwrap();
+    let first = Kind::Upgrade(upgrade("starter", "MONTHLY", "1000.00"));
+    bought(h, &who, &id, first).await.unwrap();
+    let request = crate::closing::closing(&id, account::closing::Option::KeepAccountData);
+    who.account.clone().close_account(request).await.unwrap();
+    let held = account::ListResourcesRequest {
+        account_id: id.clone(),
+        ..account::ListResourcesRequest::default()
+    };
+    let held = who.account.clone().list_resources(held).await.unwrap();
+    assert_eq!(held.into_inner().resources, []);
+    let rented = rentals(h, &id).await;
+    assert!(rented.len() == 1 && rented[0].end_time.is_some());
+    h.advance("2026-05-02T00:00:00Z").await;
+    assert_eq!(h.balance(&id).await, "500.000000");
+    consistent(h).await;
+}
+
 #[tokio::test]
 async fn numbers_of_a_limited_account_are_rented_on_where_the_profile_says_so() {
     let shop = Shop::start().await;

@@ -22,7 +22,7 @@ use crate::domain::billing_details::BillingDetails;
 use crate::domain::closing::Closing;
 use crate::domain::notice::Reader;
 use crate::domain::order::{Order, OrderRefused};
-use crate::domain::purchase::{Purchase, Refund};
+use crate::domain::purchase::{KeptNumber, Purchase, Refund};
 use crate::error::Error;
 
 /// For how long the catalogue that was in force is taken to be still.
@@ -1026,6 +1026,33 @@ impl Ctx {
             account_id: AccountId::from_uuid(order.root_id).to_string(),
             rental: Some(rental),
             request_id: derived(order.order_id, "rental"),
+            allow_overdraft: false,
+        };
+        ask!(self.billing, start_rental, request).map(|_| ())
+    }
+
+    /// Starts the rental of a number that an account keeps from its trial, whether or not the balance covers the first
+    /// month; idempotent, as the rental takes the id of the number.
+    pub async fn start_kept_rental(&self, order: &Order, kept: &KeptNumber) -> Result<(), Status> {
+        let request = billing::StartRentalRequest {
+            account_id: AccountId::from_uuid(order.root_id).to_string(),
+            rental: Some(billing::Rental {
+                rental_id: RentalId::from_uuid(kept.id.uuid()).to_string(),
+                kind: billing::rental::Kind::Number.into(),
+                code: kept.code.clone(),
+                monthly_price: Some(WireAmount {
+                    currency_code: kept.price.currency().code().to_owned(),
+                    amount: kept.price.to_string(),
+                }),
+                ..billing::Rental::default()
+            }),
+            // The price of a repetition differs if another catalogue has come into force; the rental that began stays.
+            // A later upgrade asks anew for what was refused to this one.
+            request_id: derived(
+                order.order_id,
+                &format!("rental of {} for {}", kept.id, kept.price),
+            ),
+            allow_overdraft: true,
         };
         ask!(self.billing, start_rental, request).map(|_| ())
     }

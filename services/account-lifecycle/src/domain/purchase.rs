@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
-use values::{CollectionId, Currency, InvoiceId, Money};
+use values::{CollectionId, Currency, InvoiceId, Money, ResourceId};
 
 named! {
     /// Kind of an order.
@@ -236,6 +236,44 @@ pub struct Line {
     pub months: i32,
     /// Date on which the billing cycle ends; empty for none.
     pub until: String,
+    /// The number kept from a trial that the line tells of; `None` for none.
+    pub resource: Option<ResourceId>,
+}
+
+/// A number that an account keeps from its trial and rents once it has a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptNumber {
+    /// Resource id.
+    pub id: ResourceId,
+    /// Type of the number in the price list.
+    pub code: String,
+    /// Monthly price.
+    pub price: Money,
+}
+
+impl KeptNumber {
+    /// The line of an upgrade's quote that tells of the number. Its first month is taken from the balance and is no part
+    /// of what is paid at the commit.
+    pub fn line(&self) -> Line {
+        Line {
+            description: format!(
+                "{} number of the trial: monthly, from the balance",
+                self.code
+            ),
+            money: self.price,
+            kind: LineKind::Rental,
+            estimated: true,
+            months: 0,
+            until: String::new(),
+            resource: Some(self.id),
+        }
+    }
+}
+
+/// The monthly price of a kept number as the lines of an order say; `None` if they don't tell of it.
+pub fn quoted_price(lines: &[Line], number: ResourceId) -> Option<Money> {
+    let line = lines.iter().find(|it| it.resource == Some(number))?;
+    Some(line.money)
 }
 
 /// What a price line charges.
@@ -314,6 +352,9 @@ struct StoredLine {
     /// As of [`Line`].
     #[serde(default)]
     until: String,
+    /// The id as people know it; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    resource: String,
 }
 
 /// The kind of a line that has none.
@@ -326,27 +367,40 @@ const fn yes() -> bool {
     true
 }
 
-/// A stored line has no amount that can be read.
+/// A stored line that can't be read.
 #[derive(Debug, Error)]
-#[error("{amount:?} {currency:?} is no sum of money")]
-struct NoMoney {
-    /// As stored.
-    amount: String,
-    /// As stored.
-    currency: String,
+enum Unreadable {
+    /// It has no amount.
+    #[error("{amount:?} {currency:?} is no sum of money")]
+    Money {
+        /// As stored.
+        amount: String,
+        /// As stored.
+        currency: String,
+    },
+    /// It tells of a resource whose id is malformed.
+    #[error("{0:?} is no id of a resource")]
+    Resource(String),
 }
 
 impl TryFrom<StoredLine> for Line {
-    type Error = NoMoney;
+    type Error = Unreadable;
 
-    fn try_from(from: StoredLine) -> Result<Self, NoMoney> {
+    fn try_from(from: StoredLine) -> Result<Self, Unreadable> {
         let currency = from.currency.parse::<Currency>().ok();
         let money = currency.and_then(|it| Money::parse(&from.amount, it).ok());
         let Some(money) = money else {
-            return Err(NoMoney {
+            return Err(Unreadable::Money {
                 amount: from.amount,
                 currency: from.currency,
             });
+        };
+        let resource = match from.resource.as_str() {
+            "" => None,
+            text => match text.parse() {
+                Ok(id) => Some(id),
+                Err(_) => return Err(Unreadable::Resource(from.resource)),
+            },
         };
         Ok(Self {
             description: from.description,
@@ -355,6 +409,7 @@ impl TryFrom<StoredLine> for Line {
             estimated: from.estimated,
             months: from.months,
             until: from.until,
+            resource,
         })
     }
 }
@@ -369,6 +424,7 @@ impl From<Line> for StoredLine {
             estimated: from.estimated,
             months: from.months,
             until: from.until,
+            resource: from.resource.map(|id| id.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -437,5 +493,30 @@ mod tests {
         let unknown: Result<Line, _> = serde_json::from_value(unknown);
         let error = unknown.unwrap_err().to_string();
         assert_eq!(error, "\"1.00\" \"XYZ\" is no sum of money");
+    }
+
+    #[test]
+    fn the_line_of_a_kept_number_is_found_again() {
+        let id = ResourceId::from_uuid(uuid::Uuid::from_u128(3));
+        let kept = KeptNumber {
+            id,
+            code: "landline".to_owned(),
+            price: Money::from_minor(500_00, Currency::Inr),
+        };
+        // A line that was stored before lines told of resources has none.
+        let older =
+            json!({"description": "starter, monthly", "amount": "1000.00", "currency": "INR"});
+        let older: Line = serde_json::from_value(older).unwrap();
+        assert_eq!(older.resource, None);
+        let stored = serde_json::to_value([older, kept.line()]).unwrap();
+        let lines: Vec<Line> = serde_json::from_value(stored).unwrap();
+        assert_eq!(quoted_price(&lines, id), Some(kept.price));
+        let other = ResourceId::from_uuid(uuid::Uuid::from_u128(4));
+        assert_eq!(quoted_price(&lines, other), None);
+        let malformed =
+            json!({"description": "", "amount": "1.00", "currency": "INR", "resource": "x"});
+        let malformed: Result<Line, _> = serde_json::from_value(malformed);
+        let error = malformed.unwrap_err().to_string();
+        assert_eq!(error, "\"x\" is no id of a resource");
     }
 }

@@ -118,6 +118,10 @@ pub async fn carry_out(
         return Ok(None);
     };
     let upgrade = ending.state == State::Completed && order.kind() == OrderKind::Upgrade;
+    if upgrade {
+        let from = ending.how.effective_at.unwrap_or(now);
+        purchase::rent_kept_numbers(ctx, order, from).await?;
+    }
     let number = match ending.how.invoice_id.map(InvoiceId::from_uuid) {
         Some(id) if upgrade => Some(ctx.invoice(id).await?.number),
         Some(_) | None => None,

@@ -1,19 +1,21 @@
-//! Fulfilment of orders that need no payment: a number or an add-on, charged to the balance, and a refund.
+//! Fulfilment of orders that need no payment: a number or an add-on, charged to the balance, and a refund; and the rental
+//! of what an account keeps from its trial.
 //!
 //! The purchase is recorded first and charged second; if `billing` refuses the charge, the purchase is undone.
 
-use chassis::{crash_point, is_refusal};
+use chassis::{crash_point, is_refusal, wire};
 use chrono::{DateTime, Utc};
 use proto::billing::v1 as billing;
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
-use values::{AccountId, RentalId};
+use values::{AccountId, RentalId, ResourceId};
 
 use super::authorize::{Asked, answer, number_kinds};
 use crate::ctx::Ctx;
+use crate::domain::account::Account;
 use crate::domain::capability::{Capability, Denial};
 use crate::domain::order::Order;
-use crate::domain::purchase::{Number, NumberKind, Refund};
+use crate::domain::purchase::{KeptNumber, Line, Number, NumberKind, Refund, quoted_price};
 use crate::error::Error;
 use crate::store::orders::End;
 use crate::store::resources::{self, Rented, Resource};
@@ -172,6 +174,69 @@ fn rental(
         }),
         ..billing::Rental::default()
     })
+}
+
+/// The numbers that an account holds from its trial at an instant and has to rent once it has a plan, each with its
+/// monthly price: as `lines` of an order say, else as in the catalogue. One whose type has no price is not rented.
+pub async fn kept_numbers(
+    ctx: &Ctx,
+    account: &Account,
+    lines: &[Line],
+    at: DateTime<Utc>,
+) -> Result<Vec<KeptNumber>, Error> {
+    let mut tx = ctx.db.begin_as(Tenant::Root(account.root_id)).await?;
+    let held = resources::of_trial(&mut tx, account.root_id, at).await?;
+    tx.commit().await?;
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    let prices = ctx.number_rentals(&account.currency).await?;
+    let mut kept = Vec::with_capacity(held.len());
+    for it in held {
+        let id = ResourceId::from_uuid(it.resource_id);
+        let price = match (quoted_price(lines, id), prices.get(&it.code)) {
+            (Some(quoted), _) => quoted,
+            (None, Some(listed)) => wire::money("monthly_price", Some(listed))
+                .map_err(|_| Error::Stored("price of a number"))?,
+            (None, None) => continue,
+        };
+        kept.push(KeptNumber {
+            id,
+            code: it.code,
+            price,
+        });
+    }
+    Ok(kept)
+}
+
+/// Starts the rental of the numbers that an account held from its trial when its plan began, at `at` (REQ-170); safe to
+/// repeat.
+///
+/// The instant does not depend on when this runs, so a repetition finds the same numbers. Each is marked as rented once
+/// its rental has begun: one that is released in between is then given back like any other.
+pub async fn rent_kept_numbers(ctx: &Ctx, order: &Order, at: DateTime<Utc>) -> Result<(), Error> {
+    let root = order.root_id;
+    let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
+    let account = accounts::get(&mut tx, root)
+        .await?
+        .ok_or(Error::Stored("account"))?;
+    tx.commit().await?;
+    for kept in kept_numbers(ctx, &account, &order.lines, at).await? {
+        match ctx.start_kept_rental(order, &kept).await {
+            Ok(()) => {}
+            // The plan is paid and in force. An account that is being closed, for example, rents nothing any more.
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!(order.id = %order.order_id, resource.id = %kept.id, reason = status.message(), "the rental of a trial's number was refused; the number stays without one");
+                continue;
+            }
+            Err(status) => return Err(status.into()),
+        }
+        crash_point("upgrade.rented");
+        let mut tx = ctx.db.begin_as(Tenant::Root(root)).await?;
+        resources::set_rented(&mut tx, kept.id.uuid()).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// Ends the rental of a released resource.

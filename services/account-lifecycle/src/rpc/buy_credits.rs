@@ -173,5 +173,6 @@ pub fn line(description: &str, kind: LineKind, amount: Option<&Money>) -> Result
         estimated: false,
         months: 0,
         until: String::new(),
+        resource: None,
     })
 }

@@ -18,7 +18,8 @@ use crate::ops::authorize::{Asked, answer};
 use crate::ops::permit;
 use crate::store::orders::{self, Order};
 
-/// Quotes a number: its monthly price, charged to the balance. A trial number is free (REQ-111).
+/// Quotes a number: its monthly price, charged to the balance. A trial number is free (REQ-111) until its account has a
+/// plan (REQ-170).
 pub async fn handle(
     ctx: &Ctx,
     call: &Call<pb::CreateOrderRequest>,
@@ -52,20 +53,25 @@ pub async fn handle(
     if let Some(denial) = answer(ctx, &account, &may, call.now).await?.denial {
         return Err(Error::Denied(id, denial));
     }
-    let mut lines = Vec::new();
-    if capability == Capability::BuyProductionNumber {
+    let production = capability == Capability::BuyProductionNumber;
+    if production {
         permit::taxable(ctx, &account).await?;
-        let prices = ctx.number_rentals(&account.currency).await?;
-        let Some(price) = prices.get(code) else {
-            let mut known: Vec<_> = prices.keys().map(String::as_str).collect();
-            known.sort_unstable();
-            return Err(if known.is_empty() {
-                Error::NumbersNotOffered(id)
-            } else {
-                let expected = known.join(", ");
-                field_error("number_purchase.number_type_code", expected).into()
-            });
-        };
+    }
+    // The number of a trial is of a type that has a price, too, as it is rented once the trial has a plan. Where no
+    // numbers are sold it stays free.
+    let prices = ctx.number_rentals(&account.currency).await?;
+    if prices.is_empty() && production {
+        return Err(Error::NumbersNotOffered(id));
+    }
+    let price = prices.get(code);
+    if price.is_none() && !prices.is_empty() {
+        let mut known: Vec<_> = prices.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let expected = known.join(", ");
+        return Err(field_error("number_purchase.number_type_code", expected).into());
+    }
+    let mut lines = Vec::new();
+    if let Some(price) = price.filter(|_| production) {
         let words = format!("{code} number in {country}: monthly, from the balance");
         lines.push(line(&words, LineKind::Rental, Some(price))?);
     }

@@ -11,8 +11,9 @@ use values::AccountId;
 use super::close_account::shown;
 use crate::clients::Profile;
 use crate::ctx::Ctx;
-use crate::domain::account::Mode;
+use crate::domain::account::{AccountType, Mode};
 use crate::domain::closing::CloseOption;
+use crate::domain::purchase::NumberKind;
 use crate::error::Error;
 use crate::ops::history::{self, Told};
 use crate::ops::{permit, soft_close, tell_standing};
@@ -75,10 +76,14 @@ async fn dormant(
             return Err(Error::OrderUnderWay(id));
         }
         let kinds = profile.soft_close.as_ref();
-        let kinds = kinds
-            .map(|it| &it.release_kind_codes[..])
-            .unwrap_or_default();
-        resources::release_all(&mut unit.tx, (account.root_id, kinds), call.now).await?;
+        let kinds = kinds.map(|it| it.release_kind_codes.clone());
+        let mut kinds = kinds.unwrap_or_default();
+        // A number that was kept from the trial is rented like any other (REQ-170), and goes with them.
+        let numbers = kinds.iter().any(|it| it == NumberKind::Production.as_str());
+        if before.r#type != AccountType::Trial && numbers {
+            kinds.push(NumberKind::Trial.as_str().to_owned());
+        }
+        resources::release_all(&mut unit.tx, (account.root_id, &kinds), call.now).await?;
         let actor = call.caller.to_string();
         let told = Told {
             state: "MODE",

@@ -14,9 +14,9 @@ use crate::ctx::Ctx;
 use crate::domain::kyc::KycState;
 use crate::domain::order::OrderKind;
 use crate::domain::permission::Action;
-use crate::domain::purchase::Purchase;
+use crate::domain::purchase::{KeptNumber, Purchase};
 use crate::error::Error;
-use crate::ops::{pay, permit, renew};
+use crate::ops::{pay, permit, purchase, renew};
 use crate::store::accounts::Account;
 use crate::store::orders::{self, Order};
 
@@ -84,7 +84,11 @@ pub async fn handle(
     enough(&account, &to, credit)?;
     let price = change.cycle_price.clone().ok_or(Error::Stored("price"))?;
     let described = lines((plan_code, cycle), (price, &change), credit);
-    let lines = buy_credits::priced(ctx, id, described).await?;
+    let mut lines = buy_credits::priced(ctx, id, described).await?;
+    // The first month of what the account keeps from its trial is taken from the balance.
+    let kept = purchase::kept_numbers(ctx, &account, &[], call.now).await?;
+    lines.extend(kept.iter().map(KeptNumber::line));
+    let exceeding = exceeding(&kept, credit);
     let renewal = renew::warnings(ctx, &account, family_code, method).await?;
     let purchase = Purchase::Upgrade {
         losses: losses(&change),
@@ -97,7 +101,7 @@ pub async fn handle(
         ..quoted(call, &account, change, (call.now, lines))
     };
     let order = Order {
-        warnings: [order.warnings.clone(), unchecked, renewal].concat(),
+        warnings: [order.warnings.clone(), unchecked, renewal, exceeding].concat(),
         ..order
     };
     let plan = (plan_code, cycle);
@@ -169,6 +173,17 @@ fn enough(account: &Account, plan: &plan::Plan, credit: Option<Money>) -> Result
         return Ok(());
     }
     Err(Error::BelowMinimum(format!("{least} {}", least.currency())))
+}
+
+/// The warning for numbers kept from the trial whose first month costs more than the credit that is bought: what the
+/// balance does not cover is owed.
+fn exceeding(kept: &[KeptNumber], credit: Option<Money>) -> Vec<String> {
+    let prices = kept.iter().map(|it| it.price.minor());
+    if credit.map_or(0, Money::minor) < prices.fold(0, i64::saturating_add) {
+        vec!["RENTAL_EXCEEDS_CREDIT".to_owned()]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Warnings for the checklist items that are not confirmed (REQ-079).

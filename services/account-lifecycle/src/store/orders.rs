@@ -97,7 +97,7 @@ impl TryFrom<Row> for Order {
 }
 
 /// A column whose JSON is not what the code writes.
-fn malformed(column: &str, error: serde_json::Error) -> sqlx::Error {
+pub(super) fn malformed(column: &str, error: serde_json::Error) -> sqlx::Error {
     sqlx::Error::ColumnDecode {
         index: column.to_owned(),
         source: Box::new(error),

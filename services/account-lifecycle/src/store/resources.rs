@@ -6,6 +6,9 @@ use chassis::PgConnection;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::orders::malformed;
+use crate::domain::purchase::{OrderKind, Purchase};
+
 /// A resource of an account, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
@@ -182,6 +185,59 @@ pub async fn release_all(
 pub async fn give_up(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "-- account.resources.give_up\nDELETE FROM account.resources WHERE resource_id = $1 AND rented",
+        id
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A number of a trial.
+#[derive(Debug)]
+pub struct TrialNumber {
+    /// Resource id.
+    pub resource_id: Uuid,
+    /// Type of the number in the price list, as it was ordered.
+    pub code: String,
+}
+
+/// The numbers that a root account and its subaccounts ordered as a trial, held at an instant and have not rented. One
+/// whose order was erased is not among them.
+pub async fn of_trial(
+    db: &mut PgConnection,
+    root: Uuid,
+    at: DateTime<Utc>,
+) -> sqlx::Result<Vec<TrialNumber>> {
+    let rows = sqlx::query!(
+        "-- account.resources.of_trial
+        SELECT r.resource_id, o.item FROM account.resources r JOIN account.orders o ON o.order_id = r.resource_id
+        WHERE r.root_id = $1 AND r.kind_code = 'TRIAL_NUMBER' AND NOT r.rented
+          AND (r.released_at IS NULL OR $2 < r.released_at)
+        ORDER BY r.created_at, r.resource_id",
+        root,
+        at
+    )
+    .fetch_all(db)
+    .await?;
+    let mut held = Vec::with_capacity(rows.len());
+    for row in rows {
+        let ordered = Purchase::read(OrderKind::BuyNumber, row.item);
+        let ordered = ordered.map_err(|error| malformed("account.orders.item", error))?;
+        if let Purchase::BuyNumber(number) = ordered {
+            held.push(TrialNumber {
+                resource_id: row.resource_id,
+                code: number.code,
+            });
+        }
+    }
+    Ok(held)
+}
+
+/// Records that the rental of a resource has begun. If the resource was released meanwhile, the rental is ended next.
+pub async fn set_rented(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "-- account.resources.set_rented
+        UPDATE account.resources SET rented = true WHERE resource_id = $1",
         id
     )
     .execute(db)

@@ -56,7 +56,8 @@ pub async fn handle(
                 return Err(Error::AccountClosed(id));
             }
             let balance = ledger::balance(&mut unit.tx, root, call.now).await?;
-            if !account.invoiced && balance < price.micros() {
+            let covered = account.invoiced || price.micros() <= balance;
+            if !covered && !call.message.allow_overdraft {
                 return Err(Error::InsufficientCredit(id));
             }
             let zone = collect::profile(&catalogue, &account)?.zone;
