@@ -24,6 +24,7 @@ pub async fn step(ctx: &Ctx) -> Result<usize, Error> {
     }
     tx.commit().await?;
     ctx.wake.notify_waiters(); // Wakes the streams that watch the run.
-    tracing::info!(run.id = %run.run_id, run.phase = run.phase.as_str(), "all shards of a run are done");
+    let phase = run.phase.as_str();
+    tracing::info!(run.id = %run.run_id, run.phase = phase, "all shards of a run are done");
     Ok(1)
 }
