@@ -221,7 +221,7 @@ pub async fn of_trial(
     .await?;
     let mut held = Vec::with_capacity(rows.len());
     for row in rows {
-        let ordered = Purchase::read(OrderKind::BuyNumber, row.item);
+        let ordered = Purchase::read(OrderKind::BuyNumber, &row.item);
         let ordered = ordered.map_err(|error| malformed("account.orders.item", error))?;
         if let Purchase::BuyNumber(number) = ordered {
             held.push(TrialNumber {

@@ -246,7 +246,7 @@ impl Told {
     /// The state of the dispute that it tells of.
     pub fn dispute_state(&self) -> sqlx::Result<dispute::State> {
         let (all, found) = (dispute::State::ALL, self.reason.as_str());
-        let known = chassis::stored(all, dispute::State::as_str, found, "billing.outbox.reason");
+        let known = chassis::stored(all, dispute::State::as_str, &found, "billing.outbox.reason");
         known.map_err(|error| sqlx::Error::Decode(Box::new(error)))
     }
 }
