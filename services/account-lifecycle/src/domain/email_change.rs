@@ -96,6 +96,10 @@ mod tests {
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
+    /// A change asked for after `last`.
+    ///
+    /// # Errors
+    /// As of `EmailChange::asked`.
     fn asked(last: Option<&EmailChange>, code: &str) -> Result<EmailChange, CodeRefused> {
         EmailChange::asked(last, (Uuid::nil(), "new@example.com"), code, NOW)
     }

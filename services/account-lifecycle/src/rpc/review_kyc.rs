@@ -22,25 +22,9 @@ pub async fn handle(
     ctx: Ctx,
     call: Call<pb::ReviewKycRequest>,
 ) -> Result<pb::ReviewKycResponse, Error> {
-    use pb::review_kyc_request::Action;
     let request = &call.message;
     let id: KycId = wire::id("kyc_id", &request.kyc_id)?;
-    let (event, gives_reason) = match Action::try_from(request.action) {
-        Ok(Action::TakeUp) => (KycEvent::TakenUp, false),
-        Ok(Action::Approve) => (KycEvent::Approved, false),
-        Ok(Action::Reject) => (KycEvent::Rejected, true),
-        Ok(Action::AskInformation) => (KycEvent::InformationAsked, true),
-        Ok(Action::Unspecified) | Err(_) => {
-            return Err(field_error("action", "a reviewer's action").into());
-        }
-    };
-    let reason = if gives_reason {
-        wire::text("reason", &request.reason, 1_000)?.to_owned()
-    } else if request.reason.is_empty() {
-        String::new()
-    } else {
-        return Err(field_error("reason", "no value for this action").into());
-    };
+    let (event, reason) = asked(request)?;
     let mut unit: Unit = call.step::<Error>(&ctx.db).await?;
     store::enter(&mut unit.tx, Tenant::All).await?;
     let known = kyc_submissions::get(&mut unit.tx, id.uuid())
@@ -94,6 +78,28 @@ pub async fn handle(
         tracing::warn!(account.id = %details.root_id, error = %chassis::Chain(&error), "billing details could not be sent; a job will retry");
     }
     Ok(answer)
+}
+
+/// What the reviewer does, and the reason given; empty where none belongs to it.
+fn asked(request: &pb::ReviewKycRequest) -> Result<(KycEvent, String), Error> {
+    use pb::review_kyc_request::Action;
+    let (event, gives_reason) = match Action::try_from(request.action) {
+        Ok(Action::TakeUp) => (KycEvent::TakenUp, false),
+        Ok(Action::Approve) => (KycEvent::Approved, false),
+        Ok(Action::Reject) => (KycEvent::Rejected, true),
+        Ok(Action::AskInformation) => (KycEvent::InformationAsked, true),
+        Ok(Action::Unspecified) | Err(_) => {
+            return Err(field_error("action", "a reviewer's action").into());
+        }
+    };
+    if gives_reason {
+        let reason = wire::text("reason", &request.reason, 1_000)?;
+        return Ok((event, reason.to_owned()));
+    }
+    if !request.reason.is_empty() {
+        return Err(field_error("reason", "no value for this action").into());
+    }
+    Ok((event, String::new()))
 }
 
 /// Moves the tax country of the account's billing details to that of its approved KYC (D33). Returns the details if
