@@ -395,7 +395,7 @@ async fn spent(shop: &Shop, id: &str, planted: &mut Planted) {
     };
     let call = event(&format!("call of {WORD}"), id, at, "10.00");
     let usage = billing::RecordUsageRequest {
-        source: WORD.to_owned(),
+        source: WORD.to_lowercase(),
         events: vec![call, message],
     };
     planted.note(

@@ -290,15 +290,15 @@ async fn papers_are_reviewed_within_the_business_days_of_the_catalogue() {
 async fn data_are_deleted_after_the_days_of_the_profile() {
     let h = Harness::start().await;
     let who = h.customer();
-    let (later, sooner) = (h.account().await, h.account().await);
-    close(&who, &later).await.unwrap();
-    h.import_as("v2", &[("data_purge_days: 30", "data_purge_days: 10")])
-        .await;
+    let (sooner, later) = (h.account().await, h.account().await);
     close(&who, &sooner).await.unwrap();
-    h.advance("2026-03-11T12:00:00Z").await;
+    h.import_as("v2", &[("data_purge_days: 30", "data_purge_days: 40")])
+        .await;
+    close(&who, &later).await.unwrap();
+    h.advance("2026-03-31T12:00:00Z").await;
     receipt(&h, &sooner).await.unwrap();
     assert_eq!(refused(receipt(&h, &later).await).0, Code::NotFound);
-    h.advance("2026-03-31T12:00:00Z").await;
+    h.advance("2026-04-10T12:00:00Z").await;
     receipt(&h, &later).await.unwrap();
 }
 
